@@ -1,0 +1,89 @@
+# Set-up, tests and demo. On a Debian machine with Rust and Go, as root, each target does all that it
+# needs: nothing is installed that is there already, nothing is built twice.
+
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+IMAGE := localhost/ksync-radar:$(VERSION)
+ARCHIVE := target/image/radar.tar
+RADAR := target/static/$(HOST)/debug/radar
+
+CLUSTER := tests/cluster/cluster
+STAGE := tests/cluster/lib/stage.sh
+CARGO_TEST := cargo test --locked
+
+export KSYNC_TEST_IMAGE := $(IMAGE)
+# Whatever the caller has set for other projects, there is one set of flags and one place here.
+unexport RUSTFLAGS CARGO_TARGET_DIR
+
+.NOTPARALLEL:
+
+.PHONY: help deps build radar-image cluster cluster-down demo demo-down \
+	unit cli-test cluster-test cluster-selftest test lint clean
+
+help:
+	@echo 'make demo          all of it, on a cluster of its own; leaves the cluster up'
+	@echo 'make demo-down     takes away what the demo brought'
+	@echo 'make test          unit, CLI and cluster tests (the cluster is brought up where it is not)'
+	@echo 'make lint          form, clippy, dependencies, scripts'
+	@echo
+	@echo 'make build         kubectl-ksync, in target/debug'
+	@echo 'make radar-image   $(ARCHIVE)'
+	@echo 'make cluster       the test cluster, with radar'"'"'s image loaded; cluster-down ends it'
+	@echo 'make unit, cli-test, cluster-test, cluster-selftest, deps, clean'
+	@echo
+	@echo 'KSYNC_TEST_KUBECONFIG=FILE make cluster-test runs the suite on a cluster of yours.'
+
+deps:
+	@$(STAGE) 'system packages' $(CLUSTER) packages
+
+build: deps
+	@$(STAGE) 'build' cargo build --locked --workspace
+
+# Radar alone is built again, static, in a folder of its own, so that its flags never undo the other
+# builds. RUSTFLAGS with --target leaves build scripts and macros as they are.
+radar-image: deps
+	@RUSTFLAGS='-C target-feature=+crt-static' $(STAGE) 'radar, static' \
+		cargo build --locked --package radar --target $(HOST) --target-dir target/static
+	@$(STAGE) 'radar image' radar/image/build $(RADAR) $(IMAGE) $(ARCHIVE)
+
+cluster: radar-image
+	@$(STAGE) 'cluster up' $(CLUSTER) up
+	@$(STAGE) 'load radar image' $(CLUSTER) load $(ARCHIVE)
+
+cluster-down:
+	@$(STAGE) 'cluster down' $(CLUSTER) down
+
+demo: build cluster
+	@$(STAGE) 'demo' tests/demo/run $(IMAGE)
+
+demo-down:
+	@tests/demo/down
+
+unit: deps
+	@$(STAGE) 'unit tests' $(CARGO_TEST) --workspace --lib --bins
+
+cli-test: deps
+	@$(STAGE) 'CLI tests' $(CARGO_TEST) --test cli
+
+ifdef KSYNC_TEST_KUBECONFIG
+cluster-test: build
+cluster-selftest:
+	@echo 'SKIPPED cluster-selftest: the suite runs on $(KSYNC_TEST_KUBECONFIG)'
+else
+cluster-test: build cluster
+cluster-selftest: deps
+	@$(STAGE) 'cluster self-test' tests/cluster/selftest
+endif
+
+cluster-test:
+	@$(STAGE) 'cluster tests' $(CARGO_TEST) --test cluster
+
+test: unit cli-test cluster-selftest cluster-test
+
+lint: deps
+	@tests/lint
+
+# A watcher of the demo has its files in target, so it ends first.
+clean:
+	@if [ -e target/demo ]; then tests/demo/down; fi
+	cargo clean

@@ -1,0 +1,3 @@
+module ksync.test/pack
+
+go 1.24

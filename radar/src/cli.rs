@@ -1,0 +1,112 @@
+//! The command line: which of radar's parts this process is.
+//!
+//! Invariant: `radar syncthing` runs on the main thread alone, because syncthing dies with the thread that
+//! started it.
+
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::{guardian, places::Places, probe, serve, status::sentence};
+
+/// The agent of kubectl-ksync on each node.
+#[derive(Debug, Parser)]
+#[command(name = "radar", version)]
+struct Cli {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Serves the watchers' calls
+    Serve {
+        #[command(flatten)]
+        places: Places,
+        /// Where to listen
+        #[arg(long, env = "KSYNC_RADAR", default_value = "127.0.0.1:40321")]
+        listen: SocketAddr,
+        /// Name of this node
+        #[arg(long, env = "NODE_NAME", default_value = "")]
+        node: String,
+        /// Root directory of the node
+        #[arg(long, env = "KSYNC_HOST_ROOT", default_value = "/proc/1/root")]
+        host: PathBuf,
+    },
+    /// Keeps the node's syncthing running, as its parent
+    Syncthing {
+        #[command(flatten)]
+        places: Places,
+        /// The program
+        #[arg(long, env = "KSYNC_SYNCTHING", default_value = "/syncthing")]
+        syncthing: PathBuf,
+    },
+    /// Asks the radar of this pod whether it is well
+    Probe {
+        /// Where it listens
+        #[arg(long, env = "KSYNC_RADAR", default_value = "127.0.0.1:40321")]
+        listen: SocketAddr,
+        /// Whether syncthing has to be there too
+        #[arg(long)]
+        ready: bool,
+    },
+    #[command(name = guardian::STEP, hide = true)]
+    BecomeSyncthing { parent: u32, binary: PathBuf, home: PathBuf },
+}
+
+/// Runs the part that the command line names.
+pub(crate) fn run() -> ExitCode {
+    let part = Cli::parse().part;
+    let filter = EnvFilter::try_from_env("KSYNC_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let result = match part {
+        Part::Serve { places, listen, node, host } => {
+            multi(async move { serve::run(places, listen, node, &host).await.map_err(|e| sentence(&e)) })
+        }
+        Part::Syncthing { places, syncthing } => guard(&places, &syncthing),
+        Part::Probe { listen, ready } => multi(async move {
+            let said = probe::run(listen, ready).await.map_err(|e| sentence(&e))?;
+            writeln!(std::io::stdout(), "{said}").map_err(|e| format!("write to stdout: {e}"))
+        }),
+        Part::BecomeSyncthing { parent, binary, home } => {
+            let error = syncthing::launch::become_syncthing(parent, &binary, &home);
+            Err(format!("become `{}`: {error}", binary.display()))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            // Without stderr there is nobody to tell.
+            drop(writeln!(std::io::stderr(), "error: {message}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn multi(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    provide_tls()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
+    let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
+    let result = runtime.block_on(work);
+    // A thread that waits for a file system that hangs must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+fn guard(places: &Places, binary: &Path) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
+    runtime.block_on(guardian::run(places, binary)).map_err(|error| sentence(&error))
+}
+
+/// The HTTP client wants to know whose TLS it would speak, though it only speaks over a Unix socket.
+fn provide_tls() -> Result<(), String> {
+    let provider = rustls::crypto::ring::default_provider();
+    provider.install_default().map_err(|_| "another TLS provider is installed already".to_owned())
+}

@@ -1,0 +1,164 @@
+//! How far a folder is: what can be asked without its task, and waiting until it has everything.
+//!
+//! Invariant: settled means that the client's index up to a sequence was received, nothing is missing, and what the
+//! followers get of it is done too.
+
+use std::{sync::Arc, time::Duration};
+
+use ksync_proto::radar::{ProofReply, SettleReply};
+use syncthing::FolderStatus;
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::{
+    attach::Attachment,
+    events::KINDS,
+    fanout::{self, Followers, Queue},
+    link::Link,
+    status,
+};
+
+/// Looks again this often, should an event be missed.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// A folder, seen from outside its task.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(super) id: String,
+    pub(super) device: String,
+    pub(super) link: Arc<Link>,
+    pub(super) lead: Arc<Attachment>,
+    pub(super) followers: Followers,
+    pub(super) queue: Queue,
+    /// Counts up with everything that happens to the folder.
+    pub(super) progress_rx: watch::Receiver<u64>,
+    /// Id of the newest event that the folder has taken in.
+    pub(super) seen_rx: watch::Receiver<u64>,
+}
+
+impl View {
+    /// Folder id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The session that it belongs to.
+    pub(crate) fn session(&self) -> &str {
+        &self.lead.claim.session
+    }
+
+    /// Attachment id of the lead, which tells one folder from its successor of the same id.
+    pub(crate) fn lead(&self) -> &str {
+        &self.lead.id
+    }
+
+    pub(super) async fn status(&self) -> Result<FolderStatus, Status> {
+        self.link.client.folder_status(&self.id).await.map_err(|error| status::of_syncthing(&error))
+    }
+
+    /// How far it is.
+    pub(crate) async fn proof(&self) -> Result<ProofReply, Status> {
+        let now = self.status().await?;
+        let client = &self.link.client;
+        let mut changed = client.local_changed(&self.id).await.map_err(|error| status::of_syncthing(&error))?;
+        changed.retain(|path| !self.lead.about.excludes(path));
+        Ok(ProofReply {
+            need_items: now.need_total_items,
+            remote_sequence: self.remote_sequence(&now),
+            receive_only_deleted: now.receive_only_changed_deletes,
+            receive_only_changed: changed,
+            errors: self.errors(&now).await?,
+            state: now.state,
+        })
+    }
+
+    fn remote_sequence(&self, now: &FolderStatus) -> i64 {
+        now.remote_sequence.as_ref().and_then(|all| all.get(&self.device)).copied().unwrap_or(0)
+    }
+
+    async fn errors(&self, now: &FolderStatus) -> Result<Vec<String>, Status> {
+        let mut errors: Vec<String> = (!now.error.is_empty()).then(|| now.error.clone()).into_iter().collect();
+        if now.pull_errors > 0 {
+            let failed = self.link.client.folder_errors(&self.id).await;
+            let failed = failed.map_err(|error| status::of_syncthing(&error))?;
+            errors.extend(failed.into_iter().map(|e| format!("`{}`: {}", e.path, e.error)));
+        }
+        Ok(errors)
+    }
+
+    /// Waits until everything up to `sequence` of the client's index is here and in all followers, at most `limit`.
+    pub(crate) async fn settle(&self, sequence: i64, limit: Duration) -> Result<SettleReply, Status> {
+        let until = tokio::time::Instant::now() + limit;
+        let mut progress_rx = self.progress_rx.clone();
+        loop {
+            progress_rx.borrow_and_update();
+            if self.link.lost.is_cancelled() {
+                return Err(Status::unavailable("the node's syncthing restarted"));
+            }
+            let now = self.status().await?;
+            let here = now.state == "idle" && now.need_total_items == 0 && self.remote_sequence(&now) >= sequence;
+            if here && self.everywhere().await? {
+                return Ok(SettleReply { settled: true, errors: self.errors(&now).await? });
+            }
+            if tokio::time::Instant::now() >= until {
+                return Ok(SettleReply { settled: false, errors: self.errors(&now).await? });
+            }
+            tokio::select! {
+                changed = progress_rx.changed() => if changed.is_err() {
+                    return Err(Status::aborted("the folder has ended"));
+                },
+                () = tokio::time::sleep_until(until.min(tokio::time::Instant::now() + AGAIN)) => {}
+            }
+        }
+    }
+
+    /// Whether the followers have what the lead has: all events so far are taken in, and what came of them is done.
+    async fn everywhere(&self) -> Result<bool, Status> {
+        if fanout::snapshot(&self.followers).is_empty() {
+            return Ok(true);
+        }
+        // Asking for what comes after the event before the last one is answered at once, with the last one.
+        let seen = *self.seen_rx.borrow();
+        let since = seen.saturating_sub(1);
+        let events = self.link.client.events(KINDS, since, Duration::from_secs(1)).await;
+        let newest = events.map_err(|error| status::of_syncthing(&error))?.last().map_or(0, |event| event.id);
+        Ok(newest <= seen && self.queue.pending() == 0)
+    }
+}
+
+/// Why a folder may not become two-way, if so.
+pub(super) fn not_proven(now: &FolderStatus) -> Option<String> {
+    if now.state != "idle" {
+        return Some(format!("is not idle but `{}`", if now.state.is_empty() { "paused" } else { &now.state }));
+    }
+    if now.need_total_items > 0 {
+        return Some(format!("still needs {} items", now.need_total_items));
+    }
+    (now.receive_only_changed_deletes > 0)
+        .then(|| format!("lacks {} items that were deleted in the container", now.receive_only_changed_deletes))
+}
+
+#[cfg(test)]
+mod tests {
+    use syncthing::FolderStatus;
+
+    use super::not_proven;
+
+    #[test]
+    fn only_a_complete_idle_folder_becomes_two_way() {
+        let idle = FolderStatus { state: "idle".into(), ..FolderStatus::default() };
+        assert_eq!(not_proven(&idle), None);
+        let cases = [
+            (FolderStatus { state: "scanning".into(), ..idle.clone() }, "is not idle but `scanning`"),
+            (FolderStatus { state: String::new(), ..idle.clone() }, "is not idle but `paused`"),
+            (FolderStatus { need_total_items: 3, ..idle.clone() }, "still needs 3 items"),
+            (
+                FolderStatus { receive_only_changed_deletes: 2, ..idle },
+                "lacks 2 items that were deleted in the container",
+            ),
+        ];
+        for (status, reason) in cases {
+            assert_eq!(not_proven(&status).as_deref(), Some(reason));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What is mounted where, read from `/proc/PID/mountinfo` (proc_pid_mountinfo(5)), as plain data.
+//!
+//! Invariant: nothing here touches the kernel; what a mount means for syncing is decided from the text alone.
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// Mount point, as the process sees it.
+    pub(crate) point: String,
+    /// File system type.
+    pub(crate) kind: String,
+    /// Whether the mount or its file system is read-only.
+    pub(crate) read_only: bool,
+    /// Options of the file system.
+    pub(crate) options: String,
+}
+
+/// A mount below a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Submount {
+    /// Relative to the directory.
+    pub(crate) path: String,
+    /// File system type.
+    pub(crate) kind: String,
+    /// Why it is not synced; none when it is.
+    pub(crate) excluded: Option<&'static str>,
+}
+
+/// File systems that are windows into the kernel, not files.
+const KERNEL: &[&str] = &[
+    "proc", "sysfs", "cgroup", "cgroup2", "devpts", "devtmpfs", "mqueue", "debugfs", "tracefs", "securityfs",
+    "pstore", "bpf", "configfs", "fusectl", "hugetlbfs", "nsfs", "efivarfs", "binfmt_misc", "rpc_pipefs",
+    "selinuxfs", "smackfs",
+];
+
+/// Whether a file system of this type is a window into the kernel.
+pub(crate) fn is_kernel(kind: &str) -> bool {
+    KERNEL.contains(&kind)
+}
+
+/// Reads the whole file. Lines that can't be read are left out: the kernel writes none.
+pub(crate) fn parse(text: &str) -> Vec<Mount> {
+    text.lines().filter_map(line).collect()
+}
+
+fn line(line: &str) -> Option<Mount> {
+    let (left, right) = line.split_once(" - ")?;
+    let left: Vec<&str> = left.split(' ').collect();
+    let mut right = right.split(' ');
+    let kind = right.next()?;
+    let options = right.nth(1).unwrap_or_default();
+    let has_ro = |options: &str| options.split(',').any(|option| option == "ro");
+    Some(Mount {
+        point: unescape(left.get(4)?),
+        kind: kind.to_owned(),
+        read_only: has_ro(left.get(5)?) || has_ro(options),
+        options: options.to_owned(),
+    })
+}
+
+/// Undoes the kernel's `\040` for space, tab, newline and backslash.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = |i: usize| tail.get(i).filter(|b| (b'0'..=b'7').contains(b)).map(|b| u32::from(b - b'0'));
+        let escaped = match (first, octal(0), octal(1), octal(2)) {
+            (b'\\', Some(a), Some(b), Some(c)) => u8::try_from(a * 64 + b * 8 + c).ok(),
+            _ => None,
+        };
+        if let Some(byte) = escaped {
+            bytes.push(byte);
+            rest = &tail[3..];
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The mount that `path` (absolute, without symlinks) lies on. Later mounts lie over earlier ones.
+pub(crate) fn mount_of<'m>(mounts: &'m [Mount], path: &str) -> Option<&'m Mount> {
+    mounts.iter().filter(|m| below(&m.point, path).is_some()).max_by_key(|m| m.point.len())
+}
+
+/// The mounts below `path`, parents first, each with what becomes of it. `is_file` tells for a relative path
+/// whether the mount is of a single file.
+///
+/// What lies below an excluded mount is left out with it and not listed.
+pub(crate) fn submounts(mounts: &[Mount], path: &str, is_file: impl Fn(&str) -> bool) -> Vec<Submount> {
+    let mut found: Vec<(String, &Mount)> = Vec::new();
+    for mount in mounts {
+        let Some(relative) = below(path, &mount.point).filter(|r| !r.is_empty()) else { continue };
+        // A second mount on the same point hides the first.
+        found.retain(|(point, _)| point != relative);
+        found.push((relative.to_owned(), mount));
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut submounts: Vec<Submount> = Vec::new();
+    for (relative, mount) in found {
+        let hidden = submounts.iter().any(|s| s.excluded.is_some() && below(&s.path, &relative).is_some());
+        if hidden {
+            continue;
+        }
+        let excluded = if is_kernel(&mount.kind) {
+            Some("a kernel file system")
+        } else if is_file(&relative) {
+            Some("a single file mounted over the directory")
+        } else if mount.read_only && mount.kind == "tmpfs" {
+            Some("a Secret, ConfigMap or projected volume")
+        } else if mount.read_only {
+            Some("mounted read-only")
+        } else {
+            None
+        };
+        submounts.push(Submount { path: relative, kind: mount.kind.clone(), excluded });
+    }
+    submounts
+}
+
+/// The part of `path` below `base`: empty when they are equal, none when it lies elsewhere.
+pub(crate) fn below<'p>(base: &str, path: &'p str) -> Option<&'p str> {
+    let rest = path.strip_prefix(base.trim_end_matches('/'))?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
+}
+
+/// Where the node keeps the root file system that is an overlay: its writable layer.
+pub(crate) fn upper_dir(mounts: &[Mount]) -> Option<String> {
+    let root = mounts.iter().rev().find(|m| m.point == "/" && m.kind == "overlay")?;
+    root.options.split(',').find_map(|option| option.strip_prefix("upperdir=")).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{below, mount_of, parse, submounts, upper_dir};
+
+    const TEXT: &str = "\
+600 500 0:90 / / rw,relatime - overlay overlay rw,lowerdir=/l1:/l2,upperdir=/u/fs,workdir=/u/work
+601 600 0:91 / /proc rw,nosuid - proc proc rw
+602 600 8:1 /pods/x/volumes/data /code/data rw,relatime - ext4 /dev/vda1 rw
+603 600 8:1 /pods/x/config/app.yaml /code/app.yaml ro,relatime - ext4 /dev/vda1 rw
+604 600 0:92 / /code/secret ro,relatime - tmpfs tmpfs rw,size=1k
+605 602 0:93 / /code/data/ro ro - ext4 /dev/vda2 rw
+606 604 0:94 / /code/secret/more rw - tmpfs tmpfs rw
+607 600 0:95 / /code/with\\040space rw - xfs /dev/vdb rw
+608 600 0:96 / /codex rw - xfs /dev/vdb rw
+609 600 0:97 / /code/sys rw - sysfs sysfs rw
+";
+
+    #[test]
+    fn each_submount_gets_its_verdict() {
+        let found = submounts(&parse(TEXT), "/code", |path| path == "app.yaml");
+        let found: Vec<_> = found.iter().map(|s| (s.path.as_str(), s.excluded)).collect();
+        assert_eq!(
+            found,
+            [
+                ("app.yaml", Some("a single file mounted over the directory")),
+                ("data", None),
+                ("data/ro", Some("mounted read-only")),
+                ("secret", Some("a Secret, ConfigMap or projected volume")),
+                ("sys", Some("a kernel file system")),
+                ("with space", None),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_path_lies_on_its_deepest_mount() {
+        let mounts = parse(TEXT);
+        assert_eq!(mount_of(&mounts, "/code/data/x").unwrap().point, "/code/data");
+        assert_eq!(mount_of(&mounts, "/code/datum").unwrap().point, "/");
+        assert_eq!(mount_of(&mounts, "/proc/1").unwrap().kind, "proc");
+        assert_eq!(upper_dir(&mounts).as_deref(), Some("/u/fs"));
+    }
+
+    #[test]
+    fn below_respects_names() {
+        assert_eq!(below("/", "/a"), Some("a"));
+        assert_eq!(below("/code", "/code"), Some(""));
+        assert_eq!(below("/code", "/codex"), None);
+        assert_eq!(below("a", "a/b"), Some("b"));
+    }
+}

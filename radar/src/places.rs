@@ -1,0 +1,49 @@
+//! Where things are: what `radar serve` and `radar syncthing` agree on.
+
+use std::path::{Path, PathBuf};
+
+/// Directories and files of the pod.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Places {
+    /// Directory that both containers share
+    #[arg(long, env = "KSYNC_DIR", default_value = "/var/lib/ksync")]
+    dir: PathBuf,
+    /// Directory of the syncthing container below which containers' directories appear
+    #[arg(long, env = "KSYNC_SYNC_DIR", default_value = "/sync")]
+    sync: PathBuf,
+    /// Where syncthing accepts connections
+    #[arg(long, env = "KSYNC_BEP", default_value = "127.0.0.1:22000")]
+    bep: String,
+}
+
+impl Places {
+    /// syncthing's home; of it only the identity lasts.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.dir.join("syncthing")
+    }
+
+    /// Directory of the sockets.
+    pub(crate) fn run(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
+    /// syncthing's REST API.
+    pub(crate) fn gui(&self) -> PathBuf {
+        self.run().join("gui.sock")
+    }
+
+    /// From `radar serve` to `radar syncthing`.
+    pub(crate) fn lifeline(&self) -> PathBuf {
+        self.run().join("lifeline.sock")
+    }
+
+    /// Host and port of syncthing's BEP.
+    pub(crate) fn bep(&self) -> &str {
+        &self.bep
+    }
+
+    /// Below it is a directory for each folder.
+    pub(crate) fn sync(&self) -> &Path {
+        &self.sync
+    }
+}

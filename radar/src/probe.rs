@@ -1,0 +1,65 @@
+//! `radar probe`: does the radar of this pod answer, for the kubelet's probes.
+//!
+//! Invariant: it never waits longer than its limit, and says in one sentence what it found.
+
+use std::{net::SocketAddr, time::Duration};
+
+use ksync_proto::radar::{VersionRequest, radar_client::RadarClient};
+use tonic::transport::Endpoint;
+
+/// Longest time for connecting and the answer together.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// What is wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Nobody there.
+    #[error("radar does not accept connections on `{address}`")]
+    Connect {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// It does not answer.
+    #[error("radar on `{address}` does not answer: {reason}")]
+    Answer {
+        /// Where.
+        address: SocketAddr,
+        /// What it said instead.
+        reason: String,
+    },
+    /// It answers, but can't do its work yet.
+    #[error("radar answers, but the node's syncthing does not yet: see the log of container `syncthing`")]
+    NotReady,
+}
+
+/// Asks for the version; with `ready`, syncthing has to be there too. Returns what to say.
+pub(crate) async fn run(address: SocketAddr, ready: bool) -> Result<String, Error> {
+    let asked = async {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|source| Error::Connect { address, source })?;
+        let channel = endpoint.connect().await.map_err(|source| Error::Connect { address, source })?;
+        let answer = RadarClient::new(channel).version(VersionRequest {}).await;
+        answer.map_err(|status| Error::Answer { address, reason: status.message().to_owned() })
+    };
+    let late = |_| Error::Answer { address, reason: format!("nothing came within {} s", LIMIT.as_secs()) };
+    let answer = tokio::time::timeout(LIMIT, asked).await.map_err(late)??.into_inner();
+    if ready && answer.syncthing_version.is_empty() {
+        return Err(Error::NotReady);
+    }
+    Ok(format!("radar {} answers", answer.version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::run;
+
+    #[tokio::test]
+    async fn nobody_there_is_said_in_a_sentence() {
+        // Bound and dropped: nobody listens there.
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = run(address, false).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("radar does not accept connections on `{address}`"));
+    }
+}

@@ -1,0 +1,127 @@
+//! containerd and CRI-O: the Container Runtime Interface, version 1, over the runtime's socket.
+//!
+//! The init's pid is in the verbose answer: a JSON object under `info["info"]` with the key `pid`, on both.
+
+use std::path::PathBuf;
+
+use futures::{FutureExt, future::BoxFuture};
+use hyper_util::rt::TokioIo;
+use ksync_proto::cri::{
+    ContainerState, ContainerStatusRequest, ContainerStatusResponse,
+    runtime_service_client::RuntimeServiceClient,
+};
+use tokio::net::UnixStream;
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint, Uri},
+};
+use tower::service_fn;
+
+use super::{ContainerProcess, Error, Runtime, Scheme};
+
+/// A CRI runtime behind one socket.
+pub(super) struct Cri<'a> {
+    scheme: Scheme,
+    socket: PathBuf,
+    asked: &'a (dyn Fn(String) -> Error + Send + Sync),
+}
+
+impl<'a> Cri<'a> {
+    /// `asked` makes the error for a failed question.
+    pub(super) fn on(
+        scheme: Scheme,
+        socket: PathBuf,
+        asked: &'a (dyn Fn(String) -> Error + Send + Sync),
+    ) -> Self {
+        Self { scheme, socket, asked }
+    }
+
+    async fn connect(&self) -> Result<Channel, Error> {
+        let socket = self.socket.clone();
+        let connect = service_fn(move |_: Uri| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        // The address only names the authority: the connection is the Unix socket.
+        Endpoint::from_static("http://localhost").connect_with_connector(connect).await.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|e| format!(": {e}")).unwrap_or_default();
+            (self.asked)(format!("{error}{cause}"))
+        })
+    }
+
+    async fn status(&self, id: &str) -> Result<ContainerProcess, Error> {
+        let mut client = RuntimeServiceClient::new(self.connect().await?);
+        let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: true };
+        let answer = client.container_status(request).await.map_err(|status| {
+            // CRI-O and older containerd say "not found" under another code.
+            if status.code() == Code::NotFound || status.message().contains("not found") {
+                Error::NotFound { scheme: self.scheme, id: id.to_owned() }
+            } else {
+                (self.asked)(status.message().to_owned())
+            }
+        })?;
+        read(id, answer.get_ref())
+    }
+}
+
+impl Runtime for Cri<'_> {
+    fn resolve<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<ContainerProcess, Error>> {
+        self.status(id).boxed()
+    }
+}
+
+fn read(id: &str, answer: &ContainerStatusResponse) -> Result<ContainerProcess, Error> {
+    let id = id.to_owned();
+    let state = answer.status.as_ref().map_or(ContainerState::ContainerUnknown, |s| s.state());
+    let name = match state {
+        ContainerState::ContainerRunning => None,
+        ContainerState::ContainerCreated => Some("created but not started"),
+        ContainerState::ContainerExited => Some("exited"),
+        ContainerState::ContainerUnknown => Some("in an unknown state"),
+    };
+    if let Some(state) = name {
+        return Err(Error::NotRunning { id, state: state.to_owned() });
+    }
+    let pid = answer
+        .info
+        .get("info")
+        .and_then(|info| serde_json::from_str::<serde_json::Value>(info).ok())
+        .and_then(|info| info["pid"].as_i64())
+        .and_then(|pid| i32::try_from(pid).ok())
+        .filter(|pid| *pid > 1)
+        .ok_or(Error::Sandboxed { id })?;
+    Ok(ContainerProcess { pid, base_path: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use ksync_proto::cri::{ContainerState, ContainerStatus, ContainerStatusResponse};
+
+    use super::{ContainerProcess, Error, read};
+
+    fn answer(state: ContainerState, info: &str) -> ContainerStatusResponse {
+        ContainerStatusResponse {
+            status: Some(ContainerStatus { id: "a".into(), state: state.into() }),
+            info: [("info".to_owned(), info.to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn the_pid_is_in_the_verbose_answer() {
+        let info = r#"{"sandboxID":"s","pid":4711,"removing":false}"#;
+        assert_eq!(
+            read("a", &answer(ContainerState::ContainerRunning, info)),
+            Ok(ContainerProcess { pid: 4711, base_path: None })
+        );
+    }
+
+    #[test]
+    fn what_does_not_run_or_has_no_pid_is_told_apart() {
+        let exited = read("a", &answer(ContainerState::ContainerExited, r#"{"pid":0}"#));
+        assert_eq!(exited, Err(Error::NotRunning { id: "a".into(), state: "exited".into() }));
+        for info in [r#"{"pid":0}"#, "{}", "not json"] {
+            let sandboxed = read("a", &answer(ContainerState::ContainerRunning, info));
+            assert_eq!(sandboxed, Err(Error::Sandboxed { id: "a".into() }), "{info}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! From changes in a container's directory to scans of its folder.
+//!
+//! Invariant: nothing is scanned before the ground was checked. The first change is scanned at once, what comes
+//! during a scan goes together after it. A scan that failed is repeated, so no change is forgotten.
+
+use std::time::Duration;
+
+use syncthing::batch::Batch;
+use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
+
+use crate::{
+    backoff::Backoff,
+    ground::{Ground, Lost},
+    watch::Change,
+};
+
+/// Scans `folder` for each of `changes` until they end, or the ground is lost, which `lost_tx` is told.
+pub(crate) async fn run(
+    ground: Ground,
+    folder: String,
+    mut changes: UnboundedReceiver<Change>,
+    lost_tx: oneshot::Sender<Lost>,
+) {
+    let mut batch = Batch::default();
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    loop {
+        if batch.is_empty() {
+            match changes.recv().await {
+                Some(change) => note(&mut batch, change, &folder),
+                None => return,
+            }
+        }
+        while let Ok(change) = changes.try_recv() {
+            note(&mut batch, change, &folder);
+        }
+        if let Err(lost) = ground.check().await {
+            // The folder may be ending for another reason already.
+            drop(lost_tx.send(lost));
+            return;
+        }
+        let subs = batch.take();
+        match ground.link.client.scan(&folder, &subs).await {
+            Ok(()) => backoff.reset(),
+            Err(error) => {
+                tracing::warn!(folder, error = &error as &dyn std::error::Error, "scan");
+                if subs.is_empty() {
+                    batch.add_all();
+                }
+                subs.into_iter().for_each(|sub| batch.add(sub));
+                tokio::time::sleep(backoff.next()).await;
+            }
+        }
+    }
+}
+
+fn note(batch: &mut Batch, change: Change, folder: &str) {
+    match change {
+        Change::Path(path) => batch.add(path),
+        Change::All => batch.add_all(),
+        Change::Limited => {
+            tracing::warn!(
+                folder,
+                "more directories than fs.inotify.max_user_watches allows: all is scanned every 10 s"
+            );
+            batch.add_all();
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Errors as gRPC statuses that a person understands: one sentence, with its causes.
+//!
+//! Invariant: what the caller can do something about has a code of its own; INTERNAL is radar's own trouble.
+
+use std::error::Error as StdError;
+
+use tonic::{Code, Status};
+
+use crate::{mount, pidfd, runtime};
+
+/// An error and its causes in one line.
+pub(crate) fn sentence(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Transparent errors repeat their cause.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn status(code: Code, error: &dyn StdError) -> Status {
+    Status::new(code, sentence(error))
+}
+
+/// Of resolving a container.
+pub(crate) fn of_runtime(error: &runtime::Error) -> Status {
+    use runtime::Error as E;
+    let code = match error {
+        E::BadId { .. } => Code::InvalidArgument,
+        E::UnknownScheme { .. } | E::Sandboxed { .. } => Code::Unimplemented,
+        E::NotFound { .. } => Code::NotFound,
+        E::NotRunning { .. } => Code::FailedPrecondition,
+        E::NoSocket { .. } | E::Asked { .. } => Code::Unavailable,
+    };
+    status(code, error)
+}
+
+/// Of holding a container's process.
+pub(crate) fn of_life(error: &pidfd::Error) -> Status {
+    match error {
+        pidfd::Error::Runtime(error) => of_runtime(error),
+        pidfd::Error::Ended { .. } => status(Code::NotFound, error),
+        pidfd::Error::Kernel { .. } => status(Code::Internal, error),
+    }
+}
+
+/// Of opening, binding and unbinding.
+pub(crate) fn of_mount(error: &mount::Error) -> Status {
+    use mount::Error as E;
+    let code = match error {
+        E::BadPath { .. } => Code::InvalidArgument,
+        E::Ended { .. } => Code::NotFound,
+        E::UserNamespace | E::OldKernel { .. } => Code::Unimplemented,
+        E::NotADirectory { .. }
+        | E::Dangling { .. }
+        | E::ReadOnly { .. }
+        | E::KernelFs { .. }
+        | E::NotWritable { .. } => Code::FailedPrecondition,
+        E::Kernel { .. } | E::WrongDirectory { .. } | E::Thread(_) => Code::Internal,
+    };
+    status(code, error)
+}
+
+/// Of syncthing.
+pub(crate) fn of_syncthing(error: &syncthing::Error) -> Status {
+    let code = if error.is_connection() { Code::Unavailable } else { Code::Internal };
+    status(code, error)
+}
+
+/// Of reading or writing a tree.
+pub(crate) fn of_tree(error: &ksync_tree::Error) -> Status {
+    use ksync_tree::Error as E;
+    let code = match error {
+        E::BadPath { .. } | E::Pattern { .. } | E::Refused { .. } => Code::InvalidArgument,
+        E::NotADirectory { .. } | E::NotEmpty { .. } | E::WrongKind { .. } => Code::FailedPrecondition,
+        E::Changed { .. } => Code::Aborted,
+        E::TooLarge { .. } => Code::ResourceExhausted,
+        E::Stopped => Code::Cancelled,
+        E::Stream { .. } | E::Io { .. } => Code::Internal,
+    };
+    status(code, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::{of_life, sentence};
+    use crate::{pidfd, runtime};
+
+    #[test]
+    fn a_transparent_error_is_said_once() {
+        let error = pidfd::Error::Runtime(runtime::Error::BadId { id: "x".into() });
+        let status = of_life(&error);
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "`x` is not a container id with its runtime's scheme, such as `containerd://...`");
+        assert_eq!(sentence(&error), status.message());
+    }
+}

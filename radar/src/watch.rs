@@ -1,0 +1,316 @@
+//! What changes below an attached directory, as it changes, from inotify(7).
+//!
+//! Invariant: every change after [`Watch::start`] returned leads to a [`Change`] that covers it. A directory is
+//! watched before its names are read, an overflow of the queue becomes [`Change::All`]. What syncthing itself
+//! finishes is not reported at once, so that its own writing starts no scan.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use ksync_tree::Root;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::inotify::{self, ReadFlags},
+    io::Errno,
+    pipe::{PipeFlags, pipe_with},
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+mod tree;
+
+use tree::Tree;
+
+/// How often everything is scanned where the kernel's limit of watches was reached.
+const UNWATCHED_EVERY: Duration = Duration::from_secs(10);
+
+/// Why a directory can't be watched.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A system call failed.
+    #[error("{operation} for watching `{path}`")]
+    Kernel {
+        /// What was tried.
+        operation: &'static str,
+        /// Relative to the root; `.` for the root.
+        path: String,
+        /// The kernel's word.
+        source: io::Error,
+    },
+}
+
+fn kernel(operation: &'static str, path: &str) -> impl FnOnce(Errno) -> Error {
+    let path = if path.is_empty() { ".".to_owned() } else { path.to_owned() };
+    move |errno| Error::Kernel { operation, path, source: errno.into() }
+}
+
+/// Something changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// At this path or below it.
+    Path(String),
+    /// Anywhere.
+    All,
+    /// More directories than the kernel's limit lets watch: everything is reported as changed now and then.
+    Limited,
+}
+
+/// A running watch; ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// Closing it ends the thread.
+    _stop: OwnedFd,
+}
+
+impl Watch {
+    /// Watches all directories below `root` but those at `excluded`. Blocks for as long as reading all directories
+    /// takes. inotify --changes--> the folder's scanner.
+    pub(crate) fn start(
+        root: Root,
+        excluded: Vec<String>,
+        changes_tx: UnboundedSender<Change>,
+    ) -> Result<Self, Error> {
+        let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
+        let inotify = inotify::init(flags).map_err(kernel("make a queue", ""))?;
+        let (stop_rx, stop) = pipe_with(PipeFlags::CLOEXEC).map_err(kernel("make a pipe", ""))?;
+        let mut tree = Tree::new(inotify, root, excluded);
+        tree.add("")?;
+        std::thread::Builder::new()
+            .name("ksync-inotify".to_owned())
+            .spawn(move || run(tree, &stop_rx, &changes_tx))
+            .map_err(|source| Error::Kernel { operation: "start a thread", path: ".".to_owned(), source })?;
+        Ok(Self { _stop: stop })
+    }
+}
+
+fn run(mut tree: Tree, stop: &OwnedFd, changes_tx: &UnboundedSender<Change>) {
+    let mut limited = false;
+    let mut next_whole = Instant::now() + UNWATCHED_EVERY;
+    loop {
+        let mut changes = tree.due(Instant::now());
+        if tree.limited() {
+            if !std::mem::replace(&mut limited, true) {
+                changes.push(Change::Limited);
+            }
+            if Instant::now() >= next_whole {
+                next_whole = Instant::now() + UNWATCHED_EVERY;
+                changes.push(Change::All);
+            }
+        }
+        let until = limited.then_some(next_whole).into_iter().chain(tree.next_due()).min();
+        for change in changes {
+            if changes_tx.send(change).is_err() {
+                return;
+            }
+        }
+        match wait(&tree, stop, until) {
+            Ok(Woken::Events) => {}
+            Ok(Woken::Time) => continue,
+            Ok(Woken::Stop) => return,
+            Err(errno) => {
+                // Without events only whole scans are left; the next loop asks for one.
+                tracing::error!(%errno, "wait for file system events");
+                return drop(changes_tx.send(Change::All));
+            }
+        }
+        for change in read(&mut tree) {
+            if changes_tx.send(change).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+enum Woken {
+    Events,
+    Time,
+    Stop,
+}
+
+fn wait(tree: &Tree, stop: &OwnedFd, until: Option<Instant>) -> Result<Woken, Errno> {
+    let timeout = until.map(|until| {
+        let left = until.saturating_duration_since(Instant::now());
+        // Never round down to a busy loop.
+        let left = left + Duration::from_micros(100);
+        Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+    });
+    let mut fds = [PollFd::new(tree.queue(), PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(0) | Err(Errno::INTR) => Ok(Woken::Time),
+        Ok(_) if !fds[1].revents().is_empty() => Ok(Woken::Stop),
+        Ok(_) => Ok(Woken::Events),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// All that is in the queue now.
+fn read(tree: &mut Tree) -> Vec<Change> {
+    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+    let mut seen = Vec::new();
+    let queue = match rustix::io::dup(tree.queue()) {
+        Ok(queue) => queue,
+        Err(errno) => {
+            tracing::error!(%errno, "duplicate the queue of file system events");
+            return vec![Change::All];
+        }
+    };
+    let mut reader = inotify::Reader::new(&queue, &mut buffer);
+    loop {
+        match reader.next() {
+            Ok(event) => seen.push(Seen {
+                watch: event.wd(),
+                what: event.events(),
+                cookie: event.cookie(),
+                // A name that is not UTF-8 is not synced.
+                name: event.file_name().map(|name| name.to_str().map(str::to_owned).unwrap_or_default()),
+            }),
+            Err(Errno::AGAIN) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                tracing::error!(%errno, "read file system events");
+                return vec![Change::All];
+            }
+        }
+        if seen.len() >= 4096 {
+            break;
+        }
+    }
+    let now = Instant::now();
+    let mut changes = Vec::new();
+    for event in seen {
+        for change in tree.take(&event, now) {
+            if changes.last() != Some(&change) {
+                changes.push(change);
+            }
+        }
+    }
+    changes
+}
+
+/// One event, owned.
+#[derive(Debug)]
+struct Seen {
+    watch: i32,
+    what: ReadFlags,
+    cookie: u32,
+    name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::Path, time::Duration};
+
+    use ksync_tree::Root;
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    use super::{Change, Watch};
+
+    fn watch(dir: &Path, excluded: &[&str]) -> (Watch, UnboundedReceiver<Change>) {
+        let (tx, rx) = unbounded_channel();
+        let excluded = excluded.iter().map(|e| (*e).to_owned()).collect();
+        (Watch::start(Root::open(dir).unwrap(), excluded, tx).unwrap(), rx)
+    }
+
+    /// Collects until `last` is reported, and returns what came before it.
+    async fn until(rx: &mut UnboundedReceiver<Change>, last: &str) -> BTreeSet<String> {
+        let mut seen = BTreeSet::new();
+        loop {
+            let change = tokio::time::timeout(Duration::from_secs(5), rx.recv()).await.unwrap().unwrap();
+            match change {
+                Change::Path(path) if path == last => return seen,
+                Change::Path(path) => drop(seen.insert(path)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_is_reported_when_the_file_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_watch, mut rx) = watch(dir.path(), &[]);
+        fs::write(dir.path().join("a"), "1").unwrap();
+        assert!(until(&mut rx, "a").await.is_empty());
+        fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+        assert!(until(&mut rx, "b").await.contains("a"));
+        fs::remove_file(dir.path().join("b")).unwrap();
+        until(&mut rx, "b").await;
+        symlink("nowhere", dir.path().join("l")).unwrap();
+        until(&mut rx, "l").await;
+    }
+
+    #[tokio::test]
+    async fn a_tree_that_appears_is_watched_to_its_leaves() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_watch, mut rx) = watch(dir.path(), &[]);
+        for path in ["x", "x/y", "x/y/z"] {
+            fs::create_dir(dir.path().join(path)).unwrap();
+            until(&mut rx, path).await;
+        }
+        fs::write(dir.path().join("x/y/z/f"), "1").unwrap();
+        until(&mut rx, "x/y/z/f").await;
+        // All at once: the last that is reported covers what came before the watch, and the rest is seen by it.
+        fs::create_dir_all(dir.path().join("p/q")).unwrap();
+        fs::write(dir.path().join("p/q/f"), "1").unwrap();
+        loop {
+            match rx.recv().await.unwrap() {
+                Change::Path(path) if path == "p" && dir.path().join("p/q/f").exists() => break,
+                Change::Path(path) if path == "p/q" || path == "p/q/f" => break,
+                other => assert_eq!(other, Change::Path("p".into())),
+            }
+        }
+        fs::rename(dir.path().join("x/y"), dir.path().join("moved")).unwrap();
+        until(&mut rx, "moved").await;
+        fs::write(dir.path().join("moved/z/g"), "1").unwrap();
+        until(&mut rx, "moved/z/g").await;
+    }
+
+    #[tokio::test]
+    async fn temporaries_and_what_becomes_of_them_are_syncthings_own() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "old").unwrap();
+        let (_watch, mut rx) = watch(dir.path(), &[]);
+        let temp = dir.path().join(".syncthing.a.tmp");
+        fs::write(&temp, "new").unwrap();
+        fs::remove_file(dir.path().join("a")).unwrap();
+        fs::rename(&temp, dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("end"), "").unwrap();
+        assert!(until(&mut rx, "end").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_excluded_is_not_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("volume/deep")).unwrap();
+        let (_watch, mut rx) = watch(dir.path(), &["volume"]);
+        fs::write(dir.path().join("volume/deep/f"), "").unwrap();
+        fs::write(dir.path().join("volume/f"), "").unwrap();
+        fs::write(dir.path().join("end"), "").unwrap();
+        assert!(until(&mut rx, "end").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_stays_open_is_reported_all_the_same() {
+        use std::io::Write;
+        let dir = tempfile::tempdir().unwrap();
+        let (_watch, mut rx) = watch(dir.path(), &[]);
+        let mut file = fs::File::create(dir.path().join("log")).unwrap();
+        file.write_all(b"line").unwrap();
+        until(&mut rx, "log").await;
+        file.write_all(b"line").unwrap();
+        until(&mut rx, "log").await;
+    }
+
+    #[tokio::test]
+    async fn a_symlink_is_never_followed() {
+        let outside = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        symlink(outside.path(), dir.path().join("out")).unwrap();
+        let (_watch, mut rx) = watch(dir.path(), &[]);
+        fs::write(outside.path().join("secret"), "").unwrap();
+        fs::write(dir.path().join("end"), "").unwrap();
+        assert!(until(&mut rx, "end").await.is_empty());
+    }
+}

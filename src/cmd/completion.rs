@@ -1,0 +1,23 @@
+//! `completion`: the script that a shell loads.
+
+use std::process::ExitCode;
+
+use clap_complete::Shell;
+
+use crate::printer::Printer;
+
+/// Flags of `completion`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Runs `completion`.
+pub fn run(args: Args, printer: Printer) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut crate::cli::command(), "kubectl-ksync", &mut script);
+    printer.raw(String::from_utf8_lossy(&script));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,191 @@
+//! `create`: checks everything that can be checked, writes the spec, makes sure the watcher runs.
+//!
+//! Nothing is written before all checks are through.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client as KubeClient, api::ListParams};
+
+use super::ensure;
+use crate::{
+    cluster::{self, ClusterArgs, ClusterConfig},
+    config::{Direction, Initial, ReloadMode, SpecDetails, Store, fresh_name, validate},
+    home::Home,
+    printer::{Printer, UserError},
+    service::targets,
+    watcher::client::Client,
+};
+
+/// Flags of `create`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Local directory
+    local: PathBuf,
+    /// Directory in the container, absolute
+    remote: String,
+    /// Pods with these labels, for example app=app
+    #[arg(short = 'l', long, required_unless_present = "pod", conflicts_with = "pod")]
+    selector: Option<String>,
+    /// One pod by its name
+    #[arg(short, long)]
+    pod: Option<String>,
+    /// The container, where a pod has several
+    #[arg(short, long)]
+    container: Option<String>,
+    /// The spec's name; two words are made up otherwise
+    #[arg(long)]
+    name: Option<String>,
+    /// Give the app the new code after a sync: true, false, auto, process, container, signal:NAME
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
+    reload: Option<String>,
+    /// Which way changes go
+    #[arg(long, value_enum)]
+    direction: Option<Direction>,
+    /// What wins at the first sync where both sides differ
+    #[arg(long, value_enum)]
+    initial: Option<Initial>,
+    /// A further pattern that is not synced (may be repeated)
+    #[arg(long, value_name = "PATTERN")]
+    ignore: Vec<String>,
+    /// Write the spec only, start no watcher
+    #[arg(long, conflicts_with = "wait")]
+    no_start: bool,
+    /// Wait until every container holds what is here
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait at most
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = cluster::parse_duration)]
+    timeout: Duration,
+}
+
+/// Runs `create`.
+pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+    let home = Home::from_env()?;
+    let mut spec = details(&args)?;
+    let cluster = ClusterConfig::load(cluster_args).await?;
+    spec.context = Some(cluster.context.clone());
+    spec.cluster = Some(cluster.hash());
+    spec.namespace.clone_from(&cluster.namespace);
+    let store = Store::new(home.config_file());
+    // Refused early where the file alone tells; looked at again under the lock.
+    admit(&mut spec.clone(), args.name.as_deref(), &store.load()?.config)?;
+    let client = cluster.client()?;
+    let matching = preflight(&client, &cluster, &spec).await?;
+
+    let ((), lost) = store.modify(|draft| -> anyhow::Result<()> {
+        admit(&mut spec, args.name.as_deref(), draft.config())?;
+        Ok(draft.add(&spec)?)
+    })?;
+    if lost {
+        printer.warn("comments in ksync.yaml could not be kept; the file as it was is beside it as ksync.yaml.bak");
+    }
+    printer.data(format!("spec `{}` created", spec.name));
+    printer.say(format!(
+        "{} -> {} in {matching} of namespace `{}`",
+        spec.localpath, spec.remotepath, spec.namespace
+    ));
+    if args.no_start {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if ensure::watcher(&home, cluster_args, &cluster, printer).await? {
+        printer.say(format!("started the watcher for context `{}`", cluster.context));
+    }
+    if args.wait {
+        wait(&home, &cluster, &spec.name, args.timeout).await?;
+        printer.say("every container holds what is here");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn details(args: &Args) -> anyhow::Result<SpecDetails> {
+    let refused = |invalid: validate::Invalid| UserError::new(invalid.message, invalid.hint);
+    if let Some(name) = &args.name {
+        validate::name(name).map_err(refused)?;
+    }
+    ksync_tree::Ignore::new(&args.ignore).map_err(|error| UserError::with_hint(&error, "see --ignore"))?;
+    let (reload, reload_mode) = reload(args.reload.as_deref())?;
+    Ok(SpecDetails {
+        name: String::new(),
+        containername: args.container.clone().unwrap_or_default(),
+        pod: args.pod.clone().unwrap_or_default(),
+        selector: args.selector.clone().unwrap_or_default(),
+        localpath: validate::local_path(&args.local).map_err(refused)?,
+        remotepath: validate::remote_path(&args.remote).map_err(refused)?,
+        reload,
+        ignore: args.ignore.clone(),
+        initial: args.initial,
+        direction: args.direction,
+        reload_mode,
+        ..SpecDetails::default()
+    })
+}
+
+fn reload(given: Option<&str>) -> anyhow::Result<(bool, Option<ReloadMode>)> {
+    match given {
+        None | Some("true") => Ok((true, None)),
+        Some("false") => Ok((false, None)),
+        Some(mode) => match mode.parse() {
+            Ok(mode) => Ok((true, Some(mode))),
+            Err(message) => Err(UserError::new(format!("--reload: {message}"), "").into()),
+        },
+    }
+}
+
+/// Names the spec where it has no name yet, and checks it against the others.
+fn admit(spec: &mut SpecDetails, name: Option<&str>, config: &crate::config::Config) -> anyhow::Result<()> {
+    let taken = |name: &str| config.spec.iter().any(|other| other.name == name);
+    spec.name = name.map_or_else(|| fresh_name(taken), str::to_owned);
+    let inherited = validate::Inherited { context: &config.context, namespace: &config.namespace };
+    let fits = validate::beside(spec, &config.spec, inherited);
+    Ok(fits.map_err(|invalid| UserError::new(invalid.message, invalid.hint))?)
+}
+
+/// Looks at the cluster: may pods be read, does radar run in a version that fits, is the container clear?
+/// Returns how many containers match, in words. Pods that do not exist yet are no error.
+async fn preflight(client: &KubeClient, cluster: &ClusterConfig, spec: &SpecDetails) -> anyhow::Result<String> {
+    cluster::radar::check(client, cluster).await?;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &spec.namespace);
+    let which = if spec.selector.is_empty() {
+        ListParams::default().fields(&format!("metadata.name={}", spec.pod))
+    } else {
+        ListParams::default().labels(&spec.selector)
+    };
+    let found = pods.list(&which).await.map_err(|error| cluster::explain(&error, &cluster.server))?;
+    let found = targets(&found.items, &spec.containername);
+    if let Some(error) = found.errors.into_iter().next() {
+        return Err(UserError::new(error, "").into());
+    }
+    Ok(match found.running.len() {
+        0 => "no container yet".to_owned(),
+        1 => "1 container".to_owned(),
+        many => format!("{many} containers"),
+    })
+}
+
+/// Waits for the watcher to say `watching`.
+async fn wait(home: &Home, cluster: &ClusterConfig, name: &str, limit: Duration) -> anyhow::Result<()> {
+    let socket = home.context(&cluster.context, &cluster.hash()).socket();
+    let mut last = "the watcher does not know it yet".to_owned();
+    let watching = async {
+        let mut client =
+            Client::connect(&socket).await.ok_or_else(|| UserError::new("the watcher has ended", ""))?;
+        let mut states = client.follow().await?;
+        while let Some(state) = states.message().await? {
+            let Some(spec) = state.specs.into_iter().find(|spec| spec.name == name) else { continue };
+            if spec.status == "watching" {
+                return anyhow::Ok(());
+            }
+            last = if spec.reason.is_empty() { spec.status } else { format!("{}: {}", spec.status, spec.reason) };
+        }
+        Err(UserError::new("the watcher has ended", "").into())
+    };
+    match tokio::time::timeout(limit, watching).await {
+        Ok(result) => result,
+        Err(_) => Err(UserError::new(
+            format!("spec `{name}` is not in sync after {limit:?} ({last})"),
+            "it goes on in the background; `kubectl ksync get` tells how it stands",
+        )
+        .into()),
+    }
+}

@@ -1,0 +1,135 @@
+//! `get`: what is synced and how it stands.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use ksync_proto::watch::StatusReply;
+
+use super::table::{self, SpecRow};
+use crate::{
+    cluster::{ClusterArgs, ClusterConfig},
+    config::Store,
+    home::{ContextDir, Home},
+    printer::{Printer, UserError},
+    watcher::{client::Client, last_end},
+};
+
+/// Flags of `get`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only these specs
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// Leave the headings out
+    #[arg(long)]
+    no_headers: bool,
+    /// Print again after every change, until interrupted
+    #[arg(short = 'w', long)]
+    watch: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Wide,
+    Json,
+    Yaml,
+    Name,
+}
+
+/// Runs `get`.
+pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+    let home = Home::from_env()?;
+    let namespace = cluster.namespace.clone();
+    let cluster = ClusterConfig::load(cluster).await?;
+    let dir = home.context(&cluster.context, &cluster.hash());
+    let only = Only { names: args.names.clone(), namespace };
+    let Some(mut client) = Client::connect(&dir.socket()).await else {
+        let rows = only.pick(from_file(&home, &cluster, &dir, printer)?)?;
+        print(&rows, &args, printer)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    if !args.watch {
+        let reply = client.status().await?;
+        warn(&reply, printer);
+        print(&only.pick(rows_of(reply))?, &args, printer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut states = client.follow().await?;
+    let mut shown = String::new();
+    while let Some(reply) = states.message().await? {
+        let rows = only.pick(rows_of(reply))?;
+        let now = format!("{rows:?}");
+        if now != shown {
+            print(&rows, &args, printer)?;
+            shown = now;
+        }
+    }
+    Err(UserError::new("the watcher has ended", "`kubectl ksync get` tells why").into())
+}
+
+fn rows_of(reply: StatusReply) -> Vec<SpecRow> {
+    reply.specs.into_iter().map(table::live).collect()
+}
+
+fn warn(reply: &StatusReply, printer: Printer) {
+    for problem in [&reply.config_error, &reply.cluster_error] {
+        if !problem.is_empty() {
+            printer.warn(problem);
+        }
+    }
+}
+
+fn from_file(
+    home: &Home,
+    cluster: &ClusterConfig,
+    dir: &ContextDir,
+    printer: Printer,
+) -> anyhow::Result<Vec<SpecRow>> {
+    let loaded = Store::new(home.config_file()).load()?;
+    loaded.errors.iter().for_each(|error| printer.warn(error));
+    let reason = match last_end(dir) {
+        Some(why) => format!("no watcher runs, the last one ended: {why}"),
+        None => "no watcher runs: start one with `kubectl ksync watch --daemon`".to_owned(),
+    };
+    let specs = table::specs_of(&loaded.config, &cluster.context);
+    Ok(specs.map(|spec| table::stopped(spec, &cluster.context, &reason)).collect())
+}
+
+/// Which rows are asked for.
+struct Only {
+    names: Vec<String>,
+    namespace: Option<String>,
+}
+
+impl Only {
+    fn pick(&self, rows: Vec<SpecRow>) -> Result<Vec<SpecRow>, UserError> {
+        if let Some(missing) = self.names.iter().find(|name| !rows.iter().any(|row| row.name == **name)) {
+            return Err(UserError::new(format!("spec `{missing}` not found"), ""));
+        }
+        let wanted = |row: &SpecRow| {
+            (self.names.is_empty() || self.names.contains(&row.name))
+                && self.namespace.as_ref().is_none_or(|namespace| row.namespace == *namespace)
+        };
+        Ok(rows.into_iter().filter(wanted).collect())
+    }
+}
+
+fn print(rows: &[SpecRow], args: &Args, printer: Printer) -> anyhow::Result<()> {
+    let list = || serde_json::json!({ "kind": "SpecList", "items": rows });
+    match args.output {
+        Output::Json => printer.data(serde_json::to_string_pretty(&list())?),
+        Output::Yaml => printer.raw(crate::config::to_yaml(&list())?),
+        Output::Name => rows.iter().for_each(|row| printer.data(format!("spec/{}", row.name))),
+        Output::Table | Output::Wide if rows.is_empty() => {
+            printer.say("no specs: make one with `kubectl ksync create --selector LABEL=VALUE LOCAL REMOTE`");
+        }
+        Output::Table | Output::Wide => {
+            printer.raw(table::render(rows, args.output == Output::Wide, !args.no_headers));
+        }
+    }
+    Ok(())
+}

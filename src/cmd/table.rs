@@ -1,0 +1,278 @@
+//! The specs of a context as rows: live from the watcher, or from the file when none runs.
+
+use std::io::Write;
+
+use ksync_proto::watch::{ServiceStatus, SpecStatus};
+use serde::Serialize;
+use tabwriter::TabWriter;
+
+use crate::config::{Config, SpecDetails};
+
+/// A spec as `get` shows it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SpecRow {
+    pub(super) name: String,
+    pub(super) context: String,
+    pub(super) namespace: String,
+    pub(super) selector: String,
+    pub(super) pod: String,
+    pub(super) container: String,
+    pub(super) local_path: String,
+    pub(super) remote_path: String,
+    pub(super) reload: bool,
+    pub(super) status: String,
+    pub(super) reason: String,
+    /// RFC 3339; null when it is not known.
+    pub(super) since: Option<String>,
+    /// Containers in sync, of all: `3/4`.
+    pub(super) ready: String,
+    pub(super) containers: Vec<ContainerRow>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// A container of a spec.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ContainerRow {
+    pub(super) pod: String,
+    pub(super) container: String,
+    pub(super) container_id: String,
+    pub(super) node: String,
+    pub(super) status: String,
+    pub(super) reason: String,
+    pub(super) since: Option<String>,
+    pub(super) last_contact: Option<String>,
+    pub(super) role: String,
+    pub(super) two_way: bool,
+    pub(super) excluded: Vec<String>,
+    pub(super) percent: u32,
+}
+
+/// The specs of `config` that belong to `context`.
+pub(super) fn specs_of<'a>(config: &'a Config, context: &str) -> impl Iterator<Item = &'a SpecDetails> {
+    config.spec.iter().filter(move |spec| {
+        let named = spec.context.as_deref().unwrap_or(&config.context);
+        named.is_empty() || named == context
+    })
+}
+
+/// A spec that nobody runs.
+pub(super) fn stopped(spec: &SpecDetails, context: &str, reason: &str) -> SpecRow {
+    SpecRow {
+        name: spec.name.clone(),
+        context: context.to_owned(),
+        namespace: spec.namespace.clone(),
+        selector: spec.selector.clone(),
+        pod: spec.pod.clone(),
+        container: spec.containername.clone(),
+        local_path: spec.localpath.clone(),
+        remote_path: spec.remotepath.clone(),
+        reload: spec.reload,
+        status: "stopped".to_owned(),
+        reason: reason.to_owned(),
+        since: None,
+        ready: "0/0".to_owned(),
+        containers: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+/// A spec as the watcher tells it.
+pub(super) fn live(spec: SpecStatus) -> SpecRow {
+    let good = spec.services.iter().filter(|service| service.status == "watching").count();
+    SpecRow {
+        ready: format!("{good}/{}", spec.services.len()),
+        since: time(spec.since_ms),
+        containers: spec.services.into_iter().map(container).collect(),
+        name: spec.name,
+        context: spec.context,
+        namespace: spec.namespace,
+        selector: spec.selector,
+        pod: spec.pod,
+        container: spec.container,
+        local_path: spec.local_path,
+        remote_path: spec.remote_path,
+        reload: spec.reload,
+        status: spec.status,
+        reason: spec.reason,
+        warnings: spec.warnings,
+    }
+}
+
+fn container(service: ServiceStatus) -> ContainerRow {
+    ContainerRow {
+        since: time(service.since_ms),
+        last_contact: time(service.last_contact_ms),
+        pod: service.pod,
+        container: service.container,
+        container_id: service.container_id,
+        node: service.node,
+        status: service.status,
+        reason: service.reason,
+        role: service.role,
+        two_way: service.two_way,
+        excluded: service.excluded,
+        percent: service.percent,
+    }
+}
+
+fn time(ms: i64) -> Option<String> {
+    if ms == 0 {
+        return None;
+    }
+    jiff::Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
+}
+
+/// The table: a line for each container, and one for a spec without any. Columns as the old ksync had them;
+/// a REASON column only when there is one to give.
+pub(super) fn render(rows: &[SpecRow], wide: bool, headers: bool) -> String {
+    let lines: Vec<Line> = rows.iter().flat_map(lines_of).collect();
+    let reasons = lines.iter().any(|line| !line.reason.is_empty());
+    let mut columns = vec!["NAME", "LOCAL", "REMOTE", "STATUS", "POD", "CONTAINER"];
+    if wide {
+        columns.extend(["NAMESPACE", "NODE", "ROLE", "DIRECTION", "SINCE", "NOT-SYNCED"]);
+    }
+    if reasons {
+        columns.push("REASON");
+    }
+    let mut table = TabWriter::new(Vec::new()).padding(3).tab_indent(false);
+    let mut text = String::new();
+    if headers && !lines.is_empty() {
+        text.push_str(&columns.join("\t"));
+        text.push('\n');
+    }
+    for line in &lines {
+        let mut cells = line.cells(wide);
+        if reasons {
+            cells.push(line.reason.clone());
+        }
+        text.push_str(&cells.join("\t"));
+        text.push('\n');
+    }
+    // Writing to memory can't fail, and what went in was UTF-8.
+    let written = table.write_all(text.as_bytes()).and_then(|()| table.flush());
+    let bytes = written.ok().and_then(|()| table.into_inner().ok()).unwrap_or_default();
+    let aligned = String::from_utf8_lossy(&bytes).into_owned();
+    aligned.lines().map(str::trim_end).fold(String::new(), |all, line| all + line + "\n")
+}
+
+struct Line {
+    spec: [String; 3],
+    status: String,
+    pod: String,
+    container: String,
+    wide: Vec<String>,
+    reason: String,
+}
+
+impl Line {
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let mut cells = self.spec.to_vec();
+        cells.extend([&self.status, &self.pod, &self.container].map(|cell| dash(cell)));
+        if wide {
+            cells.extend(self.wide.iter().map(|cell| dash(cell)));
+        }
+        cells
+    }
+}
+
+fn dash(cell: &str) -> String {
+    if cell.is_empty() { "-".to_owned() } else { cell.to_owned() }
+}
+
+fn lines_of(row: &SpecRow) -> Vec<Line> {
+    let spec = [row.name.clone(), row.local_path.clone(), row.remote_path.clone()];
+    let own = || Line {
+        spec: spec.clone(),
+        status: row.status.clone(),
+        pod: row.pod.clone(),
+        container: row.container.clone(),
+        wide: vec![
+            row.namespace.clone(),
+            String::new(),
+            String::new(),
+            String::new(),
+            row.since.clone().unwrap_or_default(),
+            String::new(),
+        ],
+        reason: row.reason.clone(),
+    };
+    let each = row.containers.iter().map(|container| Line {
+        spec: spec.clone(),
+        status: container.status.clone(),
+        pod: container.pod.clone(),
+        container: container.container.clone(),
+        wide: vec![
+            row.namespace.clone(),
+            container.node.clone(),
+            container.role.clone(),
+            if container.two_way { "both" } else { "to-container" }.to_owned(),
+            container.since.clone().unwrap_or_default(),
+            container.excluded.join(", "),
+        ],
+        reason: container.reason.clone(),
+    });
+    let mut lines: Vec<Line> = each.collect();
+    // What the spec says of itself, when none of its containers says it.
+    if lines.is_empty() || !lines.iter().any(|line| line.status == row.status) {
+        lines.insert(0, own());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ContainerRow, SpecRow, render};
+
+    fn spec(name: &str, status: &str, containers: Vec<ContainerRow>) -> SpecRow {
+        SpecRow {
+            name: name.into(),
+            context: "c".into(),
+            namespace: "default".into(),
+            selector: "app=app".into(),
+            pod: String::new(),
+            container: String::new(),
+            local_path: "/tmp/ksync".into(),
+            remote_path: "/code".into(),
+            reload: true,
+            status: status.into(),
+            reason: if containers.is_empty() { "no pod matches `app=app`".into() } else { String::new() },
+            since: None,
+            ready: String::new(),
+            containers,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn container(pod: &str, two_way: bool) -> ContainerRow {
+        ContainerRow {
+            pod: pod.into(),
+            container: "web".into(),
+            container_id: "containerd://1".into(),
+            node: "n1".into(),
+            status: "watching".into(),
+            reason: String::new(),
+            since: Some("2026-01-02T03:04:05Z".into()),
+            last_contact: None,
+            role: "lead".into(),
+            two_way,
+            excluded: Vec::new(),
+            percent: 100,
+        }
+    }
+
+    #[test]
+    fn a_line_for_each_container() {
+        let rows =
+            [spec("sunny-husky", "watching", vec![container("app-1", true), container("app-2", false)])];
+        insta::assert_snapshot!(render(&rows, false, true));
+        insta::assert_snapshot!(render(&rows, true, true));
+    }
+
+    #[test]
+    fn a_spec_without_containers_says_why() {
+        insta::assert_snapshot!(render(&[spec("a", "waiting", vec![])], false, true));
+        assert_eq!(render(&[], false, true), "");
+    }
+}

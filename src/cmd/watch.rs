@@ -1,0 +1,130 @@
+//! `watch`: the watcher in the foreground, or detached.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use super::ensure;
+use crate::{
+    cluster::{ClusterArgs, ClusterConfig},
+    config::Store,
+    home::Home,
+    printer::{Printer, UserError, chain},
+    watcher::{
+        Watcher,
+        daemon::{self, Report},
+    },
+};
+
+/// Flags of `watch`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Run in the background, as `create` does
+    #[arg(long)]
+    daemon: bool,
+}
+
+/// What a detached watcher is called with, after our own name.
+#[derive(Debug, Parser)]
+struct Detached {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// Runs `watch`.
+pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+    let (home, cluster_config) = (Home::from_env()?, ClusterConfig::load(cluster).await?);
+    if args.daemon {
+        let started = ensure::watcher(&home, cluster, &cluster_config, printer).await?;
+        if !started {
+            printer.say(format!("the watcher for context `{}` runs already", cluster_config.context));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    log_to_stderr(&home);
+    let context = cluster_config.context.clone();
+    let ready = || printer.say(format!("watching context `{context}`; end with Ctrl-C"));
+    work(home, cluster_config, ready).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn work(home: Home, cluster: ClusterConfig, ready: impl FnOnce()) -> anyhow::Result<()> {
+    let watcher = Watcher { home, cluster };
+    watcher.run(ready).await.map_err(|error| UserError::with_hint(&error, error.hint()).into())
+}
+
+/// Runs a watcher that detaches from the command that calls it: `argv` up to `at` are the global flags, what
+/// follows is the log's path. No thread exists yet.
+pub fn detached(argv: &[OsString], at: usize, printer: Printer) -> ExitCode {
+    let log = argv.get(at + 1).map(PathBuf::from).unwrap_or_default();
+    let args = match Detached::try_parse_from(argv.iter().take(at)) {
+        Ok(args) => args,
+        Err(error) => {
+            printer.error(&error.into());
+            return ExitCode::FAILURE;
+        }
+    };
+    match daemon::detach(&log, |report| in_background(&args.cluster, report)) {
+        Ok(code) => code,
+        Err(error) => {
+            printer.error(&anyhow::Error::new(error).context(format!("detach, with the log `{}`", log.display())));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn in_background(args: &ClusterArgs, report: Report) -> ExitCode {
+    let mut report = Some(report);
+    let result = (|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        crate::tls::install();
+        let home = Home::from_env()?;
+        log_to_stderr(&home);
+        let result = runtime.block_on(async {
+            let cluster = ClusterConfig::load(args).await?;
+            let ready = || {
+                if let Some(report) = report.take() {
+                    report.ready();
+                }
+            };
+            work(home, cluster, ready).await
+        });
+        runtime.shutdown_background();
+        result
+    })();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = chain(error.as_ref()), "the watcher ends");
+            if let Some(report) = report.take() {
+                report.failed(&Printer::error_text(&error));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// RUST_LOG, else the `log-level` of ksync.yaml, else info.
+fn log_to_stderr(home: &Home) {
+    let level = Store::new(home.config_file()).load().map(|loaded| loaded.config.log_level).unwrap_or_default();
+    let level = if level.is_empty() { "info".to_owned() } else { level };
+    let ours = || EnvFilter::try_new(format!("warn,kubectl_ksync={level},syncthing={level}"));
+    let filter = EnvFilter::try_from_default_env().or_else(|_| ours()).unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second call in one process (tests) keeps the first one's.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+}
+
+/// The step between fork and exec of the local syncthing: parent's pid, program, home. Returns only on failure.
+pub fn become_syncthing(args: impl Iterator<Item = OsString>, printer: Printer) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    let text = |at: usize| args.get(at).map_or(OsStr::new(""), OsString::as_os_str);
+    let parent = text(0).to_str().and_then(|pid| pid.parse().ok()).unwrap_or_default();
+    let error = syncthing::launch::become_syncthing(parent, Path::new(text(1)), Path::new(text(2)));
+    printer.error(&anyhow::Error::new(error).context(format!("run `{}`", Path::new(text(1)).display())));
+    ExitCode::FAILURE
+}

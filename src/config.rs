@@ -1,0 +1,199 @@
+//! `ksync.yaml`: the seed's format, read by and from the old ksync. Reading gives good specs and bad ones apart, each
+//! bad one with its place; writing changes only the lines that it must, so that unknown keys, comments, the order of
+//! keys and the way things are written stay.
+
+mod draft;
+mod layout;
+mod name;
+mod render;
+mod spec;
+mod store;
+pub mod validate;
+mod yaml;
+
+use std::{fmt, path::PathBuf};
+
+pub use draft::Draft;
+pub use name::fresh_name;
+pub use spec::{Direction, Initial, ReloadMode, SpecDetails};
+pub use store::Store;
+pub use yaml::to_yaml;
+
+/// The typed view of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Kept for the old ksync, unused.
+    pub apikey: String,
+    /// For specs without their own; may be empty.
+    pub context: String,
+    /// For the watcher's log; may be empty.
+    pub log_level: String,
+    /// For specs without their own; may be empty.
+    pub namespace: String,
+    /// Kept for the old ksync, unused.
+    pub port: Option<u64>,
+    /// The good ones, in the file's order.
+    pub spec: Vec<SpecDetails>,
+}
+
+/// A place in the file, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Line.
+    pub line: usize,
+    /// Column, in characters.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} column {}", self.line, self.column)
+    }
+}
+
+/// A spec that can't be used; the others can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecError {
+    /// Position in the list, from 0.
+    pub index: usize,
+    /// The spec's name, where it has one.
+    pub name: Option<String>,
+    /// Where.
+    pub place: Place,
+    /// What is wrong, one phrase.
+    pub message: String,
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "spec `{name}` at {}: {}", self.place, self.message),
+            None => write!(f, "spec {} at {}: {}", self.index + 1, self.place, self.message),
+        }
+    }
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// What can be used.
+    pub config: Config,
+    /// What can't.
+    pub errors: Vec<SpecError>,
+}
+
+/// Why the file as a whole can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is not YAML, or not of the right shape.
+    #[error("can't read `{path}`: {message} at {place}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+        /// Where.
+        place: Place,
+    },
+    /// An edit would lose something.
+    #[error("can't edit `{path}`: {reason}")]
+    Edit {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Somebody else holds the lock.
+    #[error("can't change `{path}`")]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: crate::lock::Error,
+    },
+    /// Its directory can't be made.
+    #[error("can't create `{path}`")]
+    Home {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: crate::home::Error,
+    },
+    /// The system refused.
+    #[error("can't {operation} `{path}`")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Draft, Place};
+
+    fn load(text: &str) -> super::Loaded {
+        Draft::parse("k".as_ref(), text).unwrap().loaded().clone()
+    }
+
+    #[test]
+    fn the_seeds_file_loads() {
+        let loaded = load(super::store::SEED);
+        assert_eq!(loaded.errors, []);
+        let config = loaded.config;
+        assert_eq!((config.apikey.as_str(), config.log_level.as_str(), config.port), ("ksync", "debug", Some(40322)));
+        let spec = &config.spec[0];
+        assert_eq!((spec.name.as_str(), spec.selector.as_str(), spec.remotepath.as_str()), ("sunny-husky", "app=app", "/code"));
+        assert!(spec.reload && spec.pod.is_empty() && spec.containername.is_empty());
+    }
+
+    #[test]
+    fn one_bad_spec_is_told_with_its_place_and_spares_the_others() {
+        let text = "spec:\n- name: a\n  selector: x=y\n  localpath: /a\n  remotepath: /r\n  reload: maybe\n\
+                    - name: b\n  selector: x=y\n  localpath: /b\n  remotepath: /r\n\
+                    -   name: c\n    pod: p\n    localpath: rel\n    remotepath: /r\n\
+                    - name: b\n  pod: p\n  localpath: /d\n  remotepath: /r\n- just text\n";
+        let loaded = load(text);
+        let names: Vec<_> = loaded.config.spec.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["b"]);
+        let told: Vec<_> = loaded.errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "spec `a` at line 6 column 11: reload: invalid type: string \"maybe\", expected a boolean",
+                "spec `c` at line 11 column 1: `localpath` is not an absolute path: `rel`",
+                "spec `b` at line 15 column 1: there is another spec of this name",
+                "spec 5 at line 19 column 3: invalid type: string \"just text\", expected a mapping of a spec's keys",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_broken_file_is_one_error_with_its_place() {
+        for (text, place) in [
+            ("spec:\n- name: a\n  bad\n  x: [1\n", Place { line: 4, column: 4 }),
+            ("- a\n", Place { line: 1, column: 1 }),
+            ("a: 1\nspec: 5\n", Place { line: 2, column: 1 }),
+            ("context: [x]\n", Place { line: 1, column: 1 }),
+        ] {
+            match Draft::parse("k".as_ref(), text) {
+                Err(super::Error::Syntax { place: found, .. }) => {
+                    assert_eq!(found.line, place.line, "{text}");
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_file_and_old_nulls_are_fine() {
+        for text in ["", "# nothing\n", "spec:\n", "spec: []\n", "---\n"] {
+            assert_eq!(load(text), super::Loaded::default(), "{text}");
+        }
+        let loaded = load("context: ~\nspec:\n- name: a\n  pod:\n  selector: x=y\n  localpath: /a\n  remotepath: /r\n");
+        assert_eq!((loaded.errors.len(), loaded.config.spec.len()), (0, 1));
+    }
+}

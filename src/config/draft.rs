@@ -1,0 +1,296 @@
+//! A config that is being changed: the text and its typed view, always in step. An edit changes the lines of one spec
+//! and is believed only when reading the new text gives exactly what was meant; otherwise the whole is written anew
+//! from the values (which loses comments, so [`Draft::lost_comments`] says so and the store keeps a copy).
+
+use std::{collections::HashSet, path::Path};
+
+use super::{
+    Config, Error, Loaded, Place, SpecDetails, SpecError, layout,
+    layout::Layout,
+    render,
+    yaml::{self, Mapping, Value},
+};
+
+/// The text of `ksync.yaml` with what it says.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    path: std::path::PathBuf,
+    text: String,
+    root: Mapping,
+    loaded: Loaded,
+    lost_comments: bool,
+}
+
+impl Draft {
+    /// Reads a text; `path` is what errors name.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        let syntax = |message: String, place| Error::Syntax { path: path.to_owned(), message, place };
+        let start = Place { line: 1, column: 1 };
+        let value: Value = yaml::parse(text).map_err(|p| syntax(p.message, p.place.unwrap_or(start)))?;
+        let root = match value {
+            Value::Null => Mapping::new(),
+            Value::Mapping(root) => root,
+            _ => return Err(syntax("it is not a mapping of keys".to_owned(), start)),
+        };
+        let layout = layout::layout(text);
+        let place_of = |key: &str| Place {
+            line: text.lines().position(|line| line.starts_with(&format!("{key}:"))).unwrap_or(0) + 1,
+            column: 1,
+        };
+        let string = |key: &str| match root.get(key) {
+            None | Some(Value::Null) => Ok(String::new()),
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(_) => Err(syntax(format!("`{key}` is not a text"), place_of(key))),
+        };
+        let items: &[Value] = match root.get("spec") {
+            None | Some(Value::Null) => &[],
+            Some(Value::Sequence(items)) => items,
+            Some(_) => return Err(syntax("`spec` is not a list".to_owned(), place_of("spec"))),
+        };
+        let mut loaded = Loaded {
+            config: Config {
+                // These two are only kept: whatever they hold is none of our business.
+                apikey: string("apikey").unwrap_or_default(),
+                port: root.get("port").and_then(Value::as_u64),
+                log_level: string("log-level").unwrap_or_default(),
+                context: string("context")?,
+                namespace: string("namespace")?,
+                spec: Vec::new(),
+            },
+            errors: Vec::new(),
+        };
+        let mut names = HashSet::new();
+        for (index, item) in items.iter().enumerate() {
+            let at = Item { text, layout: &layout, count: items.len(), index, key: place_of("spec") };
+            match at.read(item).and_then(|spec| {
+                if names.insert(spec.name.clone()) {
+                    Ok(spec)
+                } else {
+                    Err((at.place(), "there is another spec of this name".to_owned()))
+                }
+            }) {
+                Ok(spec) => loaded.config.spec.push(spec),
+                Err((place, message)) => {
+                    let name = item.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+                    loaded.errors.push(SpecError { index, name: name.map(str::to_owned), place, message });
+                }
+            }
+        }
+        Ok(Self { path: path.to_owned(), text: text.to_owned(), root, loaded, lost_comments: false })
+    }
+
+    /// The typed view.
+    pub fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    /// The typed view and what can't be used.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// The file's text with all edits.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether an edit had to write the whole file anew, without its comments.
+    pub fn lost_comments(&self) -> bool {
+        self.lost_comments
+    }
+
+    /// Appends a spec. Its name must be new; see [`super::validate`].
+    pub fn add(&mut self, spec: &SpecDetails) -> Result<(), Error> {
+        let block = render::item(spec, 0);
+        let item: Vec<Value> = yaml::parse(&block).map_err(|_| self.cannot("the new spec can't be written as YAML"))?;
+        let mut meant = self.items();
+        meant.extend(item);
+        let found = layout::layout(&self.text);
+        let edited = match (found.key, found.items.last()) {
+            (Some(_), Some(last)) => {
+                Some(layout::replace(&self.text, &(last.end..last.end), &render::item(spec, found.indent)))
+            }
+            (Some(key), None) => {
+                let lines = self.text.lines().nth(key).filter(|line| empty_list(line)).map(|_| key..key + 1);
+                lines.map(|lines| layout::replace(&self.text, &lines, &format!("spec:\n{block}")))
+            }
+            (None, _) => {
+                let end = self.text.lines().count();
+                Some(layout::replace(&self.text, &(end..end), &format!("spec:\n{block}")))
+            }
+        };
+        self.take(edited, meant)
+    }
+
+    /// Removes every spec of this name, good or bad; tells whether there was one.
+    pub fn remove(&mut self, name: &str) -> Result<bool, Error> {
+        let mut removed = false;
+        loop {
+            let mut meant = self.items();
+            let Some(index) = meant.iter().position(|item| item.get("name").and_then(Value::as_str) == Some(name)) else {
+                return Ok(removed);
+            };
+            meant.remove(index);
+            let found = layout::layout(&self.text);
+            let edited = found.items.get(index).map(|lines| {
+                let text = layout::replace(&self.text, lines, "");
+                match (found.key, meant.is_empty()) {
+                    (Some(key), true) => layout::replace(&text, &(key..key + 1), "spec: []\n"),
+                    _ => text,
+                }
+            });
+            self.take(edited, meant)?;
+            removed = true;
+        }
+    }
+
+    fn items(&self) -> Vec<Value> {
+        self.root.get("spec").and_then(Value::as_sequence).cloned().unwrap_or_default()
+    }
+
+    /// Believes an edited text only when it reads as the old root with the meant list, nothing else changed.
+    fn take(&mut self, edited: Option<String>, meant: Vec<Value>) -> Result<(), Error> {
+        let mut root = self.root.clone();
+        root.insert("spec".into(), Value::Sequence(meant));
+        let lost = self.lost_comments;
+        if let Some(text) = edited
+            && let Ok(draft) = Self::parse(&self.path, &text)
+            && draft.root == root
+        {
+            *self = Self { lost_comments: lost, ..draft };
+            return Ok(());
+        }
+        let text = yaml::write(&Value::Mapping(root.clone())).map_err(|_| self.cannot("it can't be written anew"))?;
+        let draft = Self::parse(&self.path, &text)?;
+        if draft.root != root {
+            return Err(self.cannot("it would not read back the same"));
+        }
+        let had_comments = self.text.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #"));
+        *self = Self { lost_comments: lost || had_comments, ..draft };
+        Ok(())
+    }
+
+    fn cannot(&self, reason: &'static str) -> Error {
+        Error::Edit { path: self.path.clone(), reason }
+    }
+}
+
+/// `spec:`, `spec: []`, `spec: ~`, `spec: null`, with nothing else on the line.
+fn empty_list(line: &str) -> bool {
+    line.strip_prefix("spec:").is_some_and(|rest| matches!(rest.trim(), "" | "[]" | "~" | "null"))
+}
+
+/// One item of the list and where it stands.
+struct Item<'a> {
+    text: &'a str,
+    layout: &'a Layout,
+    count: usize,
+    index: usize,
+    key: Place,
+}
+
+impl Item<'_> {
+    fn lines(&self) -> Option<&std::ops::Range<usize>> {
+        // Where the counts differ, the text is laid out in a way that was not understood.
+        (self.layout.items.len() == self.count).then(|| self.layout.items.get(self.index)).flatten()
+    }
+
+    fn place(&self) -> Place {
+        self.lines().map_or(self.key, |lines| Place { line: lines.start + 1, column: self.layout.indent + 1 })
+    }
+
+    fn read(&self, item: &Value) -> Result<SpecDetails, (Place, String)> {
+        let spec: SpecDetails = yaml::typed(item).map_err(|without| {
+            // Read once more from its own lines, for the place.
+            let own = self.lines().map(|lines| (lines.start, layout::slice(self.text, lines)));
+            match own.and_then(|(start, text)| Some((start, yaml::parse::<Vec<SpecDetails>>(&text).err()?))) {
+                Some((start, problem)) => {
+                    let place = problem.place.map(|at| Place { line: start + at.line, column: at.column });
+                    (place.unwrap_or(self.place()), within_item(&problem.message))
+                }
+                None => (self.place(), without.message),
+            }
+        })?;
+        spec.check().map_err(|message| (self.place(), message))?;
+        Ok(spec)
+    }
+}
+
+/// The message without the path of the one item that was read.
+fn within_item(message: &str) -> String {
+    let rest = message.trim_start_matches('.').trim_start_matches("[0]");
+    rest.trim_start_matches([':', '.', ' ']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Draft;
+    use crate::config::{SpecDetails, store::SEED};
+
+    fn draft(text: &str) -> Draft {
+        Draft::parse("k".as_ref(), text).unwrap()
+    }
+
+    fn spec(name: &str) -> SpecDetails {
+        SpecDetails {
+            name: name.into(),
+            pod: "p".into(),
+            localpath: "/l".into(),
+            remotepath: "/r".into(),
+            ..SpecDetails::default()
+        }
+    }
+
+    #[test]
+    fn adding_and_removing_leaves_every_other_byte() {
+        let with_more = format!("# top\nzzz: {{a: [1, 2]}} # odd\n{SEED}  future: 'key'   # kept\n\n# after\ntail: 1.50\n");
+        for text in [SEED.to_owned(), with_more, SEED.replace('\n', "\r\n")] {
+            let mut draft = draft(&text);
+            draft.add(&spec("new")).unwrap();
+            assert_eq!(draft.config().spec.len(), 2);
+            assert!(!draft.lost_comments());
+            assert!(draft.remove("new").unwrap());
+            assert_eq!(draft.text(), text);
+            assert!(!draft.remove("new").unwrap());
+            assert!(draft.remove("sunny-husky").unwrap());
+            assert_eq!((draft.config().spec.len(), draft.config().port), (0, Some(40322)));
+            draft.add(&spec("again")).unwrap();
+            assert!(!draft.lost_comments());
+            assert_eq!(draft.config().spec, [spec("again")]);
+        }
+    }
+
+    #[test]
+    fn a_list_is_made_where_none_is() {
+        for text in ["", "port: 1", "port: 1\n# c\n", "spec: []\nport: 1\n", "spec: null\n", "spec:\n", "---\nport: 1\n"] {
+            let mut draft = draft(text);
+            draft.add(&spec("a")).unwrap();
+            draft.add(&spec("b")).unwrap();
+            assert_eq!(draft.config().spec, [spec("a"), spec("b")], "{text:?}");
+            assert!(!draft.lost_comments(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_edited_by_line_is_written_anew_with_all_its_values() {
+        let text = "spec: [{name: a, pod: p, localpath: /l, remotepath: /r, odd: [1]}] # list\nport: 40322\nx: {y: ''}\n";
+        let mut draft = draft(text);
+        draft.add(&spec("b")).unwrap();
+        assert!(draft.lost_comments());
+        assert!(draft.text().contains("odd:\n  - 1") && draft.text().contains("port: 40322"));
+        assert!(draft.text().contains("y: ''"));
+        draft.remove("a").unwrap();
+        assert_eq!(draft.config().spec, [spec("b")]);
+    }
+
+    #[test]
+    fn bad_specs_survive_an_edit_and_can_be_removed() {
+        let text = "spec:\n- name: bad\n  reload: 7\n- 5\n";
+        let mut draft = draft(text);
+        draft.add(&spec("a")).unwrap();
+        assert!(draft.text().starts_with(text));
+        assert_eq!(draft.loaded().errors.len(), 2);
+        assert!(draft.remove("bad").unwrap());
+        assert_eq!(draft.loaded().errors.len(), 1);
+    }
+}

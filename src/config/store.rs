@@ -1,0 +1,207 @@
+//! The file on disk: read as a whole, changed under its lock, replaced by rename. A symlink stays one; a mode stays.
+
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Draft, Error, Loaded};
+use crate::lock::Lock;
+
+/// How long a command waits for another one that changes the file.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+pub(super) const SEED: &str = "apikey: ksync
+context: \"\"
+log-level: debug
+namespace: default
+port: 40322
+spec:
+- name: sunny-husky
+  containername: \"\"
+  pod: \"\"
+  selector: app=app
+  namespace: default
+  localpath: /tmp/ksync
+  remotepath: /code
+  reload: true
+";
+
+/// `ksync.yaml` at its path.
+#[derive(Debug, Clone)]
+pub struct Store {
+    path: PathBuf,
+}
+
+impl Store {
+    /// The file need not exist.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads it; a missing file is an empty config.
+    pub fn load(&self) -> Result<Loaded, Error> {
+        Ok(self.draft()?.loaded().clone())
+    }
+
+    /// Changes it under its lock. Nothing is written when `change` fails or changes nothing. The returned flag tells
+    /// that comments were lost (the file as it was is then beside it, with `.bak` at the end).
+    pub fn modify<T, E: From<Error>>(&self, change: impl FnOnce(&mut Draft) -> Result<T, E>) -> Result<(T, bool), E> {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        crate::home::make_dir(dir).map_err(|source| Error::Home { path: self.path.clone(), source })?;
+        let lock = Lock::acquire(&with_suffix(&self.path, ".lock"), LOCK_TIMEOUT)
+            .map_err(|source| Error::Lock { path: self.path.clone(), source })?;
+        let mut draft = self.draft()?;
+        let before = draft.text().to_owned();
+        let result = change(&mut draft)?;
+        if draft.text() != before {
+            if draft.lost_comments() {
+                self.replace(&with_suffix(&self.path, ".bak"), &before)?;
+            }
+            self.replace(&self.path, draft.text())?;
+        }
+        drop(lock);
+        Ok((result, draft.lost_comments()))
+    }
+
+    fn draft(&self) -> Result<Draft, Error> {
+        let text = match fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(self.io("read", source)),
+        };
+        Draft::parse(&self.path, &text)
+    }
+
+    fn replace(&self, path: &Path, text: &str) -> Result<(), Error> {
+        write_whole(path, text.as_bytes()).map_err(|source| self.io("write", source))
+    }
+
+    fn io(&self, operation: &'static str, source: io::Error) -> Error {
+        Error::Io { operation, path: self.path.clone(), source }
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Replaces a file's content: a temporary file in the target's directory, synced, renamed over it, and the directory
+/// synced. A new file is 0600.
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let target = resolve(path)?;
+    let mode = match fs::metadata(&target) {
+        Ok(metadata) => metadata.permissions().mode() & 0o7777,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => 0o600,
+        Err(e) => return Err(e),
+    };
+    let dir = target.parent().unwrap_or(Path::new("/"));
+    let mut temp = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(dir)?;
+    temp.write_all(content)?;
+    temp.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    temp.as_file().sync_all()?;
+    temp.persist(&target).map_err(|e| e.error)?;
+    fs::File::open(dir)?.sync_all()
+}
+
+/// Where a path leads through symlinks, also when what the last one names does not exist yet.
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let mut path = std::path::absolute(path)?;
+    for _ in 0..40 {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many symlinks"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+        thread,
+    };
+
+    use super::{SEED, Store};
+    use crate::config::{Error, SpecDetails};
+
+    fn spec(name: &str) -> SpecDetails {
+        SpecDetails {
+            name: name.into(),
+            selector: "a=b".into(),
+            localpath: "/l".into(),
+            remotepath: "/r".into(),
+            ..SpecDetails::default()
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_empty_and_a_new_one_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("new/ksync.yaml"));
+        assert!(store.load().unwrap().config.spec.is_empty());
+        store.modify(|draft| draft.add(&spec("a"))).unwrap();
+        assert_eq!(store.load().unwrap().config.spec, [spec("a")]);
+        assert_eq!(fs::metadata(store.path()).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn symlink_and_mode_stay_and_failures_write_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("dotfiles/k.yaml"), dir.path().join("ksync.yaml"));
+        fs::create_dir(dir.path().join("dotfiles")).unwrap();
+        fs::write(&real, SEED).unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("dotfiles/k.yaml", &link).unwrap();
+        let store = Store::new(&link);
+        store.modify(|draft| draft.add(&spec("b"))).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(fs::read_to_string(&real).unwrap().starts_with(SEED));
+        let before = fs::read(&real).unwrap();
+        let failed: Result<((), bool), Error> = store.modify(|draft| {
+            draft.add(&spec("c"))?;
+            Err(Error::Edit { path: "x".into(), reason: "test" })
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(&real).unwrap(), before);
+        assert_eq!(fs::read_dir(dir.path().join("dotfiles")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn lost_comments_are_kept_beside_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("ksync.yaml"));
+        let text = "spec: [{name: a, pod: p, localpath: /l, remotepath: /r}] # mine\n";
+        fs::write(store.path(), text).unwrap();
+        let ((), lost) = store.modify(|draft| draft.add(&spec("b"))).unwrap();
+        assert!(lost);
+        assert_eq!(fs::read_to_string(dir.path().join("ksync.yaml.bak")).unwrap(), text);
+    }
+
+    #[test]
+    fn many_writers_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ksync.yaml");
+        thread::scope(|scope| {
+            for i in 0..8 {
+                let store = Store::new(&path);
+                scope.spawn(move || store.modify(|draft| draft.add(&spec(&format!("s{i}")))).unwrap());
+            }
+        });
+        assert_eq!(Store::new(&path).load().unwrap().config.spec.len(), 8);
+    }
+}

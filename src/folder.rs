@@ -1,0 +1,393 @@
+//! The orchestration for one service: attach its directory, make it equal, join it to the folder, follow it.
+//!
+//! Order is safety. A directory is bound and compared first; it joins receive-only; only when it holds what
+//! is here is it `watching`, and only then may one container per local path become two-way. Whatever breaks
+//! on the way leads back to a fresh attach, which verifies container and directory again. Nothing here
+//! deletes a local file.
+
+mod plan;
+mod setback;
+mod transfer;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use ksync_proto::radar::{
+    AttachReply, AttachRequest, Container, DetachRequest, JoinRequest, Role, SetDirectionRequest,
+    SettleRequest,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+pub use setback::Setback;
+
+use crate::{
+    backoff::Backoff,
+    config::Direction,
+    local::{Local, LocalFolder, Seat, Share},
+    node::{AttachmentEvent, Link, Node, NodeState, Nodes},
+    service::RemoteContainer,
+    status::{ServiceTx, Status},
+};
+
+/// For a call that resolves, binds or configures.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// How long one `Settle` call may wait; then it is asked again.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// Rounds of comparing and sending before the trees are taken for restless.
+const ROUNDS: u32 = 6;
+
+/// What a folder is made of.
+pub struct Folder {
+    /// The remote side.
+    pub container: RemoteContainer,
+    /// The path in the container.
+    pub remote_path: String,
+    /// Which way changes go.
+    pub direction: Direction,
+    /// Connections to nodes.
+    pub nodes: Arc<Nodes>,
+    /// The local side.
+    pub local: Arc<LocalFolder>,
+    /// Where it reports.
+    pub status: ServiceTx,
+}
+
+/// A directory that is attached.
+struct Attached {
+    link: Arc<Link>,
+    id: String,
+    excluded: Vec<String>,
+    events: mpsc::UnboundedReceiver<AttachmentEvent>,
+    role: Option<Role>,
+}
+
+impl Folder {
+    /// Keeps the container in sync until `end`. Never fails: what goes wrong is said in the status and tried
+    /// again.
+    pub async fn run(self, end: CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
+        let mut attached = None;
+        loop {
+            let cycle = self.cycle(&mut attached, &mut backoff);
+            let setback = tokio::select! {
+                () = end.cancelled() => break,
+                Err(setback) = cycle => setback,
+            };
+            let (status, reason) = setback.standing();
+            info!(%status, reason, "attach anew");
+            self.status.set(status, reason);
+            tokio::select! {
+                () = end.cancelled() => break,
+                () = backoff.wait() => {}
+            }
+        }
+        if let Some(attached) = attached {
+            self.detach(&attached).await;
+        }
+    }
+
+    /// One life of an attachment, which ends with a setback.
+    async fn cycle(
+        &self,
+        slot: &mut Option<Attached>,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, Setback> {
+        let local = &self.local;
+        let node = self.nodes.get(&self.container.node).await.map_err(Setback::Door)?;
+        let link = self.link(&node).await?;
+        // A link that broke while this was attached took the lease's stream with it; what still stands on
+        // the node is verified by attaching again.
+        *slot = None;
+        let mut attached = self.attach(local, &node, link).await?;
+        if attached.role.is_none() {
+            self.equalise(local, &attached).await?;
+        }
+        let role = self.join(&attached).await?;
+        attached.role = Some(role);
+        let attached = slot.insert(attached);
+        let _share: Option<Share> = match role {
+            Role::Lead => Some(local.share(&attached.link.device_id, node.bep_address).await),
+            _ => None,
+        };
+        self.follow(local, &node, attached, backoff).await
+    }
+
+    /// Waits for the node's connection, saying why it is not there.
+    async fn link(&self, node: &Node) -> Result<Arc<Link>, Setback> {
+        let mut state = node.state();
+        loop {
+            match &*state.borrow_and_update() {
+                NodeState::Up(link) => return Ok(Arc::clone(link)),
+                NodeState::Down { reason } if reason.is_empty() => self.status.set(Status::Attaching, ""),
+                NodeState::Down { reason } => self.status.set(Status::Error, reason.clone()),
+            }
+            state.changed().await.map_err(|_| Setback::Lost(String::new()))?;
+        }
+    }
+
+    async fn attach(
+        &self,
+        local: &LocalFolder,
+        node: &Node,
+        link: Arc<Link>,
+    ) -> Result<Attached, Setback> {
+        self.status.set(Status::Attaching, "");
+        let target = &self.container;
+        let request = AttachRequest {
+            session_id: link.session_id.clone(),
+            folder_id: local.id.clone(),
+            container: Some(Container {
+                id: target.id.clone(),
+                namespace: target.namespace.clone(),
+                pod: target.pod.clone(),
+                pod_uid: target.pod_uid.clone(),
+                name: target.name.clone(),
+            }),
+            path: self.remote_path.clone(),
+            take_over: false,
+        };
+        let reply = limited("Attach", link.radar.clone().attach(request)).await?;
+        let role = Some(reply.role()).filter(|role| *role != Role::Unspecified);
+        let excluded = self.report_excluded(&reply);
+        let events = node.events_of(&reply.attachment_id);
+        info!(attachment = reply.attachment_id, path = reply.path, created = reply.created, ?role, "attached");
+        Ok(Attached { link, id: reply.attachment_id, excluded, events, role })
+    }
+
+    fn report_excluded(&self, reply: &AttachReply) -> Vec<String> {
+        let out = reply.submounts.iter().filter(|mount| mount.excluded);
+        let (paths, shown): (Vec<_>, Vec<_>) =
+            out.map(|mount| (mount.path.clone(), format!("{} ({})", mount.path, mount.reason))).unzip();
+        self.status.modify(|service| {
+            service.excluded = shown;
+            service.last_contact = Some(Timestamp::now());
+        });
+        paths
+    }
+
+    /// Sends what differs until a listing of both sides proves the container to hold what is here.
+    async fn equalise(&self, local: &Arc<LocalFolder>, attached: &Attached) -> Result<(), Setback> {
+        for round in 0..ROUNDS {
+            let (here, there) = tokio::try_join!(
+                transfer::list_local(local, &attached.excluded),
+                transfer::list_remote(&attached.link, &attached.id, &local.ignore),
+            )?;
+            let plan = plan::plan(&here.entries, &there);
+            if let Some(clash) = plan.clashes.first() {
+                return Err(Setback::Clash(clash.clone()));
+            }
+            if plan.send.is_empty() {
+                return Ok(());
+            }
+            debug!(round, send = plan.send.len(), extra = plan.extra.len(), "make the container equal");
+            self.status.set(Status::Syncing, format!("{} to send", count(plan.send.len())));
+            transfer::send(&attached.link, &attached.id, local, plan.send).await?;
+        }
+        Err(Setback::Restless)
+    }
+
+    async fn join(&self, attached: &Attached) -> Result<Role, Setback> {
+        let link = &attached.link;
+        let request =
+            JoinRequest { session_id: link.session_id.clone(), attachment_id: attached.id.clone() };
+        let reply = limited("Join", link.radar.clone().join(request)).await?;
+        let role = reply.role();
+        self.status.modify(|service| {
+            service.role = match role {
+                Role::Lead => "lead",
+                Role::Follower => "follower",
+                Role::Alias => "alias",
+                Role::Unspecified => "",
+            };
+        });
+        Ok(role)
+    }
+
+    /// Follows a joined directory: every local change is waited for in the container.
+    async fn follow(
+        &self,
+        local: &Arc<LocalFolder>,
+        node: &Node,
+        attached: &mut Attached,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, Setback> {
+        let mut here = local.state();
+        let mut link_state = node.state();
+        let process = here.borrow().process;
+        let candidate = attached.role == Some(Role::Lead) && self.direction == Direction::Both;
+        let mut seat: Option<Seat> = None;
+        let mut settled: Option<i64> = None;
+        let mut held: Option<(Status, String)> = None;
+        loop {
+            let now = here.borrow_and_update().clone();
+            if now.process != process {
+                return Err(Setback::Lost("the local syncthing started anew".to_owned()));
+            }
+            let behind = now.pending || settled != Some(now.sequence);
+            let elected = !candidate || seat.is_some() || local.two_way.is_taken();
+            self.report(node, &now, behind || !elected, held.as_ref());
+            if !behind && elected {
+                backoff.reset();
+            }
+            tokio::select! {
+                changed = here.changed() => {
+                    changed.map_err(|_| Setback::Lost("the local folder was closed".to_owned()))?;
+                }
+                changed = link_state.changed() => {
+                    changed.map_err(|_| Setback::Lost(String::new()))?;
+                    if let NodeState::Down { reason } = &*link_state.borrow_and_update() {
+                        return Err(Setback::Lost(reason.clone()));
+                    }
+                }
+                event = attached.events.recv() => Self::event(local, event)?,
+                done = settle(local, &attached.link, now.sequence), if behind && !now.pending => {
+                    done?;
+                    if settled.is_none() {
+                        self.verify(local, attached).await?;
+                    }
+                    settled = Some(now.sequence);
+                }
+                taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
+                    held = self.promote(local, attached).await?;
+                    self.status.modify(|service| service.two_way = held.is_none());
+                    seat = Some(taken);
+                }
+            }
+        }
+    }
+
+    fn report(&self, node: &Node, local: &Local, busy: bool, held: Option<&(Status, String)>) {
+        let (status, reason) = match (&local.error, &local.held, held) {
+            (Some(error), ..) => (Status::Error, error.clone()),
+            (None, Some(reason), _) => (Status::Paused, reason.clone()),
+            _ if busy => (Status::Syncing, String::new()),
+            (None, None, Some((status, reason))) => (*status, reason.clone()),
+            (None, None, None) => (Status::Watching, String::new()),
+        };
+        let contact = node.last_contact();
+        self.status.modify(|service| {
+            service.last_contact = contact;
+            service.percent = if status == Status::Watching { 100 } else { service.percent };
+        });
+        self.status.set(status, reason);
+    }
+
+    fn event(local: &LocalFolder, event: Option<AttachmentEvent>) -> Result<(), Setback> {
+        match event {
+            None => Err(Setback::Lost("the events of the attachment ended".to_owned())),
+            Some(AttachmentEvent::AttachmentEnded(end)) => Err(Setback::Ended(end.reason)),
+            Some(AttachmentEvent::ContainerChange(change)) if change.action == "deleted" => {
+                debug!(path = change.path, "the container deleted");
+                local.container_deleted(&change.path);
+                Ok(())
+            }
+            Some(AttachmentEvent::ItemFinished(item)) if !item.error.is_empty() => {
+                warn!(path = item.path, error = item.error, "the container did not take a change");
+                Ok(())
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Reads every file in the container once more and compares: only then is it said to be in sync.
+    async fn verify(&self, local: &Arc<LocalFolder>, attached: &Attached) -> Result<(), Setback> {
+        for _ in 0..ROUNDS {
+            let (here, there) = tokio::try_join!(
+                transfer::list_local(local, &attached.excluded),
+                transfer::list_remote(&attached.link, &attached.id, &local.ignore),
+            )?;
+            let plan = plan::plan(&here.entries, &there);
+            let Some(first) = plan.send.first() else { return Ok(()) };
+            debug!(first, "not equal yet");
+            let sequence = local.scanned().await?;
+            settle(local, &attached.link, sequence).await?;
+        }
+        Err(Setback::Restless)
+    }
+
+    /// Makes this container the two-way one: what exists only there is brought here first, so that nothing
+    /// has to be taken on syncthing's word. Returns why it was not done when a person must decide.
+    async fn promote(
+        &self,
+        local: &Arc<LocalFolder>,
+        attached: &Attached,
+    ) -> Result<Option<(Status, String)>, Setback> {
+        self.status.set(Status::Syncing, "");
+        let (here, there) = tokio::try_join!(
+            transfer::list_local(local, &attached.excluded),
+            transfer::list_remote(&attached.link, &attached.id, &local.ignore),
+        )?;
+        let plan = plan::plan(&here.entries, &there);
+        if let Some((files, bytes)) = plan::too_much(&plan.extra) {
+            let reason = format!(
+                "{files} files ({} MB) exist only in the container and are not brought here: name them under \
+                 `ignore` in ksync.yaml, or set `direction: to-container`",
+                bytes >> 20
+            );
+            return Ok(Some((Status::Confirm, reason)));
+        }
+        if !plan.extra.is_empty() {
+            let paths: Vec<String> = plan.extra.into_iter().map(|entry| entry.path).collect();
+            info!(entries = paths.len(), "bring what only the container has");
+            transfer::fetch(&attached.link, &attached.id, local, paths.clone()).await?;
+            local.look(paths);
+        }
+        let link = &attached.link;
+        let sequence = local.scanned().await?;
+        settle(local, link, sequence).await?;
+        let request = SetDirectionRequest {
+            session_id: link.session_id.clone(),
+            folder_id: local.id.clone(),
+            two_way: true,
+        };
+        limited("SetDirection", link.radar.clone().set_direction(request)).await?;
+        info!("two-way");
+        Ok(None)
+    }
+
+    async fn detach(&self, attached: &Attached) {
+        let link = &attached.link;
+        let request =
+            DetachRequest { session_id: link.session_id.clone(), attachment_id: attached.id.clone() };
+        if let Err(setback) = limited("Detach", link.radar.clone().detach(request)).await {
+            // The lease ends it if this did not.
+            debug!(reason = setback.standing().1, "detach");
+        }
+    }
+}
+
+/// Waits until the node's folder, and all that follow it, hold everything up to `sequence` of our index.
+async fn settle(local: &LocalFolder, link: &Link, sequence: i64) -> Result<(), Setback> {
+    loop {
+        let mut request = tonic::Request::new(SettleRequest {
+            session_id: link.session_id.clone(),
+            folder_id: local.id.clone(),
+            sequence,
+        });
+        request.set_timeout(SETTLE_LIMIT);
+        let reply = link.radar.clone().settle(request).await?.into_inner();
+        if reply.settled {
+            return Ok(());
+        }
+        if let Some(error) = reply.errors.into_iter().next() {
+            return Err(Setback::Pull(error));
+        }
+    }
+}
+
+/// An answer of radar's within the limit of a call.
+async fn limited<T>(
+    call: &'static str,
+    answer: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Setback> {
+    match tokio::time::timeout(CALL_LIMIT, answer).await {
+        Ok(reply) => Ok(reply?.into_inner()),
+        Err(_) => Err(Setback::Slow { call, limit: CALL_LIMIT }),
+    }
+}
+
+fn count(files: usize) -> String {
+    if files == 1 { "1 entry".to_owned() } else { format!("{files} entries") }
+}

@@ -1,0 +1,86 @@
+//! What sends a folder back to a fresh attach, and how it reads in `get`.
+
+use std::time::Duration;
+
+use crate::{local, status::Status};
+
+/// Why a folder stopped following its container.
+#[derive(Debug, thiserror::Error)]
+pub enum Setback {
+    /// The connection, the session or the local syncthing went away; all of them come back by themselves.
+    #[error("{0}")]
+    Lost(String),
+    /// radar said that the attachment ended.
+    #[error("{0}")]
+    Ended(String),
+    /// radar refused a call with a sentence.
+    #[error("{0}")]
+    Refused(String),
+    /// radar did not answer.
+    #[error("radar did not answer `{call}` within {limit:?}")]
+    Slow {
+        /// The call.
+        call: &'static str,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// radar's answer makes no sense.
+    #[error("radar sent {0}")]
+    Malformed(&'static str),
+    /// A file here is a directory there, or the other way round.
+    #[error("`{0}` is a directory on one side and not on the other; remove one of them")]
+    Clash(String),
+    /// The trees were not equal after several rounds.
+    #[error("the files change faster than they can be compared")]
+    Restless,
+    /// A change could not be written in the container.
+    #[error("{0}")]
+    Pull(String),
+    /// The local side was closed.
+    #[error(transparent)]
+    Closed(#[from] local::Closed),
+    /// A local file could not be read or written.
+    #[error(transparent)]
+    Tree(#[from] ksync_tree::Error),
+    /// No port on the loopback.
+    #[error("listen on the loopback for the local syncthing")]
+    Door(#[source] std::io::Error),
+}
+
+impl Setback {
+    /// The status word and the sentence that go with it until the next try.
+    pub fn standing(&self) -> (Status, String) {
+        let status = match self {
+            Self::Lost(_) | Self::Ended(_) | Self::Restless | Self::Closed(_) => Status::Attaching,
+            _ => Status::Error,
+        };
+        (status, crate::printer::chain(self))
+    }
+}
+
+impl From<tonic::Status> for Setback {
+    fn from(status: tonic::Status) -> Self {
+        use tonic::Code;
+        // What the transport says of itself, as opposed to what radar answered with a sentence.
+        let transport = std::error::Error::source(&status).is_some()
+            || matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown);
+        if transport {
+            return Self::Lost(format!("lost the connection to radar: {}", status.message()));
+        }
+        Self::Refused(status.message().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Setback;
+    use crate::status::Status;
+
+    #[test]
+    fn a_lost_connection_is_no_error_and_a_refusal_is() {
+        let lost = Setback::from(tonic::Status::unavailable("tcp"));
+        assert_eq!(lost.standing().0, Status::Attaching);
+        let refused = Setback::from(tonic::Status::failed_precondition("the path is a file"));
+        assert_eq!(refused.standing(), (Status::Error, "the path is a file".to_owned()));
+    }
+}

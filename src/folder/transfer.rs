@@ -1,0 +1,176 @@
+//! Moving many entries at once: listings and tar streams to and from radar.
+//!
+//! Packing and unpacking are blocking work in a thread of their own; the stream between it and the call is
+//! a short queue, so memory stays bounded whatever the tree.
+
+use std::{
+    io::{self, Read, Write},
+    sync::Arc,
+};
+
+use ksync_proto::radar::{
+    Entry as WireEntry, EntryKind, FetchRequest, ListRequest, SeedRequest,
+};
+use ksync_tree::{Counts, Entry, Ignore, Kind, ListOptions, Listing, Owner, UnpackOptions};
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+
+use super::Setback;
+use crate::{local::LocalFolder, node::Link};
+
+/// Bytes of one message.
+const CHUNK: usize = 128 << 10;
+/// Messages under way.
+const QUEUE: usize = 16;
+
+/// Everything below the local path, with hashes.
+pub(super) async fn list_local(local: &Arc<LocalFolder>, exclude: &[String]) -> Result<Listing, Setback> {
+    let (local, exclude) = (Arc::clone(local), exclude.to_vec());
+    let listing = blocking(move || {
+        let options = ListOptions { hash: true, ignore: &local.ignore, exclude: &exclude };
+        ksync_tree::list(&local.root, &options)
+    });
+    Ok(listing.await?)
+}
+
+/// Everything below the container's directory, with hashes.
+pub(super) async fn list_remote(
+    link: &Link,
+    attachment_id: &str,
+    ignore: &Ignore,
+) -> Result<Vec<Entry>, Setback> {
+    let request = ListRequest {
+        session_id: link.session_id.clone(),
+        attachment_id: attachment_id.to_owned(),
+        hash: true,
+        ignore: ignore.patterns().to_vec(),
+    };
+    let mut stream = link.radar.clone().list(request).await?.into_inner();
+    let mut entries = Vec::new();
+    while let Some(reply) = stream.message().await? {
+        for entry in reply.entries {
+            entries.push(from_wire(entry)?);
+        }
+    }
+    Ok(entries)
+}
+
+/// Sends the named local entries into the container.
+pub(super) async fn send(
+    link: &Link,
+    attachment_id: &str,
+    local: &Arc<LocalFolder>,
+    paths: Vec<String>,
+) -> Result<(), Setback> {
+    let (tx, rx) = mpsc::channel::<Vec<u8>>(QUEUE);
+    let folder = Arc::clone(local);
+    let packing = tokio::task::spawn_blocking(move || {
+        let out = io::BufWriter::with_capacity(CHUNK, Sink(tx));
+        ksync_tree::pack(&folder.root, paths.iter().map(String::as_str), out)
+    });
+    let head = SeedRequest {
+        session_id: link.session_id.clone(),
+        attachment_id: attachment_id.to_owned(),
+        data: Vec::new().into(),
+    };
+    let data = ReceiverStream::new(rx).map(|data| SeedRequest { data: data.into(), ..SeedRequest::default() });
+    let answer = link.radar.clone().seed(tokio_stream::once(head).chain(data)).await;
+    let packed = packing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    // radar's word comes first: when it hangs up, packing fails too, for no reason of its own.
+    answer?;
+    packed?;
+    Ok(())
+}
+
+/// Brings the named entries of the container here. A file that exists here is never replaced: the caller
+/// asks only for what does not.
+pub(super) async fn fetch(
+    link: &Link,
+    attachment_id: &str,
+    local: &Arc<LocalFolder>,
+    paths: Vec<String>,
+) -> Result<Counts, Setback> {
+    let request = FetchRequest {
+        session_id: link.session_id.clone(),
+        attachment_id: attachment_id.to_owned(),
+        paths,
+    };
+    let mut stream = link.radar.clone().fetch(request).await?.into_inner();
+    let (tx, rx) = mpsc::channel::<Vec<u8>>(QUEUE);
+    let folder = Arc::clone(local);
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let options = UnpackOptions { owner: Owner::AsIs, exclude: &[], max_bytes: None };
+        ksync_tree::unpack(&folder.root, Source { rx, chunk: io::Cursor::default() }, &options, |_| {})
+    });
+    let received = async {
+        while let Some(reply) = stream.message().await? {
+            if tx.send(reply.data.to_vec()).await.is_err() {
+                break;
+            }
+        }
+        drop(tx);
+        Ok::<_, tonic::Status>(())
+    };
+    let received = received.await;
+    let unpacked = unpacking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    received?;
+    Ok(unpacked?)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ksync_tree::Error> + Send + 'static,
+) -> Result<T, ksync_tree::Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+fn from_wire(entry: WireEntry) -> Result<Entry, Setback> {
+    let kind = match entry.kind() {
+        EntryKind::File => Kind::File,
+        EntryKind::Dir => Kind::Dir,
+        EntryKind::Symlink => Kind::Symlink,
+        EntryKind::Unspecified => return Err(Setback::Malformed("an entry without a kind")),
+    };
+    let hash = match entry.hash.len() {
+        0 => None,
+        _ => Some(entry.hash.as_slice().try_into().map_err(|_| Setback::Malformed("a hash of odd length"))?),
+    };
+    let target = (kind == Kind::Symlink).then_some(entry.target);
+    Ok(Entry { path: entry.path, kind, size: entry.size, mtime_ns: entry.mtime_ns, mode: entry.mode, hash, target })
+}
+
+/// The writing end of a tar stream.
+struct Sink(mpsc::Sender<Vec<u8>>);
+
+impl Write for Sink {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the call has ended");
+        self.0.blocking_send(data.to_vec()).map_err(gone)?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The reading end of a tar stream.
+struct Source {
+    rx: mpsc::Receiver<Vec<u8>>,
+    chunk: io::Cursor<Vec<u8>>,
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.chunk.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            match self.rx.blocking_recv() {
+                Some(data) => self.chunk = io::Cursor::new(data),
+                None => return Ok(0),
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The plugin: commands on top, the watcher below them, and what both stand on.
+
+pub mod backoff;
+pub mod cli;
+#[path = "/tmp/cluster_stub.rs"]
+pub mod cluster;
+pub mod cmd;
+pub mod config;
+pub mod folder;
+pub mod home;
+pub mod local;
+pub mod lock;
+pub mod node;
+pub mod printer;
+pub mod release;
+pub mod service;
+pub mod spec;
+pub mod speclist;
+pub mod status;
+
+pub mod tls;
+pub mod tunnel;
+pub mod watcher;

@@ -1,0 +1,99 @@
+//! The local syncthing: one process per watcher, its parent a thread that lives as long as the watcher.
+//!
+//! Invariant: syncthing cannot outlive the watcher, and every start begins without folders; whoever has a
+//! folder puts it again when [`Running::number`] changes.
+
+mod deletion;
+mod election;
+mod folder;
+mod notice;
+mod process;
+mod stignore;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::sync::watch;
+
+pub use election::{Election, Seat};
+pub use folder::{Closed, Error as FolderError, Local, LocalFolder, LocalFolders, Share};
+pub use process::{Error, STEP};
+
+/// A syncthing that answers.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// Different for each process.
+    pub number: u64,
+    /// Its REST API.
+    pub client: syncthing::Client,
+    /// Its device id; the same for every process of one home.
+    pub device_id: String,
+}
+
+/// Where the local syncthing stands.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// It does not run (yet); why, when it failed.
+    Down(String),
+    /// It runs and answers.
+    Up(Arc<Running>),
+}
+
+/// Where the parts of a local syncthing are.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// The program.
+    pub binary: PathBuf,
+    /// Its home.
+    pub home: PathBuf,
+    /// Its REST socket.
+    pub socket: PathBuf,
+    /// Its log.
+    pub log: PathBuf,
+    /// Where replaced and removed files are kept.
+    pub kept: PathBuf,
+}
+
+/// The local syncthing's handle. It ends with [`LocalSyncthing::stop`], or with the watcher's process.
+#[derive(Debug)]
+pub struct LocalSyncthing {
+    state: watch::Receiver<State>,
+    stop: process::Stop,
+    kept: PathBuf,
+}
+
+impl LocalSyncthing {
+    /// Starts the thread that keeps a syncthing running.
+    pub fn start(paths: Paths) -> Result<Arc<Self>, Error> {
+        let kept = paths.kept.clone();
+        let (state, stop) = process::keep(paths)?;
+        Ok(Arc::new(Self { state, stop, kept }))
+    }
+
+    /// Follows the process.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    /// Where replaced and removed files are kept.
+    pub fn kept(&self) -> &Path {
+        &self.kept
+    }
+
+    /// Waits for the first process to answer.
+    pub async fn ready(&self) -> Option<Arc<Running>> {
+        let mut state = self.state();
+        let up = state.wait_for(|state| matches!(state, State::Up(_))).await.ok()?;
+        match &*up {
+            State::Up(running) => Some(Arc::clone(running)),
+            State::Down(_) => None,
+        }
+    }
+
+    /// Ends the process and waits for its end.
+    pub async fn stop(&self) {
+        self.stop.stop().await;
+    }
+}

@@ -1,0 +1,131 @@
+//! Applying a container's deletions here: the only code that takes a file out of a local folder on the far
+//! side's word.
+//!
+//! A path is removed only when a living container's deletion of it was vouched for by radar, syncthing's
+//! index says that this deletion is newer than what is here, and what is here was scanned just before. It
+//! is moved, not deleted. A deletion of more than half of a folder at once waits for a person.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use ksync_tree::{Kind, Root, move_entry, remove_entry, stat_entry};
+use syncthing::Client;
+
+/// Folders with fewer files than this have no brake.
+const BRAKE_FROM: usize = 20;
+
+/// Why a deletion was not applied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Syncthing(#[from] syncthing::Error),
+    #[error(transparent)]
+    Tree(#[from] ksync_tree::Error),
+    #[error("make `{path}`")]
+    Kept { path: PathBuf, source: std::io::Error },
+}
+
+/// The folder at hand.
+pub(super) struct Place<'a> {
+    pub(super) client: &'a Client,
+    pub(super) id: &'a str,
+    pub(super) path: &'a Path,
+    pub(super) kept: &'a Path,
+}
+
+/// What was done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// Paths that are gone now and should be scanned.
+    pub(super) removed: Vec<String>,
+    /// Why some are left, as a sentence.
+    pub(super) held: Option<String>,
+}
+
+/// Applies those of the `agreed` deletions that syncthing's index confirms, and takes them from `agreed`.
+pub(super) async fn apply(place: &Place<'_>, agreed: &mut BTreeSet<String>) -> Result<Outcome, Error> {
+    let confirmed = |pending: Vec<String>, agreed: &BTreeSet<String>| -> Vec<String> {
+        pending.into_iter().filter(|path| agreed.contains(path)).collect()
+    };
+    let first = confirmed(place.client.pending_deletions(place.id).await?, agreed);
+    if first.is_empty() {
+        return Ok(Outcome::default());
+    }
+    let here = place.client.folder_status(place.id).await?.local_files;
+    if let Some(held) = brake(first.len(), usize::try_from(here).unwrap_or(usize::MAX)) {
+        return Ok(Outcome { removed: Vec::new(), held: Some(held) });
+    }
+    // An edit made here in the meantime is newer than the deletion: scanned, it is pending no more.
+    place.client.scan(place.id, &first).await?;
+    let mut paths = confirmed(place.client.pending_deletions(place.id).await?, agreed);
+    // What is below a directory goes before the directory.
+    paths.sort_by(|a, b| b.cmp(a));
+    let (root, kept) = (place.path.to_owned(), place.kept.join("deleted").join(stamp()));
+    let gone = paths.clone();
+    let removing = tokio::task::spawn_blocking(move || remove(&root, &kept, &gone));
+    removing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    for path in &paths {
+        agreed.remove(path);
+    }
+    Ok(Outcome { removed: paths, held: None })
+}
+
+/// A sentence when so many deletions must not be applied unasked.
+fn brake(deletions: usize, files: usize) -> Option<String> {
+    let too_many = files >= BRAKE_FROM && deletions * 2 > files;
+    too_many.then(|| {
+        format!("a container deleted {deletions} of {files} files at once; they are all still here, nothing was deleted")
+    })
+}
+
+fn remove(root: &Path, kept: &Path, paths: &[String]) -> Result<(), Error> {
+    let root = Root::open(root)?;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(kept);
+    made.map_err(|source| Error::Kept { path: kept.to_owned(), source })?;
+    let kept = Root::open(kept)?;
+    for path in paths {
+        match stat_entry(&root, path, false)? {
+            None => {}
+            // Only an empty one goes; what is in it was not deleted over there.
+            Some(entry) if entry.kind == Kind::Dir => drop(remove_entry(&root, path)?),
+            Some(_) => move_entry(&root, path, &kept, path)?,
+        }
+    }
+    Ok(())
+}
+
+/// A name for the deletions of one moment, which sorts by time.
+fn stamp() -> String {
+    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{brake, remove};
+
+    #[test]
+    fn more_than_half_of_a_folder_is_held() {
+        assert!(brake(11, 20).is_some());
+        assert!(brake(10, 20).is_none());
+        assert!(brake(19, 19).is_none(), "a small folder has no brake");
+    }
+
+    #[test]
+    fn what_is_removed_is_kept_and_a_full_directory_stays() {
+        let (here, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir_all(here.path().join("d/sub")).unwrap();
+        fs::write(here.path().join("d/gone"), "g").unwrap();
+        fs::write(here.path().join("d/mine"), "m").unwrap();
+        let kept = kept.path().join("x");
+        remove(here.path(), &kept, &["d/sub".into(), "d/gone".into(), "d".into(), "never".into()]).unwrap();
+        assert!(!here.path().join("d/gone").exists() && !here.path().join("d/sub").exists());
+        assert_eq!(fs::read_to_string(here.path().join("d/mine")).unwrap(), "m");
+        assert_eq!(fs::read_to_string(kept.join("d/gone")).unwrap(), "g");
+    }
+}

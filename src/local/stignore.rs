@@ -1,0 +1,140 @@
+//! The one file that ksync writes into a user's tree: `.stignore`, where syncthing reads its patterns from.
+//!
+//! It is ours only if its first line says so. Somebody else's is used as it stands and never changed. Ours
+//! is kept out of git by the repository's own `info/exclude` and is removed with the last spec of the path.
+
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use ksync_tree::Ignore;
+
+/// The file's name, in the root of a folder.
+const NAME: &str = ".stignore";
+
+/// Why the patterns can't be put in place.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{operation} `{path}`")]
+    Io {
+        /// read, write, remove.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A pattern is not understood.
+    #[error("the patterns of `{path}`")]
+    Pattern {
+        /// Where they stand.
+        path: PathBuf,
+        /// Which, and why.
+        source: ksync_tree::Error,
+    },
+}
+
+/// Puts the patterns of a folder in place and returns them as they will be applied.
+pub(super) fn install(root: &Path, patterns: &[String]) -> Result<Ignore, Error> {
+    let path = root.join(NAME);
+    let theirs = match fs::read_to_string(&path) {
+        Ok(text) if is_ours(&text) => None,
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(Error::Io { operation: "read", path, source }),
+    };
+    let bad = |source| Error::Pattern { path: path.clone(), source };
+    if let Some(text) = theirs {
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        return Ignore::new(&lines).map_err(bad);
+    }
+    let ignore = Ignore::with_defaults(patterns).map_err(bad)?;
+    let text = ignore.to_stignore();
+    let written = tempfile::Builder::new()
+        .prefix(ksync_tree::TEMP_PREFIX)
+        .suffix(ksync_tree::TEMP_SUFFIX)
+        .tempfile_in(root)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.persist(&path).map_err(|error| error.error)
+        });
+    written.map_err(|source| Error::Io { operation: "write", path: path.clone(), source })?;
+    keep_out_of_git(root)?;
+    Ok(ignore)
+}
+
+/// Removes the file if it is ours.
+pub(super) fn remove(root: &Path) -> Result<(), Error> {
+    let path = root.join(NAME);
+    match fs::read_to_string(&path) {
+        Ok(text) if is_ours(&text) => {
+            fs::remove_file(&path).map_err(|source| Error::Io { operation: "remove", path, source })
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::Io { operation: "read", path, source }),
+    }
+}
+
+fn is_ours(text: &str) -> bool {
+    text.lines().next() == Some(ksync_tree::ignore::STIGNORE_HEADER)
+}
+
+/// Adds the name to `info/exclude` of the git repository that holds `root`, if one does.
+fn keep_out_of_git(root: &Path) -> Result<(), Error> {
+    // A worktree or submodule has a file `.git`, whose repository is not ours to search for.
+    let Some(git) = root.ancestors().map(|dir| dir.join(".git")).find(|git| git.exists()).filter(|git| git.is_dir())
+    else {
+        return Ok(());
+    };
+    let path = git.join("info/exclude");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(source) => return Err(Error::Io { operation: "read", path, source }),
+    };
+    if text.lines().any(|line| line.trim() == NAME) {
+        return Ok(());
+    }
+    let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    let add = || {
+        fs::create_dir_all(git.join("info"))?;
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
+        writeln!(file, "{gap}{NAME}")
+    };
+    add().map_err(|source| Error::Io { operation: "write", path: path.clone(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{install, remove};
+
+    #[test]
+    fn ours_comes_and_goes_and_stays_out_of_git() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join(".git/info")).unwrap();
+        fs::write(dir.path().join(".git/info/exclude"), "# mine").unwrap();
+        let ignore = install(dir.path(), &["*.log".to_owned()]).unwrap();
+        assert!(ignore.matches("a/x.log") && ignore.matches(".git"));
+        install(dir.path(), &[]).unwrap();
+        let exclude = fs::read_to_string(dir.path().join(".git/info/exclude")).unwrap();
+        assert_eq!(exclude, "# mine\n.stignore\n");
+        remove(dir.path()).unwrap();
+        assert!(!dir.path().join(".stignore").exists());
+    }
+
+    #[test]
+    fn somebody_elses_is_used_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".stignore"), "secret\n").unwrap();
+        let ignore = install(dir.path(), &[]).unwrap();
+        assert!(ignore.matches("secret"));
+        remove(dir.path()).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join(".stignore")).unwrap(), "secret\n");
+    }
+}

@@ -1,0 +1,7 @@
+//! The plugin's entry.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kubectl_ksync::cli::main()
+}

@@ -1,0 +1,236 @@
+//! Connecting to radar: tunnel, HTTP/2 with keepalive, version check, session.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hyper_util::rt::TokioIo;
+use ksync_proto::radar::{
+    SessionEvent, SessionRequest, VersionRequest, radar_client::RadarClient, session_event::Event,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{
+    Streaming,
+    transport::{Channel, Endpoint},
+};
+
+use crate::tunnel::{self, Tunnel};
+
+/// A dead peer is noticed after at most the sum of these two.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const PING_LIMIT: Duration = Duration::from_secs(5);
+/// For a call that only asks.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// Twenty megabit a second at fifty milliseconds' round trip fit many times over.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// No way to radar.
+    #[error(transparent)]
+    Tunnel(#[from] tunnel::Error),
+    /// HTTP/2 did not come up on the tunnel.
+    #[error("speak to radar through the tunnel")]
+    Transport(#[source] tonic::transport::Error),
+    /// radar answered with an error, or not at all.
+    #[error("radar refused `{call}`: {message}")]
+    Call {
+        /// The call.
+        call: &'static str,
+        /// radar's sentence.
+        message: String,
+    },
+    /// radar did not answer in time.
+    #[error("radar did not answer `{call}` within {limit:?}")]
+    Slow {
+        /// The call.
+        call: &'static str,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// radar is of a version that this one can't work with.
+    #[error("radar on this node is {radar}, this is {ours}: run `kubectl ksync init`")]
+    Version {
+        /// radar's.
+        radar: String,
+        /// Ours.
+        ours: &'static str,
+    },
+}
+
+/// Who we are, for radar.
+#[derive(Debug, Clone)]
+pub struct SessionIdentity {
+    /// Stable for this watcher's home.
+    pub session_id: String,
+    /// Host name.
+    pub machine: String,
+    /// User name.
+    pub user: String,
+    /// Device id of the local syncthing.
+    pub device_id: String,
+}
+
+/// A live connection to radar with its session open.
+#[derive(Debug)]
+pub struct Link {
+    /// Different for each link of this process.
+    pub number: u64,
+    /// Calls to radar. Clones share the connection.
+    pub radar: RadarClient<Channel>,
+    /// The session that every call names.
+    pub session_id: String,
+    /// Device id of the node's syncthing.
+    pub device_id: String,
+    /// radar's version.
+    pub radar_version: String,
+    /// What this radar can do.
+    pub capabilities: Vec<String>,
+}
+
+/// The session stream: while it is pumped, the lease is held.
+pub(super) struct Session {
+    events: Streaming<SessionEvent>,
+    _hello: mpsc::UnboundedSender<SessionRequest>,
+}
+
+impl Session {
+    /// Passes every event to `sink` until the stream ends; says why it ended.
+    pub(super) async fn pump(mut self, sink: impl Fn(Event)) -> String {
+        loop {
+            match self.events.message().await {
+                Ok(Some(SessionEvent { event: Some(Event::SessionEnded(end)) })) => return end.reason,
+                Ok(Some(SessionEvent { event: Some(event) })) => sink(event),
+                Ok(Some(SessionEvent { event: None })) => {}
+                Ok(None) => return "radar closed the session".to_owned(),
+                Err(status) => return format!("lost the connection to radar: {}", status.message()),
+            }
+        }
+    }
+}
+
+/// Connects and opens the session.
+///
+/// `fresh` tells radar that this is a new run, which knows nothing of what an earlier one left.
+pub(super) async fn connect(
+    tunnel: &dyn Tunnel,
+    identity: &SessionIdentity,
+    fresh: bool,
+) -> Result<(Link, Session), Error> {
+    let stream = tunnel.open().await?;
+    let once = Mutex::new(Some(stream));
+    let connector = tower::service_fn(move |_| {
+        // One stream, one connection: a second try on the same channel must fail, not hang.
+        let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move { stream.map(TokioIo::new).ok_or_else(|| std::io::Error::other("the tunnel is used up")) }
+    });
+    let channel = Endpoint::from_static("http://radar")
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_LIMIT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .connect_timeout(CALL_LIMIT)
+        .connect_with_connector(connector)
+        .await
+        .map_err(Error::Transport)?;
+    let mut radar = RadarClient::new(channel).max_decoding_message_size(16 << 20);
+
+    let version = limited("Version", radar.version(VersionRequest {})).await?.into_inner();
+    if !compatible(&version.version, env!("CARGO_PKG_VERSION")) {
+        return Err(Error::Version { radar: version.version, ours: env!("CARGO_PKG_VERSION") });
+    }
+    let (hello, requests) = mpsc::unbounded_channel();
+    let request = SessionRequest {
+        session_id: identity.session_id.clone(),
+        epoch: next_epoch(),
+        machine: identity.machine.clone(),
+        user: identity.user.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        device_id: identity.device_id.clone(),
+        fresh,
+    };
+    // The receiver is in scope, so this can't fail.
+    let _ = hello.send(request);
+    let mut events =
+        limited("Session", radar.session(UnboundedReceiverStream::new(requests))).await?.into_inner();
+    let ready = match limited("Session", events.message()).await? {
+        Some(SessionEvent { event: Some(Event::Ready(ready)) }) => ready,
+        other => {
+            let message = format!("expected the session to be ready, got {other:?}");
+            return Err(Error::Call { call: "Session", message });
+        }
+    };
+    let link = Link {
+        number: NUMBER.fetch_add(1, Ordering::Relaxed),
+        radar,
+        session_id: identity.session_id.clone(),
+        device_id: ready.device_id,
+        radar_version: version.version,
+        capabilities: version.capabilities,
+    };
+    Ok((link, Session { events, _hello: hello }))
+}
+
+/// Numbers the links of this process.
+static NUMBER: AtomicU64 = AtomicU64::new(1);
+
+async fn limited<T>(
+    call: &'static str,
+    answer: impl Future<Output = Result<T, tonic::Status>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(CALL_LIMIT, answer).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(status)) => Err(Error::Call { call, message: status.message().to_owned() }),
+        Err(_) => Err(Error::Slow { call, limit: CALL_LIMIT }),
+    }
+}
+
+/// Rises from stream to stream and from run to run, as long as the clock does not go back between runs;
+/// within a run always.
+fn next_epoch() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+    LAST.fetch_max(now, Ordering::Relaxed);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// Same major version, and at most one minor version apart.
+pub(super) fn compatible(theirs: &str, ours: &str) -> bool {
+    let parse = |text: &str| {
+        let mut numbers = text.trim_start_matches('v').split('.').map(str::parse::<u64>);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    };
+    match (parse(theirs), parse(ours)) {
+        (Some((a, b)), Some((c, d))) => a == c && b.abs_diff(d) <= 1,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{compatible, next_epoch};
+
+    #[test]
+    fn one_minor_version_apart_is_fine() {
+        assert!(compatible("0.1.0", "0.2.7"));
+        assert!(compatible("v0.1.0", "0.1.3"));
+        assert!(!compatible("0.1.0", "0.3.0"));
+        assert!(!compatible("1.1.0", "0.1.0"));
+        assert!(!compatible("", "0.1.0"));
+    }
+
+    #[test]
+    fn epochs_rise() {
+        let first = next_epoch();
+        assert!(next_epoch() > first);
+    }
+}

@@ -1,0 +1,106 @@
+//! The one place that writes to stdout and stderr: data on stdout, talk on stderr, `error:` before `hint:`.
+
+use std::{
+    error::Error,
+    fmt,
+    io::{IsTerminal, Write},
+};
+
+use anstream::{stderr, stdout};
+
+/// A failure with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct UserError {
+    message: String,
+    hint: String,
+}
+
+impl UserError {
+    /// One clear sentence, and what to do; an empty hint is none.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: hint.into() }
+    }
+
+    /// An error and its causes, with a hint.
+    pub fn with_hint(error: &(dyn Error + 'static), hint: impl Into<String>) -> Self {
+        Self::new(chain(error), hint)
+    }
+}
+
+/// Writes what a command has to say.
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    /// Whether stderr is a terminal, where progress may be drawn.
+    pub interactive: bool,
+}
+
+impl Default for Printer {
+    fn default() -> Self {
+        Self { interactive: std::io::stderr().is_terminal() }
+    }
+}
+
+impl Printer {
+    /// A line of data.
+    pub fn data(&self, line: impl fmt::Display) {
+        // Whoever read the other end has gone (`| head`): there is nobody left to tell.
+        let _ = writeln!(stdout(), "{line}");
+    }
+
+    /// Data that brings its own line ends.
+    pub fn raw(&self, text: impl fmt::Display) {
+        let _ = write!(stdout(), "{text}");
+    }
+
+    /// A line of talk.
+    pub fn say(&self, line: impl fmt::Display) {
+        let _ = writeln!(stderr(), "{line}");
+    }
+
+    /// Something worth knowing that stops nothing.
+    pub fn warn(&self, line: impl fmt::Display) {
+        let _ = writeln!(stderr(), "warning: {line}");
+    }
+
+    /// Why the command failed, and what to do.
+    pub fn error(&self, error: &anyhow::Error) {
+        let _ = write!(stderr(), "{}", Self::error_text(error));
+    }
+
+    /// An `error:` line and, when there is something to do, a `hint:` line.
+    pub fn error_text(error: &anyhow::Error) -> String {
+        let hint = error.downcast_ref::<UserError>().map_or("", |error| &error.hint);
+        let hint = if hint.is_empty() { String::new() } else { format!("hint: {hint}\n") };
+        format!("error: {}\n{hint}", chain(error.as_ref()))
+    }
+}
+
+/// An error and its causes in one sentence. A cause that its parent has already quoted is not said twice.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut sentence = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !sentence.contains(&text) {
+            sentence = format!("{sentence}: {text}");
+        }
+        next = cause.source();
+    }
+    sentence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chain;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("open `x`")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn causes_follow_once() {
+        assert_eq!(chain(&Outer(std::io::Error::other("no space"))), "open `x`: no space");
+        assert_eq!(chain(&Outer(std::io::Error::other("open `x`"))), "open `x`");
+    }
+}

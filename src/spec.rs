@@ -1,0 +1,181 @@
+//! One spec at work: watches the pods that match, and makes and removes their services.
+//!
+//! Invariant: the board's entry of a spec is written by its own task alone, and a failure of one spec stays
+//! with it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    runtime::{WatchStreamExt, reflector, watcher},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info_span, warn};
+
+use crate::{
+    backoff::Backoff,
+    cluster,
+    config::SpecDetails,
+    folder::Folder,
+    local::{LocalFolder, LocalFolders},
+    node::Nodes,
+    service::{RemoteContainer, ServiceList, Targets, targets},
+    status::{BoardTx, ServiceState, Standing, Status},
+};
+
+/// A watch is renewed this often, so that a dead one is noticed: a laptop sleeps.
+const WATCH_LIMIT_S: u32 = 60;
+
+/// What all specs of a watcher share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The cluster.
+    pub client: Client,
+    /// Namespace of specs that name none.
+    pub namespace: String,
+    /// Connections to nodes.
+    pub nodes: Arc<Nodes>,
+    /// Local folders.
+    pub locals: Arc<LocalFolders>,
+    /// Where everything is reported.
+    pub board: BoardTx,
+}
+
+/// A spec with what it needs to run.
+pub struct Spec {
+    /// As in ksync.yaml.
+    pub details: SpecDetails,
+    /// What all specs share.
+    pub shared: Shared,
+}
+
+impl Spec {
+    /// Runs the spec until `end`, then lets go of every container.
+    pub async fn run(self, end: CancellationToken) {
+        let span = info_span!("spec", name = self.details.name);
+        let mut services = ServiceList::default();
+        let work = async {
+            let local = self.open_local().await;
+            self.follow_pods(&local, &mut services).await;
+        };
+        let _ = end.run_until_cancelled(Box::pin(work.instrument(span.clone()))).await;
+        services.close().instrument(span).await;
+    }
+
+    /// Opens the local path, again and again until it works: a disk may be mounted later.
+    async fn open_local(&self) -> Arc<LocalFolder> {
+        let path = PathBuf::from(&self.details.localpath);
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+        loop {
+            match self.shared.locals.get(&path, &self.details.ignore).await {
+                Ok(local) => return local,
+                Err(error) => self.report(Status::Error, crate::printer::chain(&error)),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    async fn follow_pods(&self, local: &Arc<LocalFolder>, services: &mut ServiceList) {
+        let details = &self.details;
+        let pods: Api<Pod> = Api::namespaced(self.shared.client.clone(), self.namespace());
+        let mut config = watcher::Config::default().timeout(WATCH_LIMIT_S);
+        if details.selector.is_empty() {
+            config = config.fields(&format!("metadata.name={}", details.pod));
+        } else {
+            config = config.labels(&details.selector);
+        }
+        let (store, writer) = reflector::store();
+        let events = reflector(writer, watcher(pods, config)).default_backoff();
+        let mut events = std::pin::pin!(events);
+        self.report(Status::Waiting, "looking for pods");
+        let mut complete = false;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => continue,
+                Ok(watcher::Event::InitDone) => complete = true,
+                Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {}
+                Err(error) => {
+                    self.watch_failed(&error, services);
+                    continue;
+                }
+            }
+            if complete {
+                let pods = store.state();
+                let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
+                services.follow(&found.running, |container, end| self.start(local, container, end));
+                self.report_targets(&found);
+            }
+        }
+    }
+
+    fn start(
+        &self,
+        local: &Arc<LocalFolder>,
+        container: &RemoteContainer,
+        end: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let state = ServiceState {
+            pod: container.pod.clone(),
+            container: container.name.clone(),
+            container_id: container.id.clone(),
+            node: container.node.clone(),
+            standing: Standing::new(Status::Attaching, ""),
+            last_contact: None,
+            role: "",
+            two_way: false,
+            excluded: Vec::new(),
+            percent: 0,
+        };
+        let folder = Folder {
+            container: container.clone(),
+            remote_path: self.details.remotepath.clone(),
+            direction: self.details.direction.unwrap_or_default(),
+            nodes: Arc::clone(&self.shared.nodes),
+            local: Arc::clone(local),
+            status: self.shared.board.service(&self.details.name, state),
+        };
+        let span = info_span!("service", pod = container.pod, container = container.name, node = container.node);
+        folder.run(end).instrument(span)
+    }
+
+    fn report_targets(&self, found: &Targets) {
+        if let Some(error) = found.errors.first() {
+            self.report(Status::Error, error.clone());
+        } else if let Some(waiting) = found.waiting.first() {
+            // Others may run: then this is the worst of them.
+            self.report(Status::Waiting, waiting.clone());
+        } else if found.running.is_empty() {
+            self.report(Status::Waiting, self.nobody());
+        } else {
+            self.report(Status::Watching, "");
+        }
+    }
+
+    fn nobody(&self) -> String {
+        let (details, namespace) = (&self.details, self.namespace());
+        if details.selector.is_empty() {
+            format!("no pod `{}` in namespace `{namespace}`", details.pod)
+        } else {
+            format!("no pod matches `{}` in namespace `{namespace}`", details.selector)
+        }
+    }
+
+    /// The pods that are known stay as they are; their connections tell for themselves whether they live.
+    fn watch_failed(&self, error: &watcher::Error, services: &ServiceList) {
+        let sentence = cluster::explain_watch(error);
+        warn!(error = sentence, "watch pods");
+        if services.is_empty() {
+            self.report(Status::Error, sentence);
+        }
+    }
+
+    fn namespace(&self) -> &str {
+        if self.details.namespace.is_empty() { &self.shared.namespace } else { &self.details.namespace }
+    }
+
+    fn report(&self, status: Status, reason: impl Into<String>) {
+        self.shared.board.spec(&self.details.name, status, reason);
+    }
+}

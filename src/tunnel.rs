@@ -1,0 +1,186 @@
+//! The way from here to radar's port on a node: one byte stream, whatever carries it.
+//!
+//! Invariant: a tunnel is opened once and used once. When it breaks, whoever held it asks for a new one,
+//! so that every reconnect looks the pod up anew.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, Portforwarder},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Where radar lives in the cluster; the manifest says the same (`manifests/radar.yaml`).
+pub const NAMESPACE: &str = "ksync-system";
+/// Label of radar's pods.
+pub const SELECTOR: &str = "app.kubernetes.io/name=ksync";
+/// radar's gRPC port, on the loopback of its pod.
+pub const PORT: u16 = 40321;
+
+/// Why no tunnel could be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No radar pod is on the node.
+    #[error("radar does not run on node `{node}`")]
+    Absent {
+        /// The node.
+        node: String,
+    },
+    /// The radar pod is there, but not well.
+    #[error("radar on node `{node}` is not ready (pod `{pod}` is {phase})")]
+    NotReady {
+        /// The node.
+        node: String,
+        /// radar's pod.
+        pod: String,
+        /// Its phase.
+        phase: String,
+    },
+    /// The cluster refused or did not answer.
+    #[error("open a port-forward to radar on node `{node}`")]
+    Cluster {
+        /// The node.
+        node: String,
+        /// kube's word.
+        source: Box<kube::Error>,
+    },
+    /// The port-forward carried no stream.
+    #[error("the port-forward to radar on node `{node}` has no stream")]
+    NoStream {
+        /// The node.
+        node: String,
+    },
+}
+
+/// A byte stream both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Opens byte streams to one radar.
+pub trait Tunnel: Send + Sync {
+    /// Opens a new stream to radar's gRPC port.
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn Duplex>, Error>>;
+}
+
+/// A tunnel through the API server: `pods/portforward` of radar's pod on `node`.
+pub struct PortForward {
+    client: Client,
+    node: String,
+}
+
+impl PortForward {
+    /// Opens nothing yet.
+    pub fn new(client: Client, node: &str) -> Arc<Self> {
+        Arc::new(Self { client, node: node.to_owned() })
+    }
+
+    async fn stream(&self) -> Result<Box<dyn Duplex>, Error> {
+        let node = || self.node.clone();
+        let cluster = |source: kube::Error| Error::Cluster { node: node(), source: Box::new(source) };
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let here = ListParams::default().labels(SELECTOR).fields(&format!("spec.nodeName={}", self.node));
+        let found = pods.list(&here).await.map_err(cluster)?;
+        let pod = pick(&found.items, &self.node)?;
+        let mut forward = pods.portforward(&pod, &[PORT]).await.map_err(cluster)?;
+        let stream = forward.take_stream(PORT).ok_or_else(|| Error::NoStream { node: node() })?;
+        Ok(Box::new(Forwarded { stream: Box::pin(stream), _forward: forward }))
+    }
+}
+
+impl Tunnel for PortForward {
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn Duplex>, Error>> {
+        Box::pin(self.stream())
+    }
+}
+
+/// The name of the radar pod to speak to: one that is ready and not on its way out.
+fn pick(pods: &[Pod], node: &str) -> Result<String, Error> {
+    let living = || pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    if let Some(pod) = living().find(|pod| is_ready(pod)) {
+        return Ok(pod.name_any());
+    }
+    match living().next() {
+        Some(pod) => Err(Error::NotReady {
+            node: node.to_owned(),
+            pod: pod.name_any(),
+            phase: pod.status.as_ref().and_then(|s| s.phase.clone()).unwrap_or_else(|| "unknown".to_owned()),
+        }),
+        None => Err(Error::Absent { node: node.to_owned() }),
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+}
+
+/// The stream together with what must live as long as it does.
+struct Forwarded<S> {
+    stream: Pin<Box<S>>,
+    _forward: Portforwarder,
+}
+
+impl<S: AsyncRead> AsyncRead for Forwarded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        self.stream.as_mut().poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite> AsyncWrite for Forwarded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        self.stream.as_mut().poll_write(cx, buf)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        self.stream.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+
+    use super::{Error, pick};
+
+    fn pod(name: &str, ready: &str, leaving: bool) -> Pod {
+        let gone = leaving.then_some("2026-01-01T00:00:00Z");
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": name, "deletionTimestamp": gone},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_pod_on_its_way_out_is_passed_over() {
+        let pods = [pod("old", "True", true), pod("new", "True", false)];
+        assert_eq!(pick(&pods, "n").unwrap(), "new");
+    }
+
+    #[test]
+    fn none_and_not_ready_are_told_apart() {
+        assert!(matches!(pick(&[], "n"), Err(Error::Absent { .. })));
+        assert!(matches!(pick(&[pod("a", "False", false)], "n"), Err(Error::NotReady { .. })));
+    }
+}

@@ -1,0 +1,278 @@
+//! The watcher: one background process per kubeconfig context and cluster.
+//!
+//! It owns the lock, the socket, the local syncthing and every spec. Invariant: it reports itself ready only
+//! when all of them stand, and when it ends, everything is let go of in order, with a limit.
+
+pub mod client;
+pub mod daemon;
+mod server;
+mod wire;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rand::RngExt;
+use tokio::{signal::unix::SignalKind, sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    cluster::ClusterConfig,
+    config::Store,
+    home::{ContextDir, Home},
+    local::{self, LocalFolders, LocalSyncthing},
+    lock::{self, Lock},
+    node::{Nodes, SessionIdentity},
+    spec::Shared,
+    speclist::{Cluster, Pins, SpecList},
+    status::BoardTx,
+};
+
+/// How long the local syncthing may take to answer at the start.
+const SYNCTHING_LIMIT: Duration = Duration::from_secs(30);
+/// How long letting go of everything may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(12);
+
+/// Why a watcher does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another one has the lock.
+    #[error("a watcher for context `{context}` already runs{}", .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    AlreadyRuns {
+        /// The context.
+        context: String,
+        /// The other's process id.
+        pid: Option<u32>,
+    },
+    /// The lock can't be used.
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
+    /// The state directory can't be used.
+    #[error(transparent)]
+    Home(#[from] crate::home::Error),
+    /// syncthing was never fetched.
+    #[error("syncthing is not installed in `{path}`")]
+    NoSyncthing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The local syncthing can't be started.
+    #[error("start the local syncthing")]
+    Syncthing(#[from] local::Error),
+    /// The local syncthing did not answer.
+    #[error("the local syncthing does not answer within {SYNCTHING_LIMIT:?}; its log is `{log}`")]
+    SyncthingSilent {
+        /// Its log.
+        log: PathBuf,
+    },
+    /// No client for the cluster.
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::Error),
+    /// The socket can't be bound, or the session's id not be kept.
+    #[error("{operation} `{path}`")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// What to do about it; empty when there is nothing to say.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::AlreadyRuns { .. } => "see what it does with `kubectl ksync get`, end it with `kubectl ksync stop`",
+            Self::NoSyncthing { .. } => "run `kubectl ksync init`",
+            _ => "",
+        }
+    }
+}
+
+/// What a watcher is started with.
+pub struct Watcher {
+    /// Where things are kept.
+    pub home: Home,
+    /// The cluster it serves.
+    pub cluster: ClusterConfig,
+}
+
+impl Watcher {
+    /// Runs until it is told to stop. `ready` is called once everything stands.
+    pub async fn run(self, ready: impl FnOnce()) -> Result<(), Error> {
+        let cluster = Cluster { context: self.cluster.context.clone(), hash: self.cluster.hash() };
+        let dir = self.home.context(&cluster.context, &cluster.hash);
+        dir.create()?;
+        let Some(_lock) = Lock::try_acquire(&dir.lock())? else {
+            return Err(Error::AlreadyRuns { context: cluster.context, pid: lock::holder(&dir.lock()) });
+        };
+        let end = Ending::begin(&dir);
+        let syncthing = self.start_syncthing(&dir)?;
+        let Ok(Some(running)) = tokio::time::timeout(SYNCTHING_LIMIT, syncthing.ready()).await else {
+            return Err(Error::SyncthingSilent { log: syncthing_log(&dir) });
+        };
+        let client = self.cluster.client()?;
+        let identity = SessionIdentity {
+            session_id: session_id(&dir)?,
+            machine: machine(),
+            user: user(),
+            device_id: running.device_id.clone(),
+        };
+        let board = BoardTx::default();
+        let locals = LocalFolders::new(Arc::clone(&syncthing), &identity.session_id);
+        let shared = Shared {
+            client: client.clone(),
+            namespace: self.cluster.namespace.clone(),
+            nodes: Nodes::new(client, identity),
+            locals,
+            board: board.clone(),
+        };
+
+        let (stop, served) = (CancellationToken::new(), CancellationToken::new());
+        let (stopped_tx, stopped) = watch::channel(false);
+        let serving = self.serve(&dir, &board, &stop, stopped, &served)?;
+        let pins = Pins::new(self.home.contexts_dir().join("pins"));
+        let speclist = SpecList::new(Store::new(self.home.config_file()), pins, cluster, shared);
+        let mut specs = tokio::spawn(speclist.run(stop.clone()));
+        info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        ready();
+
+        let reason = tokio::select! {
+            reason = signalled() => reason,
+            () = stop.cancelled() => "`kubectl ksync stop`",
+            ended = &mut specs => match ended {
+                Ok(()) => "its specs ended",
+                Err(_) => "a defect: its specs panicked, see its log",
+            },
+        };
+        info!(reason, "stopping");
+        stop.cancel();
+        if !specs.is_finished() && tokio::time::timeout(CLOSE_LIMIT, specs).await.is_err() {
+            warn!(limit = ?CLOSE_LIMIT, "not everything was let go of; the leases on the nodes end it");
+        }
+        syncthing.stop().await;
+        end.write(reason);
+        stopped_tx.send_replace(true);
+        served.cancel();
+        if let Err(error) = serving.await {
+            warn!(%error, "the status endpoint");
+        }
+        Ok(())
+    }
+
+    fn start_syncthing(&self, dir: &ContextDir) -> Result<Arc<LocalSyncthing>, Error> {
+        let binary = self.home.syncthing();
+        if !binary.exists() {
+            return Err(Error::NoSyncthing { path: binary });
+        }
+        let socket = dir.syncthing_socket();
+        if let Some(parent) = socket.parent() {
+            crate::home::private_dir(parent)?;
+        }
+        let paths = local::Paths {
+            binary,
+            home: dir.syncthing_home(),
+            socket,
+            log: syncthing_log(dir),
+            kept: dir.kept(),
+        };
+        Ok(LocalSyncthing::start(paths)?)
+    }
+
+    fn serve(
+        &self,
+        dir: &ContextDir,
+        board: &BoardTx,
+        stop: &CancellationToken,
+        stopped: watch::Receiver<bool>,
+        served: &CancellationToken,
+    ) -> Result<JoinHandle<()>, Error> {
+        let path = dir.socket();
+        if let Some(parent) = path.parent() {
+            crate::home::private_dir(parent)?;
+        }
+        let bound = server::Socket::bind(&path);
+        let socket = bound.map_err(|source| Error::Io { operation: "listen on", path, source })?;
+        let about = server::About {
+            context: self.cluster.context.clone(),
+            kubeconfig: self.cluster.paths_shown(),
+        };
+        let endpoint = server::Endpoint { about, board: board.subscribe(), stop: stop.clone(), stopped };
+        Ok(tokio::spawn(socket.serve(endpoint, served.clone())))
+    }
+}
+
+/// Why the last watcher ended, for `get` to tell.
+struct Ending(PathBuf);
+
+impl Ending {
+    fn begin(dir: &ContextDir) -> Self {
+        let ending = Self(end_file(dir));
+        ending.write("it was killed");
+        ending
+    }
+
+    fn write(&self, reason: &str) {
+        if let Err(error) = std::fs::write(&self.0, reason) {
+            warn!(%error, "note why the watcher ended");
+        }
+    }
+}
+
+fn end_file(dir: &ContextDir) -> PathBuf {
+    dir.path().join("ended")
+}
+
+/// Why the last watcher of a context ended; none when there never was one.
+pub fn last_end(dir: &ContextDir) -> Option<String> {
+    std::fs::read_to_string(end_file(dir)).ok().filter(|reason| !reason.is_empty())
+}
+
+fn syncthing_log(dir: &ContextDir) -> PathBuf {
+    dir.path().join("syncthing.log")
+}
+
+/// SIGTERM or SIGINT.
+async fn signalled() -> &'static str {
+    let signal = |kind| tokio::signal::unix::signal(kind).ok();
+    let (mut term, mut int) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let wait = async |signal: &mut Option<tokio::signal::unix::Signal>| match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(&mut term) => "SIGTERM",
+        () = wait(&mut int) => "SIGINT",
+    }
+}
+
+/// The id of this home's session on every node, made at the first start.
+fn session_id(dir: &ContextDir) -> Result<String, Error> {
+    let path = dir.path().join("session");
+    let io = |operation, path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Io { operation, path, source }
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(id) if id.trim().len() == 32 => return Ok(id.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => return Err(io("read", &path)(source)),
+    }
+    let id = format!("{:032x}", rand::rng().random::<u128>());
+    std::fs::write(&path, &id).map_err(io("write", &path))?;
+    Ok(id)
+}
+
+fn machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| rustix::process::getuid().as_raw().to_string())
+}

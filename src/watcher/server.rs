@@ -1,0 +1,128 @@
+//! The status endpoint: gRPC on a Unix socket that only its user can open.
+//!
+//! Handlers read the board or send a request; they own nothing.
+
+use std::{
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ksync_proto::watch::{
+    StatusReply, StatusRequest, StopReply, StopRequest, VersionReply, VersionRequest,
+    watch_server::{Watch, WatchServer},
+};
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, watch},
+};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::wire;
+use crate::status::Board;
+
+/// How long a stop waits for everything to be let go of.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+/// What the endpoint tells of the watcher itself.
+#[derive(Debug, Clone)]
+pub(super) struct About {
+    pub(super) context: String,
+    pub(super) kubeconfig: String,
+}
+
+/// The endpoint's state: reading ends only, and the request to stop.
+pub(super) struct Endpoint {
+    pub(super) about: About,
+    pub(super) board: watch::Receiver<Board>,
+    pub(super) stop: CancellationToken,
+    /// True once everything is let go of.
+    pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// A socket that listens; its file is removed with it.
+pub(super) struct Socket {
+    listener: Option<UnixListener>,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Binds `path`, in the place of a stale one: the caller holds the watcher's lock, so nobody listens there.
+    pub(super) fn bind(path: &Path) -> io::Result<Self> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self { listener: Some(listener), path: path.to_owned() })
+    }
+
+    /// Serves until `end`.
+    pub(super) async fn serve(mut self, endpoint: Endpoint, end: CancellationToken) {
+        let Some(listener) = self.listener.take() else { return };
+        let server = tonic::transport::Server::builder()
+            .add_service(WatchServer::new(endpoint))
+            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), end.cancelled_owned());
+        if let Err(error) = server.await {
+            tracing::error!(error = crate::printer::chain(&error), "the status endpoint ended");
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "remove the socket");
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Watch for Endpoint {
+    type FollowStream = ReceiverStream<Result<StatusReply, Status>>;
+
+    async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionReply>, Status> {
+        Ok(Response::new(VersionReply {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            context: self.about.context.clone(),
+            kubeconfig: self.about.kubeconfig.clone(),
+            capabilities: Vec::new(),
+        }))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let reply = wire::reply(&self.board.borrow(), &self.about.context);
+        Ok(Response::new(reply))
+    }
+
+    async fn follow(&self, _: Request<StatusRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let (tx, rx) = mpsc::channel(1);
+        let (mut board, context) = (self.board.clone(), self.about.context.clone());
+        tokio::spawn(async move {
+            loop {
+                let reply = wire::reply(&board.borrow_and_update(), &context);
+                if tx.send(Ok(reply)).await.is_err() || board.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(rx)))
+    }
+
+    async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopReply>, Status> {
+        self.stop.cancel();
+        let mut stopped = self.stopped.clone();
+        match tokio::time::timeout(STOP_LIMIT, stopped.wait_for(|stopped| *stopped)).await {
+            Ok(_) => Ok(Response::new(StopReply {})),
+            Err(_) => Err(Status::deadline_exceeded(format!("not everything was let go of within {STOP_LIMIT:?}"))),
+        }
+    }
+}
+

@@ -1,0 +1,53 @@
+//! The board as the status endpoint sends it.
+
+use ksync_proto::watch::{ServiceStatus, SpecStatus, StatusReply};
+
+use crate::status::{Board, ServiceState, SpecState};
+
+/// The whole board.
+pub(super) fn reply(board: &Board, context: &str) -> StatusReply {
+    StatusReply {
+        specs: board.specs.values().map(|state| spec(state, context)).collect(),
+        config_error: board.config_error.clone().unwrap_or_default(),
+        context: context.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster_error: board.cluster_error.clone().unwrap_or_default(),
+    }
+}
+
+fn spec(state: &SpecState, context: &str) -> SpecStatus {
+    let (overall, details) = (state.overall(), &state.details);
+    SpecStatus {
+        name: details.name.clone(),
+        context: context.to_owned(),
+        namespace: details.namespace.clone(),
+        selector: details.selector.clone(),
+        pod: details.pod.clone(),
+        container: details.containername.clone(),
+        local_path: details.localpath.clone(),
+        remote_path: details.remotepath.clone(),
+        reload: details.reload,
+        status: overall.status.to_string(),
+        reason: overall.reason,
+        since_ms: overall.since.as_millisecond(),
+        services: state.services.values().map(service).collect(),
+        warnings: state.warnings.clone(),
+    }
+}
+
+fn service(state: &ServiceState) -> ServiceStatus {
+    ServiceStatus {
+        pod: state.pod.clone(),
+        container: state.container.clone(),
+        container_id: state.container_id.clone(),
+        node: state.node.clone(),
+        status: state.standing.status.to_string(),
+        reason: state.standing.reason.clone(),
+        since_ms: state.standing.since.as_millisecond(),
+        last_contact_ms: state.last_contact.map_or(0, jiff::Timestamp::as_millisecond),
+        role: state.role.to_owned(),
+        two_way: state.two_way,
+        excluded: state.excluded.clone(),
+        percent: state.percent,
+    }
+}

@@ -1,0 +1,140 @@
+//! Events of syncthing's long poll, typed where ksync reads them.
+//!
+//! Source: <https://docs.syncthing.net/dev/events.html>.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// One event as it comes.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Event {
+    /// Counts up by one within one subscription.
+    pub id: u64,
+    /// For example `ItemFinished`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What the kind says it is; see [`Event::what`].
+    #[serde(default)]
+    pub data: Value,
+}
+
+/// The events that ksync acts on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A change of the far side was applied here, or failed.
+    ItemFinished {
+        /// Folder id.
+        folder: String,
+        /// Path relative to the folder.
+        item: String,
+        /// file, dir, symlink.
+        kind: String,
+        /// update, metadata, delete.
+        action: String,
+        /// Why it failed.
+        error: Option<String>,
+    },
+    /// A scan found a change that was made here.
+    LocalChange {
+        /// Folder id.
+        folder: String,
+        /// Path relative to the folder.
+        path: String,
+        /// file, dir, symlink.
+        kind: String,
+        /// modified, deleted.
+        action: String,
+    },
+    /// A folder went from one state to another.
+    StateChanged {
+        /// Folder id.
+        folder: String,
+        /// The new state.
+        to: String,
+        /// Why, when the state is an error.
+        error: Option<String>,
+    },
+    /// The far side's index arrived, in part.
+    RemoteIndexUpdated {
+        /// Folder id.
+        folder: String,
+        /// Device whose index it is.
+        device: String,
+    },
+    /// A device connected.
+    DeviceConnected {
+        /// Its id.
+        id: String,
+    },
+    /// A device went away.
+    DeviceDisconnected {
+        /// Its id.
+        id: String,
+        /// Why.
+        error: String,
+    },
+    /// Anything else.
+    Other,
+}
+
+impl Event {
+    /// The event's meaning. A field that is missing reads as empty.
+    pub fn what(&self) -> What {
+        let text = |key: &str| self.data[key].as_str().unwrap_or_default().to_owned();
+        let error = |key: &str| self.data[key].as_str().filter(|e| !e.is_empty()).map(str::to_owned);
+        match self.kind.as_str() {
+            "ItemFinished" => What::ItemFinished {
+                folder: text("folder"),
+                item: text("item"),
+                kind: text("type"),
+                action: text("action"),
+                error: error("error"),
+            },
+            "LocalChangeDetected" => What::LocalChange {
+                folder: text("folder"),
+                path: text("path"),
+                kind: text("type"),
+                action: text("action"),
+            },
+            "StateChanged" => What::StateChanged { folder: text("folder"), to: text("to"), error: error("error") },
+            "RemoteIndexUpdated" => What::RemoteIndexUpdated { folder: text("folder"), device: text("device") },
+            "DeviceConnected" => What::DeviceConnected { id: text("id") },
+            "DeviceDisconnected" => What::DeviceDisconnected { id: text("id"), error: text("error") },
+            _ => What::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, What};
+
+    #[test]
+    fn an_item_that_failed_keeps_its_error() {
+        let event: Event = serde_json::from_value(serde_json::json!({
+            "id": 7, "globalID": 9, "type": "ItemFinished", "time": "2026-01-01T00:00:00Z",
+            "data": {"item": "a/b", "folder": "f", "error": "no space", "type": "file", "action": "update"}
+        }))
+        .unwrap();
+        assert_eq!(
+            event.what(),
+            What::ItemFinished {
+                folder: "f".into(),
+                item: "a/b".into(),
+                kind: "file".into(),
+                action: "update".into(),
+                error: Some("no space".into())
+            }
+        );
+    }
+
+    #[test]
+    fn a_null_error_is_none() {
+        let event = Event {
+            id: 1,
+            kind: "ItemFinished".into(),
+            data: serde_json::json!({"item": "a", "folder": "f", "error": null, "type": "dir", "action": "delete"}),
+        };
+        assert!(matches!(event.what(), What::ItemFinished { error: None, .. }));
+    }
+}

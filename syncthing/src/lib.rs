@@ -1,0 +1,16 @@
+//! syncthing as both sides use it: its home, its process, its REST API over a Unix socket.
+//!
+//! Shared by the watcher (local side) and radar (node side), so that a field of syncthing's
+//! configuration has one spelling. Needs syncthing 1.27 to 2.x.
+
+pub mod batch;
+pub mod client;
+pub mod config;
+pub mod event;
+pub mod home;
+pub mod launch;
+
+pub use batch::Batch;
+pub use client::{Client, Error, FolderStatus};
+pub use config::{Device, Folder, FolderType};
+pub use event::Event;

@@ -1,0 +1,220 @@
+//! Workloads to sync into: a Deployment that a case shapes by setting fields of its pod and first container.
+
+use serde_json::{Value, json};
+
+use super::{
+    Desk,
+    container::Container,
+    eventually::{LONG, eventually},
+};
+
+/// What the busybox web app's directory holds before anything is synced.
+pub(crate) const FROM_IMAGE: &str = "from the image\n";
+
+/// A Deployment to be.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    name: String,
+    replicas: usize,
+    pod: Value,
+}
+
+impl App {
+    /// busybox's httpd serving /code, which its command makes.
+    pub(crate) fn web(desk: &Desk) -> Self {
+        Self::shell(
+            desk,
+            "mkdir -p /code && { [ -e /code/index.html ] || echo from the image >/code/index.html; } && \
+             exec httpd -f -p 8080 -h /code",
+        )
+    }
+
+    /// busybox with nothing at /code.
+    pub(crate) fn idle(desk: &Desk) -> Self {
+        Self::shell(desk, "exec sleep 1000000")
+    }
+
+    /// busybox running a line of shell.
+    pub(crate) fn shell(desk: &Desk, line: &str) -> Self {
+        let image = desk.cluster().app_image();
+        Self::of(desk, &json!({ "name": "app", "image": image, "command": ["/bin/sh", "-c", line] }))
+    }
+
+    /// One static program that serves `dir`; no shell, no tar, nothing else.
+    pub(crate) fn fixed(desk: &Desk, dir: &str) -> Self {
+        Self::of(desk, &json!({ "name": "app", "image": "localhost/static:1", "args": [dir, "8080"] }))
+    }
+
+    fn of(desk: &Desk, container: &Value) -> Self {
+        let mut app = Self {
+            name: "app".to_owned(),
+            replicas: 1,
+            pod: json!({ "terminationGracePeriodSeconds": 0, "containers": [container] }),
+        };
+        app.pod["containers"][0]["imagePullPolicy"] = desk.cluster().pull_policy().into();
+        app
+    }
+
+    /// Another name, which is its label's value too.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// So many, spread evenly over the nodes.
+    pub(crate) fn replicas(mut self, replicas: usize) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// Sets a field of the pod's spec.
+    pub(crate) fn pod(mut self, field: &str, value: Value) -> Self {
+        self.pod[field] = value;
+        self
+    }
+
+    /// Sets a field of the first container.
+    pub(crate) fn container(mut self, field: &str, value: Value) -> Self {
+        self.pod["containers"][0][field] = value;
+        self
+    }
+
+    /// A second container `name` like the first, which only sleeps.
+    pub(crate) fn beside(mut self, name: &str) -> Self {
+        let mut second = self.pod["containers"][0].clone();
+        second["name"] = name.into();
+        second["command"] = json!(["/bin/sh", "-c", "exec sleep 1000000"]);
+        if let Some(containers) = self.pod["containers"].as_array_mut() {
+            containers.push(second);
+        }
+        self
+    }
+
+    /// An emptyDir mounted in every container there is so far.
+    pub(crate) fn empty_dir(mut self, name: &str, path: &str) -> Self {
+        push(&mut self.pod["volumes"], json!({ "name": name, "emptyDir": {} }));
+        if let Some(containers) = self.pod["containers"].as_array_mut() {
+            for container in containers {
+                push(&mut container["volumeMounts"], json!({ "name": name, "mountPath": path }));
+            }
+        }
+        self
+    }
+
+    /// One file of a ConfigMap, mounted by itself.
+    pub(crate) fn config_file(mut self, config_map: &str, key: &str, path: &str) -> Self {
+        push(&mut self.pod["volumes"], json!({ "name": config_map, "configMap": { "name": config_map } }));
+        let mount = json!({ "name": config_map, "mountPath": path, "subPath": key });
+        push(&mut self.pod["containers"][0]["volumeMounts"], mount);
+        self
+    }
+
+    fn object(&self, namespace: &str) -> Value {
+        let labels = json!({ "app": self.name });
+        let mut pod = self.pod.clone();
+        pod["topologySpreadConstraints"] = json!([{
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": { "matchLabels": labels }, "matchLabelKeys": ["pod-template-hash"],
+        }]);
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": { "name": self.name, "namespace": namespace, "labels": labels },
+            "spec": {
+                "replicas": self.replicas,
+                "selector": { "matchLabels": labels },
+                "template": { "metadata": { "labels": labels }, "spec": pod },
+            },
+        })
+    }
+
+    /// Applies it in the desk's namespace and waits until it runs.
+    #[track_caller]
+    pub(crate) fn apply(self, desk: &Desk) -> Deployed<'_> {
+        self.apply_in(desk, &desk.namespace)
+    }
+
+    /// The same in another namespace.
+    #[track_caller]
+    pub(crate) fn apply_in<'a>(self, desk: &'a Desk, namespace: &str) -> Deployed<'a> {
+        desk.kubectl().apply(&[self.object(namespace)]);
+        let app = Deployed { desk, namespace: namespace.to_owned(), name: self.name };
+        app.running(self.replicas);
+        app
+    }
+}
+
+fn push(list: &mut Value, item: Value) {
+    match list.as_array_mut() {
+        Some(list) => list.push(item),
+        None => *list = json!([item]),
+    }
+}
+
+/// A Deployment in the cluster.
+#[derive(Debug)]
+pub(crate) struct Deployed<'a> {
+    desk: &'a Desk,
+    namespace: String,
+    name: String,
+}
+
+impl Deployed<'_> {
+    /// Containers that run, of pods that are not on their way out, with the number of pods that there are.
+    fn containers(&self) -> Result<(Vec<Container>, usize), String> {
+        let label = format!("app={}", self.name);
+        let pods = self.desk.kubectl().json(&["get", "pods", "-n", &self.namespace, "-l", &label])?;
+        let pods = pods["items"].as_array().cloned().unwrap_or_default();
+        Ok((pods.iter().flat_map(Container::of_pod).collect(), pods.len()))
+    }
+
+    /// Waits until exactly `replicas` pods are there and all of them run; their containers.
+    #[track_caller]
+    pub(crate) fn running(&self, replicas: usize) -> Vec<Container> {
+        eventually(&format!("{replicas} running pods of `{}`", self.name), LONG, || {
+            let (containers, pods) = self.containers()?;
+            let mut with: Vec<&str> = containers.iter().map(|container| container.pod.as_str()).collect();
+            with.dedup();
+            if pods == replicas && with.len() == replicas {
+                return Ok(containers);
+            }
+            Err(format!("{pods} pods, running: {with:?}"))
+        })
+    }
+
+    /// The same when there is one pod with one container.
+    #[track_caller]
+    pub(crate) fn only(&self) -> Container {
+        self.running(1).swap_remove(0)
+    }
+
+    /// The running container with this id, while it runs.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.containers().is_ok_and(|(containers, _)| containers.iter().any(|container| container.id == id))
+    }
+
+    fn object(&self) -> String {
+        format!("deployment/{}", self.name)
+    }
+
+    #[track_caller]
+    pub(crate) fn scale(&self, replicas: usize) -> Vec<Container> {
+        let flag = format!("--replicas={replicas}");
+        self.desk.kubectl().ok(&["scale", "-n", &self.namespace, &self.object(), &flag]);
+        self.running(replicas)
+    }
+
+    /// A rollout, until the last of the new pods runs and the last of the old ones is gone.
+    #[track_caller]
+    pub(crate) fn restart(&self, replicas: usize) -> Vec<Container> {
+        let kubectl = self.desk.kubectl();
+        kubectl.ok(&["rollout", "restart", "-n", &self.namespace, &self.object()]);
+        kubectl.ok(&["rollout", "status", "-n", &self.namespace, &self.object(), "--timeout=60s"]);
+        self.running(replicas)
+    }
+
+    /// Takes a pod away without any grace; its Deployment makes another one.
+    #[track_caller]
+    pub(crate) fn kill_pod(&self, pod: &str) {
+        self.desk.kubectl().ok(&["delete", "pod", "-n", &self.namespace, pod, "--force", "--grace-period=0"]);
+    }
+}

@@ -1,0 +1,40 @@
+//! A case: a name, what it does, and what it needs of the cluster.
+
+use super::Desk;
+
+/// Something that not every cluster has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Container processes that this machine can see and kill.
+    Processes,
+    /// An API server that can be stopped.
+    ApiServer,
+    /// The image with one static program and nothing else.
+    StaticImage,
+    /// A node with containerd and one with Docker.
+    BothRuntimes,
+}
+
+/// One test.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Desk),
+    /// Disturbs what all cases share, so no other runs meanwhile.
+    pub(crate) alone: bool,
+    pub(crate) needs: &'static [Need],
+}
+
+impl Case {
+    pub(crate) const fn new(name: &'static str, run: fn(&Desk)) -> Self {
+        Self { name, run, alone: false, needs: &[] }
+    }
+
+    pub(crate) const fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+
+    pub(crate) const fn needs(self, needs: &'static [Need]) -> Self {
+        Self { needs, ..self }
+    }
+}

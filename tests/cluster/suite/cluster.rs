@@ -1,0 +1,56 @@
+//! The cluster behind an adapter: our own, whose processes and components this machine holds, or somebody
+//! else's, of which kubectl is all there is.
+
+use std::path::Path;
+
+use super::{
+    case::Need,
+    container::Container,
+    foreign::Foreign,
+    kubectl::Kubectl,
+    own::Own,
+    tree::{Precision, Tree},
+};
+
+/// What the suite asks of a cluster beyond kubectl.
+pub(crate) trait Cluster: Send + Sync {
+    fn kubectl(&self) -> &Kubectl;
+
+    /// Why a need can't be met; none when it can.
+    fn lacks(&self, need: Need) -> Option<&'static str>;
+
+    /// Makes radar's image known to every node.
+    fn load(&self) -> Result<(), String>;
+
+    /// The container's first process, as this machine numbers it.
+    fn pid(&self, namespace: &str, pod: &str, container: &str) -> Result<u32, String>;
+
+    /// Everything below a container's directory.
+    fn observe(&self, container: &Container, path: &str) -> Result<Tree, String>;
+
+    /// A file of a container; an absent one is an error.
+    fn read(&self, container: &Container, path: &str) -> Result<Vec<u8>, String>;
+
+    /// How exactly `observe` reads times.
+    fn precision(&self) -> Precision;
+
+    /// Stops or starts the API server.
+    fn api_server(&self, up: bool);
+
+    /// The image with a shell and its usual company.
+    fn app_image(&self) -> String;
+
+    /// Whether nodes may ask a registry for images.
+    fn pull_policy(&self) -> &'static str;
+
+    /// The plugin's flags for a syncthing from a file; none to have it fetched.
+    fn syncthing(&self) -> Option<String>;
+}
+
+/// The cluster that the environment names. Ours is brought up when it is not.
+pub(crate) fn choose(scratch: &Path) -> Box<dyn Cluster> {
+    match std::env::var_os("KSYNC_TEST_KUBECONFIG").filter(|path| !path.is_empty()) {
+        Some(kubeconfig) => Box::new(Foreign::new(Path::new(&kubeconfig), scratch)),
+        None => Box::new(Own::up(scratch)),
+    }
+}

@@ -1,0 +1,96 @@
+//! Somebody's own cluster (kind, k3s, ...): everything goes through kubectl.
+
+use std::{fs, path::Path, process::Command};
+
+use super::{
+    case::Need,
+    cluster::Cluster,
+    container::Container,
+    kubectl::Kubectl,
+    shell,
+    tree::{Precision, Tree},
+};
+
+#[derive(Debug)]
+pub(crate) struct Foreign {
+    kubectl: Kubectl,
+    scratch: std::path::PathBuf,
+}
+
+impl Foreign {
+    pub(crate) fn new(kubeconfig: &Path, scratch: &Path) -> Self {
+        let kubeconfig = fs::canonicalize(kubeconfig)
+            .unwrap_or_else(|error| panic!("KSYNC_TEST_KUBECONFIG `{}`: {error}", kubeconfig.display()));
+        let program = std::env::var_os("KSYNC_TEST_KUBECTL").unwrap_or_else(|| "kubectl".into()).into();
+        let kubectl = Kubectl { program, kubeconfig, cache: scratch.join("kubectl-cache") };
+        Self { kubectl, scratch: scratch.to_owned() }
+    }
+
+    fn exec(&self, container: &Container, args: &[&str]) -> Result<Vec<u8>, String> {
+        let mut command = Command::new(&self.kubectl.program);
+        command.env("KUBECONFIG", &self.kubectl.kubeconfig).env("KUBECACHEDIR", &self.kubectl.cache);
+        command.args(["exec", "-n", &container.namespace, &container.pod, "-c", &container.name, "--"]);
+        let output = command.args(args).output().map_err(|error| format!("run kubectl: {error}"))?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        Err(format!("`{}` in {container}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+impl Cluster for Foreign {
+    fn kubectl(&self) -> &Kubectl {
+        &self.kubectl
+    }
+
+    fn lacks(&self, need: Need) -> Option<&'static str> {
+        Some(match need {
+            Need::Processes => "its containers' processes can't be seen from here",
+            Need::ApiServer => "its API server is not ours to stop",
+            Need::StaticImage => "it does not have the image `localhost/static:1`",
+            Need::BothRuntimes => "it has not both containerd and Docker",
+        })
+    }
+
+    /// KSYNC_TEST_IMAGE is where its nodes find the image.
+    fn load(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn pid(&self, _namespace: &str, _pod: &str, _container: &str) -> Result<u32, String> {
+        Err("this cluster's processes can't be seen from here".to_owned())
+    }
+
+    /// Over tar, which carries all but the nanoseconds.
+    fn observe(&self, container: &Container, path: &str) -> Result<Tree, String> {
+        let archive = self.exec(container, &["tar", "-C", path, "-cf", "-", "."])?;
+        let dir = tempfile::tempdir_in(&self.scratch).map_err(|error| error.to_string())?;
+        let mut tar = shell::command(Path::new("tar"));
+        shell::run(tar.args(["-C"]).arg(dir.path()).args(["-xpf", "-"]), Some(&archive)).ok()?;
+        Tree::read(dir.path()).map_err(|error| format!("unpack `{path}` of {container}: {error}"))
+    }
+
+    fn read(&self, container: &Container, path: &str) -> Result<Vec<u8>, String> {
+        self.exec(container, &["cat", path])
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Second
+    }
+
+    fn api_server(&self, _up: bool) {
+        unreachable!("a case that needs the API server's switch is skipped here");
+    }
+
+    fn app_image(&self) -> String {
+        std::env::var("KSYNC_TEST_APP_IMAGE").unwrap_or_else(|_| "busybox:1.37".to_owned())
+    }
+
+    fn pull_policy(&self) -> &'static str {
+        "IfNotPresent"
+    }
+
+    fn syncthing(&self) -> Option<String> {
+        std::env::var("KSYNC_TEST_SYNCTHING").ok()
+    }
+}

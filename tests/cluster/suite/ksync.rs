@@ -1,0 +1,158 @@
+//! The plugin as a person runs it: by its command line, with a KSYNC_HOME of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use super::{
+    eventually::{eventually, holds},
+    shell::{self, Output},
+};
+
+/// The plugin with its environment.
+#[derive(Debug, Clone)]
+pub(crate) struct Ksync {
+    pub(crate) home: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
+    /// Given with every command.
+    pub(crate) namespace: String,
+}
+
+/// A spec as `get -o json` shows it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Spec {
+    pub(crate) name: String,
+    pub(crate) status: String,
+    pub(crate) reason: String,
+    pub(crate) ready: String,
+    pub(crate) containers: Vec<Row>,
+}
+
+/// A container of a spec.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Row {
+    pub(crate) pod: String,
+    pub(crate) container: String,
+    pub(crate) container_id: String,
+    pub(crate) node: String,
+    pub(crate) status: String,
+    pub(crate) reason: String,
+    pub(crate) role: String,
+    pub(crate) two_way: bool,
+    pub(crate) excluded: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct SpecList {
+    items: Vec<Spec>,
+}
+
+impl Spec {
+    /// The one container whose changes come back.
+    pub(crate) fn two_way(&self) -> Option<&Row> {
+        self.containers.iter().find(|row| row.two_way)
+    }
+
+    fn shown(&self) -> String {
+        let row = |row: &Row| format!("{} {} ({}) {}", row.pod, row.status, row.role, row.reason);
+        let rows: Vec<String> = self.containers.iter().map(row).collect();
+        format!("{} {} {} [{}]", self.status, self.ready, self.reason, rows.join(", "))
+    }
+}
+
+impl Ksync {
+    pub(crate) fn program() -> &'static Path {
+        Path::new(env!("CARGO_BIN_EXE_kubectl-ksync"))
+    }
+
+    /// Runs it with the given arguments, whatever comes of it.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        let mut command = shell::command(Self::program());
+        command.env("KUBECONFIG", &self.kubeconfig).env("KSYNC_HOME", &self.home);
+        command.env_remove("RUST_LOG").args(["-n", &self.namespace]).args(args);
+        shell::run(&mut command, None)
+    }
+
+    /// Stdout of a success.
+    #[track_caller]
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        self.run(args).ok().unwrap_or_else(|said| panic!("kubectl ksync {}: {said}", args.join(" ")))
+    }
+
+    /// Stderr of a refusal, which is all that a refusal may say.
+    #[track_caller]
+    pub(crate) fn refused(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!((output.status, output.stdout.as_str()), (Some(1), ""), "{args:?}: {}", output.stderr);
+        output.stderr
+    }
+
+    /// What `get` says, or why it says nothing.
+    pub(crate) fn specs(&self) -> Result<Vec<Spec>, String> {
+        let text = self.run(&["get", "-o", "json"]).ok()?;
+        serde_json::from_str::<SpecList>(&text).map(|list| list.items).map_err(|error| format!("{error}: {text}"))
+    }
+
+    pub(crate) fn spec(&self, name: &str) -> Result<Spec, String> {
+        let specs = self.specs()?;
+        let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
+        specs.into_iter().find(|spec| spec.name == name).ok_or_else(|| format!("there are only {names:?}"))
+    }
+
+    /// Waits until `get` says `status`.
+    #[track_caller]
+    pub(crate) fn becomes(&self, name: &str, status: &str, limit: Duration) -> Spec {
+        self.becomes_so(name, status, limit, |spec| spec.status == status)
+    }
+
+    /// Waits until so many containers are in sync, and no others are there.
+    #[track_caller]
+    pub(crate) fn watching(&self, name: &str, containers: usize, limit: Duration) -> Spec {
+        let ready = format!("{containers}/{containers}");
+        self.becomes_so(name, &format!("watching {ready}"), limit, |spec| {
+            spec.status == "watching" && spec.ready == ready
+        })
+    }
+
+    /// The same, with exactly these containers.
+    #[track_caller]
+    pub(crate) fn watching_ids(&self, name: &str, ids: &[&str], limit: Duration) -> Spec {
+        self.becomes_so(name, &format!("watching {ids:?}"), limit, |spec| {
+            spec.status == "watching"
+                && spec.containers.len() == ids.len()
+                && ids.iter().all(|id| spec.containers.iter().any(|row| row.container_id == *id))
+        })
+    }
+
+    #[track_caller]
+    fn becomes_so(&self, name: &str, what: &str, limit: Duration, is: impl Fn(&Spec) -> bool) -> Spec {
+        eventually(&format!("spec `{name}` to be {what}"), limit, || {
+            let spec = self.spec(name)?;
+            holds(is(&spec), spec.shown())?;
+            Ok(spec)
+        })
+    }
+
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.home.join("ksync.yaml")
+    }
+
+    /// The watcher's process id, as `version` tells it.
+    pub(crate) fn watcher(&self) -> Option<u32> {
+        let text = self.run(&["version"]).stdout;
+        let (_, rest) = text.split_once("(process ")?;
+        rest.split_once(')')?.0.parse().ok()
+    }
+
+    /// The log of the one context that there is.
+    pub(crate) fn log(&self) -> String {
+        let contexts = std::fs::read_dir(self.home.join("contexts")).into_iter().flatten().flatten();
+        let logs = contexts.filter_map(|entry| std::fs::read_to_string(entry.path().join("watch.log")).ok());
+        logs.collect()
+    }
+}

@@ -1,0 +1,109 @@
+//! Our own cluster, through its one script.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    case::Need,
+    cluster::Cluster,
+    container::Container,
+    kubectl::Kubectl,
+    shell,
+    tree::{Precision, Tree},
+};
+
+#[derive(Debug)]
+pub(crate) struct Own {
+    kubectl: Kubectl,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn script(args: &[&str]) -> Result<String, String> {
+    // A first `up` builds Kubernetes; the script has limits of its own for each wait.
+    let mut command = std::process::Command::new(root().join("tests/cluster/cluster"));
+    let said = shell::run(command.args(args), None).ok();
+    said.map(|text| text.trim_end().to_owned()).map_err(|said| format!("cluster {}: {said}", args.join(" ")))
+}
+
+fn must(args: &[&str]) -> String {
+    script(args).unwrap_or_else(|said| panic!("{said}"))
+}
+
+impl Own {
+    /// Brings it up where it is not.
+    pub(crate) fn up(scratch: &Path) -> Self {
+        if script(&["status"]).is_err() {
+            must(&["up"]);
+        }
+        let kubectl = Kubectl {
+            program: must(&["product", "kubectl"]).into(),
+            kubeconfig: must(&["kubeconfig"]).into(),
+            cache: scratch.join("kubectl-cache"),
+        };
+        Self { kubectl }
+    }
+}
+
+/// A path inside a container, seen from here.
+fn seen(pid: u32, path: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/root{path}"))
+}
+
+impl Cluster for Own {
+    fn kubectl(&self) -> &Kubectl {
+        &self.kubectl
+    }
+
+    fn lacks(&self, _need: Need) -> Option<&'static str> {
+        None
+    }
+
+    fn load(&self) -> Result<(), String> {
+        let archive = root().join("target/image/radar.tar");
+        let shown = archive.display().to_string();
+        if !archive.exists() {
+            return Err(format!("`{shown}` is missing: run `make radar-image`"));
+        }
+        script(&["load", &shown]).map(drop)
+    }
+
+    fn pid(&self, namespace: &str, pod: &str, container: &str) -> Result<u32, String> {
+        let text = script(&["pid", namespace, pod, container])?;
+        text.parse().map_err(|_| format!("`{text}` is no process id"))
+    }
+
+    fn observe(&self, container: &Container, path: &str) -> Result<Tree, String> {
+        let pid = container.pid(self)?;
+        Tree::read(&seen(pid, path)).map_err(|error| format!("read `{path}` in {container}: {error}"))
+    }
+
+    fn read(&self, container: &Container, path: &str) -> Result<Vec<u8>, String> {
+        let pid = container.pid(self)?;
+        fs::read(seen(pid, path)).map_err(|error| format!("read `{path}` in {container}: {error}"))
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Nanosecond
+    }
+
+    fn api_server(&self, up: bool) {
+        must(&["apiserver", if up { "start" } else { "stop" }]);
+    }
+
+    fn app_image(&self) -> String {
+        "localhost/busybox:1".to_owned()
+    }
+
+    fn pull_policy(&self) -> &'static str {
+        "Never"
+    }
+
+    fn syncthing(&self) -> Option<String> {
+        Some(must(&["product", "syncthing"]))
+    }
+}

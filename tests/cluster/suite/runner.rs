@@ -1,0 +1,80 @@
+//! Runs the cases: a few side by side, those that disturb the cluster alone, and says at the end how long each
+//! took and which were skipped.
+
+use std::{
+    process::ExitCode,
+    sync::{Mutex, OnceLock, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use super::{Case, Desk, run::Run};
+
+/// Most of a case is waiting for kubelet.
+const THREADS: usize = 3;
+
+static RUN: OnceLock<Run> = OnceLock::new();
+/// Held by every case, exclusively by one that must be alone.
+static CLUSTER: RwLock<()> = RwLock::new(());
+static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+
+/// Runs what the command line selects.
+pub(crate) fn main(rooms: &[(&'static str, &'static [Case])]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    let mut cases: Vec<(String, Case)> = Vec::new();
+    for (room, list) in rooms {
+        cases.extend(list.iter().map(|case| (format!("{room}::{}", case.name), *case)));
+    }
+    // Those that run alone come last: they wait for all others anyway.
+    cases.sort_by_key(|(_, case)| case.alone);
+    if arguments.list {
+        let trials = cases.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    let run = RUN.get_or_init(Run::begin);
+    let lacking = |case: &Case| case.needs.iter().find_map(|need| run.cluster.lacks(*need));
+    let skipped: Vec<(String, &str)> =
+        cases.iter().filter_map(|(name, case)| Some((name.clone(), lacking(case)?))).collect();
+    let trials = cases.iter().map(|(name, case)| {
+        let (name, case, skip) = (name.clone(), *case, lacking(case).is_some());
+        Trial::test(name.clone(), move || trial(run, &name, case)).with_ignored_flag(skip)
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    report(&skipped);
+    if let Err(left) = run.end() {
+        eprintln!("error: the suite left something behind: {left}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+fn trial(run: &'static Run, name: &str, case: Case) -> Result<(), Failed> {
+    let begun;
+    {
+        let (_alone, _beside);
+        if case.alone {
+            _alone = CLUSTER.write().unwrap_or_else(PoisonError::into_inner);
+        } else {
+            _beside = CLUSTER.read().unwrap_or_else(PoisonError::into_inner);
+        }
+        begun = Instant::now();
+        let desk = Desk::new(run, name);
+        (case.run)(&desk);
+    }
+    TIMES.lock().unwrap_or_else(PoisonError::into_inner).push((begun.elapsed(), name.to_owned()));
+    Ok(())
+}
+
+fn report(skipped: &[(String, &str)]) {
+    let mut times = std::mem::take(&mut *TIMES.lock().unwrap_or_else(PoisonError::into_inner));
+    times.sort_by(|a, b| b.cmp(a));
+    for (time, name) in times {
+        println!("{:6.1} s  {name}", time.as_secs_f64());
+    }
+    for (name, why) in skipped {
+        println!("SKIPPED: {name}: {why}");
+    }
+    println!("{} skipped", skipped.len());
+}

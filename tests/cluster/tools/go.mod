@@ -1,0 +1,3 @@
+module ksync.test/tools
+
+go 1.24

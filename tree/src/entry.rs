@@ -1,0 +1,212 @@
+//! One entry of a tree as plain data, and what differs between two listings. Nothing here touches a file system.
+
+use crate::path::compare;
+use std::cmp::Ordering;
+
+/// The kinds that are synced; everything else is skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link, never followed.
+    Symlink,
+}
+
+/// One file, directory or symlink below a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative to the root, `/` between names.
+    pub path: String,
+    /// What it is.
+    pub kind: Kind,
+    /// In bytes, for regular files; else 0.
+    pub size: u64,
+    /// Nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Permission bits with setuid, setgid and sticky (`& 0o7777`); 0o777 for symlinks.
+    pub mode: u32,
+    /// BLAKE3 of a regular file's content, where it was asked for.
+    pub hash: Option<[u8; 32]>,
+    /// Where a symlink points, as it is written.
+    pub target: Option<Vec<u8>>,
+}
+
+/// An entry that is left out of a listing or an archive, and why. Where it is a directory, what is below it is
+/// unknown: it must not be taken for gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Relative to the root; lossy where the name is not UTF-8.
+    pub path: String,
+    /// A phrase for a person, without a period.
+    pub reason: String,
+}
+
+/// A path at which two listings are not the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Relative to the root.
+    pub path: String,
+    /// The weightiest difference.
+    pub kind: DifferenceKind,
+}
+
+/// In what two listings differ at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DifferenceKind {
+    /// Only in the first.
+    OnlyInA,
+    /// Only in the second.
+    OnlyInB,
+    /// File, directory or symlink.
+    Kind,
+    /// Size or hash of a file (its mtime too where a hash is missing), or a symlink's target.
+    Content,
+    /// Permission bits of a file or directory.
+    Mode,
+    /// Only the mtime, of a file.
+    Mtime,
+}
+
+/// What differs between two listings, in listing order. The mtimes of directories and symlinks don't count: they
+/// change with every change below, and not every system can set a symlink's. The listings need not be sorted.
+pub fn differences(a: &[Entry], b: &[Entry]) -> Vec<Difference> {
+    let sorted = |entries: &[Entry]| -> Vec<usize> {
+        let mut order: Vec<usize> = (0..entries.len()).collect();
+        order.sort_by(|&x, &y| compare(&entries[x].path, &entries[y].path));
+        order
+    };
+    let (order_a, order_b) = (sorted(a), sorted(b));
+    let (mut a_iter, mut b_iter) =
+        (order_a.iter().map(|&i| &a[i]).peekable(), order_b.iter().map(|&i| &b[i]).peekable());
+    let mut found = Vec::new();
+    let mut push = |entry: &Entry, kind| found.push(Difference { path: entry.path.clone(), kind });
+    loop {
+        let order = match (a_iter.peek(), b_iter.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(x), Some(y)) => compare(&x.path, &y.path),
+        };
+        match order {
+            Ordering::Less => {
+                if let Some(entry) = a_iter.next() {
+                    push(entry, DifferenceKind::OnlyInA);
+                }
+            }
+            Ordering::Greater => {
+                if let Some(entry) = b_iter.next() {
+                    push(entry, DifferenceKind::OnlyInB);
+                }
+            }
+            Ordering::Equal => {
+                if let (Some(x), Some(y)) = (a_iter.next(), b_iter.next())
+                    && let Some(kind) = x.difference(y)
+                {
+                    push(x, kind);
+                }
+            }
+        }
+    }
+    found
+}
+
+impl Entry {
+    /// The weightiest difference to `other`, paths aside; `None` when both are the same.
+    pub fn difference(&self, other: &Self) -> Option<DifferenceKind> {
+        if self.kind != other.kind {
+            return Some(DifferenceKind::Kind);
+        }
+        let same_content = match self.kind {
+            Kind::Dir => true,
+            Kind::Symlink => self.target == other.target,
+            Kind::File => {
+                self.size == other.size
+                    && match (self.hash, other.hash) {
+                        (Some(x), Some(y)) => x == y,
+                        _ => self.mtime_ns == other.mtime_ns,
+                    }
+            }
+        };
+        if !same_content {
+            return Some(DifferenceKind::Content);
+        }
+        if self.kind != Kind::Symlink && self.mode != other.mode {
+            return Some(DifferenceKind::Mode);
+        }
+        (self.kind == Kind::File && self.mtime_ns != other.mtime_ns).then_some(DifferenceKind::Mtime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, hash: u8, mtime_ns: i64, mode: u32) -> Entry {
+        Entry {
+            path: path.into(),
+            kind: Kind::File,
+            size: 3,
+            mtime_ns,
+            mode,
+            hash: Some([hash; 32]),
+            target: None,
+        }
+    }
+
+    #[test]
+    fn each_difference_is_named_once() {
+        let dir = |path: &str, mtime_ns| Entry {
+            kind: Kind::Dir,
+            hash: None,
+            size: 0,
+            ..file(path, 0, mtime_ns, 0o755)
+        };
+        let link = |target: &[u8]| Entry {
+            kind: Kind::Symlink,
+            hash: None,
+            target: Some(target.into()),
+            ..file("l", 0, 1, 0o777)
+        };
+        let a = [
+            dir("d", 1),
+            file("d/gone", 1, 1, 0o644),
+            file("d-x", 1, 1, 0o644),
+            file("e", 1, 1, 0o644),
+            file("k", 1, 1, 0o644),
+            link(b"x"),
+            file("m", 1, 1, 0o644),
+            file("same", 1, 1, 0o644),
+        ];
+        let b = [
+            file("same", 1, 1, 0o644),
+            dir("d", 2),
+            file("d-x", 2, 1, 0o600),
+            file("e", 1, 1, 0o755),
+            dir("k", 1),
+            link(b"y"),
+            file("m", 1, 2, 0o644),
+            file("new", 1, 1, 0o644),
+        ];
+        let found: Vec<_> = differences(&a, &b).into_iter().map(|d| (d.path, d.kind)).collect();
+        let expected = [
+            ("d/gone", DifferenceKind::OnlyInA),
+            ("d-x", DifferenceKind::Content),
+            ("e", DifferenceKind::Mode),
+            ("k", DifferenceKind::Kind),
+            ("l", DifferenceKind::Content),
+            ("m", DifferenceKind::Mtime),
+            ("new", DifferenceKind::OnlyInB),
+        ];
+        assert_eq!(found, expected.map(|(path, kind)| (path.to_owned(), kind)));
+        assert!(differences(&a, &a).is_empty());
+    }
+
+    #[test]
+    fn without_hashes_the_mtime_is_the_content() {
+        let bare = |mtime_ns| Entry { hash: None, ..file("a", 0, mtime_ns, 0o644) };
+        assert_eq!(bare(1).difference(&bare(2)), Some(DifferenceKind::Content));
+        assert_eq!(bare(1).difference(&bare(1)), None);
+    }
+}

@@ -1,0 +1,306 @@
+//! Which paths are not synced: patterns in the syntax of syncthing's `.stignore`, with its meaning, so that one list
+//! serves both.
+//!
+//! The first pattern that matches decides. `foo` matches that name at any depth, `/foo` only at the root, `a/b` a
+//! stretch of names. `*` and `?` stay within a name, `**` doesn't; `[a-z]`, `[!a-z]`, `{a,b}` and `\` work. What
+//! matches covers everything below it; `foo/` and `foo/**` cover only what is below. `!` takes back in, `(?i)` ignores
+//! case, `(?d)` is accepted (only syncthing acts on it). Lines that start with `//` are comments. `#include` is refused.
+//! Documented at docs.syncthing.net/users/ignoring.html; details as in syncthing 1.30's lib/ignore.
+
+mod glob;
+
+use crate::error::Error;
+use glob::{Token, expand, match_name, match_path, tokens};
+use std::borrow::Cow;
+
+/// First line of a `.stignore` that ksync wrote.
+pub const STIGNORE_HEADER: &str = "// Written by kubectl-ksync; changes here are overwritten.";
+
+const DEFAULTS: &[&str] = &[
+    // version control and syncthing's own
+    ".git",
+    ".stfolder",
+    ".stignore",
+    ".stversions",
+    ".syncthing.*.tmp",
+    "~syncthing~*.tmp",
+    "*.sync-conflict-*",
+    // ours
+    "(?d).ksync.*.tmp",
+    // vim: swap files, the write probe; most editors: backups
+    ".*.swp",
+    ".*.swo",
+    ".*.swx",
+    "4913",
+    "*~",
+    // emacs: locks and auto-save; kate; LibreOffice; JetBrains' safe write
+    ".#*",
+    "[#]*[#]",
+    ".*.kate-swp",
+    ".~lock.*[#]",
+    "*___jb_tmp___",
+    "*___jb_old___",
+    // what the interpreter writes beside the source
+    "__pycache__",
+];
+
+/// A list of patterns.
+#[derive(Debug, Clone, Default)]
+pub struct Ignore {
+    lines: Vec<String>,
+    rules: Vec<Rule>,
+    folds: bool,
+    negates: bool,
+}
+
+#[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools)] // each is one mark of the pattern's syntax
+struct Rule {
+    negate: bool,
+    fold: bool,
+    rooted: bool,
+    /// `foo/`: what is below, not the directory itself.
+    below_only: bool,
+    /// Within one name, or over several.
+    single: bool,
+    tokens: Vec<Token>,
+}
+
+impl Ignore {
+    /// Ignores nothing.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// What is ignored unless the user says otherwise.
+    pub fn defaults() -> &'static [&'static str] {
+        DEFAULTS
+    }
+
+    /// Exactly these patterns.
+    pub fn new(patterns: &[String]) -> Result<Self, Error> {
+        let mut ignore = Self::none();
+        for pattern in patterns {
+            ignore.add(pattern)?;
+        }
+        Ok(ignore)
+    }
+
+    /// These patterns, then the defaults: a `!` among them takes a default back.
+    pub fn with_defaults(patterns: &[String]) -> Result<Self, Error> {
+        let mut ignore = Self::new(patterns)?;
+        for pattern in DEFAULTS {
+            ignore.add(pattern)?;
+        }
+        Ok(ignore)
+    }
+
+    /// Whether `path` (relative, `/` between names) is ignored, by itself or with a directory above it.
+    pub fn matches(&self, path: &str) -> bool {
+        let folded = if self.folds { Cow::Owned(path.to_lowercase()) } else { Cow::Borrowed(path) };
+        self.rules
+            .iter()
+            .find(|rule| rule.matches(if rule.fold { &folded } else { path }))
+            .is_some_and(|rule| !rule.negate)
+    }
+
+    /// Whether something below an ignored directory may still be wanted.
+    pub fn has_negation(&self) -> bool {
+        self.negates
+    }
+
+    /// The patterns as given, without comments and blanks.
+    pub fn patterns(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// The content of a `.stignore` file that makes syncthing ignore the same.
+    pub fn to_stignore(&self) -> String {
+        let mut text = format!("{STIGNORE_HEADER}\n");
+        for line in &self.lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+
+    fn add(&mut self, pattern: &str) -> Result<(), Error> {
+        let bad = |reason| Error::Pattern { pattern: pattern.to_owned(), reason };
+        if pattern.contains(['\n', '\r', '\0']) {
+            return Err(bad("it has a line break or a NUL"));
+        }
+        let line = pattern.trim();
+        if line.is_empty() || line.starts_with("//") {
+            return Ok(());
+        }
+        if line.starts_with("#include") {
+            return Err(bad("`#include` is not supported"));
+        }
+        for rule in Rule::parse(line).map_err(bad)? {
+            self.folds |= rule.fold;
+            self.negates |= rule.negate;
+            self.rules.push(rule);
+        }
+        self.lines.push(line.to_owned());
+        Ok(())
+    }
+}
+
+impl Rule {
+    fn parse(line: &str) -> Result<Vec<Self>, &'static str> {
+        // syncthing folds case by default where the file system does.
+        let (mut negate, mut fold, mut deletable) = (false, cfg!(target_os = "macos"), false);
+        let mut folds_by_prefix = false;
+        let mut rest = line;
+        loop {
+            if let Some(after) = rest.strip_prefix('!').filter(|_| !negate) {
+                (negate, rest) = (true, after);
+            } else if let Some(after) = rest.strip_prefix("(?i)").filter(|_| !folds_by_prefix) {
+                (fold, folds_by_prefix, rest) = (true, true, after);
+            } else if let Some(after) = rest.strip_prefix("(?d)").filter(|_| !deletable) {
+                (deletable, rest) = (true, after);
+            } else {
+                break;
+            }
+        }
+        if rest.is_empty() {
+            return Err("it is empty");
+        }
+        let rest = if fold { Cow::Owned(rest.to_lowercase()) } else { Cow::Borrowed(rest) };
+        let (rooted, rest) = match rest.strip_prefix('/') {
+            Some(after) => (true, after),
+            None => (false, rest.strip_prefix("**/").unwrap_or(&rest)),
+        };
+        let (below_only, body) = match rest.strip_suffix("/**").or_else(|| rest.strip_suffix('/')) {
+            Some(before) if !before.is_empty() => (true, before),
+            _ => (false, rest),
+        };
+        let mut rules = Vec::new();
+        for plain in expand(body)? {
+            let tokens = tokens(&plain)?;
+            let single = !tokens.iter().any(|token| matches!(token, Token::DoubleStar | Token::Char('/')));
+            rules.push(Self { negate, fold, rooted, below_only, single, tokens });
+        }
+        Ok(rules)
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        if !self.single {
+            return match_path(&self.tokens, path, self.rooted, self.below_only);
+        }
+        let mut names = path.split('/').peekable();
+        while let Some(name) = names.next() {
+            if (names.peek().is_some() || !self.below_only) && match_name(&self.tokens, name) {
+                return true;
+            }
+            if self.rooted {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ignore(patterns: &[&str]) -> Ignore {
+        Ignore::new(&patterns.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>()).unwrap()
+    }
+
+    /// One row per rule of syncthing's documentation: pattern, what it matches, what it doesn't.
+    #[test]
+    fn patterns_mean_what_syncthing_says() {
+        let rows: &[(&str, &[&str], &[&str])] = &[
+            ("foo", &["foo", "sub/foo", "foo/x", "sub/foo/x/y"], &["foobar", "barfoo", "fo"]),
+            ("/foo", &["foo", "foo/x"], &["sub/foo"]),
+            ("te*ne", &["telephone", "subdir/telephone"], &["tele/phone", "telephones"]),
+            ("te**ne", &["telephone", "tele/phone", "x/te/l/ne"], &["tea"]),
+            ("te??st", &["tebest"], &["teb/st", "test", "tebeest"]),
+            ("[a-z]rl", &["arl", "x/zrl"], &["Arl", "rl"]),
+            ("[!a-c]x", &["dx"], &["ax", "/x"]),
+            ("*.{jpg,p[n]g}", &["a.jpg", "b/c.png"], &["a.gif", "a.{jpg"]),
+            ("a/b", &["a/b", "x/a/b/c"], &["a/x/b", "ab", "xa/b"]),
+            ("/a/b", &["a/b/c"], &["x/a/b"]),
+            ("a/**/b", &["a/x/b", "a/x/y/b/z"], &["a/b"]),
+            ("**/foo", &["foo", "x/foo"], &["xfoo"]),
+            ("foo/", &["foo/x", "x/foo/y/z"], &["foo", "x/foo"]),
+            ("foo/**", &["foo/x"], &["foo"]),
+            ("/*", &["a", "a/b"], &[]),
+            ("**", &["a", "a/b"], &[]),
+            ("/**", &["a", "a/b"], &[]),
+            (r"\*x", &["*x"], &["ax"]),
+            ("(?i)readme", &["README", "a/ReadMe"], &["read"]),
+            ("(?d)(?i)!x", &[], &["x", "X"]),
+            ("ünï*", &["ünïcode"], &["unicode"]),
+            ("*a*a*a*a*a*b", &["aaaaaab"], &["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]),
+        ];
+        for (pattern, yes, no) in rows {
+            let ignore = ignore(&[pattern]);
+            for path in *yes {
+                assert!(ignore.matches(path), "{pattern} should match {path}");
+            }
+            for path in *no {
+                assert!(!ignore.matches(path), "{pattern} should not match {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_match_wins() {
+        let ignore = ignore(&["!/foo/keep", "/foo", "// comment", "", "!bar", "bar"]);
+        assert!(ignore.matches("foo/x") && ignore.matches("foo"));
+        assert!(!ignore.matches("foo/keep/x") && !ignore.matches("bar"));
+        assert!(ignore.has_negation());
+    }
+
+    #[test]
+    fn the_defaults_spare_ordinary_files() {
+        let ignore = Ignore::with_defaults(&["!.git".to_owned()]).unwrap();
+        for path in [
+            "a/.main.rs.swp",
+            "x~",
+            "d/__pycache__/m.pyc",
+            ".#lock",
+            "#save#",
+            "4913",
+            ".ksync.0af3.tmp",
+            ".stfolder/x",
+        ] {
+            assert!(ignore.matches(path), "{path}");
+        }
+        for path in [
+            ".git/HEAD",
+            "main.rs",
+            ".swp",
+            ".idea/workspace.xml",
+            ".gitignore",
+            ".env",
+            "a#b",
+            "x.tmp",
+            ".ksyncignore",
+        ] {
+            assert!(!ignore.matches(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_stignore_says_who_wrote_it_and_reads_back() {
+        let text = ignore(&["/a b", "!x"]).to_stignore();
+        assert_eq!(text, format!("{STIGNORE_HEADER}\n/a b\n!x\n"));
+        assert_eq!(
+            Ignore::new(&text.lines().map(str::to_owned).collect::<Vec<_>>()).unwrap().patterns(),
+            ["/a b", "!x"]
+        );
+    }
+
+    #[test]
+    fn bad_patterns_are_named() {
+        for pattern in ["[a", "{a,b", "!", "#include x", "a\nb", "[z-a]", "x\\"] {
+            assert!(matches!(Ignore::new(&[pattern.to_owned()]), Err(Error::Pattern { .. })), "{pattern}");
+        }
+        let bomb = "{a,b}".repeat(20);
+        assert!(Ignore::new(&[bomb]).is_err());
+    }
+}

@@ -1,0 +1,30 @@
+//! Directory trees as data and as streams, for the laptop's side and for radar on the node.
+//!
+//! Every operation starts at an open directory ([`Root`]) and walks down component by component without following
+//! symlinks, so nothing here can leave the tree, however hostile the tree is. Paths are relative, UTF-8, `/` between
+//! names.
+
+pub mod copy;
+pub mod entry;
+pub mod error;
+pub mod ignore;
+pub mod list;
+pub mod pack;
+pub mod path;
+mod pax;
+pub mod root;
+pub mod stat;
+pub mod unpack;
+pub mod write;
+
+pub use copy::{Removed, copy_entry, move_entry, remove_entry};
+pub use entry::{Difference, DifferenceKind, Entry, Kind, Skipped, differences};
+pub use error::Error;
+pub use ignore::Ignore;
+pub use list::{ListOptions, Listing, list, list_chunks};
+pub use pack::{Counts, pack};
+pub use path::compare;
+pub use root::{Identity, Root};
+pub use stat::{hash_file, read_file, stat_entry};
+pub use unpack::{Owner, UnpackOptions, unpack};
+pub use write::{TEMP_PREFIX, TEMP_SUFFIX, is_temp, write_file};

@@ -1,0 +1,161 @@
+//! The root of a tree: an open directory. Below it, every step is an `openat` of one name that follows no symlink;
+//! mounts below it are crossed, the way up never is.
+
+use crate::error::Error;
+use crate::path::components;
+use crate::stat::identity_of;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// What a directory is, whatever its name: device and inode number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// `st_dev`
+    pub dev: u64,
+    /// `st_ino`
+    pub ino: u64,
+}
+
+/// An open directory below which all paths are resolved.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+    identity: Identity,
+}
+
+/// Flags that open a directory only to go through it or to stat below it.
+#[cfg(target_os = "linux")]
+const THROUGH: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const THROUGH: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Flags that open a directory so that its names can be read and its attributes set.
+const READING: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+impl Root {
+    /// Opens the directory at `path`. Symlinks in `path` are followed: it is the caller's own.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let shown = path.to_string_lossy();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| Error::io("open", &shown, e))?;
+        Self::from_fd(fd)
+    }
+
+    /// Takes an open directory, which may be one opened with `O_PATH` or a detached mount.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, Error> {
+        let stat = rustix::fs::fstat(&fd).map_err(|e| Error::io("stat", ".", e))?;
+        if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+            return Err(Error::NotADirectory { path: ".".to_owned() });
+        }
+        let identity = identity_of(&stat);
+        Ok(Self { fd, identity })
+    }
+
+    /// Device and inode of the root; they can't change while it is open.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The same open directory once more.
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let fd = self.fd.try_clone().map_err(|e| Error::io("duplicate", ".", e))?;
+        Ok(Self { fd, identity: self.identity })
+    }
+
+    /// A descriptor of the root itself that its names can be read from.
+    pub(crate) fn reading(&self) -> Result<OwnedFd, Error> {
+        rustix::fs::openat(&self.fd, ".", READING, Mode::empty()).map_err(|e| Error::io("open", ".", e))
+    }
+
+    /// Opens the directory that holds `path`, and returns it with the last name.
+    pub(crate) fn parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), Error> {
+        let names = components(path)?;
+        let (name, above) =
+            names.split_last().ok_or(Error::BadPath { path: path.to_owned(), reason: "it is empty" })?;
+        let mut dir = rustix::fs::openat(&self.fd, ".", THROUGH, Mode::empty())
+            .map_err(|e| Error::io("open", ".", e))?;
+        let mut done = 0;
+        for component in above {
+            done += component.len();
+            let here = path.get(..done).unwrap_or(path);
+            dir = step(&dir, component, here, THROUGH)?;
+            done += 1;
+        }
+        Ok((dir, name))
+    }
+
+    /// Opens the directory at `path` for reading its names and setting its attributes.
+    pub(crate) fn directory(&self, path: &str) -> Result<OwnedFd, Error> {
+        let (dir, name) = self.parent(path)?;
+        step(&dir, name, path, READING)
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Opens the directory `name` in `dir` for going through it.
+pub(crate) fn through(dir: &OwnedFd, name: &str, path: &str) -> Result<OwnedFd, Error> {
+    step(dir, name, path, THROUGH)
+}
+
+/// Opens the directory `name` in `dir` for reading its names.
+pub(crate) fn reading(dir: &OwnedFd, name: &str, path: &str) -> Result<OwnedFd, Error> {
+    step(dir, name, path, READING)
+}
+
+fn step(dir: &OwnedFd, name: &str, path: &str, flags: OFlags) -> Result<OwnedFd, Error> {
+    rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|e| match e {
+        Errno::LOOP | Errno::NOTDIR | Errno::MLINK => Error::NotADirectory { path: path.to_owned() },
+        e => Error::io("open", path, e),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_symlink_on_the_way_is_refused() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret"), "s").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("real")).unwrap();
+        symlink(outside.path(), dir.path().join("link")).unwrap();
+        symlink("real", dir.path().join("inner")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        for path in ["link/secret", "inner/x"] {
+            assert!(matches!(root.parent(path), Err(Error::NotADirectory { .. })), "{path}");
+        }
+        assert!(matches!(root.directory("link"), Err(Error::NotADirectory { .. })));
+        assert!(root.parent("real/x").is_ok());
+    }
+
+    #[test]
+    fn identity_is_the_directory_not_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        fs::create_dir(&a).unwrap();
+        let before = Root::open(&a).unwrap().identity();
+        fs::rename(&a, &b).unwrap();
+        fs::create_dir(&a).unwrap();
+        assert_eq!(Root::open(&b).unwrap().identity(), before);
+        assert_ne!(Root::open(&a).unwrap().identity(), before);
+    }
+
+    #[test]
+    fn a_file_is_no_root() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(Root::open(file.path()).is_err());
+        assert!(Root::from_fd(fs::File::open(file.path()).unwrap().into()).is_err());
+    }
+}

@@ -1,0 +1,372 @@
+//! How anything gets into a tree: written under a temporary name beside its place, given owner, mode and mtime there,
+//! and renamed. A reader sees the old entry or the new one, whole; an error leaves nothing behind.
+
+use crate::error::Error;
+use crate::root::{Root, reading, through};
+use crate::stat::{lstat, permissions};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+use std::collections::hash_map::RandomState;
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// How the names of unfinished files start.
+pub const TEMP_PREFIX: &str = ".ksync.";
+/// How the names of unfinished files end.
+pub const TEMP_SUFFIX: &str = ".tmp";
+
+/// Whether `name` (one component) is that of an unfinished file of ours.
+pub fn is_temp(name: &str) -> bool {
+    name.starts_with(TEMP_PREFIX) && name.ends_with(TEMP_SUFFIX)
+}
+
+/// Whom a written entry belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The writing process.
+    AsIs,
+    /// As the entry that it replaces, else as the directory that it is in.
+    FromParent,
+}
+
+/// What an entry is given before it is renamed into place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attributes {
+    pub(crate) mode: u32,
+    pub(crate) mtime_ns: Option<i64>,
+    pub(crate) owner: Owner,
+}
+
+/// A file under its temporary name; dropped without [`Pending::commit`], it is removed.
+#[derive(Debug)]
+pub(crate) struct Pending<'d> {
+    dir: &'d OwnedFd,
+    path: &'d str,
+    temp: String,
+    file: File,
+    live: bool,
+}
+
+impl<'d> Pending<'d> {
+    /// Creates an empty file in `dir`, readable by nobody else yet. `path` is what errors name.
+    pub(crate) fn create(dir: &'d OwnedFd, path: &'d str) -> Result<Self, Error> {
+        let temp = temp_name();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(dir, temp.as_str(), flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|e| Error::io("create", path, e))?;
+        Ok(Self { dir, path, temp, file: File::from(fd), live: true })
+    }
+
+    /// Where the content goes.
+    pub(crate) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Sets the attributes and puts the file in its place under `name`.
+    pub(crate) fn commit(mut self, name: &str, attributes: Attributes) -> Result<(), Error> {
+        let there = lstat(self.dir, name, self.path)?;
+        // The owner first: a change of owner clears setuid.
+        if let Some(owner) = owner_for(self.dir, there.as_ref(), attributes.owner, self.path)? {
+            chown(&self.file, owner, self.path)?;
+        }
+        rustix::fs::fchmod(&self.file, mode_of(attributes.mode))
+            .map_err(|e| Error::io("chmod", self.path, e))?;
+        if let Some(mtime_ns) = attributes.mtime_ns {
+            rustix::fs::futimens(&self.file, &times(mtime_ns))
+                .map_err(|e| Error::io("set the mtime of", self.path, e))?;
+        }
+        make_way(self.dir, name, there.as_ref(), self.path)?;
+        rustix::fs::renameat(self.dir, self.temp.as_str(), self.dir, name)
+            .map_err(|e| Error::io("rename into place", self.path, e))?;
+        self.live = false;
+        Ok(())
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.live {
+            // The error that ends the write is already on its way; a leftover is ignored by name everywhere.
+            let _ = rustix::fs::unlinkat(self.dir, self.temp.as_str(), AtFlags::empty());
+        }
+    }
+}
+
+/// Writes a regular file as a whole, in a directory that exists. `mode: None` keeps that of the file it replaces,
+/// else 0644; the mtime is now.
+pub fn write_file(
+    root: &Root,
+    path: &str,
+    content: &[u8],
+    mode: Option<u32>,
+    owner: Owner,
+) -> Result<(), Error> {
+    let (dir, name) = root.parent(path)?;
+    let mode = match (mode, lstat(&dir, name, path)?) {
+        (Some(mode), _) => mode,
+        (None, Some(stat)) if FileType::from_raw_mode(stat.st_mode).is_file() => permissions(&stat),
+        (None, _) => 0o644,
+    };
+    let mut pending = Pending::create(&dir, path)?;
+    pending.file().write_all(content).map_err(|e| Error::io("write", path, e))?;
+    pending.commit(name, Attributes { mode, mtime_ns: None, owner })
+}
+
+/// Puts a symlink in its place.
+pub(crate) fn write_symlink(
+    dir: &OwnedFd,
+    name: &str,
+    path: &str,
+    target: &[u8],
+    attributes: Attributes,
+) -> Result<(), Error> {
+    let there = lstat(dir, name, path)?;
+    let temp = temp_name();
+    rustix::fs::symlinkat(target, dir, temp.as_str())
+        .map_err(|e| Error::io("create the symlink", path, e))?;
+    let placed = (|| {
+        if let Some(owner) = owner_for(dir, there.as_ref(), attributes.owner, path)? {
+            chown_symlink(dir, &temp, owner, path)?;
+        }
+        if let Some(mtime_ns) = attributes.mtime_ns {
+            rustix::fs::utimensat(dir, temp.as_str(), &times(mtime_ns), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|e| Error::io("set the mtime of", path, e))?;
+        }
+        make_way(dir, name, there.as_ref(), path)?;
+        rustix::fs::renameat(dir, temp.as_str(), dir, name)
+            .map_err(|e| Error::io("rename into place", path, e))
+    })();
+    if placed.is_err() {
+        // As in `Pending`: the first error is the one to tell.
+        let _ = rustix::fs::unlinkat(dir, temp.as_str(), AtFlags::empty());
+    }
+    placed
+}
+
+/// Makes sure that `name` in `dir` is a directory and opens it for reading. A new one gets `mode` and, where asked,
+/// its parent's owner; of an existing one nothing is changed.
+pub(crate) fn ensure_dir(
+    dir: &OwnedFd,
+    name: &str,
+    path: &str,
+    mode: u32,
+    owner: Owner,
+) -> Result<(OwnedFd, bool), Error> {
+    if let Some(stat) = lstat(dir, name, path)? {
+        if FileType::from_raw_mode(stat.st_mode).is_dir() {
+            return Ok((reading(dir, name, path)?, false));
+        }
+        rustix::fs::unlinkat(dir, name, AtFlags::empty()).map_err(|e| Error::io("replace", path, e))?;
+    }
+    match rustix::fs::mkdirat(dir, name, Mode::RWXU) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Ok((reading(dir, name, path)?, false)),
+        Err(e) => return Err(Error::io("create the directory", path, e)),
+    }
+    let fd = reading(dir, name, path)?;
+    if let Some(parent) = owner_for(dir, None, owner, path)? {
+        // Somebody in a hostile tree may have put another directory there: only what looks like ours is given away.
+        let stat = rustix::fs::fstat(&fd).map_err(|e| Error::io("stat", path, e))?;
+        if permissions(&stat) & 0o777 == 0o700 {
+            chown(&fd, parent, path)?;
+        }
+    }
+    rustix::fs::fchmod(&fd, mode_of(mode)).map_err(|e| Error::io("chmod", path, e))?;
+    Ok((fd, true))
+}
+
+/// Opens the directory that `path` is in, creating what is missing on the way. A missing directory gets the mode that
+/// `mode_for` gives for its path.
+pub(crate) fn ensure_parent<'p>(
+    root: &Root,
+    path: &'p str,
+    owner: Owner,
+    mode_for: impl Fn(&str) -> u32,
+) -> Result<(OwnedFd, &'p str), Error> {
+    match root.parent(path) {
+        Err(e) if e.is_not_found() => {}
+        other => return other,
+    }
+    let names = crate::path::components(path)?;
+    let Some((name, above)) = names.split_last() else { return root.parent(path) };
+    let mut dir = root.reading()?;
+    let mut done = 0;
+    for component in above {
+        done += component.len();
+        let here = path.get(..done).unwrap_or(path);
+        dir = match through(&dir, component, here) {
+            Err(e) if e.is_not_found() => ensure_dir(&dir, component, here, mode_for(here), owner)?.0,
+            other => other?,
+        };
+        done += 1;
+    }
+    Ok((dir, name))
+}
+
+/// Gives a directory its mode and mtime, after everything below it is in place.
+pub(crate) fn finish_dir(fd: &OwnedFd, path: &str, mode: u32, mtime_ns: i64) -> Result<(), Error> {
+    let stat = rustix::fs::fstat(fd).map_err(|e| Error::io("stat", path, e))?;
+    if permissions(&stat) != mode {
+        rustix::fs::fchmod(fd, mode_of(mode)).map_err(|e| Error::io("chmod", path, e))?;
+    }
+    rustix::fs::futimens(fd, &times(mtime_ns)).map_err(|e| Error::io("set the mtime of", path, e))
+}
+
+/// A rename can't replace a directory by a file: an empty one is removed first, a full one is an error.
+pub(crate) fn make_way(dir: &OwnedFd, name: &str, there: Option<&Stat>, path: &str) -> Result<(), Error> {
+    if !there.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()) {
+        return Ok(());
+    }
+    match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Error::NotEmpty { path: path.to_owned() }),
+        Err(e) => Err(Error::io("replace the directory", path, e)),
+    }
+}
+
+type Ids = (u32, u32);
+
+fn owner_for(dir: &OwnedFd, there: Option<&Stat>, owner: Owner, path: &str) -> Result<Option<Ids>, Error> {
+    match (owner, there) {
+        (Owner::AsIs, _) => Ok(None),
+        (Owner::FromParent, Some(stat)) => Ok(Some((stat.st_uid, stat.st_gid))),
+        (Owner::FromParent, None) => {
+            let stat = rustix::fs::fstat(dir).map_err(|e| Error::io("stat the directory of", path, e))?;
+            Ok(Some((stat.st_uid, stat.st_gid)))
+        }
+    }
+}
+
+fn chown(fd: impl AsFd, (uid, gid): Ids, path: &str) -> Result<(), Error> {
+    let stat = rustix::fs::fstat(&fd).map_err(|e| Error::io("stat", path, e))?;
+    if (stat.st_uid, stat.st_gid) == (uid, gid) {
+        return Ok(());
+    }
+    settle_owner(
+        rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))),
+        stat.st_uid == uid,
+        path,
+    )
+}
+
+#[cfg(target_os = "linux")]
+fn chown_symlink(dir: &OwnedFd, name: &str, (uid, gid): Ids, path: &str) -> Result<(), Error> {
+    // Through a descriptor, so that a name swapped under us can't give somebody else's file away.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|e| Error::io("open", path, e))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|e| Error::io("stat", path, e))?;
+    if !FileType::from_raw_mode(stat.st_mode).is_symlink() || (stat.st_uid, stat.st_gid) == (uid, gid) {
+        return Ok(());
+    }
+    let result =
+        rustix::fs::chownat(&fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH);
+    settle_owner(result, stat.st_uid == uid, path)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn chown_symlink(dir: &OwnedFd, name: &str, (uid, gid): Ids, path: &str) -> Result<(), Error> {
+    let stat =
+        rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::io("stat", path, e))?;
+    if (stat.st_uid, stat.st_gid) == (uid, gid) {
+        return Ok(());
+    }
+    let (uid_to, gid_to) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    let result = rustix::fs::chownat(dir, name, uid_to, gid_to, AtFlags::SYMLINK_NOFOLLOW);
+    settle_owner(result, stat.st_uid == uid, path)
+}
+
+/// Where only the group can't be given, the right user is enough.
+fn settle_owner(result: rustix::io::Result<()>, right_user: bool, path: &str) -> Result<(), Error> {
+    match result {
+        Err(Errno::PERM) if right_user => Ok(()),
+        other => other.map_err(|e| Error::io("chown", path, e)),
+    }
+}
+
+fn mode_of(mode: u32) -> Mode {
+    #[allow(clippy::unnecessary_cast, clippy::cast_possible_truncation)] // 16 bits on macOS
+    Mode::from_raw_mode((mode & 0o7777) as rustix::fs::RawMode)
+}
+
+pub(crate) fn times(mtime_ns: i64) -> Timestamps {
+    let time =
+        Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+fn temp_name() -> String {
+    // RandomState is keyed by the system's random source: the name can't be guessed and waited for.
+    let random = RandomState::new().build_hasher().finish();
+    format!("{TEMP_PREFIX}{random:016x}{TEMP_SUFFIX}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown as std_chown, symlink};
+
+    fn names(dir: &std::path::Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_symlink_in_the_place_is_replaced_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        symlink(outside.path(), dir.path().join("f")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        write_file(&root, "f", b"x", Some(0o4750), Owner::AsIs).unwrap();
+        assert_eq!(fs::read(outside.path()).unwrap(), b"");
+        assert_eq!(fs::symlink_metadata(dir.path().join("f")).unwrap().mode() & 0o7777, 0o4750);
+        assert_eq!(names(dir.path()), ["f"]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("d/full")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        assert!(matches!(write_file(&root, "d", b"x", None, Owner::AsIs), Err(Error::NotEmpty { .. })));
+        assert_eq!(names(dir.path()), ["d"]);
+        assert_eq!(names(&dir.path().join("d")), ["full"]);
+    }
+
+    #[test]
+    fn mode_and_owner_of_a_replaced_file_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let am_root = rustix::process::geteuid().is_root();
+        if am_root {
+            std_chown(&file, Some(1234), Some(2345)).unwrap();
+            std_chown(dir.path(), Some(77), Some(88)).unwrap();
+        }
+        write_file(&root, "f", b"new", None, Owner::FromParent).unwrap();
+        write_file(&root, "g", b"new", None, Owner::FromParent).unwrap();
+        let (f, g) = (fs::metadata(&file).unwrap(), fs::metadata(dir.path().join("g")).unwrap());
+        assert_eq!((f.mode() & 0o7777, g.mode() & 0o7777), (0o640, 0o644));
+        if am_root {
+            assert_eq!((f.uid(), f.gid(), g.uid(), g.gid()), (1234, 2345, 77, 88));
+        }
+    }
+
+    #[test]
+    fn old_and_odd_times_are_exact() {
+        for ns in [0, 1, -1, 1_700_000_000_123_456_789, -5_000_000_001] {
+            let dir = tempfile::tempdir().unwrap();
+            let root = Root::open(dir.path()).unwrap();
+            let (fd, name) = root.parent("f").unwrap();
+            let pending = Pending::create(&fd, "f").unwrap();
+            pending.commit(name, Attributes { mode: 0o600, mtime_ns: Some(ns), owner: Owner::AsIs }).unwrap();
+            assert_eq!(crate::stat_entry(&root, "f", false).unwrap().unwrap().mtime_ns, ns);
+        }
+    }
+}
