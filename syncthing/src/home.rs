@@ -128,12 +128,12 @@ impl Home {
     }
 }
 
+/// The flags that keep `generate` from the network, for 1.x and for 2.x, which refuse each other's.
+const GENERATE: [&[&str]; 2] = [&["--no-default-folder", "--skip-port-probing"], &["--no-port-probing"]];
+
 fn generate(dir: &Path, binary: &Path) -> Result<(), Error> {
-    // 1.x and 2.x name the flags that leave the network alone differently, and each refuses the other's.
-    let one: &[&str] = &["--no-default-folder", "--skip-port-probing"];
-    let two: &[&str] = &["--no-port-probing"];
-    let mut said = String::new();
-    for flags in [one, two] {
+    let mut said = Vec::new();
+    for flags in GENERATE {
         let output = Command::new(binary)
             .arg("generate")
             .arg(format!("--home={}", dir.display()))
@@ -145,12 +145,9 @@ fn generate(dir: &Path, binary: &Path) -> Result<(), Error> {
             return Ok(());
         }
         let text = [output.stdout, output.stderr].concat();
-        said = String::from_utf8_lossy(&text).trim().replace('\n', "; ");
-        if !said.contains("unknown flag") {
-            break;
-        }
+        said.push(String::from_utf8_lossy(&text).trim().replace('\n', "; "));
     }
-    Err(Error::Generate { binary: binary.to_owned(), output: said })
+    Err(Error::Generate { binary: binary.to_owned(), output: said.join("; ") })
 }
 
 fn random_key() -> String {

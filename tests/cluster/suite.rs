@@ -17,9 +17,11 @@ pub(crate) mod process;
 pub(crate) mod run;
 pub(crate) mod runner;
 pub(crate) mod shell;
+pub(crate) mod steps;
 pub(crate) mod tree;
 
 pub(crate) use app::App;
 pub(crate) use case::{Case, Need};
 pub(crate) use desk::Desk;
 pub(crate) use eventually::eventually;
+pub(crate) use steps::steps;

@@ -1,0 +1,43 @@
+//! All cases, by room.
+
+mod back;
+mod choice;
+mod config;
+mod follow;
+mod install;
+mod latency;
+mod refusals;
+mod scale;
+mod seed;
+mod survive;
+mod sync;
+mod targets;
+mod volumes;
+mod watcher;
+
+use crate::suite::Case;
+
+/// Where the busybox apps have their files.
+const CODE: &str = "/code";
+/// Pods of the app that `App` makes by default.
+const APP: &[&str] = &["--selector", "app=app"];
+
+/// Rooms and their cases.
+pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
+    vec![
+        ("sync", sync::CASES),
+        ("back", back::CASES),
+        ("scale", scale::CASES),
+        ("follow", follow::CASES),
+        ("targets", targets::CASES),
+        ("volumes", volumes::CASES),
+        ("choice", choice::CASES),
+        ("seed", seed::CASES),
+        ("config", config::CASES),
+        ("watcher", watcher::CASES),
+        ("refusals", refusals::CASES),
+        ("latency", latency::CASES),
+        ("survive", survive::CASES),
+        ("install", install::CASES),
+    ]
+}

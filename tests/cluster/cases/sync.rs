@@ -1,0 +1,250 @@
+//! From here to every container: the first sync and each kind of change.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    time::Duration,
+};
+
+use super::{APP, CODE};
+use crate::suite::{
+    App, Case, Desk, Need,
+    container::Container,
+    eventually,
+    eventually::{LONG, SHORT},
+    steps,
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("first_sync_reaches_both_runtimes", first_sync).needs(&[Need::BothRuntimes]),
+    Case::new("watching_is_said_only_of_equal_trees", watching_means_equal),
+    Case::new("every_kind_of_change_arrives", every_kind),
+    Case::new("much_at_once_arrives", much),
+    Case::new("ignored_files_stay_here", ignored),
+];
+
+fn make_executable(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("chmod");
+}
+
+/// A little project.
+fn project(desk: &Desk) {
+    desk.write("index.html", "from here\n");
+    desk.write("lib/deep/down/a.txt", "a\n");
+    desk.write("lib/b.txt", "b\n");
+    desk.write("run.sh", "#!/bin/sh\n");
+    make_executable(&desk.path("run.sh"));
+    fs::create_dir(desk.path("empty")).expect("mkdir");
+    symlink("lib/b.txt", desk.path("link")).expect("symlink");
+}
+
+fn first_sync(desk: &Desk) {
+    project(desk);
+    let containers = App::web(desk).replicas(2).apply(desk).running(2);
+    let mut runtimes: Vec<&str> = containers.iter().filter_map(|c| c.id.split(':').next()).collect();
+    runtimes.sort_unstable();
+    assert_eq!(runtimes, ["containerd", "docker"], "{containers:?}");
+    desk.sync(APP, CODE);
+    for container in &containers {
+        desk.equal(container, CODE).expect("equal trees");
+    }
+    let spec = desk.ksync.watching("main", 2, SHORT);
+    assert_eq!(spec.containers.iter().filter(|row| row.two_way).count(), 1, "{spec:?}");
+    assert!(spec.containers.iter().all(|row| row.role == "lead"), "each node's first: {spec:?}");
+}
+
+/// Each time that `get` says so, at once and without any patience, it is so.
+fn watching_means_equal(desk: &Desk) {
+    project(desk);
+    let containers = App::web(desk).replicas(2).apply(desk).running(2);
+    let local = desk.local().display().to_string();
+    desk.ksync.ok(&["create", "--name", "main", "-l", "app=app", &local, CODE]);
+    desk.ksync.watching("main", 2, LONG);
+    for container in &containers {
+        desk.equal(container, CODE).expect("equal trees at the first `watching`");
+    }
+    for round in 0..10 {
+        desk.write(&format!("file{round}"), vec![b'x'; 1 << 20]);
+        // Before the change was noticed it may still say so, of what it knows; then it is soon over.
+        eventually("the change in every container, said to be so", SHORT, || {
+            let arrived = containers.iter().try_for_each(|container| desk.equal(container, CODE));
+            let spec = desk.ksync.spec("main")?;
+            arrived?;
+            if spec.status == "watching" { Ok(()) } else { Err(spec.status) }
+        });
+    }
+}
+
+struct Scene<'a> {
+    desk: &'a Desk,
+    containers: Vec<Container>,
+}
+
+impl Scene<'_> {
+    #[track_caller]
+    fn arrives(&self) {
+        self.desk.arrives(&self.containers, CODE);
+    }
+}
+
+fn every_kind(desk: &Desk) {
+    project(desk);
+    let containers = App::web(desk).replicas(2).apply(desk).running(2);
+    desk.sync(APP, CODE);
+    let scene = Scene { desk, containers };
+    let path = |name: &str| desk.path(name);
+    let done = |result: std::io::Result<()>| result.expect("change a local file");
+    steps(
+        &scene,
+        &[
+            ("an edit", &|s| {
+                s.desk.write("index.html", "edited\n");
+                s.arrives();
+            }),
+            ("a new file in new directories", &|s| {
+                s.desk.write("x/y/z/new.txt", "new\n");
+                s.arrives();
+            }),
+            ("an edit that keeps size and time", &|s| {
+                let before = fs::metadata(path("index.html")).and_then(|meta| meta.modified()).expect("a time");
+                s.desk.write("index.html", "EDITED\n");
+                let file = fs::File::options().write(true).open(path("index.html")).expect("open");
+                done(file.set_modified(before));
+                s.arrives();
+            }),
+            ("a replacement by rename, as editors save", &|s| {
+                s.desk.write(".index.html.new", "saved\n");
+                done(fs::rename(path(".index.html.new"), path("index.html")));
+                s.arrives();
+            }),
+            ("an append", &|s| {
+                let content = s.desk.text("index.html").expect("the file") + "more\n";
+                s.desk.write("index.html", content);
+                s.arrives();
+            }),
+            ("a file cut to nothing", &|s| {
+                s.desk.write("lib/b.txt", "");
+                s.arrives();
+            }),
+            ("a mode", &|s| {
+                make_executable(&path("lib/b.txt"));
+                s.arrives();
+            }),
+            ("a mode of a directory", &|s| {
+                done(fs::set_permissions(path("lib"), fs::Permissions::from_mode(0o750)));
+                s.arrives();
+            }),
+            ("a renamed file", &|s| {
+                done(fs::rename(path("run.sh"), path("walk.sh")));
+                s.arrives();
+            }),
+            ("a renamed directory", &|s| {
+                done(fs::rename(path("lib"), path("library")));
+                s.arrives();
+            }),
+            ("a symlink that points elsewhere now", &|s| {
+                done(fs::remove_file(path("link")));
+                done(symlink("library/b.txt", path("link")));
+                s.arrives();
+            }),
+            ("a symlink to nothing", &|s| {
+                done(symlink("/does/not/exist", path("nowhere")));
+                s.arrives();
+            }),
+            ("an empty directory", &|s| {
+                done(fs::create_dir(path("void")));
+                s.arrives();
+            }),
+            ("names of all scripts", &|s| {
+                for name in ["größe.txt", "gro\u{308}ße.txt", "日本語/ファイル.md", "🦀 crab.rs", "a b/c'd \"e\".txt", "#x%y*z?[1]"] {
+                    s.desk.write(name, name);
+                }
+                s.arrives();
+            }),
+            ("a deleted file", &|s| {
+                done(fs::remove_file(path("walk.sh")));
+                s.arrives();
+            }),
+            ("a deleted directory", &|s| {
+                done(fs::remove_dir_all(path("library")));
+                s.arrives();
+            }),
+            ("a file that becomes a directory", &|s| {
+                done(fs::remove_file(path("index.html")));
+                s.desk.write("index.html/in.txt", "in\n");
+                s.arrives();
+            }),
+            ("a directory that becomes a file", &|s| {
+                done(fs::remove_dir_all(path("index.html")));
+                s.desk.write("index.html", "a file again\n");
+                s.arrives();
+            }),
+            ("a file written again and again", &|s| {
+                for round in 0..200 {
+                    s.desk.write("busy.log", format!("{round}\n"));
+                }
+                s.arrives();
+            }),
+        ],
+    );
+    desk.ksync.watching("main", 2, SHORT);
+}
+
+fn much(desk: &Desk) {
+    desk.write("seed", "seed\n");
+    let containers = App::web(desk).replicas(2).apply(desk).running(2);
+    desk.sync(APP, CODE);
+    let scene = Scene { desk, containers };
+    steps(
+        &scene,
+        &[
+            ("a file of 20 MB", &|s| {
+                let big: Vec<u8> = (0..20u32 << 20).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+                s.desk.write("big.bin", big);
+                s.arrives();
+            }),
+            ("300 files at once", &|s| {
+                for number in 0..300 {
+                    s.desk.write(&format!("many/{}/{number}.txt", number % 7), format!("{number}\n"));
+                }
+                s.arrives();
+            }),
+            ("300 edits at once", &|s| {
+                for number in 0..300 {
+                    s.desk.write(&format!("many/{}/{number}.txt", number % 7), format!("{number} again\n"));
+                }
+                s.arrives();
+            }),
+            ("300 files gone at once", &|s| {
+                fs::remove_dir_all(s.desk.path("many")).expect("remove");
+                s.arrives();
+            }),
+        ],
+    );
+    desk.ksync.watching("main", 2, Duration::from_secs(10));
+}
+
+/// What is never of use to an app, and what the spec names.
+fn ignored(desk: &Desk) {
+    desk.write("kept.txt", "kept\n");
+    desk.write(".git/HEAD", "ref: refs/heads/main\n");
+    desk.write("app/__pycache__/m.pyc", "pyc");
+    desk.write("app/m.py", "pass\n");
+    desk.write(".m.py.swp", "swap");
+    desk.write("note.secret", "secret");
+    let container = App::web(desk).apply(desk).only();
+    desk.sync(&[APP, &["--ignore", "*.secret"]].concat(), CODE);
+    desk.write("late.secret", "secret");
+    desk.write("late.txt", "late\n");
+    let expected = || -> Result<_, String> {
+        let tree = desk.tree()?.without(".git").without("app/__pycache__").without(".m.py.swp");
+        Ok(tree.without("note.secret").without("late.secret"))
+    };
+    let there = eventually("the last file", SHORT, || {
+        let there = container.tree(desk.cluster(), CODE)?;
+        if there.has("late.txt") { Ok(there) } else { Err(format!("{there:?}")) }
+    });
+    // index.html was only there, and has been brought here.
+    expected().and_then(|here| here.equals(&there, desk.cluster().precision())).expect("all but what is ignored");
+}
