@@ -8,7 +8,7 @@ use crate::{
     cluster::ClusterArgs,
     cmd,
     local::STEP as SYNCTHING_STEP,
-    printer::Printer,
+    printer::{Printer, UserError},
     watcher::daemon::STEP as WATCH_STEP,
 };
 
@@ -29,6 +29,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Prepare this machine and the cluster: fetch syncthing, install radar on every node
+    Init(cmd::init::Args),
     /// Sync a local directory with a directory of matching containers
     Create(cmd::create::Args),
     /// Stop syncing and forget specs; files stay where they are
@@ -40,6 +41,7 @@ enum Verb {
     /// End the watcher of this context; specs stay for the next start
     Stop,
     /// Remove what `init` and the watcher have made; files that were synced stay where they are
+    Clean(cmd::clean::Args),
     /// Print the versions of this program, its watcher, and radar
     Version(cmd::version::Args),
     /// Print the completion script for a shell
@@ -58,8 +60,36 @@ pub fn main() -> ExitCode {
     if let Some(at) = argv.iter().position(|arg| arg == WATCH_STEP) {
         return cmd::watch::detached(&argv, at, printer);
     }
-    let cli = Cli::parse();
-    run_async(cli, printer)
+    match Cli::try_parse() {
+        Ok(cli) => run_async(cli, printer),
+        Err(error) => unparsed(&error, printer),
+    }
+}
+
+/// Help and version as they were asked for; anything else is one sentence and where to read on.
+fn unparsed(error: &clap::Error, printer: Printer) -> ExitCode {
+    use clap::error::ErrorKind;
+    let text = error.render();
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        printer.raw(text.ansi());
+        return ExitCode::SUCCESS;
+    }
+    let text = text.to_string();
+    // What comes after the first empty line or the usage is for reading at leisure.
+    let words: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.is_empty() && !line.starts_with("Usage:"))
+        .map(|line| line.trim().trim_start_matches("error: "))
+        .collect();
+    let verb = std::env::args().skip(1).find(|arg| command().find_subcommand(arg).is_some());
+    let help = verb.map_or_else(|| "kubectl ksync --help".to_owned(), |verb| format!("kubectl ksync {verb} --help"));
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(|tip| format!("{tip}; "));
+    let hint = format!("{}see `{help}`", tip.unwrap_or_default());
+    printer.error(&UserError::new(words.join(" "), hint).into());
+    ExitCode::FAILURE
 }
 
 fn run_async(cli: Cli, printer: Printer) -> ExitCode {
@@ -86,6 +116,8 @@ fn run_async(cli: Cli, printer: Printer) -> ExitCode {
 async fn dispatch(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
     let cluster = &cli.cluster;
     match cli.command {
+        Verb::Init(args) => cmd::init::run(args, cluster, printer).await,
+        Verb::Clean(args) => cmd::clean::run(args, cluster, printer).await,
         Verb::Create(args) => cmd::create::run(args, cluster, printer).await,
         Verb::Delete(args) => cmd::delete::run(args, cluster, printer).await,
         Verb::Get(args) => cmd::get::run(args, cluster, printer).await,

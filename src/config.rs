@@ -9,7 +9,7 @@ mod render;
 mod spec;
 mod store;
 pub mod validate;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::{fmt, path::PathBuf};
 
@@ -144,9 +144,15 @@ mod tests {
         let loaded = load(super::store::SEED);
         assert_eq!(loaded.errors, []);
         let config = loaded.config;
-        assert_eq!((config.apikey.as_str(), config.log_level.as_str(), config.port), ("ksync", "debug", Some(40322)));
+        assert_eq!(
+            (config.apikey.as_str(), config.log_level.as_str(), config.port),
+            ("ksync", "debug", Some(40322))
+        );
         let spec = &config.spec[0];
-        assert_eq!((spec.name.as_str(), spec.selector.as_str(), spec.remotepath.as_str()), ("sunny-husky", "app=app", "/code"));
+        assert_eq!(
+            (spec.name.as_str(), spec.selector.as_str(), spec.remotepath.as_str()),
+            ("sunny-husky", "app=app", "/code")
+        );
         assert!(spec.reload && spec.pod.is_empty() && spec.containername.is_empty());
     }
 
@@ -193,7 +199,9 @@ mod tests {
         for text in ["", "# nothing\n", "spec:\n", "spec: []\n", "---\n"] {
             assert_eq!(load(text), super::Loaded::default(), "{text}");
         }
-        let loaded = load("context: ~\nspec:\n- name: a\n  pod:\n  selector: x=y\n  localpath: /a\n  remotepath: /r\n");
+        let loaded = load(
+            "context: ~\nspec:\n- name: a\n  pod:\n  selector: x=y\n  localpath: /a\n  remotepath: /r\n",
+        );
         assert_eq!((loaded.errors.len(), loaded.config.spec.len()), (0, 1));
     }
 }

@@ -278,9 +278,13 @@ impl Folder {
         match event {
             None => Err(Setback::Lost("the events of the attachment ended".to_owned())),
             Some(AttachmentEvent::AttachmentEnded(end)) => Err(Setback::Ended(end.reason)),
-            Some(AttachmentEvent::ContainerChange(change)) if change.action == "deleted" => {
-                debug!(path = change.path, "the container deleted");
-                local.container_deleted(&change.path);
+            Some(AttachmentEvent::ContainerChange(change)) => {
+                debug!(path = change.path, action = change.action, "the container changed");
+                if change.action == "deleted" {
+                    local.container_deleted(&change.path);
+                } else {
+                    local.container_restored(&change.path);
+                }
                 Ok(())
             }
             Some(AttachmentEvent::ItemFinished(item)) if !item.error.is_empty() => {

@@ -54,15 +54,21 @@ impl Home {
         Self::resolve(|name| std::env::var_os(name).filter(|value| !value.is_empty()), place::is_network)
     }
 
-    fn resolve(env: impl Fn(&str) -> Option<OsString>, is_network: impl Fn(&Path) -> bool) -> Result<Self, Error> {
+    fn resolve(
+        env: impl Fn(&str) -> Option<OsString>,
+        is_network: impl Fn(&Path) -> bool,
+    ) -> Result<Self, Error> {
         let user = env("HOME").map(PathBuf::from);
         let root = match (env("KSYNC_HOME"), &user) {
             (Some(set), _) => PathBuf::from(set),
             (None, Some(user)) => user.join(".ksync"),
             (None, None) => return Err(Error::Nowhere),
         };
-        let root = std::path::absolute(&root)
-            .map_err(|source| Error::Io { operation: "resolve", path: root, source })?;
+        let root = std::path::absolute(&root).map_err(|source| Error::Io {
+            operation: "resolve",
+            path: root,
+            source,
+        })?;
         let contexts = if is_network(&root) {
             let local = env("XDG_STATE_HOME")
                 .map(PathBuf::from)
@@ -247,7 +253,10 @@ mod tests {
         let plain = home(&[("HOME", "/home/u")], &[]).unwrap();
         assert_eq!(plain.config_file(), PathBuf::from("/home/u/.ksync/ksync.yaml"));
         assert_eq!(plain.contexts_dir(), PathBuf::from("/home/u/.ksync/contexts"));
-        assert_eq!(home(&[("HOME", "/home/u"), ("KSYNC_HOME", "/k")], &[]).unwrap().root(), PathBuf::from("/k"));
+        assert_eq!(
+            home(&[("HOME", "/home/u"), ("KSYNC_HOME", "/k")], &[]).unwrap().root(),
+            PathBuf::from("/k")
+        );
         assert!(matches!(home(&[], &[]), Err(Error::Nowhere)));
     }
 
@@ -269,7 +278,10 @@ mod tests {
             let path = long.short("watch.sock", runtime);
             assert!(path.as_os_str().len() <= 100 && !path.starts_with(long.path()), "{path:?}");
         }
-        assert_ne!(long.short("a", None), ContextDir { dir: format!("/{}", "y".repeat(120)).into() }.short("a", None));
+        assert_ne!(
+            long.short("a", None),
+            ContextDir { dir: format!("/{}", "y".repeat(120)).into() }.short("a", None)
+        );
     }
 
     #[test]

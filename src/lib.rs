@@ -2,7 +2,6 @@
 
 pub mod backoff;
 pub mod cli;
-#[path = "/tmp/cluster_stub.rs"]
 pub mod cluster;
 pub mod cmd;
 pub mod config;
@@ -17,7 +16,7 @@ pub mod service;
 pub mod spec;
 pub mod speclist;
 pub mod status;
-
 pub mod tls;
 pub mod tunnel;
+pub mod version;
 pub mod watcher;

@@ -143,7 +143,7 @@ impl Nodes {
             _end: end.clone().drop_guard(),
         });
         live.insert(name.to_owned(), Arc::downgrade(&node));
-        let span = info_span!("node", name);
+        let span = info_span!(parent: None, "node", name);
         let tunnel = PortForward::new(self.client.clone(), name);
         let keeper = Keeper { tunnel, identity: self.identity.clone(), routes, state_tx };
         tokio::spawn(end.clone().run_until_cancelled_owned(keeper.run()).instrument(span.clone()));

@@ -1,5 +1,7 @@
 //! The one place that writes to stdout and stderr: data on stdout, talk on stderr, `error:` before `hint:`.
 
+mod progress;
+
 use std::{
     error::Error,
     fmt,
@@ -7,6 +9,8 @@ use std::{
 };
 
 use anstream::{stderr, stdout};
+
+pub use progress::Bar;
 
 /// A failure with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +24,11 @@ impl UserError {
     /// One clear sentence, and what to do; an empty hint is none.
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { message: message.into(), hint: hint.into() }
+    }
+
+    /// What to do; empty when there is nothing to say.
+    pub fn hint(&self) -> &str {
+        &self.hint
     }
 
     /// An error and its causes, with a hint.
@@ -70,10 +79,24 @@ impl Printer {
 
     /// An `error:` line and, when there is something to do, a `hint:` line.
     pub fn error_text(error: &anyhow::Error) -> String {
-        let hint = error.downcast_ref::<UserError>().map_or("", |error| &error.hint);
-        let hint = if hint.is_empty() { String::new() } else { format!("hint: {hint}\n") };
+        let hint = hint_of(error).filter(|hint| !hint.is_empty());
+        let hint = hint.map_or_else(String::new, |hint| format!("hint: {hint}\n"));
         format!("error: {}\n{hint}", chain(error.as_ref()))
     }
+}
+
+/// What to do about an error: rooms whose errors know it have a `hint` of their own.
+fn hint_of(error: &anyhow::Error) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<UserError>() {
+        return Some(error.hint.clone());
+    }
+    if let Some(error) = error.downcast_ref::<crate::cluster::Error>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<crate::release::Error>() {
+        return error.hint();
+    }
+    error.downcast_ref::<crate::config::validate::Invalid>().map(|error| error.hint.clone())
 }
 
 /// An error and its causes in one sentence. A cause that its parent has already quoted is not said twice.

@@ -16,7 +16,7 @@ use std::{io, path::PathBuf};
 use semver::Version;
 
 pub use fetch::{Mirror, Progress, install};
-pub use place::{install_file, installed};
+pub use place::{install_file, installed, supported as is_supported};
 pub use platform::Platform;
 pub use signature::ReleaseKey;
 
@@ -142,14 +142,21 @@ impl Error {
     /// What a person can do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Platform { .. } => Some("build syncthing yourself and give it with `--syncthing FILE`".to_owned()),
+            Self::Platform { .. } => {
+                Some("build syncthing yourself and give it with `--syncthing FILE`".to_owned())
+            }
             Self::Download { .. } | Self::Status { .. } => Some(format!(
                 "without a way to it, fetch the release elsewhere and give the program with `--syncthing FILE`, or set `{MIRROR_ENV}`"
             )),
-            Self::OtherRelease { .. } | Self::WrongSignature { .. } | Self::NoSignature { .. } | Self::BrokenSignature { .. } => {
-                Some("try again; if it stays, something between here and the release changes downloads".to_owned())
-            }
-            Self::Version { .. } => Some(format!("give syncthing {PINNED} with `--syncthing FILE`, or leave that out to fetch it")),
+            Self::OtherRelease { .. }
+            | Self::WrongSignature { .. }
+            | Self::NoSignature { .. }
+            | Self::BrokenSignature { .. } => Some(
+                "try again; if it stays, something between here and the release changes downloads".to_owned(),
+            ),
+            Self::Version { .. } => Some(format!(
+                "give syncthing {PINNED} with `--syncthing FILE`, or leave that out to fetch it"
+            )),
             _ => None,
         }
     }

@@ -1,5 +1,12 @@
 //! TEMPORARY: drives a radar through a port-forward.
-#![allow(clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 use ksync_proto::radar::{radar_client::RadarClient, session_event::Event, *};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -46,7 +53,8 @@ async fn bep(listener: tokio::net::TcpListener, radar: RadarClient<Channel>) {
 async fn main() {
     rustls::crypto::ring::default_provider().install_default().unwrap();
     let args: Vec<String> = std::env::args().collect();
-    let (port, syncthing_bin, dir, path) = (&args[1], PathBuf::from(&args[2]), PathBuf::from(&args[3]), &args[4]);
+    let (port, syncthing_bin, dir, path) =
+        (&args[1], PathBuf::from(&args[2]), PathBuf::from(&args[3]), &args[4]);
     let containers: Vec<&String> = args[5..].iter().collect();
     let channel = Channel::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect().await.unwrap();
     let mut radar = RadarClient::new(channel);
@@ -54,8 +62,17 @@ async fn main() {
     // local syncthing
     let work = PathBuf::from(format!("/tmp/drive-{}", std::process::id()));
     std::fs::create_dir_all(&work).unwrap();
-    let home = home::Home::prepare(&work.join("home"), &work.join("s"), &syncthing_bin, &home::Options { listen: None }).unwrap();
-    let mut child = syncthing::launch::command(&syncthing_bin, &home.dir).stdout(std::fs::File::create(work.join("log")).unwrap()).spawn().unwrap();
+    let home = home::Home::prepare(
+        &work.join("home"),
+        &work.join("s"),
+        &syncthing_bin,
+        &home::Options { listen: None },
+    )
+    .unwrap();
+    let mut child = syncthing::launch::command(&syncthing_bin, &home.dir)
+        .stdout(std::fs::File::create(work.join("log")).unwrap())
+        .spawn()
+        .unwrap();
     let local = Client::unix(&home.socket, &home.key).unwrap();
     let me = loop {
         if let Ok(id) = local.my_id().await {
@@ -65,8 +82,19 @@ async fn main() {
     };
     let session = format!("s-{}", std::process::id());
     let (tx, rx) = tokio::sync::mpsc::channel(4);
-    tx.send(SessionRequest { session_id: session.clone(), epoch: 1, machine: "m".into(), user: "u".into(), version: "0".into(), device_id: me.clone(), ..Default::default() }).await.unwrap();
-    let mut events = radar.session(tokio_stream::wrappers::ReceiverStream::new(rx)).await.unwrap().into_inner();
+    tx.send(SessionRequest {
+        session_id: session.clone(),
+        epoch: 1,
+        machine: "m".into(),
+        user: "u".into(),
+        version: "0".into(),
+        device_id: me.clone(),
+        ..Default::default()
+    })
+    .await
+    .unwrap();
+    let mut events =
+        radar.session(tokio_stream::wrappers::ReceiverStream::new(rx)).await.unwrap().into_inner();
     let Some(Event::Ready(ready)) = events.message().await.unwrap().unwrap().event else { panic!() };
     println!("ready {ready:?}");
     tokio::spawn(async move {
@@ -83,15 +111,47 @@ async fn main() {
     let mut attachments = Vec::new();
     for id in &containers {
         let t = Instant::now();
-        let a = radar.attach(AttachRequest { session_id: session.clone(), folder_id: folder.clone(), container: Some(Container { id: id.to_string(), ..Default::default() }), path: path.clone(), take_over: false }).await;
+        let a = radar
+            .attach(AttachRequest {
+                session_id: session.clone(),
+                folder_id: folder.clone(),
+                container: Some(Container { id: id.to_string(), ..Default::default() }),
+                path: path.clone(),
+                take_over: false,
+            })
+            .await;
         match a {
-            Ok(a) => { println!("attached in {:?}: {:?}", t.elapsed(), a.get_ref()); attachments.push(a.into_inner().attachment_id); }
+            Ok(a) => {
+                println!("attached in {:?}: {:?}", t.elapsed(), a.get_ref());
+                attachments.push(a.into_inner().attachment_id);
+            }
             Err(e) => println!("attach {id}: {:?} {}", e.code(), e.message()),
         }
-        println!("base path: {:?}", radar.base_path(BasePathRequest { container: Some(Container { id: id.to_string(), ..Default::default() }) }).await.map(|r| r.into_inner().path));
+        println!(
+            "base path: {:?}",
+            radar
+                .base_path(BasePathRequest {
+                    container: Some(Container { id: id.to_string(), ..Default::default() })
+                })
+                .await
+                .map(|r| r.into_inner().path)
+        );
+    }
+    if std::env::var("ONLY_ATTACH").is_ok() {
+        child.kill().unwrap();
+        return;
     }
     for a in &attachments {
-        let mut list = radar.list(ListRequest { session_id: session.clone(), attachment_id: a.clone(), hash: true, ignore: vec![] }).await.unwrap().into_inner();
+        let mut list = radar
+            .list(ListRequest {
+                session_id: session.clone(),
+                attachment_id: a.clone(),
+                hash: true,
+                ignore: vec![],
+            })
+            .await
+            .unwrap()
+            .into_inner();
         while let Some(l) = list.message().await.unwrap() {
             println!("{a}: {:?}", l.entries.iter().map(|e| (&e.path, e.size, e.mode)).collect::<Vec<_>>());
         }
@@ -107,14 +167,32 @@ async fn main() {
     local.put_folder(&f).await.unwrap();
     loop {
         let now = local.folder_status(&folder).await.unwrap();
-        if now.state == "idle" { break; }
+        if now.state == "idle" {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let sequence = local.folder_status(&folder).await.unwrap().sequence;
     let settle = SettleRequest { session_id: session.clone(), folder_id: folder.clone(), sequence };
     println!("settle({sequence}): {:?} after {:?}", radar.settle(settle).await, t.elapsed());
-    println!("proof: {:?}", radar.proof(ProofRequest { session_id: session.clone(), folder_id: folder.clone() }).await.map(|r| r.into_inner()));
-    println!("two way: {:?}", radar.set_direction(SetDirectionRequest { session_id: session.clone(), folder_id: folder.clone(), two_way: true }).await.map(|r| r.into_inner()));
+    println!(
+        "proof: {:?}",
+        radar
+            .proof(ProofRequest { session_id: session.clone(), folder_id: folder.clone() })
+            .await
+            .map(|r| r.into_inner())
+    );
+    println!(
+        "two way: {:?}",
+        radar
+            .set_direction(SetDirectionRequest {
+                session_id: session.clone(),
+                folder_id: folder.clone(),
+                two_way: true
+            })
+            .await
+            .map(|r| r.into_inner())
+    );
     let mut times = Vec::new();
     for n in 0..20 {
         tokio::time::sleep(Duration::from_millis(400)).await;
@@ -122,7 +200,11 @@ async fn main() {
         let t = Instant::now();
         local.scan(&folder, &["edit.txt".into()]).await.unwrap();
         let sequence = local.folder_status(&folder).await.unwrap().sequence;
-        let s = radar.settle(SettleRequest { session_id: session.clone(), folder_id: folder.clone(), sequence }).await.unwrap().into_inner();
+        let s = radar
+            .settle(SettleRequest { session_id: session.clone(), folder_id: folder.clone(), sequence })
+            .await
+            .unwrap()
+            .into_inner();
         times.push((t.elapsed(), s.settled));
     }
     println!("edits: {times:?}");
@@ -130,7 +212,14 @@ async fn main() {
     tokio::signal::ctrl_c().await.unwrap();
     for a in attachments.iter().rev() {
         let t = Instant::now();
-        println!("detach: {:?} {:?}", radar.detach(DetachRequest { session_id: session.clone(), attachment_id: a.clone() }).await.map(|_| ()), t.elapsed());
+        println!(
+            "detach: {:?} {:?}",
+            radar
+                .detach(DetachRequest { session_id: session.clone(), attachment_id: a.clone() })
+                .await
+                .map(|_| ()),
+            t.elapsed()
+        );
     }
     drop(tx);
     child.kill().unwrap();

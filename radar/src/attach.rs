@@ -11,7 +11,12 @@ use std::{
 use jiff::Timestamp;
 use ksync_tree::{Identity, Root};
 
-use crate::{mount::directory::Directory, mountinfo::{Submount, below}, pidfd::Life, runtime::ContainerId};
+use crate::{
+    mount::directory::Directory,
+    mountinfo::{Submount, below},
+    pidfd::Life,
+    runtime::ContainerId,
+};
 
 /// A container's directory that a session holds.
 #[derive(Debug)]

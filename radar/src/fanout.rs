@@ -13,7 +13,9 @@ use std::{
 };
 
 use ksync_proto::radar::{ItemFinished, session_event::Event};
-use ksync_tree::{DifferenceKind, Ignore, ListOptions, Listing, Removed, copy_entry, differences, list, remove_entry};
+use ksync_tree::{
+    DifferenceKind, Ignore, ListOptions, Listing, Removed, copy_entry, differences, list, remove_entry,
+};
 use tokio::sync::{mpsc, watch};
 
 use crate::{attach::Attachment, link::Link, mountinfo::below, session::Sink, status::sentence};
@@ -127,7 +129,11 @@ impl Worker {
         match self.link.client.local_changed(&self.folder).await {
             Ok(paths) => paths.into_iter().collect(),
             Err(error) => {
-                tracing::warn!(folder = self.folder, error = &error as &dyn std::error::Error, "ask what differs");
+                tracing::warn!(
+                    folder = self.folder,
+                    error = &error as &dyn std::error::Error,
+                    "ask what differs"
+                );
                 HashSet::new()
             }
         }

@@ -159,7 +159,11 @@ pub(crate) fn spawn(start: Start) -> Handle {
 }
 
 impl Folder {
-    async fn live(mut self, mut commands_rx: mpsc::UnboundedReceiver<Command>, lost_tx: oneshot::Sender<Lost>) {
+    async fn live(
+        mut self,
+        mut commands_rx: mpsc::UnboundedReceiver<Command>,
+        lost_tx: oneshot::Sender<Lost>,
+    ) {
         // The first command is the lead's joining, because that is what a folder is made for.
         let Some(Command::Join(_, reply)) = commands_rx.recv().await else {
             return self.over(Vec::new());
@@ -297,7 +301,8 @@ impl Folder {
             return Role::Follower;
         }
         let identity = attachment.claim.identity;
-        let shared = std::iter::once(&self.ground.lead).chain(&followers).any(|a| a.claim.identity == identity);
+        let shared =
+            std::iter::once(&self.ground.lead).chain(&followers).any(|a| a.claim.identity == identity);
         if shared {
             if !self.aliases.iter().any(|a| a.id == attachment.id) {
                 self.aliases.push(attachment);
@@ -343,7 +348,10 @@ impl Folder {
         }
         let kind = if two_way { "sendreceive" } else { "receiveonly" };
         let client = &self.ground.link.client;
-        client.patch_folder(&self.id, &json!({ "type": kind })).await.map_err(|e| status::of_syncthing(&e))?;
+        client
+            .patch_folder(&self.id, &json!({ "type": kind }))
+            .await
+            .map_err(|e| status::of_syncthing(&e))?;
         self.two_way = two_way;
         // The guard may have paused it between syncthing's reading and writing of the configuration.
         if !self.ground.lead.life.alive() {

@@ -71,8 +71,10 @@ pub(crate) async fn run(places: &Places, binary: &Path) -> Result<(), Error> {
     private_dir(&places.run())?;
     remove_stale(&socket)?;
     let listener = UnixListener::bind(&socket).map_err(io_error("listen on", &socket))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(io_error("take signals of", "this process"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("take signals of", "this process"))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(io_error("take signals of", "this process"))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(io_error("take signals of", "this process"))?;
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     for start in 1.. {
         let born = Instant::now();

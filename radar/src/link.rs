@@ -10,7 +10,10 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 use syncthing::{Client, Error as SyncthingError};
-use tokio::{net::UnixStream, sync::{Mutex, watch}};
+use tokio::{
+    net::UnixStream,
+    sync::{Mutex, watch},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -77,11 +80,7 @@ impl Link {
 pub(crate) type LinkRx = watch::Receiver<Option<Arc<Link>>>;
 
 /// Keeps the link up until `stop`. this task --link_tx--> registry and handlers.
-pub(crate) async fn keep(
-    places: Places,
-    link_tx: watch::Sender<Option<Arc<Link>>>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn keep(places: Places, link_tx: watch::Sender<Option<Arc<Link>>>, stop: CancellationToken) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     while !stop.is_cancelled() {
         let established = tokio::select! {
@@ -126,7 +125,8 @@ async fn establish(places: &Places) -> Result<(Link, UnixStream), Error> {
         .await
         .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
         .map_err(failed)?;
-    let pid = Pid::from_raw(greeting.syncthing_pid).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+    let pid =
+        Pid::from_raw(greeting.syncthing_pid).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
     let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
     let client = Client::unix(&greeting.gui, &greeting.api_key)?;
     let device_id = tokio::select! {

@@ -28,9 +28,27 @@ pub(crate) struct Submount {
 
 /// File systems that are windows into the kernel, not files.
 const KERNEL: &[&str] = &[
-    "proc", "sysfs", "cgroup", "cgroup2", "devpts", "devtmpfs", "mqueue", "debugfs", "tracefs", "securityfs",
-    "pstore", "bpf", "configfs", "fusectl", "hugetlbfs", "nsfs", "efivarfs", "binfmt_misc", "rpc_pipefs",
-    "selinuxfs", "smackfs",
+    "proc",
+    "sysfs",
+    "cgroup",
+    "cgroup2",
+    "devpts",
+    "devtmpfs",
+    "mqueue",
+    "debugfs",
+    "tracefs",
+    "securityfs",
+    "pstore",
+    "bpf",
+    "configfs",
+    "fusectl",
+    "hugetlbfs",
+    "nsfs",
+    "efivarfs",
+    "binfmt_misc",
+    "rpc_pipefs",
+    "selinuxfs",
+    "smackfs",
 ];
 
 /// Whether a file system of this type is a window into the kernel.

@@ -226,10 +226,7 @@ mod tests {
         for text in ["", "abc", "docker://", "docker://../x", "docker://a/b", "docker://a b"] {
             assert!(matches!(ContainerId::parse(text), Err(Error::BadId { .. })), "{text}");
         }
-        assert_eq!(
-            ContainerId::parse("rkt://abc"),
-            Err(Error::UnknownScheme { scheme: "rkt".into() })
-        );
+        assert_eq!(ContainerId::parse("rkt://abc"), Err(Error::UnknownScheme { scheme: "rkt".into() }));
     }
 
     #[tokio::test]

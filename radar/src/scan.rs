@@ -46,7 +46,9 @@ pub(crate) async fn run(
                 if subs.is_empty() {
                     batch.add_all();
                 }
-                subs.into_iter().for_each(|sub| batch.add(sub));
+                for sub in subs {
+                    batch.add(sub);
+                }
                 tokio::time::sleep(backoff.next()).await;
             }
         }

@@ -92,13 +92,10 @@ pub(crate) async fn run(places: Places, address: SocketAddr, node: String, host:
         stop.cancel();
         ended(address, server.await)
     };
-    match tokio::time::timeout(STOP, in_order).await {
-        Ok(result) => result,
-        Err(_) => {
-            tracing::error!("not all was removed within {} s; syncthing is killed by its parent", STOP.as_secs());
-            Ok(())
-        }
-    }
+    tokio::time::timeout(STOP, in_order).await.unwrap_or_else(|_| {
+        tracing::error!("not all was removed within {} s; syncthing is killed by its parent", STOP.as_secs());
+        Ok(())
+    })
 }
 
 fn ended(

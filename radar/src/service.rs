@@ -9,9 +9,9 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
-    FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest, ProofReply, ProofRequest, SeedReply,
-    SeedRequest, SessionEvent, SessionRequest, SetDirectionReply, SetDirectionRequest, SettleReply, SettleRequest,
-    Submount, VersionReply, VersionRequest, radar_server::Radar,
+    FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest, ProofReply, ProofRequest,
+    SeedReply, SeedRequest, SessionEvent, SessionRequest, SetDirectionReply, SetDirectionRequest,
+    SettleReply, SettleRequest, Submount, VersionReply, VersionRequest, radar_server::Radar,
 };
 use rand::RngExt;
 use tokio::sync::oneshot;
@@ -91,7 +91,9 @@ impl Radar for Service {
         let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::of_life(&e))?;
         let directory = open_directory(life.pid, &path).await.map_err(|e| status::of_mount(&e))?;
         if !life.alive() {
-            return Err(Status::not_found(format!("container `{container}` ended while it was being attached")));
+            return Err(Status::not_found(format!(
+                "container `{container}` ended while it was being attached"
+            )));
         }
         let claim = Claim {
             session: session_id,
@@ -195,7 +197,9 @@ impl Radar for Service {
             })?)),
         };
         let path = path.ok_or_else(|| {
-            Status::unimplemented(format!("the root file system of container `{container}` is not an overlay"))
+            Status::unimplemented(format!(
+                "the root file system of container `{container}` is not an overlay"
+            ))
         })?;
         Ok(Response::new(BasePathReply { path }))
     }

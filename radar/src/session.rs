@@ -4,9 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ksync_proto::radar::{
-    AttachmentEnd, AttachmentEnded, SessionEnded, SessionEvent, session_event::Event,
-};
+use ksync_proto::radar::{AttachmentEnd, AttachmentEnded, SessionEnded, SessionEvent, session_event::Event};
 use tokio::sync::mpsc;
 
 /// Events that may wait for a slow client; one that lags further loses its stream and comes back with a new one.
@@ -34,7 +32,9 @@ impl Sink {
     pub(crate) fn send(&self, event: Event) {
         let mut slot = self.events_tx.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(events_tx) = slot.as_ref() else { return };
-        if let Err(mpsc::error::TrySendError::Full(_)) = events_tx.try_send(SessionEvent { event: Some(event) }) {
+        if let Err(mpsc::error::TrySendError::Full(_)) =
+            events_tx.try_send(SessionEvent { event: Some(event) })
+        {
             tracing::warn!("a client is too slow for its events: its stream ends");
             *slot = None;
         }
@@ -131,7 +131,9 @@ mod tests {
         let (second_tx, mut second) = mpsc::channel(1);
         sink.switch(Some(second_tx), "superseded");
         assert!(matches!(first.recv().await.unwrap().event, Some(Event::AttachmentEnded(_))));
-        assert!(matches!(first.recv().await.unwrap().event, Some(Event::SessionEnded(e)) if e.reason == "superseded"));
+        assert!(
+            matches!(first.recv().await.unwrap().event, Some(Event::SessionEnded(e)) if e.reason == "superseded")
+        );
         assert!(first.recv().await.is_none());
         sink.ended("a", AttachmentEnd::ContainerExited, "x");
         sink.ended("b", AttachmentEnd::ContainerExited, "too many");

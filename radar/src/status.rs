@@ -98,7 +98,10 @@ mod tests {
         let error = pidfd::Error::Runtime(runtime::Error::BadId { id: "x".into() });
         let status = of_life(&error);
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(status.message(), "`x` is not a container id with its runtime's scheme, such as `containerd://...`");
+        assert_eq!(
+            status.message(),
+            "`x` is not a container id with its runtime's scheme, such as `containerd://...`"
+        );
         assert_eq!(sentence(&error), status.message());
     }
 }

@@ -135,7 +135,10 @@ fn wait(tree: &Tree, stop: &OwnedFd, until: Option<Instant>) -> Result<Woken, Er
         let left = until.saturating_duration_since(Instant::now());
         // Never round down to a busy loop.
         let left = left + Duration::from_micros(100);
-        Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+        Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        }
     });
     let mut fds = [PollFd::new(tree.queue(), PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
     match poll(&mut fds, timeout.as_ref()) {

@@ -102,7 +102,8 @@ impl Draft {
     /// Appends a spec. Its name must be new; see [`super::validate`].
     pub fn add(&mut self, spec: &SpecDetails) -> Result<(), Error> {
         let block = render::item(spec, 0);
-        let item: Vec<Value> = yaml::parse(&block).map_err(|_| self.cannot("the new spec can't be written as YAML"))?;
+        let item: Vec<Value> =
+            yaml::parse(&block).map_err(|_| self.cannot("the new spec can't be written as YAML"))?;
         let mut meant = self.items();
         meant.extend(item);
         let found = layout::layout(&self.text);
@@ -127,7 +128,9 @@ impl Draft {
         let mut removed = false;
         loop {
             let mut meant = self.items();
-            let Some(index) = meant.iter().position(|item| item.get("name").and_then(Value::as_str) == Some(name)) else {
+            let Some(index) =
+                meant.iter().position(|item| item.get("name").and_then(Value::as_str) == Some(name))
+            else {
                 return Ok(removed);
             };
             meant.remove(index);
@@ -160,12 +163,14 @@ impl Draft {
             *self = Self { lost_comments: lost, ..draft };
             return Ok(());
         }
-        let text = yaml::write(&Value::Mapping(root.clone())).map_err(|_| self.cannot("it can't be written anew"))?;
+        let text = yaml::write(&Value::Mapping(root.clone()))
+            .map_err(|_| self.cannot("it can't be written anew"))?;
         let draft = Self::parse(&self.path, &text)?;
         if draft.root != root {
             return Err(self.cannot("it would not read back the same"));
         }
-        let had_comments = self.text.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #"));
+        let had_comments =
+            self.text.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #"));
         *self = Self { lost_comments: lost || had_comments, ..draft };
         Ok(())
     }
@@ -243,7 +248,9 @@ mod tests {
 
     #[test]
     fn adding_and_removing_leaves_every_other_byte() {
-        let with_more = format!("# top\nzzz: {{a: [1, 2]}} # odd\n{SEED}  future: 'key'   # kept\n\n# after\ntail: 1.50\n");
+        let with_more = format!(
+            "# top\nzzz: {{a: [1, 2]}} # odd\n{SEED}  future: 'key'   # kept\n\n# after\ntail: 1.50\n"
+        );
         for text in [SEED.to_owned(), with_more, SEED.replace('\n', "\r\n")] {
             let mut draft = draft(&text);
             draft.add(&spec("new")).unwrap();
@@ -262,7 +269,15 @@ mod tests {
 
     #[test]
     fn a_list_is_made_where_none_is() {
-        for text in ["", "port: 1", "port: 1\n# c\n", "spec: []\nport: 1\n", "spec: null\n", "spec:\n", "---\nport: 1\n"] {
+        for text in [
+            "",
+            "port: 1",
+            "port: 1\n# c\n",
+            "spec: []\nport: 1\n",
+            "spec: null\n",
+            "spec:\n",
+            "---\nport: 1\n",
+        ] {
             let mut draft = draft(text);
             draft.add(&spec("a")).unwrap();
             draft.add(&spec("b")).unwrap();

@@ -93,6 +93,6 @@ mod tests {
     fn flow_style_and_absence_are_seen() {
         assert!(layout("spec: []\n").inline);
         assert_eq!(layout("x: 1\n").key, None);
-        assert_eq!(layout("spec: # none\nport: 1\n").items, []);
+        assert!(layout("spec: # none\nport: 1\n").items.is_empty());
     }
 }

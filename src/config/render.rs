@@ -38,7 +38,8 @@ fn string(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '=' | '+');
     let starts_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
     let word = text.to_ascii_lowercase();
-    let reserved = matches!(word.as_str(), "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null" | "nan");
+    let reserved =
+        matches!(word.as_str(), "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null" | "nan");
     if starts_plain && text.chars().all(safe) && !reserved { text.to_owned() } else { quoted(text) }
 }
 
@@ -66,7 +67,31 @@ mod tests {
 
     #[test]
     fn every_value_reads_back() {
-        for text in ["", "a", "yes", "N", "~", "1", "0x10", "1e3", "a b", "/tmp/ü ☃", "a: b", "#x", "x #y", "\"q\"", "\\", "tab\t", "nl\nx", "\u{7f}", "app in (a,b)", "-", "*x", "[a", "null"] {
+        for text in [
+            "",
+            "a",
+            "yes",
+            "N",
+            "~",
+            "1",
+            "0x10",
+            "1e3",
+            "a b",
+            "/tmp/ü ☃",
+            "a: b",
+            "#x",
+            "x #y",
+            "\"q\"",
+            "\\",
+            "tab\t",
+            "nl\nx",
+            "\u{7f}",
+            "app in (a,b)",
+            "-",
+            "*x",
+            "[a",
+            "null",
+        ] {
             let spec = SpecDetails {
                 name: text.to_owned(),
                 localpath: text.to_owned(),

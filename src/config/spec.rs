@@ -95,7 +95,10 @@ impl TryFrom<String> for ReloadMode {
             "process" => Ok(Self::Process),
             "container" => Ok(Self::Container),
             _ => match text.strip_prefix("signal:") {
-                Some(name) if !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) => {
+                Some(name)
+                    if !name.is_empty()
+                        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) =>
+                {
                     Ok(Self::Signal(name.to_owned()))
                 }
                 _ => Err(format!("`{text}` is none of auto, process, container, signal:NAME")),
@@ -165,7 +168,9 @@ impl SpecDetails {
 }
 
 /// The old ksync takes a null for an empty value.
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 

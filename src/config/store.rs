@@ -55,7 +55,10 @@ impl Store {
 
     /// Changes it under its lock. Nothing is written when `change` fails or changes nothing. The returned flag tells
     /// that comments were lost (the file as it was is then beside it, with `.bak` at the end).
-    pub fn modify<T, E: From<Error>>(&self, change: impl FnOnce(&mut Draft) -> Result<T, E>) -> Result<(T, bool), E> {
+    pub fn modify<T, E: From<Error>>(
+        &self,
+        change: impl FnOnce(&mut Draft) -> Result<T, E>,
+    ) -> Result<(T, bool), E> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         crate::home::make_dir(dir).map_err(|source| Error::Home { path: self.path.clone(), source })?;
         let lock = Lock::acquire(&with_suffix(&self.path, ".lock"), LOCK_TIMEOUT)

@@ -29,7 +29,10 @@ pub fn local_path(given: &Path) -> Result<String, Invalid> {
         Err(e) => return invalid(format!("can't open local path `{shown}`: {e}"), ""),
     };
     if !canonical.is_dir() {
-        return invalid(format!("local path `{shown}` is not a directory"), "give the directory that the file is in");
+        return invalid(
+            format!("local path `{shown}` is not a directory"),
+            "give the directory that the file is in",
+        );
     }
     if let Err(e) = fs::read_dir(&canonical) {
         return invalid(format!("can't read local path `{shown}`: {e}"), "");
@@ -77,7 +80,10 @@ pub fn remote_path(given: &str) -> Result<String, Invalid> {
 /// A spec's name: what a command line and a file name take as it is.
 pub fn name(given: &str) -> Result<(), Invalid> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if given.is_empty() || given.len() > 63 || !given.chars().all(fine) || !given.starts_with(|c: char| c.is_ascii_alphanumeric())
+    if given.is_empty()
+        || given.len() > 63
+        || !given.chars().all(fine)
+        || !given.starts_with(|c: char| c.is_ascii_alphanumeric())
     {
         let hint = "use up to 63 letters, digits, `-`, `_` and `.`, starting with a letter or digit";
         return invalid(format!("`{given}` can't be a spec's name"), hint);
@@ -106,19 +112,32 @@ pub fn beside(new: &SpecDetails, others: &[SpecDetails], inherited: Inherited<'_
         return invalid(format!("a spec `{}` exists already", new.name), hint);
     }
     for other in others {
-        let (local, remote) = (relation(&new.localpath, &other.localpath), relation(&new.remotepath, &other.remotepath));
+        let (local, remote) =
+            (relation(&new.localpath, &other.localpath), relation(&new.remotepath, &other.remotepath));
         let same_target = overlap(new, other, inherited);
         if same_target && local == Relation::Same && remote == Relation::Same {
-            let message = format!("`{}` is synced to `{}` there already, by spec `{}`", new.localpath, new.remotepath, other.name);
+            let message = format!(
+                "`{}` is synced to `{}` there already, by spec `{}`",
+                new.localpath, new.remotepath, other.name
+            );
             return invalid(message, format!("run `kubectl ksync delete {}` first", other.name));
         }
         if local == Relation::Nested {
-            let message = format!("local path `{}` and `{}` of spec `{}` lie in each other", new.localpath, other.localpath, other.name);
+            let message = format!(
+                "local path `{}` and `{}` of spec `{}` lie in each other",
+                new.localpath, other.localpath, other.name
+            );
             return invalid(message, "sync the upper one, or two directories side by side");
         }
         if same_target && remote != Relation::Apart {
-            let message = format!("remote path `{}` and `{}` of spec `{}` overlap in the same containers", new.remotepath, other.remotepath, other.name);
-            return invalid(message, format!("run `kubectl ksync delete {}` first, or choose another path", other.name));
+            let message = format!(
+                "remote path `{}` and `{}` of spec `{}` overlap in the same containers",
+                new.remotepath, other.remotepath, other.name
+            );
+            return invalid(
+                message,
+                format!("run `kubectl ksync delete {}` first, or choose another path", other.name),
+            );
         }
     }
     Ok(())
@@ -183,7 +202,9 @@ mod tests {
 
     #[test]
     fn remote_paths() {
-        for (given, normal) in [("/code", "/code"), ("/a//b/./c/", "/a/b/c"), ("/a/../b", "/b"), ("/process", "/process")] {
+        for (given, normal) in
+            [("/code", "/code"), ("/a//b/./c/", "/a/b/c"), ("/a/../b", "/b"), ("/process", "/process")]
+        {
             assert_eq!(remote_path(given).unwrap(), normal);
         }
         for given in ["", "code", "./code", "/", "//", "/a/..", "/../..", "/proc/1", "/dev", "/sys/"] {
@@ -214,7 +235,11 @@ mod tests {
         let there = [spec("one", "app=a", "/src/a", "/code")];
         let told = |new: &SpecDetails| beside(new, &there, Inherited::default()).err().map(|e| e.message);
         assert_eq!(told(&spec("one", "app=b", "/src/b", "/x")).unwrap(), "a spec `one` exists already");
-        assert!(told(&spec("two", "app=a", "/src/a", "/code")).unwrap().contains("is synced to `/code` there already"));
+        assert!(
+            told(&spec("two", "app=a", "/src/a", "/code"))
+                .unwrap()
+                .contains("is synced to `/code` there already")
+        );
         assert!(told(&spec("two", "app=b", "/src/a/in", "/x")).unwrap().contains("lie in each other"));
         assert!(told(&spec("two", "app=b", "/src", "/x")).unwrap().contains("lie in each other"));
         assert!(told(&spec("two", "app=a", "/src/b", "/code/lib")).unwrap().contains("overlap"));
@@ -227,7 +252,10 @@ mod tests {
         ] {
             assert_eq!(told(&fine), None, "{fine:?}");
         }
-        let container = |name: &str, c: &str| SpecDetails { containername: c.into(), ..spec(name, "app=a", "/src/a", "/code") };
+        let container = |name: &str, c: &str| SpecDetails {
+            containername: c.into(),
+            ..spec(name, "app=a", "/src/a", "/code")
+        };
         assert!(beside(&container("two", "x"), &[container("one", "y")], Inherited::default()).is_ok());
         assert!(beside(&container("two", "x"), &[container("one", "")], Inherited::default()).is_err());
         let default = SpecDetails { namespace: "default".into(), ..spec("two", "app=a", "/src/b", "/code") };

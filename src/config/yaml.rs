@@ -11,13 +11,13 @@ pub(super) type Mapping = serde_yaml::Mapping;
 
 /// What is wrong with a text, and where.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) message: String,
-    pub(super) place: Option<Place>,
+pub(crate) struct Problem {
+    pub(crate) message: String,
+    pub(crate) place: Option<Place>,
 }
 
 /// Reads a text into values or into a type.
-pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     serde_yaml::from_str(text).map_err(|e| problem(&e))
 }
 

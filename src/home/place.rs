@@ -14,11 +14,11 @@ pub(super) fn uid() -> u32 {
 
 /// Makes a directory and what is missing above it, private; one that exists is left as it is.
 pub fn make_dir(path: &Path) -> Result<(), Error> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| Error::Io { operation: "create", path: path.to_owned(), source })
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| Error::Io {
+        operation: "create",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Makes a directory that only its user can enter. One that exists must be the user's own (not a symlink to

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ksync_tree::{Kind, Root, move_entry, remove_entry, stat_entry};
+use ksync_tree::{Kind, Removed, Root, move_entry, remove_entry, stat_entry};
 use syncthing::Client;
 
 /// Folders with fewer files than this have no brake.
@@ -48,10 +48,7 @@ pub(super) struct Outcome {
 
 /// Applies those of the `agreed` deletions that syncthing's index confirms, and takes them from `agreed`.
 pub(super) async fn apply(place: &Place<'_>, agreed: &mut BTreeSet<String>) -> Result<Outcome, Error> {
-    let confirmed = |pending: Vec<String>, agreed: &BTreeSet<String>| -> Vec<String> {
-        pending.into_iter().filter(|path| agreed.contains(path)).collect()
-    };
-    let first = confirmed(place.client.pending_deletions(place.id).await?, agreed);
+    let first = confirmed(place, agreed.iter()).await?;
     if first.is_empty() {
         return Ok(Outcome::default());
     }
@@ -61,17 +58,27 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut BTreeSet<String>) -> R
     }
     // An edit made here in the meantime is newer than the deletion: scanned, it is pending no more.
     place.client.scan(place.id, &first).await?;
-    let mut paths = confirmed(place.client.pending_deletions(place.id).await?, agreed);
+    let mut paths = confirmed(place, first.iter()).await?;
     // What is below a directory goes before the directory.
     paths.sort_by(|a, b| b.cmp(a));
     let (root, kept) = (place.path.to_owned(), place.kept.join("deleted").join(stamp()));
-    let gone = paths.clone();
-    let removing = tokio::task::spawn_blocking(move || remove(&root, &kept, &gone));
-    removing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
-    for path in &paths {
+    let removing = tokio::task::spawn_blocking(move || remove(&root, &kept, paths));
+    let removed = removing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    for path in &removed {
         agreed.remove(path);
     }
-    Ok(Outcome { removed: paths, held: None })
+    Ok(Outcome { removed, held: None })
+}
+
+/// Those of `paths` whose newest version in syncthing's index is a deletion.
+async fn confirmed(place: &Place<'_>, paths: impl Iterator<Item = &String>) -> Result<Vec<String>, Error> {
+    let mut confirmed = Vec::new();
+    for path in paths {
+        if place.client.is_deletion_pending(place.id, path).await? {
+            confirmed.push(path.clone());
+        }
+    }
+    Ok(confirmed)
 }
 
 /// A sentence when so many deletions must not be applied unasked.
@@ -82,20 +89,37 @@ fn brake(deletions: usize, files: usize) -> Option<String> {
     })
 }
 
-fn remove(root: &Path, kept: &Path, paths: &[String]) -> Result<(), Error> {
+/// Moves `paths` out of `root` into `kept`; returns those that are gone. A directory goes once it is empty:
+/// what is in it was not deleted over there, or not yet.
+fn remove(root: &Path, kept: &Path, mut paths: Vec<String>) -> Result<Vec<String>, Error> {
     let root = Root::open(root)?;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(kept);
     made.map_err(|source| Error::Kept { path: kept.to_owned(), source })?;
     let kept = Root::open(kept)?;
-    for path in paths {
-        match stat_entry(&root, path, false)? {
-            None => {}
-            // Only an empty one goes; what is in it was not deleted over there.
-            Some(entry) if entry.kind == Kind::Dir => drop(remove_entry(&root, path)?),
-            Some(_) => move_entry(&root, path, &kept, path)?,
+    let mut failed = None;
+    paths.retain(|path| match remove_one(&root, &kept, path) {
+        Ok(gone) => gone,
+        Err(error) => {
+            failed = Some(error);
+            false
         }
+    });
+    match failed {
+        Some(error) if paths.is_empty() => Err(error.into()),
+        Some(error) => {
+            tracing::warn!(error = crate::printer::chain(&error), "apply a container's deletion");
+            Ok(paths)
+        }
+        None => Ok(paths),
     }
-    Ok(())
+}
+
+fn remove_one(root: &Root, kept: &Root, path: &str) -> Result<bool, ksync_tree::Error> {
+    match stat_entry(root, path, false)? {
+        Some(entry) if entry.kind == Kind::Dir => Ok(remove_entry(root, path)? != Removed::NotEmpty),
+        Some(_) => move_entry(root, path, kept, path).map(|()| true),
+        None => Ok(true),
+    }
 }
 
 /// A name for the deletions of one moment, which sorts by time.
@@ -123,7 +147,9 @@ mod tests {
         fs::write(here.path().join("d/gone"), "g").unwrap();
         fs::write(here.path().join("d/mine"), "m").unwrap();
         let kept = kept.path().join("x");
-        remove(here.path(), &kept, &["d/sub".into(), "d/gone".into(), "d".into(), "never".into()]).unwrap();
+        let asked = ["d/sub", "d/gone", "d", "never"].map(str::to_owned).to_vec();
+        let gone = remove(here.path(), &kept, asked).unwrap();
+        assert_eq!(gone, ["d/sub", "d/gone", "never"]);
         assert!(!here.path().join("d/gone").exists() && !here.path().join("d/sub").exists());
         assert_eq!(fs::read_to_string(here.path().join("d/mine")).unwrap(), "m");
         assert_eq!(fs::read_to_string(kept.join("d/gone")).unwrap(), "g");

@@ -78,6 +78,7 @@ enum Command {
     Share { device: String, address: SocketAddr, done: oneshot::Sender<()> },
     Unshare { device: String },
     Deleted { path: String },
+    Restored { path: String },
     Look { paths: Vec<String> },
     Mark { done: oneshot::Sender<()> },
 }
@@ -138,6 +139,11 @@ impl LocalFolder {
     /// Agrees to a deletion that a living container made.
     pub fn container_deleted(&self, path: &str) {
         let _ = self.commands.send(Command::Deleted { path: path.to_owned() });
+    }
+
+    /// Takes that back: the container has the path again.
+    pub fn container_restored(&self, path: &str) {
+        let _ = self.commands.send(Command::Restored { path: path.to_owned() });
     }
 
     /// Waits until every change noticed so far is scanned; returns the sequence of our index then.
@@ -215,7 +221,7 @@ impl LocalFolders {
             agreed: BTreeSet::new(),
             marks: Vec::new(),
         };
-        let span = info_span!("local", path = %path.display());
+        let span = info_span!(parent: None, "local", path = %path.display());
         tokio::spawn(owner.run(notices, commands_rx, end.clone()).instrument(span));
         Ok(LocalFolder { id, path: path.to_owned(), root, ignore, two_way: Election::default(), state, commands, _end: end.drop_guard() })
     }
@@ -404,6 +410,7 @@ impl Owner {
                 self.agreed.insert(path);
                 self.delete(running).await;
             }
+            Command::Restored { path } => drop(self.agreed.remove(&path)),
             Command::Look { paths } if paths.is_empty() => self.batch.add_all(),
             Command::Look { paths } => paths.into_iter().for_each(|path| self.batch.add(path)),
             Command::Mark { done } => self.marks.push(done),

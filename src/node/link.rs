@@ -19,7 +19,10 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::tunnel::{self, Tunnel};
+use crate::{
+    tunnel::{self, Tunnel},
+    version,
+};
 
 /// A dead peer is noticed after at most the sum of these two.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -143,9 +146,9 @@ pub(super) async fn connect(
         .map_err(Error::Transport)?;
     let mut radar = RadarClient::new(channel).max_decoding_message_size(16 << 20);
 
-    let version = limited("Version", radar.version(VersionRequest {})).await?.into_inner();
-    if !compatible(&version.version, env!("CARGO_PKG_VERSION")) {
-        return Err(Error::Version { radar: version.version, ours: env!("CARGO_PKG_VERSION") });
+    let found = limited("Version", radar.version(VersionRequest {})).await?.into_inner();
+    if !version::compatible(&found.version, version::OURS) {
+        return Err(Error::Version { radar: found.version, ours: version::OURS });
     }
     let (hello, requests) = mpsc::unbounded_channel();
     let request = SessionRequest {
@@ -153,7 +156,7 @@ pub(super) async fn connect(
         epoch: next_epoch(),
         machine: identity.machine.clone(),
         user: identity.user.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: version::OURS.to_owned(),
         device_id: identity.device_id.clone(),
         fresh,
     };
@@ -173,8 +176,8 @@ pub(super) async fn connect(
         radar,
         session_id: identity.session_id.clone(),
         device_id: ready.device_id,
-        radar_version: version.version,
-        capabilities: version.capabilities,
+        radar_version: found.version,
+        capabilities: found.capabilities,
     };
     Ok((link, Session { events, _hello: hello }))
 }
@@ -203,30 +206,9 @@ fn next_epoch() -> u64 {
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// Same major version, and at most one minor version apart.
-pub(super) fn compatible(theirs: &str, ours: &str) -> bool {
-    let parse = |text: &str| {
-        let mut numbers = text.trim_start_matches('v').split('.').map(str::parse::<u64>);
-        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-    };
-    match (parse(theirs), parse(ours)) {
-        (Some((a, b)), Some((c, d))) => a == c && b.abs_diff(d) <= 1,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{compatible, next_epoch};
-
-    #[test]
-    fn one_minor_version_apart_is_fine() {
-        assert!(compatible("0.1.0", "0.2.7"));
-        assert!(compatible("v0.1.0", "0.1.3"));
-        assert!(!compatible("0.1.0", "0.3.0"));
-        assert!(!compatible("1.1.0", "0.1.0"));
-        assert!(!compatible("", "0.1.0"));
-    }
+    use super::next_epoch;
 
     #[test]
     fn epochs_rise() {

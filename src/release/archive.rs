@@ -23,7 +23,12 @@ pub(super) struct Found {
 }
 
 /// Reads `archive`, writes the program in it to `program`. `stem` is what the archive's one top directory must be.
-pub(super) fn unpack(name: &str, stem: &str, archive: &mut File, program: &mut File) -> Result<Vec<u8>, Error> {
+pub(super) fn unpack(
+    name: &str,
+    stem: &str,
+    archive: &mut File,
+    program: &mut File,
+) -> Result<Vec<u8>, Error> {
     let broken = |source| Error::Archive { archive: name.to_owned(), source };
     archive.seek(SeekFrom::Start(0)).map_err(broken)?;
     let mut found = Found::default();
@@ -71,9 +76,16 @@ impl Trouble {
 }
 
 impl Found {
-    fn take(&mut self, path: &Path, stem: &str, content: &mut impl Read, program: &mut File) -> Result<(), Trouble> {
+    fn take(
+        &mut self,
+        path: &Path,
+        stem: &str,
+        content: &mut impl Read,
+        program: &mut File,
+    ) -> Result<(), Trouble> {
         let mut names = path.components().filter(|part| *part != Component::CurDir);
-        let (Some(Component::Normal(top)), Some(Component::Normal(file)), None) = (names.next(), names.next(), names.next())
+        let (Some(Component::Normal(top)), Some(Component::Normal(file)), None) =
+            (names.next(), names.next(), names.next())
         else {
             return Ok(());
         };
@@ -92,7 +104,12 @@ impl Found {
     }
 }
 
-fn copy_limited(from: &mut impl Read, to: &mut impl Write, limit: u64, what: &'static str) -> Result<(), Trouble> {
+fn copy_limited(
+    from: &mut impl Read,
+    to: &mut impl Write,
+    limit: u64,
+    what: &'static str,
+) -> Result<(), Trouble> {
     let copied = io::copy(&mut from.take(limit + 1), to).map_err(Trouble::Io)?;
     if copied > limit { Err(Trouble::TooLarge(what, limit)) } else { Ok(()) }
 }

@@ -49,10 +49,10 @@ impl Mirror {
     pub fn from_env() -> Result<Self, Error> {
         let base = std::env::var(MIRROR_ENV).ok().filter(|base| !base.is_empty());
         let base = base.unwrap_or_else(|| RELEASES.to_owned());
-        Self::new(base, ReleaseKey::project()?, reqwest::Client::builder())
+        Self::new(&base, ReleaseKey::project()?, reqwest::Client::builder())
     }
 
-    fn new(base: String, key: ReleaseKey, client: reqwest::ClientBuilder) -> Result<Self, Error> {
+    fn new(base: &str, key: ReleaseKey, client: reqwest::ClientBuilder) -> Result<Self, Error> {
         let base = base.trim_end_matches('/').to_owned();
         if !base.starts_with("https://") {
             return Err(Error::Mirror { url: base });
@@ -71,7 +71,12 @@ impl Mirror {
 
 /// Fetches the pinned release for `platform`, verifies it and puts the program at `place`. On any error, what was at
 /// `place` stays and nothing else is left.
-pub async fn install(mirror: &Mirror, platform: Platform, place: &Path, progress: &dyn Progress) -> Result<Version, Error> {
+pub async fn install(
+    mirror: &Mirror,
+    platform: Platform,
+    place: &Path,
+    progress: &dyn Progress,
+) -> Result<Version, Error> {
     let (name, stem) = (platform.archive(PINNED), platform.stem(PINNED));
     let mut packed = download(mirror, &name, progress).await?;
     let program = beside(place)?;
@@ -80,7 +85,10 @@ pub async fn install(mirror: &Mirror, platform: Platform, place: &Path, progress
     let verified = tokio::task::spawn_blocking(move || {
         let mut program = program;
         let signature = archive::unpack(&name, &stem, &mut packed, program.as_file_mut())?;
-        program.as_file_mut().seek(SeekFrom::Start(0)).map_err(|source| Error::Archive { archive: name.clone(), source })?;
+        program
+            .as_file_mut()
+            .seek(SeekFrom::Start(0))
+            .map_err(|source| Error::Archive { archive: name.clone(), source })?;
         key.verify(&name, program.as_file(), &signature).map_err(|e| match e {
             VerifyError::Broken => Error::BrokenSignature { archive: name.clone() },
             VerifyError::Wrong => Error::WrongSignature { archive: name.clone() },
@@ -108,7 +116,8 @@ async fn download(mirror: &Mirror, name: &str, progress: &dyn Progress) -> Resul
     if total.is_some_and(|total| total > MAX_ARCHIVE) {
         return Err(too_large);
     }
-    let unwritable = |source| Error::Io { operation: "write the download to", path: std::env::temp_dir(), source };
+    let unwritable =
+        |source| Error::Io { operation: "write the download to", path: std::env::temp_dir(), source };
     let mut file = tempfile::tempfile().map_err(unwritable)?;
     let mut done = 0;
     while let Some(piece) = response.chunk().await.map_err(failed)? {

@@ -46,7 +46,8 @@ async fn serve(status: &'static str, body: Vec<u8>) -> (String, Vec<u8>) {
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).await;
-            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
             let _ = stream.write_all(head.as_bytes()).await;
             let _ = stream.write_all(&body).await;
             let _ = stream.shutdown().await;
@@ -55,12 +56,18 @@ async fn serve(status: &'static str, body: Vec<u8>) -> (String, Vec<u8>) {
     (format!("https://localhost:{port}/releases"), made.cert.der().to_vec())
 }
 
-async fn fetch_as(platform: Platform, signer: &Signer, status: &'static str, body: Vec<u8>, place: &Path) -> Result<(), Error> {
+async fn fetch_as(
+    platform: Platform,
+    signer: &Signer,
+    status: &'static str,
+    body: Vec<u8>,
+    place: &Path,
+) -> Result<(), Error> {
     let (base, certificate) = serve(status, body).await;
     let client = reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([reqwest::Certificate::from_der(&certificate).unwrap()]);
-    let mirror = Mirror::new(base, signer.key(), client).unwrap();
+    let mirror = Mirror::new(&base, signer.key(), client).unwrap();
     install(&mirror, platform, place, &|_, _| {}).await.map(|_| ())
 }
 
@@ -134,7 +141,11 @@ async fn everything_else_is_refused_with_its_sentence_and_leaves_nothing() {
         let place = dir.path().join("bin/syncthing");
         let error = fetch_as(linux(), &signer, "200 OK", body, &place).await.unwrap_err().to_string();
         assert!(error.contains(told), "{case}: {error}");
-        assert_eq!(std::fs::read_dir(dir.path().join("bin")).map_or(0, Iterator::count), 0, "{case} left something");
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("bin")).map_or(0, Iterator::count),
+            0,
+            "{case} left something"
+        );
     }
 }
 
@@ -145,7 +156,7 @@ async fn a_missing_archive_and_an_unsafe_mirror_are_told() {
     let error = fetch_as(linux(), &Signer::new(), "404 Not Found", Vec::new(), &place).await.unwrap_err();
     assert!(error.to_string().ends_with("the server answered 404 Not Found"), "{error}");
     assert!(error.hint().is_some());
-    let mirror = Mirror::new("http://mirror".to_owned(), Signer::new().key(), reqwest::Client::builder());
+    let mirror = Mirror::new("http://mirror", Signer::new().key(), reqwest::Client::builder());
     assert!(matches!(mirror, Err(Error::Mirror { .. })));
 }
 
@@ -153,7 +164,7 @@ async fn a_missing_archive_and_an_unsafe_mirror_are_told() {
 async fn a_server_that_nobody_vouches_for_is_refused() {
     let signer = Signer::new();
     let (base, _) = serve("200 OK", Vec::new()).await;
-    let mirror = Mirror::new(base, signer.key(), reqwest::Client::builder().no_proxy()).unwrap();
+    let mirror = Mirror::new(&base, signer.key(), reqwest::Client::builder().no_proxy()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let result = install(&mirror, linux(), &dir.path().join("syncthing"), &|_, _| {}).await;
     assert!(matches!(result, Err(Error::Download { .. })));

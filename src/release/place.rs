@@ -42,13 +42,16 @@ pub async fn install_file(file: &Path, place: &Path) -> Result<Version, Error> {
 /// An empty temporary file in the directory of `place`, which is made if it is missing.
 pub(super) fn beside(place: &Path) -> Result<NamedTempFile, Error> {
     let dir = place.parent().unwrap_or(Path::new("/"));
-    crate::home::make_dir(dir)
-        .map_err(|e| Error::Io { operation: "use", path: dir.to_owned(), source: io::Error::other(e) })?;
-    tempfile::Builder::new()
-        .prefix(".ksync.")
-        .suffix(".tmp")
-        .tempfile_in(dir)
-        .map_err(|source| Error::Io { operation: "create a file in", path: dir.to_owned(), source })
+    crate::home::make_dir(dir).map_err(|e| Error::Io {
+        operation: "use",
+        path: dir.to_owned(),
+        source: io::Error::other(e),
+    })?;
+    tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(dir).map_err(|source| Error::Io {
+        operation: "create a file in",
+        path: dir.to_owned(),
+        source,
+    })
 }
 
 /// Makes a written temporary file runnable, asks it for its version, and renames it to `place`. `named` is what errors
@@ -74,7 +77,7 @@ pub(super) async fn settle(temp: NamedTempFile, named: &Path, place: &Path) -> R
 }
 
 /// Whether ksync can work with this version.
-pub(super) fn supported(version: &Version) -> bool {
+pub fn supported(version: &Version) -> bool {
     (version.major, version.minor) >= (1, 27) && version.major < 3
 }
 

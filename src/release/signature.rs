@@ -99,7 +99,8 @@ pub(super) mod testing {
         }
 
         pub(in super::super) fn sign(&self, archive: &str, program: &[u8]) -> Vec<u8> {
-            let signature: DerSignature = self.0.sign_prehash(digest(archive, program).unwrap().as_bytes()).unwrap();
+            let signature: DerSignature =
+                self.0.sign_prehash(digest(archive, program).unwrap().as_bytes()).unwrap();
             let document = Document::try_from(signature.as_bytes()).unwrap();
             document.to_pem("SIGNATURE", LineEnding::LF).unwrap().into_bytes()
         }
@@ -109,6 +110,32 @@ pub(super) mod testing {
 #[cfg(test)]
 mod tests {
     use super::{ReleaseKey, VerifyError, digest, testing::Signer};
+
+    /// Made by a Go program with the calls that syncthing's own signing makes (lib/signature), over the name of
+    /// the Linux archive and the content `program`, with a key of its own.
+    const GO_KEY: &str = "-----BEGIN EC PUBLIC KEY-----
+MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQBKZY21+TacIIK78pMQAge1/ff2Ish
+1QGO0mAz+tiLwvdj4HVc0/S/6Fac1w2/H3ZkH94xTUEzZtvvhFUtbGcvxSwBQoG5
+arZ6j1atY5SOkjPxEGEY67iNLDsZtZbiH3K9A11fqTLRnl6M8bXL/sWVJF16eOVs
+zYvX5ROxToZRG9VGPyI=
+-----END EC PUBLIC KEY-----
+";
+    const GO_SIGNATURE: &str = "-----BEGIN SIGNATURE-----
+MIGIAkIBv+kxdIxXnVx6VOwTD8Cxpuk1M1fwTidhmu450/Iw1C+3gVtvqR/5ghHS
+hYWOyjVhaSOWfQuQKnV6aOAnqiwa+4MCQgGZzsC/W5IEaKvfch2TKE2SpAeYT+0t
+eshiTOtl5WceXqgELJk9Nw84oUxvz8S6xd8XcNzRULMObO9RWa08TOLHXw==
+-----END SIGNATURE-----
+";
+
+    #[test]
+    fn a_signature_made_as_syncthing_makes_it_holds() {
+        let key = ReleaseKey::from_pem(GO_KEY).unwrap();
+        let verify = |program: &[u8]| {
+            key.verify("syncthing-linux-amd64-v1.30.0.tar.gz", program, GO_SIGNATURE.as_bytes())
+        };
+        assert!(verify(b"program").is_ok());
+        assert!(matches!(verify(b"programs"), Err(VerifyError::Wrong)));
+    }
 
     #[test]
     fn the_projects_key_reads() {

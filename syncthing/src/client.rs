@@ -223,25 +223,25 @@ impl Client {
         Ok(page.files.unwrap_or_default().into_iter().map(|item| item.name).collect())
     }
 
-    /// Paths that the far side deleted and that are still here (a folder with `ignoreDelete` keeps them).
-    pub async fn pending_deletions(&self, folder: &str) -> Result<Vec<String>, Error> {
+    /// Whether the newest version of `file` is a deletion that was not applied here (a folder with
+    /// `ignoreDelete` leaves it). A file that nobody knows is not.
+    pub async fn is_deletion_pending(&self, folder: &str, file: &str) -> Result<bool, Error> {
         #[derive(Deserialize)]
-        struct Item {
-            name: String,
+        struct Version {
             #[serde(default)]
             deleted: bool,
         }
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Page {
-            progress: Option<Vec<Item>>,
-            queued: Option<Vec<Item>>,
-            rest: Option<Vec<Item>>,
+        #[derive(Deserialize)]
+        struct Versions {
+            global: Version,
+            local: Version,
         }
-        let query = [("folder", folder), ("page", "1"), ("perpage", "100000")];
-        let page: Page = self.json(Method::GET, &with_query("db/need", &query), |r| r).await?;
-        let items = [page.progress, page.queued, page.rest].into_iter().flatten().flatten();
-        Ok(items.filter(|item| item.deleted).map(|item| item.name).collect())
+        let path = with_query("db/file", &[("folder", folder), ("file", file)]);
+        match self.json::<Versions>(Method::GET, &path, |r| r).await {
+            Ok(versions) => Ok(versions.global.deleted && !versions.local.deleted),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What could not be pulled, and why.

@@ -7,11 +7,7 @@ use std::{path::Path, time::Duration};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::{
-    ground::Ground,
-    link::Link,
-    mount::bind,
-};
+use crate::{ground::Ground, link::Link, mount::bind};
 
 /// How long syncthing may take to stop a folder before it is killed.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -32,8 +28,9 @@ pub(super) async fn pause(link: &Link, folder: &str) {
     let paused = json!({ "paused": true });
     let patched = tokio::time::timeout(LIMIT, link.client.patch_folder(folder, &paused));
     match tokio::select! {
-        patched = patched => patched,
+        biased;
         () = link.lost.cancelled() => return,
+        patched = patched => patched,
     } {
         Ok(Ok(())) => {}
         Ok(Err(error)) if error.is_not_found() => {}
@@ -51,8 +48,9 @@ pub(super) async fn folder(ground: &Ground, folder: &str) {
     pause(link, folder).await;
     let deleted = tokio::time::timeout(LIMIT, link.client.delete_folder(folder));
     match tokio::select! {
-        deleted = deleted => deleted,
+        biased;
         () = link.lost.cancelled() => Ok(Ok(())),
+        deleted = deleted => deleted,
     } {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {

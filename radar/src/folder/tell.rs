@@ -1,8 +1,6 @@
 //! What a folder's client is told, in its words.
 
-use ksync_proto::radar::{
-    AttachmentEnd, ContainerChange, FolderState, ItemFinished, session_event::Event,
-};
+use ksync_proto::radar::{AttachmentEnd, ContainerChange, FolderState, ItemFinished, session_event::Event};
 use tonic::Status;
 
 use super::{Command, Ending};

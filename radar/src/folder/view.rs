@@ -60,7 +60,8 @@ impl View {
     pub(crate) async fn proof(&self) -> Result<ProofReply, Status> {
         let now = self.status().await?;
         let client = &self.link.client;
-        let mut changed = client.local_changed(&self.id).await.map_err(|error| status::of_syncthing(&error))?;
+        let mut changed =
+            client.local_changed(&self.id).await.map_err(|error| status::of_syncthing(&error))?;
         changed.retain(|path| !self.lead.about.excludes(path));
         Ok(ProofReply {
             need_items: now.need_total_items,
@@ -77,7 +78,8 @@ impl View {
     }
 
     async fn errors(&self, now: &FolderStatus) -> Result<Vec<String>, Status> {
-        let mut errors: Vec<String> = (!now.error.is_empty()).then(|| now.error.clone()).into_iter().collect();
+        let mut errors: Vec<String> =
+            (!now.error.is_empty()).then(|| now.error.clone()).into_iter().collect();
         if now.pull_errors > 0 {
             let failed = self.link.client.folder_errors(&self.id).await;
             let failed = failed.map_err(|error| status::of_syncthing(&error))?;
@@ -96,7 +98,8 @@ impl View {
                 return Err(Status::unavailable("the node's syncthing restarted"));
             }
             let now = self.status().await?;
-            let here = now.state == "idle" && now.need_total_items == 0 && self.remote_sequence(&now) >= sequence;
+            let here =
+                now.state == "idle" && now.need_total_items == 0 && self.remote_sequence(&now) >= sequence;
             if here && self.everywhere().await? {
                 return Ok(SettleReply { settled: true, errors: self.errors(&now).await? });
             }
@@ -129,13 +132,17 @@ impl View {
 /// Why a folder may not become two-way, if so.
 pub(super) fn not_proven(now: &FolderStatus) -> Option<String> {
     if now.state != "idle" {
-        return Some(format!("is not idle but `{}`", if now.state.is_empty() { "paused" } else { &now.state }));
+        return Some(format!(
+            "is not idle but `{}`",
+            if now.state.is_empty() { "paused" } else { &now.state }
+        ));
     }
     if now.need_total_items > 0 {
         return Some(format!("still needs {} items", now.need_total_items));
     }
-    (now.receive_only_changed_deletes > 0)
-        .then(|| format!("lacks {} items that were deleted in the container", now.receive_only_changed_deletes))
+    (now.receive_only_changed_deletes > 0).then(|| {
+        format!("lacks {} items that were deleted in the container", now.receive_only_changed_deletes)
+    })
 }
 
 #[cfg(test)]

@@ -61,8 +61,11 @@ fn mount(tree: &OwnedFd, at: &Path, excluded: &[String], identity: Identity) -> 
         fchdir(&dir).map_err(kernel("go to", path.as_str()))?;
         unmount(name, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
             .map_err(kernel("leave out the mount", path.as_str()))?;
-        fchdir(rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(kernel("open", "/"))?)
-            .map_err(kernel("go to", "/"))?;
+        fchdir(
+            rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(kernel("open", "/"))?,
+        )
+        .map_err(kernel("go to", "/"))?;
     }
     let seen = open_beneath(CWD, shown.trim_start_matches('/'), OFlags::PATH)
         .and_then(|fd| identity_of(&fd))
@@ -128,5 +131,145 @@ fn detach(at: &Path) -> Result<(), Error> {
             Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(kernel("unmount", at.to_string_lossy())(errno)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader},
+        path::{Path, PathBuf},
+        process::{Child, Command, Stdio},
+    };
+
+    use super::{bind, sweep, unbind};
+    use crate::mount::{directory::open_directory, identity_in_container, identity_in_view};
+
+    /// A process in a mount namespace of its own, which ran `script` there.
+    struct Namespace(Child);
+
+    impl Namespace {
+        /// None where this machine lets nobody make one.
+        fn with(script: &str) -> Option<Self> {
+            let script = format!("{script}\necho ready\nexec sleep 1000");
+            let mut child = Command::new("unshare")
+                .args(["--mount", "sh", "-ec", &script])
+                .stdout(Stdio::piped())
+                .spawn()
+                .ok()?;
+            let mut line = String::new();
+            BufReader::new(child.stdout.take()?).read_line(&mut line).ok()?;
+            if line == "ready\n" {
+                return Some(Self(child));
+            }
+            child.wait().ok()?;
+            None
+        }
+
+        fn pid(&self) -> i32 {
+            i32::try_from(self.0.id()).unwrap()
+        }
+
+        fn sees(&self, path: &Path) -> PathBuf {
+            format!("/proc/{}/root{}", self.pid(), path.display()).into()
+        }
+
+        fn mounts(&self) -> String {
+            std::fs::read_to_string(format!("/proc/{}/mountinfo", self.pid())).unwrap()
+        }
+    }
+
+    impl Drop for Namespace {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_shown_elsewhere_with_its_volumes_and_taken_away_without_harm() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().display().to_string();
+        // Shared mounts, as kubelet makes them for Bidirectional volumes: a careless unmount would reach back.
+        let container = Namespace::with(&format!(
+            "mount --make-rshared /
+             mount -t tmpfs root {path}
+             mkdir -p {path}/code/vol {path}/code/secret {path}/code/sub
+             echo image > {path}/code/file; echo hidden > {path}/code/one
+             mount -t tmpfs vol {path}/code/vol; echo data > {path}/code/vol/data
+             mount -t tmpfs -o ro secret {path}/code/secret
+             echo one > {path}/one; mount --bind {path}/one {path}/code/one
+             ln -s {path}/code {path}/link"
+        ));
+        let Some(container) = container else {
+            return tracing::warn!("SKIPPED: no mount namespaces here");
+        };
+        let view = Namespace::with(&format!("mount --make-rprivate /; mount -t tmpfs sync {path}")).unwrap();
+        let opened = open_directory(container.pid(), &format!("{path}/link")).await.unwrap();
+        assert_eq!(opened.path, format!("{path}/code"));
+        assert!(!opened.created);
+        let submounts: Vec<_> =
+            opened.submounts.iter().map(|s| (s.path.as_str(), s.excluded.is_some())).collect();
+        assert_eq!(submounts, [("one", true), ("secret", true), ("vol", false)]);
+        assert_eq!(identity_in_container(container.pid(), &opened.path).unwrap(), opened.identity);
+
+        let place = dir.path().join("place");
+        let excluded = vec!["one".to_owned(), "secret".to_owned()];
+        bind(opened.tree, view.pid(), &place, excluded, opened.identity).await.unwrap();
+        assert_eq!(identity_in_view(view.pid(), &place).unwrap(), opened.identity);
+        let seen = view.sees(&place);
+        assert_eq!(names(&seen), ["file", "one", "secret", "sub", "vol"]);
+        assert_eq!(std::fs::read_to_string(seen.join("vol/data")).unwrap(), "data\n");
+        assert!(names(&seen.join("secret")).is_empty());
+        assert_eq!(std::fs::read_to_string(seen.join("one")).unwrap(), "hidden\n");
+        std::fs::write(seen.join("sub/new"), "new").unwrap();
+        let code = container.sees(&dir.path().join("code"));
+        assert_eq!(std::fs::read_to_string(code.join("sub/new")).unwrap(), "new");
+        for option in ["nodev", "nosuid", "noexec"] {
+            let mounts = view.mounts();
+            let line = mounts.lines().find(|l| l.contains(&format!(" {} ", place.display()))).unwrap();
+            assert!(line.contains(option), "{line}");
+        }
+
+        unbind(view.pid(), &place).await.unwrap();
+        assert!(!seen.exists());
+        assert!(!view.mounts().contains("/place"));
+        // The container keeps all that is its own.
+        assert_eq!(std::fs::read_to_string(code.join("vol/data")).unwrap(), "data\n");
+        assert_eq!(std::fs::read_to_string(code.join("one")).unwrap(), "one\n");
+        unbind(view.pid(), &place).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_radar_left_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().display().to_string();
+        let script = format!(
+            "mount --make-rprivate /; mount -t tmpfs sync {path}; mkdir {path}/f {path}/empty
+             mount -t tmpfs a {path}/f; mkdir {path}/f/below; mount -t tmpfs b {path}/f/below; mount -t tmpfs c {path}/f"
+        );
+        let Some(view) = Namespace::with(&script) else {
+            return tracing::warn!("SKIPPED: no mount namespaces here");
+        };
+        assert_eq!(sweep(view.pid(), dir.path()).await.unwrap(), [dir.path().join("f")]);
+        assert!(!view.mounts().contains(&format!("{path}/f")));
+        assert_eq!(names(&view.sees(dir.path())), ["empty"]);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ended_is_told_apart() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        child.wait().unwrap();
+        let error = open_directory(pid, "/x").await.unwrap_err().to_string();
+        assert_eq!(error, format!("the container's process `{pid}` has ended"));
+        unbind(pid, Path::new("/x")).await.unwrap();
     }
 }

@@ -7,8 +7,10 @@ use std::{fs, os::fd::OwnedFd};
 
 use ksync_tree::{Identity, Root};
 use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, StatVfsMountFlags, Uid, chownat, fstat, fstatvfs, mkdirat,
-        openat, readlinkat},
+    fs::{
+        AtFlags, FileType, Gid, Mode, OFlags, StatVfsMountFlags, Uid, chownat, fstat, fstatvfs, mkdirat,
+        openat, readlinkat,
+    },
     io::Errno,
     mount::{OpenTreeFlags, open_tree},
 };
@@ -172,12 +174,7 @@ fn create(dir: &OwnedFd, name: &str, path: &str, (uid, gid): (u32, u32)) -> rust
     tracing::debug!(path, uid, gid, "create a directory in the container");
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     chownat(dir, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags)?;
-    openat(
-        dir,
-        name,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
+    openat(dir, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
 #[cfg(test)]

@@ -54,7 +54,9 @@ fn steps(
 
 fn reason(errno: Errno) -> String {
     match errno {
-        Errno::OVERFLOW => "the volume is mounted with other user ids (idmapped), which is not supported".into(),
+        Errno::OVERFLOW => {
+            "the volume is mounted with other user ids (idmapped), which is not supported".into()
+        }
         Errno::PERM | Errno::ACCESS => {
             format!("{errno}; a network volume may refuse root (root_squash)")
         }

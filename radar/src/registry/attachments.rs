@@ -49,7 +49,10 @@ impl State {
         if let Some(running) = self.folders.get(&wanted.folder)
             && running.handle.view.session() != wanted.session
         {
-            return Err(Status::already_exists(format!("folder id `{}` is another session's", wanted.folder)));
+            return Err(Status::already_exists(format!(
+                "folder id `{}` is another session's",
+                wanted.folder
+            )));
         }
         let mut taken = Vec::new();
         for (id, held) in &self.attachments {
@@ -164,7 +167,8 @@ impl State {
         }
         let (commands_tx, id) = (self.commands_tx.clone(), id.to_owned());
         tokio::spawn(async move {
-            let role = role_rx.await.unwrap_or_else(|_| Err(Status::aborted("the folder has ended: attach anew")));
+            let role =
+                role_rx.await.unwrap_or_else(|_| Err(Status::aborted("the folder has ended: attach anew")));
             if let Ok(role) = role {
                 // The registry is gone when radar stops.
                 drop(commands_tx.send(Command::Joined(id, role)));
@@ -193,7 +197,8 @@ impl State {
     /// A container ended. A lead's folder has noticed by itself and reports when it is unbound.
     pub(super) fn exited(&mut self, id: &str) {
         let Some(held) = self.attachments.get(id) else { return };
-        let leads = self.folders.get(&held.attachment.claim.folder).is_some_and(|r| r.handle.view.lead() == id);
+        let leads =
+            self.folders.get(&held.attachment.claim.folder).is_some_and(|r| r.handle.view.lead() == id);
         if held.joined && leads {
             return;
         }

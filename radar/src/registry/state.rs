@@ -97,11 +97,16 @@ impl State {
     }
 
     pub(super) fn session(&self, id: &str) -> Result<&Session, Status> {
-        self.sessions.get(id).ok_or_else(|| Status::failed_precondition(format!("session `{id}` is not open")))
+        self.sessions
+            .get(id)
+            .ok_or_else(|| Status::failed_precondition(format!("session `{id}` is not open")))
     }
 
     pub(super) fn link(&self) -> Result<Arc<Link>, Status> {
-        self.link_rx.borrow().clone().ok_or_else(|| Status::unavailable("the node's syncthing is not there yet"))
+        self.link_rx
+            .borrow()
+            .clone()
+            .ok_or_else(|| Status::unavailable("the node's syncthing is not there yet"))
     }
 
     /// Where a session's events go; nowhere when it is gone.
@@ -138,7 +143,9 @@ impl State {
     }
 
     fn stream_lost(&mut self, id: &str, epoch: u64) {
-        let Some(session) = self.sessions.get_mut(id).filter(|s| s.open && s.hello.epoch == epoch) else { return };
+        let Some(session) = self.sessions.get_mut(id).filter(|s| s.open && s.hello.epoch == epoch) else {
+            return;
+        };
         tracing::info!(session = id, epoch, "the session's stream is gone");
         session.open = false;
         session.sink.switch(None, "");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use futures::{FutureExt, future::BoxFuture};
 use hyper_util::rt::TokioIo;
 use ksync_proto::cri::{
-    ContainerState, ContainerStatusRequest, ContainerStatusResponse,
+    ContainerState, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse,
     runtime_service_client::RuntimeServiceClient,
 };
 use tokio::net::UnixStream;
@@ -72,7 +72,7 @@ impl Runtime for Cri<'_> {
 
 fn read(id: &str, answer: &ContainerStatusResponse) -> Result<ContainerProcess, Error> {
     let id = id.to_owned();
-    let state = answer.status.as_ref().map_or(ContainerState::ContainerUnknown, |s| s.state());
+    let state = answer.status.as_ref().map_or(ContainerState::ContainerUnknown, ContainerStatus::state);
     let name = match state {
         ContainerState::ContainerRunning => None,
         ContainerState::ContainerCreated => Some("created but not started"),

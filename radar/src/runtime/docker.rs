@@ -47,7 +47,8 @@ fn read(id: &str, inspected: &ContainerInspectResponse) -> Result<ContainerProce
     let id = id.to_owned();
     let state = inspected.state.as_ref();
     if state.and_then(|s| s.running) != Some(true) {
-        let state = state.and_then(|s| s.status).map_or_else(|| "in an unknown state".into(), |s| s.to_string());
+        let state =
+            state.and_then(|s| s.status).map_or_else(|| "in an unknown state".into(), |s| s.to_string());
         return Err(Error::NotRunning { id, state });
     }
     let pid = state
@@ -55,8 +56,7 @@ fn read(id: &str, inspected: &ContainerInspectResponse) -> Result<ContainerProce
         .and_then(|pid| i32::try_from(pid).ok())
         .filter(|pid| *pid > 1)
         .ok_or(Error::Sandboxed { id })?;
-    let base_path =
-        inspected.graph_driver.as_ref().and_then(|driver| driver.data.get("MergedDir").cloned());
+    let base_path = inspected.graph_driver.as_ref().and_then(|driver| driver.data.get("MergedDir").cloned());
     Ok(ContainerProcess { pid, base_path })
 }
 
@@ -72,9 +72,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bollard::models::{
-        ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, DriverData,
-    };
+    use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, DriverData};
 
     use super::{ContainerProcess, Error, read};
 

@@ -51,9 +51,10 @@ pub(super) async fn session(
     let ready = Event::Ready(SessionReady { device_id: link.device_id.clone(), grace_ms });
     let ready = futures::stream::iter([Ok(SessionEvent { event: Some(ready) })]);
     let events = ready.chain(ReceiverStream::new(events_rx).map(Ok));
-    let stream = futures::stream::unfold((Box::pin(events), requests, gone), |(mut events, requests, gone)| async {
-        events.next().await.map(|event| (event, (events, requests, gone)))
-    });
+    let stream =
+        futures::stream::unfold((Box::pin(events), requests, gone), |(mut events, requests, gone)| async {
+            events.next().await.map(|event| (event, (events, requests, gone)))
+        });
     Ok(Response::new(Box::pin(stream)))
 }
 

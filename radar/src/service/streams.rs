@@ -167,7 +167,9 @@ pub(super) fn fetch(attachment: Arc<Attachment>, paths: Vec<String>) -> Replies<
             drop(data_tx.blocking_send(Err(status)));
         }
     });
-    Box::pin(ReceiverStream::new(data_rx).map(|data: Result<Bytes, Status>| data.map(|data| FetchReply { data })))
+    Box::pin(
+        ReceiverStream::new(data_rx).map(|data: Result<Bytes, Status>| data.map(|data| FetchReply { data })),
+    )
 }
 
 /// The client's stream as something to write to.

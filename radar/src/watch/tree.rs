@@ -11,8 +11,8 @@ use std::{
 
 use ksync_tree::{Kind, Root, is_temp, stat_entry};
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat},
     fs::inotify::{ReadFlags, WatchFlags, add_watch, remove_watch},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat},
     io::Errno,
 };
 
@@ -199,7 +199,9 @@ impl Tree {
             self.finished.insert(path);
             return Vec::new();
         }
-        if what.contains(ReadFlags::ATTRIB) && (self.late.contains_key(&path) || self.finished.contains(&path)) {
+        if what.contains(ReadFlags::ATTRIB)
+            && (self.late.contains_key(&path) || self.finished.contains(&path))
+        {
             return later(&mut self.late, path, OPEN);
         }
         if what.contains(ReadFlags::MODIFY) {
@@ -224,7 +226,8 @@ impl Tree {
 
 /// Whether a name is of a temporary file of syncthing's.
 fn is_syncthings(name: &str) -> bool {
-    (name.starts_with(".syncthing.") && name.ends_with(".tmp")) || name.starts_with("~syncthing~")
+    let hidden = name.strip_prefix(".syncthing.").and_then(|rest| rest.strip_suffix(".tmp"));
+    hidden.is_some() || name.starts_with("~syncthing~")
 }
 
 fn subdirectories(dir: &OwnedFd, path: &str, into: &mut Vec<String>) -> Result<(), Error> {

@@ -8,9 +8,6 @@ use super::{
     eventually::{LONG, eventually},
 };
 
-/// What the busybox web app's directory holds before anything is synced.
-pub(crate) const FROM_IMAGE: &str = "from the image\n";
-
 /// A Deployment to be.
 #[derive(Debug, Clone)]
 pub(crate) struct App {
@@ -20,7 +17,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// busybox's httpd serving /code, which its command makes.
+    /// busybox's httpd serving /code, which its command makes, with an `index.html` of its own.
     pub(crate) fn web(desk: &Desk) -> Self {
         Self::shell(
             desk,
@@ -151,7 +148,6 @@ fn push(list: &mut Value, item: Value) {
 }
 
 /// A Deployment in the cluster.
-#[derive(Debug)]
 pub(crate) struct Deployed<'a> {
     desk: &'a Desk,
     namespace: String,

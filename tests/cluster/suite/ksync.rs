@@ -37,9 +37,7 @@ pub(crate) struct Spec {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Row {
     pub(crate) pod: String,
-    pub(crate) container: String,
     pub(crate) container_id: String,
-    pub(crate) node: String,
     pub(crate) status: String,
     pub(crate) reason: String,
     pub(crate) role: String,

@@ -48,9 +48,15 @@ pub(crate) fn sweep(kubectl: &Kubectl) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse().ok());
         if pid.is_some_and(|pid| !process::lives(pid)) {
-            process::of_home(&entry.path()).iter().for_each(|process| process::kill(process.pid));
+            kill_all(&process::of_home(&entry.path()));
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+fn kill_all(processes: &[process::Process]) {
+    for process in processes {
+        process::kill(process.pid);
     }
 }
 
@@ -63,6 +69,6 @@ pub(crate) fn end_processes(dir: &Path) -> Result<(), String> {
         });
     });
     let left = process::of_home(dir);
-    left.iter().for_each(|process| process::kill(process.pid));
+    kill_all(&left);
     gone.map_err(|_| format!("processes were left behind: {left:?}"))
 }

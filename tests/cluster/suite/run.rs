@@ -42,9 +42,9 @@ impl Run {
     }
 
     /// `init` as the suite runs it.
-    pub(crate) fn install(&self) {
+    pub(crate) fn install(&self) -> String {
         let args = self.init_args();
-        self.installer.ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        self.installer.ok(&args.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     pub(crate) fn init_args(&self) -> Vec<String> {
@@ -77,7 +77,7 @@ impl Run {
             holds(left.trim().is_empty(), left)
         });
         if !self.installed_before {
-            self.installer.run(&["clean", "--yes"]).ok()?;
+            self.installer.run(&["clean"]).ok()?;
         }
         leftovers::end_processes(self.scratch.path())
     }

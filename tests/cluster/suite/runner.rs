@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
 use super::{Case, Desk, run::Run};
 
@@ -39,7 +39,11 @@ pub(crate) fn main(rooms: &[(&'static str, &'static [Case])]) -> ExitCode {
         cases.iter().filter_map(|(name, case)| Some((name.clone(), lacking(case)?))).collect();
     let trials = cases.iter().map(|(name, case)| {
         let (name, case, skip) = (name.clone(), *case, lacking(case).is_some());
-        Trial::test(name.clone(), move || trial(run, &name, case)).with_ignored_flag(skip)
+        Trial::test(name.clone(), move || {
+            trial(run, &name, case);
+            Ok(())
+        })
+        .with_ignored_flag(skip)
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     report(&skipped);
@@ -50,7 +54,7 @@ pub(crate) fn main(rooms: &[(&'static str, &'static [Case])]) -> ExitCode {
     conclusion.exit_code()
 }
 
-fn trial(run: &'static Run, name: &str, case: Case) -> Result<(), Failed> {
+fn trial(run: &'static Run, name: &str, case: Case) {
     let begun;
     {
         let (_alone, _beside);
@@ -64,7 +68,6 @@ fn trial(run: &'static Run, name: &str, case: Case) -> Result<(), Failed> {
         (case.run)(&desk);
     }
     TIMES.lock().unwrap_or_else(PoisonError::into_inner).push((begun.elapsed(), name.to_owned()));
-    Ok(())
 }
 
 fn report(skipped: &[(String, &str)]) {

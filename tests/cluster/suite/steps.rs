@@ -2,9 +2,12 @@
 
 use std::{any::Any, panic};
 
+/// A name and what to do.
+pub(crate) type Step<'a, T> = (&'a str, &'a dyn Fn(&T));
+
 /// Runs each step and panics at the end with all that failed.
 #[track_caller]
-pub(crate) fn steps<T>(on: &T, steps: &[(&str, &dyn Fn(&T))]) {
+pub(crate) fn steps<T>(on: &T, steps: &[Step<'_, T>]) {
     let mut failed = Vec::new();
     for (name, step) in steps {
         if let Err(why) = panic::catch_unwind(panic::AssertUnwindSafe(|| step(on))) {

@@ -66,6 +66,10 @@ impl Tree {
         self.0.get(path)
     }
 
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&String, &Node)> {
+        self.0.iter()
+    }
+
     pub(crate) fn has(&self, path: &str) -> bool {
         self.0.contains_key(path)
     }

@@ -1,0 +1,46 @@
+//! A bar for something that takes a while: drawn on stderr when that is a terminal, else silent.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Printer;
+
+/// A progress bar in bytes; dropped, it is gone from the screen.
+#[derive(Debug)]
+pub struct Bar(ProgressBar);
+
+impl Printer {
+    /// Starts a bar with `what` before it.
+    pub fn bar(&self, what: &str) -> Bar {
+        let target =
+            if self.interactive { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Bar(bar)
+    }
+}
+
+impl Bar {
+    /// How far it is, and in total where that is known.
+    pub fn advance(&self, done: u64, total: Option<u64>) {
+        if let Some(total) = total
+            && self.0.length() != Some(total)
+        {
+            self.0.set_length(total);
+            if let Ok(style) =
+                ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}")
+            {
+                self.0.set_style(style.progress_chars("=> "));
+            }
+        }
+        self.0.set_position(done);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

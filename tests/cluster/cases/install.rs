@@ -1,0 +1,109 @@
+//! `init` and `clean`: twice is as once, and nothing is left.
+
+use std::fs;
+
+use super::{APP, CODE};
+use crate::suite::{
+    App, Case, Desk,
+    eventually,
+    eventually::{LONG, holds},
+    ksync::Ksync,
+    run::{SYSTEM, image},
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("the_manifest_is_printed", printed),
+    Case::new("init_twice_changes_nothing", twice).alone(),
+    Case::new("init_says_why_a_node_is_not_well", not_well).alone(),
+    Case::new("clean_takes_everything_and_init_brings_it_back", clean).alone(),
+];
+
+fn printed(desk: &Desk) {
+    let home = desk.scratch("none");
+    let ksync = Ksync { home: home.clone(), ..desk.ksync.clone() };
+    let yaml = ksync.ok(&["init", "--dry-run", "-o", "yaml", "--image", "example.com/radar:1"]);
+    for line in ["kind: Namespace", "kind: DaemonSet", "  name: ksync-system"] {
+        assert!(yaml.lines().any(|other| other == line), "{line}: {yaml}");
+    }
+    assert_eq!(yaml.matches("image: \"example.com/radar:1\"").count(), 2, "{yaml}");
+    assert!(!home.exists(), "a dry run changes nothing");
+    // The cluster takes it as it is.
+    let output = desk.kubectl().run(&["apply", "--dry-run=server", "-f", "-"], Some(yaml.as_bytes()));
+    output.ok().unwrap_or_else(|said| panic!("{said}"));
+}
+
+/// The versions of every object of ours.
+fn versions(desk: &Desk) -> String {
+    let columns = "custom-columns=:kind,:metadata.name,:metadata.uid,:metadata.generation,:metadata.resourceVersion";
+    desk.kubectl().ok(&["get", "daemonset,serviceaccount,pods", "-n", SYSTEM, "-o", columns, "--no-headers"])
+}
+
+fn twice(desk: &Desk) {
+    // Cases before this one may have had pods replaced; their last words are waited for.
+    let mut last = versions(desk);
+    eventually("radar's objects to be at rest", LONG, || {
+        let now = versions(desk);
+        let still = now == last;
+        last.clone_from(&now);
+        holds(still, now)
+    });
+    let syncthing = desk.run.programs().join("syncthing");
+    let before = (versions(desk), fs::metadata(&syncthing).and_then(|meta| meta.modified()).expect("syncthing"));
+    let said = desk.run.install();
+    let after = (versions(desk), fs::metadata(&syncthing).and_then(|meta| meta.modified()).expect("syncthing"));
+    assert_eq!(before, after);
+    assert!(said.trim_end().ends_with("; nothing had to be changed"), "{said}");
+}
+
+fn not_well(desk: &Desk) {
+    let restore = Restore(desk);
+    let args = ["init", "--image", "localhost/there-is-none:1", "--image-pull-policy=Never", "--timeout=10s"];
+    let output = desk.run.installer.run(&args);
+    assert_eq!(output.status, Some(1), "{output:?}");
+    assert!(output.stderr.contains("error: "), "{output:?}");
+    assert!(output.stderr.contains("ErrImageNeverPull"), "the pod's own words: {output:?}");
+    for node in desk.kubectl().ok(&["get", "nodes", "-o", "name"]).lines() {
+        let node = node.trim_start_matches("node/");
+        assert!(output.stderr.contains(node), "{node}: {output:?}");
+    }
+    drop(restore);
+}
+
+/// Brings radar back as the other cases need it, whatever happens.
+struct Restore<'a>(&'a Desk);
+
+impl Drop for Restore<'_> {
+    fn drop(&mut self) {
+        let args = self.0.run.init_args();
+        let output = self.0.run.installer.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(output.status == Some(0) || std::thread::panicking(), "{output:?}");
+    }
+}
+
+fn clean(desk: &Desk) {
+    desk.write("a.txt", "a\n");
+    let container = App::web(desk).apply(desk).only();
+    let restore = Restore(desk);
+    let home = desk.colleague();
+    let name = desk.kubectl().ok(&["config", "current-context"]).trim().to_owned();
+    assert_eq!(home.ok(&["clean"]), format!("radar removed from the cluster of context `{name}`\n"));
+    eventually("radar's namespace to go", LONG, || {
+        let left = desk.kubectl().try_ok(&["get", "namespaces", "-o", "name"])?;
+        holds(!left.contains(SYSTEM), left)
+    });
+    assert_eq!(home.ok(&["clean"]), format!("nothing of ksync is in the cluster of context `{name}`\n"));
+    let local = desk.local().display().to_string();
+    assert_eq!(
+        desk.ksync.refused(&["create", "-l", "app=app", &local, CODE]),
+        format!(
+            "error: radar is not installed in the cluster of context `{name}`\nhint: run `kubectl ksync init`\n"
+        )
+    );
+    assert!(!desk.ksync.config_file().exists(), "nothing half-written");
+    drop(restore);
+    let images = "jsonpath={.spec.template.spec.containers[*].image}";
+    let images = desk.kubectl().ok(&["get", "daemonset", "-n", SYSTEM, "ksync", "-o", images]);
+    assert_eq!(images, format!("{0} {0}", image()));
+    desk.sync(APP, CODE);
+    desk.equal(&container, CODE).expect("equal trees");
+}
