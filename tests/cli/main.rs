@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The command line without a cluster: exact stdout, stderr and status, and snapshots of the help.
+//!
+//! Invariant: no test here needs anything but the program; each has a home and a kubeconfig of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "the whole target is a test")]
+
+mod bench;
+mod get;
+mod help;
+mod kubeconfig;
+mod paths;
+mod specs;

@@ -1,0 +1,98 @@
+//! `get`, `stop` and `watch` where no watcher runs.
+
+use super::bench::{Bench, Says, data};
+
+const ONE: &str = "\
+spec:
+- name: sunny-husky
+  selector: app=app
+  namespace: default
+  localpath: /tmp/ksync
+  remotepath: /code
+  reload: true
+- name: elsewhere
+  selector: app=app
+  localpath: /tmp/other
+  remotepath: /code
+  context: prod
+";
+
+const STOPPED: &str = "no watcher runs: start one with `kubectl ksync watch --daemon`";
+
+#[test]
+fn no_specs() {
+    let bench = Bench::new();
+    let hint = "no specs: make one with `kubectl ksync create --selector LABEL=VALUE LOCAL REMOTE`\n";
+    bench.says(&["get"], Says { status: 0, stdout: "", stderr: hint });
+    bench.says(&["get", "-o", "name"], data(""));
+    bench.says(&["get", "-o", "json"], data("{\n  \"items\": [],\n  \"kind\": \"SpecList\"\n}\n"));
+    assert!(!bench.home().exists(), "`get` writes nothing");
+}
+
+#[test]
+fn specs_of_this_context_are_stopped() {
+    let bench = Bench::new();
+    bench.write_config(ONE);
+    let table = format!(
+        "NAME          LOCAL        REMOTE   STATUS    POD   CONTAINER   REASON\n\
+         sunny-husky   /tmp/ksync   /code    stopped   -     -           {STOPPED}\n"
+    );
+    bench.says(&["get"], data(&table));
+    bench.says(&["get", "-o", "name"], data("spec/sunny-husky\n"));
+    bench.says(&["get", "--context", "prod", "-o", "name"], data("spec/sunny-husky\nspec/elsewhere\n"));
+    bench.says(&["get", "-n", "default", "-o", "name"], data("spec/sunny-husky\n"));
+    bench.says(&["get", "-n", "other", "-o", "name"], data(""));
+}
+
+#[test]
+fn as_json_and_yaml() {
+    let bench = Bench::new();
+    bench.write_config(ONE);
+    for (format, name) in [("json", "stopped-json"), ("yaml", "stopped-yaml")] {
+        let output = bench.command(&["get", "-o", format]).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+        insta::assert_snapshot!(name, String::from_utf8(output.stdout).unwrap());
+    }
+}
+
+#[test]
+fn an_unknown_name() {
+    let bench = Bench::new();
+    bench.write_config(ONE);
+    bench.refuses(&["get", "nobody"], "error: spec `nobody` not found\n");
+}
+
+#[test]
+fn a_broken_file_and_a_broken_spec() {
+    let bench = Bench::new();
+    bench.write_config("spec:\n- name: [\n");
+    let output = bench.command(&["get"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let start = format!("error: can't read `{}`: ", bench.config().display());
+    assert!(stderr.starts_with(&start) && stderr.contains("line 3 column 1"), "{stderr}");
+
+    bench.write_config(&format!("{ONE}- name: bad\n  localpath: here\n"));
+    let warning = "warning: spec `bad` at line 13 column 1: `localpath` is not an absolute path: `here`\n";
+    bench.says(&["get", "-o", "name"], Says { status: 0, stdout: "spec/sunny-husky\n", stderr: warning });
+}
+
+#[test]
+fn nothing_to_stop() {
+    Bench::new().says(
+        &["stop"],
+        Says { status: 0, stdout: "", stderr: "no watcher runs for context `dev`\n" },
+    );
+}
+
+#[test]
+fn watch_without_syncthing() {
+    let bench = Bench::new();
+    for args in [&["watch"][..], &["watch", "--daemon"]] {
+        let expected = format!(
+            "error: syncthing is not installed in `{}`\nhint: run `kubectl ksync init`\n",
+            bench.home().join("bin/syncthing").display()
+        );
+        bench.says(args, super::bench::refusal(&expected));
+    }
+}

@@ -1,0 +1,106 @@
+//! Paths, names and patterns that `create` refuses before it asks anybody.
+
+use std::{fs, process::Command};
+
+use super::bench::{Bench, check, refusal};
+
+fn create<'a>(local: &'a str, remote: &'a str) -> Vec<&'a str> {
+    vec!["create", "-l", "app=app", local, remote]
+}
+
+#[test]
+fn local_paths() {
+    let bench = Bench::new();
+    fs::write(bench.path("file"), "").unwrap();
+    bench.refuses(
+        &create("none", "/code"),
+        "error: local path `none` does not exist\nhint: create the directory first\n",
+    );
+    bench.refuses(
+        &create("file", "/code"),
+        "error: local path `file` is not a directory\nhint: give the directory that the file is in\n",
+    );
+    bench.refuses(
+        &create("/", "/code"),
+        "error: the whole file system can't be synced\nhint: give a directory below `/`\n",
+    );
+}
+
+/// As a user who may not read it. root needs its capabilities taken away for that.
+#[test]
+fn an_unreadable_local_path() {
+    let bench = Bench::new();
+    let path = bench.path("local");
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    let inner = bench.command(&create("local", "/code"));
+    let mut command = if fs::read_dir(&path).is_ok() {
+        std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]).arg(inner.get_program());
+        command.args(inner.get_args()).current_dir(inner.get_current_dir().unwrap());
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    } else {
+        inner
+    };
+    check(&mut command, refusal("error: can't read local path `local`: Permission denied (os error 13)\n"));
+    assert!(!bench.config().exists());
+}
+
+#[test]
+fn remote_paths() {
+    let bench = Bench::new();
+    for relative in ["code", "./code", ""] {
+        bench.refuses(
+            &create("local", relative),
+            &format!(
+                "error: remote path `{relative}` is not absolute\n\
+                 hint: give the path inside the container, for example `/code`\n"
+            ),
+        );
+    }
+    for root in ["/", "//", "/a/.."] {
+        bench.refuses(
+            &create("local", root),
+            "error: the container's whole file system can't be synced\n\
+             hint: give the directory that the app runs from, for example `/code`\n",
+        );
+    }
+    bench.refuses(&create("local", "/proc/1"), "error: remote path `/proc/1` is on a kernel file system `/proc`\n");
+}
+
+#[test]
+fn names() {
+    let bench = Bench::new();
+    for name in ["", "a b", "a/b", "ü"] {
+        bench.refuses(
+            &[&create("local", "/code")[..], &["--name", name]].concat(),
+            &format!(
+                "error: `{name}` can't be a spec's name\n\
+                 hint: use up to 63 letters, digits, `-`, `_` and `.`, starting with a letter or digit\n"
+            ),
+        );
+    }
+}
+
+#[test]
+fn reload_modes() {
+    let bench = Bench::new();
+    for mode in ["sometimes", "signal:", "signal:hup"] {
+        bench.refuses(
+            &[&create("local", "/code")[..], &[&format!("--reload={mode}")]].concat(),
+            &format!("error: --reload: `{mode}` is none of auto, process, container, signal:NAME\n"),
+        );
+    }
+}
+
+#[test]
+fn a_syncthing_that_is_none() {
+    let bench = Bench::new();
+    fs::write(bench.path("file"), "not a program").unwrap();
+    let output = bench.command(&["init", "--syncthing", "file"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with("error: ") && stderr.contains("file"), "{stderr}");
+    assert!(!bench.home().join("bin/syncthing").exists());
+}

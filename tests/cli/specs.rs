@@ -1,0 +1,80 @@
+//! `delete` where no cluster can be reached: the file is all it needs.
+
+use std::fs;
+
+use super::bench::{Bench, Says, data};
+
+const TWO: &str = "\
+# mine
+apikey: ksync
+port: 40322
+spec:
+- name: one
+  selector: app=app
+  localpath: /tmp/one
+  remotepath: /code
+  reload: true
+- name: two # kept
+  pod: p
+  localpath: /tmp/two
+  remotepath: /srv
+  future: [x]
+";
+
+#[test]
+fn delete_takes_one_and_leaves_every_other_byte() {
+    let bench = Bench::new();
+    bench.write_config(TWO);
+    bench.says(&["delete", "one"], data("spec `one` deleted\n"));
+    let (head, rest) = TWO.split_once("- name: one").unwrap();
+    let (_, tail) = rest.split_once("- name: two").unwrap();
+    assert_eq!(fs::read_to_string(bench.config()).unwrap(), format!("{head}- name: two{tail}"));
+}
+
+#[test]
+fn delete_needs_no_kubeconfig() {
+    let bench = Bench::new();
+    bench.write_config(TWO);
+    fs::remove_file(bench.path("kubeconfig")).unwrap();
+    bench.says(&["delete", "one", "two"], data("spec `one` deleted\nspec `two` deleted\n"));
+    assert_eq!(fs::read_to_string(bench.config()).unwrap(), "# mine\napikey: ksync\nport: 40322\nspec: []\n");
+}
+
+#[test]
+fn an_unknown_name_deletes_nothing() {
+    let bench = Bench::new();
+    bench.write_config(TWO);
+    bench.says(
+        &["delete", "one", "three"],
+        super::bench::refusal("error: spec `three` not found\nhint: specs: two\n"),
+    );
+    assert_eq!(fs::read_to_string(bench.config()).unwrap(), TWO);
+}
+
+#[test]
+fn there_is_nothing_to_delete() {
+    let bench = Bench::new();
+    bench.says(&["delete", "one"], super::bench::refusal("error: spec `one` not found\nhint: there are no specs\n"));
+    bench.says(&["delete", "--all"], Says { status: 0, stdout: "", stderr: "no specs to delete\n" });
+}
+
+#[test]
+fn all_of_this_context() {
+    let bench = Bench::new();
+    bench.write_config(&format!("{TWO}  context: prod\n"));
+    bench.says(&["delete", "--all"], data("spec `one` deleted\n"));
+    assert!(fs::read_to_string(bench.config()).unwrap().contains("- name: two"));
+}
+
+#[test]
+fn a_broken_file_is_not_written() {
+    let bench = Bench::new();
+    bench.write_config("spec: {\n");
+    for args in [&["delete", "one"][..], &["create", "-l", "a=b", "local", "/code"]] {
+        let output = bench.command(args).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.starts_with("error: can't read `") && stderr.contains("column"), "{stderr}");
+        assert_eq!(fs::read_to_string(bench.config()).unwrap(), "spec: {\n");
+    }
+}
