@@ -120,8 +120,10 @@ impl Folder {
         loop {
             match &*state.borrow_and_update() {
                 NodeState::Up(link) => return Ok(Arc::clone(link)),
-                NodeState::Down { reason } if reason.is_empty() => self.status.set(Status::Attaching, ""),
-                NodeState::Down { reason } => self.status.set(Status::Error, reason.clone()),
+                NodeState::Down { reason, broken } => {
+                    let status = if *broken { Status::Error } else { Status::Attaching };
+                    self.status.set(status, reason.clone());
+                }
             }
             state.changed().await.map_err(|_| Setback::Lost(String::new()))?;
         }
@@ -237,7 +239,7 @@ impl Folder {
                 }
                 changed = link_state.changed() => {
                     changed.map_err(|_| Setback::Lost(String::new()))?;
-                    if let NodeState::Down { reason } = &*link_state.borrow_and_update() {
+                    if let NodeState::Down { reason, .. } = &*link_state.borrow_and_update() {
                         return Err(Setback::Lost(reason.clone()));
                     }
                 }

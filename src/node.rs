@@ -37,6 +37,8 @@ pub enum NodeState {
     Down {
         /// A sentence, empty before the first try is over.
         reason: String,
+        /// Whether a person must put it right; else it is the network, and heals by itself.
+        broken: bool,
     },
     /// Connected, session ready.
     Up(Arc<Link>),
@@ -134,7 +136,7 @@ impl Nodes {
         }
         let end = CancellationToken::new();
         let routes = Arc::new(Routes::default());
-        let (state_tx, state) = watch::channel(NodeState::Down { reason: String::new() });
+        let (state_tx, state) = watch::channel(NodeState::Down { reason: String::new(), broken: false });
         let node = Arc::new(Node {
             name: name.to_owned(),
             bep_address: door.address,
@@ -169,7 +171,7 @@ impl Keeper {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         let mut fresh = true;
         loop {
-            let reason = match link::connect(&*self.tunnel, &self.identity, fresh).await {
+            let (reason, broken) = match link::connect(&*self.tunnel, &self.identity, fresh).await {
                 Ok((link, session)) => {
                     fresh = false;
                     info!(link = link.number, radar = link.radar_version, "connected");
@@ -180,12 +182,12 @@ impl Keeper {
                         self.routes.contact();
                         self.routes.deliver(event);
                     });
-                    end.await
+                    (end.await, false)
                 }
-                Err(error) => crate::printer::chain(&error),
+                Err(error) => (crate::printer::chain(&error), error.is_broken()),
             };
             warn!(reason, "not connected");
-            self.state_tx.send_replace(NodeState::Down { reason });
+            self.state_tx.send_replace(NodeState::Down { reason, broken });
             backoff.wait().await;
         }
     }

@@ -24,7 +24,7 @@ pub const PORT: u16 = 40321;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No radar pod is on the node.
-    #[error("radar does not run on node `{node}`")]
+    #[error("radar does not run on node `{node}`: run `kubectl ksync init`")]
     Absent {
         /// The node.
         node: String,
@@ -53,6 +53,17 @@ pub enum Error {
         /// The node.
         node: String,
     },
+}
+
+impl Error {
+    /// Whether a person must put it right: radar is not there, or the cluster refuses us.
+    pub fn is_broken(&self) -> bool {
+        match self {
+            Self::Absent { .. } => true,
+            Self::Cluster { source, .. } => matches!(&**source, kube::Error::Api(_)),
+            Self::NotReady { .. } | Self::NoStream { .. } => false,
+        }
+    }
 }
 
 /// A byte stream both ways.

@@ -252,3 +252,107 @@ impl Work {
         list(&of.root, &ListOptions { hash: false, ignore: &ignore, exclude: &exclude })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashSet,
+        fs,
+        path::Path,
+        sync::{Arc, Mutex},
+    };
+
+    use jiff::Timestamp;
+    use ksync_proto::radar::{SessionEvent, session_event::Event};
+    use tokio::sync::mpsc;
+
+    use super::{Job, Sink, Work};
+    use crate::{
+        attach::{Attachment, Claim},
+        mount::directory::open_directory,
+        pidfd::Life,
+        runtime::ContainerId,
+    };
+
+    /// A directory of this machine as if it were a container's; none where mounts can't be cloned.
+    async fn attached(id: &str, path: &Path) -> Option<Arc<Attachment>> {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let directory = open_directory(pid, &path.display().to_string()).await.ok()?;
+        let claim = Claim {
+            session: "s".into(),
+            holder: "u@m".into(),
+            since: Timestamp::UNIX_EPOCH,
+            folder: "f".into(),
+            container: ContainerId::parse("docker://a").unwrap(),
+            path: directory.path.clone(),
+            identity: directory.identity,
+        };
+        Some(Arc::new(Attachment::new(id.into(), claim, Life::of(pid).unwrap(), directory)))
+    }
+
+    fn told(events_rx: &mut mpsc::Receiver<SessionEvent>) -> Vec<(String, String, bool)> {
+        let mut told = Vec::new();
+        while let Ok(SessionEvent { event: Some(Event::ItemFinished(item)) }) = events_rx.try_recv() {
+            told.push((item.path, item.action, item.error.is_empty()));
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn followers_get_what_the_folder_has_and_keep_what_is_theirs() {
+        let (lead_dir, follower_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (lead_path, path) = (lead_dir.path(), follower_dir.path());
+        let (Some(lead), Some(follower)) = (attached("l", lead_path).await, attached("f", path).await) else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        let (sink, (events_tx, mut events_rx)) = (Sink::default(), mpsc::channel(64));
+        sink.switch(Some(events_tx), "");
+        let work = Work {
+            lead,
+            followers: vec![follower],
+            sink,
+            known: Arc::new(Mutex::new(HashSet::new())),
+            own: HashSet::from(["lead.pid".to_owned()]),
+        };
+        fs::create_dir_all(lead_path.join("d")).unwrap();
+        fs::write(lead_path.join("d/x"), "x").unwrap();
+        fs::write(lead_path.join("lead.pid"), "1").unwrap();
+        fs::create_dir_all(path.join("cache")).unwrap();
+        fs::write(path.join("cache/own"), "own").unwrap();
+        fs::write(path.join("app.log"), "own").unwrap();
+
+        let update = |path: &str| Job::Copy { path: path.to_owned(), action: "update".to_owned() };
+        let done = |path: &str, action: &str, well| (path.to_owned(), action.to_owned(), well);
+        work.all(vec![update("d"), update("d/x"), update("vanished")]);
+        assert_eq!(told(&mut events_rx), [done("d", "update", true), done("d/x", "update", true)]);
+        assert_eq!(fs::read_to_string(path.join("d/x")).unwrap(), "x");
+
+        // Missed: a change, a new file and a deletion. Not the folder's: the lead's own and the follower's own.
+        fs::write(lead_path.join("d/x"), "longer").unwrap();
+        fs::write(lead_path.join("d/y"), "y").unwrap();
+        work.all(vec![Job::Reconcile(Some("other".to_owned()))]);
+        assert!(!path.join("d/y").exists());
+        work.all(vec![Job::Reconcile(None)]);
+        assert_eq!(fs::read_to_string(path.join("d/x")).unwrap(), "longer");
+        assert!(path.join("d/y").exists() && !path.join("lead.pid").exists());
+        fs::remove_file(lead_path.join("d/y")).unwrap();
+        work.all(vec![Job::Reconcile(Some("f".to_owned()))]);
+        assert!(!path.join("d/y").exists());
+        assert!(path.join("cache/own").exists() && path.join("app.log").exists());
+        told(&mut events_rx);
+
+        // A directory that holds something of the follower's own stays, and that is said.
+        let remove = |path: &str| Job::Remove { path: path.to_owned() };
+        work.all(vec![remove("d/x"), remove("d"), remove("cache"), remove("missing")]);
+        assert_eq!(
+            told(&mut events_rx),
+            [
+                done("d/x", "delete", true),
+                done("d", "delete", true),
+                done("cache", "delete", false),
+                done("missing", "delete", true)
+            ]
+        );
+        assert!(!path.join("d").exists() && path.join("cache/own").exists());
+    }
+}

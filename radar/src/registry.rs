@@ -134,3 +134,171 @@ async fn run(mut state: State, mut commands_rx: mpsc::UnboundedReceiver<Command>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, process::Child, sync::Arc};
+
+    use jiff::Timestamp;
+    use ksync_proto::radar::{AttachmentEnd, SessionEvent, session_event::Event};
+    use tokio::sync::{mpsc, watch};
+    use tonic::{Code, Status};
+
+    use super::{Command, Registry};
+    use crate::{
+        attach::{Attachment, Claim},
+        link::LinkRx,
+        mount::directory::open_directory,
+        pidfd::Life,
+        places::Places,
+        runtime::ContainerId,
+        session::Hello,
+    };
+
+    /// A process that stands for a container: what is attached is a directory of this machine.
+    struct Container(Child);
+
+    impl Container {
+        fn start() -> Self {
+            Self(std::process::Command::new("sleep").arg("1000").spawn().unwrap())
+        }
+
+        fn pid(&self) -> i32 {
+            i32::try_from(self.0.id()).unwrap()
+        }
+
+        fn end(mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    fn registry() -> (Registry, watch::Sender<Option<Arc<crate::link::Link>>>) {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            places: Places,
+        }
+        let (link_tx, link_rx): (_, LinkRx) = watch::channel(None);
+        let places = <Line as clap::Parser>::parse_from(["radar"]).places;
+        (Registry::spawn(link_rx, places), link_tx)
+    }
+
+    async fn open(
+        registry: &Registry,
+        session: &str,
+        epoch: u64,
+    ) -> Result<mpsc::Receiver<SessionEvent>, Status> {
+        let (events_tx, events_rx) = mpsc::channel(8);
+        let hello = Hello {
+            session: session.into(),
+            epoch,
+            holder: format!("{session}@laptop"),
+            device: session.into(),
+            fresh: false,
+        };
+        registry.ask(|reply| Command::Open(hello, events_tx, reply)).await.map(|()| events_rx)
+    }
+
+    /// None where this machine lets nobody clone mounts.
+    async fn candidate(session: &str, container: &Container, path: &Path) -> Option<Box<Attachment>> {
+        let directory = open_directory(container.pid(), &path.display().to_string()).await.ok()?;
+        let claim = Claim {
+            session: session.into(),
+            holder: format!("{session}@laptop"),
+            since: Timestamp::UNIX_EPOCH,
+            folder: format!("folder-of-{session}"),
+            container: ContainerId::parse(&format!("docker://{}", container.pid())).unwrap(),
+            path: directory.path.clone(),
+            identity: directory.identity,
+        };
+        let id = format!("{session}-{}", path.file_name().unwrap().display());
+        Some(Box::new(Attachment::new(id, claim, Life::of(container.pid()).unwrap(), directory)))
+    }
+
+    async fn ended(events: &mut mpsc::Receiver<SessionEvent>) -> (String, AttachmentEnd, String) {
+        match events.recv().await.unwrap().event.unwrap() {
+            Event::AttachmentEnded(e) => (e.attachment_id.clone(), e.why(), e.reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_newer_stream_opens_a_session_that_is_there() {
+        let (registry, _link_tx) = registry();
+        let mut first = open(&registry, "s", 2).await.unwrap();
+        assert_eq!(open(&registry, "s", 2).await.unwrap_err().code(), Code::Aborted);
+        let _second = open(&registry, "s", 3).await.unwrap();
+        assert!(matches!(first.recv().await.unwrap().event, Some(Event::SessionEnded(_))));
+        assert!(first.recv().await.is_none());
+        let unknown = registry.ask(|reply| Command::Holder("t".into(), reply)).await.unwrap_err();
+        assert_eq!(unknown.message(), "session `t` is not open");
+    }
+
+    #[tokio::test]
+    async fn a_directory_has_one_holder_until_it_is_taken_over_or_its_container_ends() {
+        let (registry, _link_tx) = registry();
+        let (container, dir) = (Container::start(), tempfile::tempdir().unwrap());
+        let sub = dir.path().join("sub");
+        std::fs::create_dir(&sub).unwrap();
+        let Some(first) = candidate("s", &container, dir.path()).await else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        let mut s = open(&registry, "s", 1).await.unwrap();
+        let mut t = open(&registry, "t", 1).await.unwrap();
+        let attach =
+            async |attachment, take_over| registry.ask(|r| Command::Attach(attachment, take_over, r)).await;
+        let held = attach(first, false).await.unwrap();
+        // The same once more is the same attachment.
+        let again = candidate("s", &container, dir.path()).await.unwrap();
+        assert_eq!(attach(again, false).await.unwrap().id, held.id);
+        let refused = attach(candidate("t", &container, &sub).await.unwrap(), false).await.unwrap_err();
+        assert_eq!(refused.code(), Code::AlreadyExists);
+        assert_eq!(
+            refused.message(),
+            format!(
+                "`{}` is synced by s@laptop since 1970-01-01T00:00:00Z (at `{}`)",
+                sub.display(),
+                dir.path().display()
+            )
+        );
+        let taken = attach(candidate("t", &container, &sub).await.unwrap(), true).await.unwrap();
+        let (id, why, reason) = ended(&mut s).await;
+        assert_eq!(
+            (id, why, reason.as_str()),
+            (held.id.clone(), AttachmentEnd::TakenOver, "taken over by t@laptop")
+        );
+        let find = async |session: &str, id: &str| {
+            registry.ask(|reply| Command::Find(session.into(), id.into(), reply)).await
+        };
+        assert!(find("s", &held.id).await.is_err());
+        // One session never reaches another's.
+        assert_eq!(find("s", &taken.id).await.unwrap_err().code(), Code::NotFound);
+        assert!(find("t", &taken.id).await.is_ok());
+        let join =
+            registry.ask(|reply| Command::Join("t".into(), taken.id.clone(), reply)).await.unwrap_err();
+        assert_eq!(join.code(), Code::Unavailable);
+        container.end();
+        let (id, why, _) = ended(&mut t).await;
+        assert_eq!((id, why), (taken.id.clone(), AttachmentEnd::ContainerExited));
+        assert!(find("t", &taken.id).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_outlives_its_stream_by_the_grace() {
+        let (registry, _link_tx) = registry();
+        let _events = open(&registry, "s", 1).await.unwrap();
+        registry.tell(Command::StreamLost("s".into(), 1));
+        let holder = async || registry.ask(|reply| Command::Holder("s".into(), reply)).await;
+        tokio::time::sleep(super::GRACE * 9 / 10).await;
+        assert_eq!(holder().await.unwrap(), "s@laptop");
+        let _newer = open(&registry, "s", 2).await.unwrap();
+        // The grace of the older stream is no longer anybody's.
+        tokio::time::sleep(super::GRACE).await;
+        assert!(holder().await.is_ok());
+        registry.tell(Command::StreamLost("s".into(), 1));
+        registry.tell(Command::StreamLost("s".into(), 2));
+        tokio::time::sleep(super::GRACE + std::time::Duration::from_millis(10)).await;
+        assert!(holder().await.is_err());
+    }
+}

@@ -86,7 +86,7 @@ fn in_background(args: &ClusterArgs, report: Report) -> ExitCode {
         let home = Home::from_env()?;
         log_to_stderr(&home);
         let result = runtime.block_on(async {
-            let cluster = ClusterConfig::load(args).await?;
+            let cluster = ClusterConfig::load(args).await?.in_background();
             let ready = || {
                 if let Some(report) = report.take() {
                     report.ready();

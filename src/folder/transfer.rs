@@ -11,7 +11,7 @@ use std::{
 use ksync_proto::radar::{
     Entry as WireEntry, EntryKind, FetchRequest, ListRequest, SeedRequest,
 };
-use ksync_tree::{Counts, Entry, Ignore, Kind, ListOptions, Listing, Owner, UnpackOptions};
+use ksync_tree::{Counts, Entry, Ignore, Kind, ListOptions, Listing, UnpackOptions};
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
@@ -82,8 +82,7 @@ pub(super) async fn send(
     Ok(())
 }
 
-/// Brings the named entries of the container here. A file that exists here is never replaced: the caller
-/// asks only for what does not.
+/// Brings the named entries of the container here. What exists here by then is never replaced.
 pub(super) async fn fetch(
     link: &Link,
     attachment_id: &str,
@@ -99,7 +98,7 @@ pub(super) async fn fetch(
     let (tx, rx) = mpsc::channel::<Vec<u8>>(QUEUE);
     let folder = Arc::clone(local);
     let unpacking = tokio::task::spawn_blocking(move || {
-        let options = UnpackOptions { owner: Owner::AsIs, exclude: &[], max_bytes: None };
+        let options = UnpackOptions { keep: true, ..UnpackOptions::default() };
         ksync_tree::unpack(&folder.root, Source { rx, chunk: io::Cursor::default() }, &options, |_| {})
     });
     let received = async {

@@ -68,6 +68,17 @@ pub(super) enum Error {
     },
 }
 
+impl Error {
+    /// Whether a person must put it right.
+    pub(super) fn is_broken(&self) -> bool {
+        match self {
+            Self::Tunnel(error) => error.is_broken(),
+            Self::Version { .. } => true,
+            Self::Transport(_) | Self::Call { .. } | Self::Slow { .. } => false,
+        }
+    }
+}
+
 /// Who we are, for radar.
 #[derive(Debug, Clone)]
 pub struct SessionIdentity {

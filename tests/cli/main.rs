@@ -6,6 +6,7 @@
 mod bench;
 mod get;
 mod help;
+mod init_clean;
 mod kubeconfig;
 mod paths;
 mod specs;

@@ -78,7 +78,7 @@ fn copy_to(from: &Root, from_path: &str, to: &Root, to_path: &str, owner: Owner)
         return Err(Error::io("copy", from_path, Errno::NOENT));
     };
     let (target, target_name) = ensure_parent(to, to_path, owner, |above| mode_in(from, above))?;
-    let attributes = Attributes { mode: entry.mode, mtime_ns: Some(entry.mtime_ns), owner };
+    let attributes = Attributes { mode: entry.mode, mtime_ns: Some(entry.mtime_ns), owner, keep: false };
     match entry.kind {
         Kind::Dir => {
             let fd = match ensure_dir(&target, target_name, to_path, entry.mode, owner)? {
@@ -104,7 +104,7 @@ fn copy_to(from: &Root, from_path: &str, to: &Root, to_path: &str, owner: Owner)
                 let after = rustix::fs::fstat(&file).map_err(|e| Error::io("stat", from_path, e))?;
                 if copied == size_of(&after) && mtime_of(&before) == mtime_of(&after) {
                     let (mode, mtime_ns) = (permissions(&after), Some(mtime_of(&after)));
-                    return pending.commit(target_name, Attributes { mode, mtime_ns, owner });
+                    return pending.commit(target_name, Attributes { mode, mtime_ns, owner, keep: false });
                 }
             }
             Err(Error::Changed { path: from_path.to_owned() })

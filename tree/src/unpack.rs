@@ -22,13 +22,15 @@ pub struct UnpackOptions<'a> {
     pub owner: Owner,
     /// Paths that are passed over, with all that is below them.
     pub exclude: &'a [String],
+    /// Leaves every entry that is there already as it is, whatever the stream holds for its path.
+    pub keep: bool,
     /// Most bytes of file content that the stream may hold.
     pub max_bytes: Option<u64>,
 }
 
 impl Default for UnpackOptions<'_> {
     fn default() -> Self {
-        Self { owner: Owner::AsIs, exclude: &[], max_bytes: None }
+        Self { owner: Owner::AsIs, exclude: &[], keep: false, max_bytes: None }
     }
 }
 
@@ -133,7 +135,11 @@ impl<F: FnMut(&Entry)> Unpacker<'_, F> {
         }
         let owner = self.options.owner;
         let (dir, name) = ensure_parent(self.root, &entry.path, owner, |_| PARENT_MODE)?;
-        let attributes = Attributes { mode: entry.mode, mtime_ns: Some(entry.mtime_ns), owner };
+        let keep = self.options.keep;
+        let attributes = Attributes { mode: entry.mode, mtime_ns: Some(entry.mtime_ns), owner, keep };
+        if keep && entry.kind == Kind::Dir && crate::stat::lstat(&dir, name, &entry.path)?.is_some() {
+            return Ok(());
+        }
         match entry.kind {
             Kind::Dir => {
                 ensure_dir(&dir, name, &entry.path, entry.mode | 0o700, owner)?;
@@ -247,6 +253,27 @@ mod tests {
             tar.append(&header, data).unwrap();
         }
         tar.into_inner().unwrap().finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_there_is_kept_when_asked() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(from.path().join("d")).unwrap();
+        fs::write(from.path().join("d/f"), "theirs").unwrap();
+        fs::write(from.path().join("new"), "theirs").unwrap();
+        symlink("theirs", from.path().join("l")).unwrap();
+        fs::create_dir(to.path().join("d")).unwrap();
+        fs::write(to.path().join("d/f"), "mine").unwrap();
+        symlink("mine", to.path().join("l")).unwrap();
+        let mut stream = Vec::new();
+        let names = ["d", "d/f", "l", "new"];
+        pack(&Root::open(from.path()).unwrap(), names.into_iter(), &mut stream).unwrap();
+        let options = UnpackOptions { keep: true, ..UnpackOptions::default() };
+        unpack(&Root::open(to.path()).unwrap(), &stream[..], &options, |_| {}).unwrap();
+        assert_eq!(fs::read_to_string(to.path().join("d/f")).unwrap(), "mine");
+        assert_eq!(fs::read_link(to.path().join("l")).unwrap(), Path::new("mine"));
+        assert_eq!(fs::read_to_string(to.path().join("new")).unwrap(), "theirs");
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 3, "no temporary stays");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::root::{Root, reading, through};
 use crate::stat::{lstat, permissions};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use std::collections::hash_map::RandomState;
 use std::fs::File;
@@ -37,6 +37,8 @@ pub(crate) struct Attributes {
     pub(crate) mode: u32,
     pub(crate) mtime_ns: Option<i64>,
     pub(crate) owner: Owner,
+    /// Leaves what is there already.
+    pub(crate) keep: bool,
 }
 
 /// A file under its temporary name; dropped without [`Pending::commit`], it is removed.
@@ -77,6 +79,10 @@ impl<'d> Pending<'d> {
             rustix::fs::futimens(&self.file, &times(mtime_ns))
                 .map_err(|e| Error::io("set the mtime of", self.path, e))?;
         }
+        if attributes.keep {
+            self.live = !place_new(self.dir, &self.temp, name, self.path)?;
+            return Ok(());
+        }
         make_way(self.dir, name, there.as_ref(), self.path)?;
         rustix::fs::renameat(self.dir, self.temp.as_str(), self.dir, name)
             .map_err(|e| Error::io("rename into place", self.path, e))?;
@@ -111,7 +117,7 @@ pub fn write_file(
     };
     let mut pending = Pending::create(&dir, path)?;
     pending.file().write_all(content).map_err(|e| Error::io("write", path, e))?;
-    pending.commit(name, Attributes { mode, mtime_ns: None, owner })
+    pending.commit(name, Attributes { mode, mtime_ns: None, owner, keep: false })
 }
 
 /// Puts a symlink in its place.
@@ -134,15 +140,37 @@ pub(crate) fn write_symlink(
             rustix::fs::utimensat(dir, temp.as_str(), &times(mtime_ns), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|e| Error::io("set the mtime of", path, e))?;
         }
+        if attributes.keep {
+            return place_new(dir, &temp, name, path);
+        }
         make_way(dir, name, there.as_ref(), path)?;
         rustix::fs::renameat(dir, temp.as_str(), dir, name)
-            .map_err(|e| Error::io("rename into place", path, e))
+            .map_err(|e| Error::io("rename into place", path, e))?;
+        Ok(true)
     })();
-    if placed.is_err() {
+    if !matches!(placed, Ok(true)) {
         // As in `Pending`: the first error is the one to tell.
         let _ = rustix::fs::unlinkat(dir, temp.as_str(), AtFlags::empty());
     }
-    placed
+    placed.map(drop)
+}
+
+/// Gives a temporary entry its name unless something has it already; tells whether it did.
+fn place_new(dir: &OwnedFd, temp: &str, name: &str, path: &str) -> Result<bool, Error> {
+    let failed = |e| Error::io("rename into place", path, e);
+    match rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        // A file system without this flag: the look and the rename are two steps there.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            if lstat(dir, name, path)?.is_some() {
+                return Ok(false);
+            }
+            rustix::fs::renameat(dir, temp, dir, name).map_err(failed)?;
+            Ok(true)
+        }
+        Err(e) => Err(failed(e)),
+    }
 }
 
 /// Makes sure that `name` in `dir` is a directory and opens it for reading. A new one gets `mode` and, where asked,
@@ -365,7 +393,7 @@ mod tests {
             let root = Root::open(dir.path()).unwrap();
             let (fd, name) = root.parent("f").unwrap();
             let pending = Pending::create(&fd, "f").unwrap();
-            pending.commit(name, Attributes { mode: 0o600, mtime_ns: Some(ns), owner: Owner::AsIs }).unwrap();
+            pending.commit(name, Attributes { mode: 0o600, mtime_ns: Some(ns), owner: Owner::AsIs, keep: false }).unwrap();
             assert_eq!(crate::stat_entry(&root, "f", false).unwrap().unwrap().mtime_ns, ns);
         }
     }

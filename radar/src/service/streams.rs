@@ -92,7 +92,8 @@ pub(super) async fn seed(
     let (data_tx, data_rx) = mpsc::channel(AHEAD);
     let unpacking = tokio::task::spawn_blocking(move || {
         let exclude = attachment.about.excluded();
-        let options = UnpackOptions { owner: Owner::FromParent, exclude: &exclude, max_bytes: None };
+        let options =
+            UnpackOptions { owner: Owner::FromParent, exclude: &exclude, ..UnpackOptions::default() };
         let input = Incoming { data_rx, now: first, broken: false };
         unpack(&attachment.root, input, &options, |_| {})
     });

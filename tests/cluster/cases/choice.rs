@@ -48,7 +48,7 @@ fn by_name(desk: &Desk) {
     assert_eq!(spec.containers[0].pod, containers[1].pod);
     assert!(containers[0].read(desk.cluster(), "/code/a.txt").is_err());
     app.kill_pod(&containers[1].pod);
-    let spec = desk.ksync.becomes("main", "waiting", LONG);
+    let spec = desk.ksync.waiting("main", LONG);
     assert_eq!(spec.reason, format!("no pod `{}` in namespace `{}`", containers[1].pod, desk.namespace));
 }
 

@@ -97,8 +97,8 @@ fn deleted_deployment(desk: &Desk) {
     let (_app, _) = scene(desk);
     let guard = Guard::over(&desk.local());
     desk.kubectl().ok(&["delete", "deployment", "-n", &desk.namespace, "app"]);
-    let spec = desk.ksync.becomes("main", "waiting", LONG);
-    assert!(spec.containers.is_empty() && spec.reason.contains("app=app"), "{spec:?}");
+    let spec = desk.ksync.waiting("main", LONG);
+    assert!(spec.reason.contains("app=app"), "{spec:?}");
     let containers = App::web(desk).replicas(2).apply(desk).running(2);
     in_sync(desk, &containers);
     guard.intact();

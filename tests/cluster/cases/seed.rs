@@ -8,6 +8,7 @@ use crate::suite::{
     container::Container,
     eventually,
     eventually::{LONG, SHORT},
+    ksync::Ksync,
     tree::Tree,
 };
 
@@ -60,12 +61,12 @@ fn verbatim(desk: &Desk) {
     fs::write(format!("{LOCAL}/index.html"), "from here\n").expect("write");
     let containers = App::web(desk).replicas(2).apply_in(desk, "default").running(2);
     fs::write(desk.ksync.config_file(), SEED).expect("write");
-    let before = desk.ksync.spec("sunny-husky").expect("the spec, while no watcher runs");
+    // `get -n` shows the specs of one namespace; this one's is `default`.
+    let ksync = Ksync { namespace: "default".to_owned(), ..desk.ksync.clone() };
+    let before = ksync.spec("sunny-husky").expect("the spec, while no watcher runs");
     assert_eq!(before.status, "stopped");
 
     desk.ksync.ok(&["watch", "--daemon"]);
-    // `get -n` shows the specs of one namespace; this one's is `default`.
-    let ksync = crate::suite::ksync::Ksync { namespace: "default".to_owned(), ..desk.ksync.clone() };
     ksync.watching("sunny-husky", 2, LONG);
     for container in &containers {
         equal(desk, container).expect("equal trees at the first `watching`");

@@ -157,9 +157,14 @@ fn every_kind(desk: &Desk) {
                 s.arrives();
             }),
             ("names of all scripts", &|s| {
-                for name in ["größe.txt", "gro\u{308}ße.txt", "日本語/ファイル.md", "🦀 crab.rs", "a b/c'd \"e\".txt", "#x%y*z?[1]"] {
+                for name in ["größe.txt", "mo\u{308}glich.txt", "日本語/ファイル.md", "🦀 crab.rs", "a b/c'd \"e\".txt", "#x%y*z?[1]"] {
                     s.desk.write(name, name);
                 }
+                s.arrives();
+            }),
+            ("two names that look the same", &|s| {
+                s.desk.write("über.txt", "composed\n");
+                s.desk.write("u\u{308}ber.txt", "decomposed\n");
                 s.arrives();
             }),
             ("a deleted file", &|s| {

@@ -127,6 +127,14 @@ impl Ksync {
         })
     }
 
+    /// Waits until no container is left, for want of pods.
+    #[track_caller]
+    pub(crate) fn waiting(&self, name: &str, limit: Duration) -> Spec {
+        self.becomes_so(name, "waiting, without containers", limit, |spec| {
+            spec.status == "waiting" && spec.containers.is_empty()
+        })
+    }
+
     #[track_caller]
     fn becomes_so(&self, name: &str, what: &str, limit: Duration, is: impl Fn(&Spec) -> bool) -> Spec {
         eventually(&format!("spec `{name}` to be {what}"), limit, || {

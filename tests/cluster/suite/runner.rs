@@ -33,6 +33,7 @@ pub(crate) fn main(rooms: &[(&'static str, &'static [Case])]) -> ExitCode {
         let trials = cases.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
+    say_where_it_panicked();
     let run = RUN.get_or_init(Run::begin);
     let lacking = |case: &Case| case.needs.iter().find_map(|need| run.cluster.lacks(*need));
     let skipped: Vec<(String, &str)> =
@@ -52,6 +53,15 @@ pub(crate) fn main(rooms: &[(&'static str, &'static [Case])]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
+}
+
+/// The message comes with the verdict, and a backtrace through the runner tells nothing.
+fn say_where_it_panicked() {
+    std::panic::set_hook(Box::new(|info| {
+        let at = info.location().map(ToString::to_string).unwrap_or_default();
+        let why = info.payload_as_str().unwrap_or_default();
+        eprintln!("{at}: {why}");
+    }));
 }
 
 fn trial(run: &'static Run, name: &str, case: Case) {
