@@ -16,6 +16,7 @@ use ksync_proto::radar::{
     AttachReply, AttachRequest, Container, DetachRequest, JoinRequest, Role, SetDirectionRequest,
     SettleRequest,
 };
+use ksync_tree::Skipped;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -35,6 +36,8 @@ use crate::{
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// How long one `Settle` call may wait; then it is asked again.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// Entries that can't be synced and are named.
+const MOST_SKIPPED: usize = 20;
 /// Rounds of comparing and sending before the trees are taken for restless.
 const ROUNDS: u32 = 6;
 
@@ -101,6 +104,9 @@ impl Folder {
         // the node is verified by attaching again.
         *slot = None;
         let mut attached = self.attach(local, &node, link).await?;
+        if !attached.excluded.is_empty() {
+            local.exclude(attached.excluded.clone()).await?;
+        }
         if attached.role.is_none() {
             self.equalise(local, &attached).await?;
         }
@@ -169,6 +175,13 @@ impl Folder {
         paths
     }
 
+    /// Names what is here and can't be synced.
+    fn report_skipped(&self, skipped: &[Skipped]) {
+        let shown = skipped.iter().map(|entry| format!("{} ({})", entry.path, entry.reason));
+        let shown = shown.take(MOST_SKIPPED).collect();
+        self.status.modify(|service| service.skipped = shown);
+    }
+
     /// Sends what differs until a listing of both sides proves the container to hold what is here.
     async fn equalise(&self, local: &Arc<LocalFolder>, attached: &Attached) -> Result<(), Setback> {
         for round in 0..ROUNDS {
@@ -180,6 +193,7 @@ impl Folder {
             if let Some(clash) = plan.clashes.first() {
                 return Err(Setback::Clash(clash.clone()));
             }
+            self.report_skipped(&here.skipped);
             if plan.send.is_empty() {
                 return Ok(());
             }

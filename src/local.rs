@@ -18,7 +18,7 @@ use std::{
 use tokio::sync::watch;
 
 pub use election::{Election, Seat};
-pub use folder::{Closed, Error as FolderError, Local, LocalFolder, LocalFolders, Share};
+pub use folder::{Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share};
 pub use process::{Error, STEP};
 
 /// A syncthing that answers.

@@ -126,6 +126,7 @@ impl Spec {
             role: "",
             two_way: false,
             excluded: Vec::new(),
+            skipped: Vec::new(),
             percent: 0,
         };
         let folder = Folder {

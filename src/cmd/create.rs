@@ -151,7 +151,13 @@ async fn preflight(client: &KubeClient, cluster: &ClusterConfig, spec: &SpecDeta
     } else {
         ListParams::default().labels(&spec.selector)
     };
-    let found = pods.list(&which).await.map_err(|error| cluster::explain(&error, &cluster.server))?;
+    let found = match pods.list(&which).await {
+        Err(kube::Error::Api(refusal)) if refusal.code == 400 && !spec.selector.is_empty() => {
+            let message = format!("can't understand the selector `{}`: {}", spec.selector, refusal.message);
+            return Err(UserError::new(message, "for example `app=api` or `app=api,tier!=test`").into());
+        }
+        other => other.map_err(|error| cluster::explain(&error, &cluster.server))?,
+    };
     let found = targets(&found.items, &spec.containername);
     if let Some(error) = found.errors.into_iter().next() {
         return Err(UserError::new(error, "").into());

@@ -81,6 +81,11 @@ fn warn(reply: &StatusReply, printer: Printer) {
             printer.warn(problem);
         }
     }
+    for spec in &reply.specs {
+        for warning in &spec.warnings {
+            printer.warn(format!("spec `{}`: {warning}", spec.name));
+        }
+    }
 }
 
 fn from_file(

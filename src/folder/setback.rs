@@ -39,6 +39,9 @@ pub enum Setback {
     /// The local side was closed.
     #[error(transparent)]
     Closed(#[from] local::Closed),
+    /// The container's mounts can't be left out here.
+    #[error(transparent)]
+    Exclude(#[from] local::ExcludeError),
     /// A local file could not be read or written.
     #[error(transparent)]
     Tree(#[from] ksync_tree::Error),

@@ -6,17 +6,72 @@
 //! is moved, not deleted. A deletion of more than half of a folder at once waits for a person.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ksync_tree::{Kind, Removed, Root, move_entry, remove_entry, stat_entry};
 use syncthing::Client;
+use tokio::time::Instant;
 
 /// Folders with fewer files than this have no brake.
 const BRAKE_FROM: usize = 20;
+/// Deletions within this time count together.
+const WINDOW: Duration = Duration::from_secs(10);
+/// A burst is over when nothing was deleted for this long.
+const QUIET: Duration = Duration::from_millis(200);
+/// A burst that does not end is looked at after this long.
+const BURST: Duration = Duration::from_secs(2);
+
+/// Deletions that a living container made, on their way to be applied: gathered until the burst is over, so
+/// that it is judged as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Agreed {
+    paths: BTreeSet<String>,
+    first: Option<Instant>,
+    last: Option<Instant>,
+    applied: VecDeque<(Instant, usize)>,
+}
+
+impl Agreed {
+    /// A container deleted `path`.
+    pub(super) fn add(&mut self, path: String) {
+        let now = Instant::now();
+        self.paths.insert(path);
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+    }
+
+    /// A container has `path` again.
+    pub(super) fn remove(&mut self, path: &str) {
+        self.paths.remove(path);
+    }
+
+    /// Whether nothing is to be applied.
+    pub(super) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// When the burst is to be looked at; none while there is none.
+    pub(super) fn due(&self) -> Option<Instant> {
+        Some((self.last? + QUIET).min(self.first? + BURST))
+    }
+
+    /// The burst is being looked at: what is left over is tried again whenever syncthing has news.
+    pub(super) fn looked(&mut self) {
+        (self.first, self.last) = (None, None);
+    }
+
+    fn applied_lately(&mut self) -> usize {
+        while self.applied.front().is_some_and(|(at, _)| at.elapsed() >= WINDOW) {
+            self.applied.pop_front();
+        }
+        self.applied.iter().map(|(_, count)| count).sum()
+    }
+}
 
 /// Why a deletion was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -47,13 +102,15 @@ pub(super) struct Outcome {
 }
 
 /// Applies those of the `agreed` deletions that syncthing's index confirms, and takes them from `agreed`.
-pub(super) async fn apply(place: &Place<'_>, agreed: &mut BTreeSet<String>) -> Result<Outcome, Error> {
-    let first = confirmed(place, agreed.iter()).await?;
+pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outcome, Error> {
+    let first = confirmed(place, agreed.paths.iter()).await?;
     if first.is_empty() {
         return Ok(Outcome::default());
     }
     let here = place.client.folder_status(place.id).await?.local_files;
-    if let Some(held) = brake(first.len(), usize::try_from(here).unwrap_or(usize::MAX)) {
+    let lately = agreed.applied_lately();
+    let before = usize::try_from(here).unwrap_or(usize::MAX).saturating_add(lately);
+    if let Some(held) = brake(first.len() + lately, before) {
         return Ok(Outcome { removed: Vec::new(), held: Some(held) });
     }
     // An edit made here in the meantime is newer than the deletion: scanned, it is pending no more.
@@ -65,8 +122,9 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut BTreeSet<String>) -> R
     let removing = tokio::task::spawn_blocking(move || remove(&root, &kept, paths));
     let removed = removing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
     for path in &removed {
-        agreed.remove(path);
+        agreed.paths.remove(path);
     }
+    agreed.applied.push_back((Instant::now(), removed.len()));
     Ok(Outcome { removed, held: None })
 }
 
@@ -85,7 +143,7 @@ async fn confirmed(place: &Place<'_>, paths: impl Iterator<Item = &String>) -> R
 fn brake(deletions: usize, files: usize) -> Option<String> {
     let too_many = files >= BRAKE_FROM && deletions * 2 > files;
     too_many.then(|| {
-        format!("a container deleted {deletions} of {files} files at once; they are all still here, nothing was deleted")
+        format!("a container deleted {deletions} of {files} files at once; nothing was deleted here")
     })
 }
 
@@ -131,7 +189,36 @@ fn stamp() -> String {
 mod tests {
     use std::fs;
 
-    use super::{brake, remove};
+    use tokio::time::{Instant, advance};
+
+    use super::{Agreed, BURST, QUIET, WINDOW, brake, remove};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_looked_at_when_it_is_over_or_too_long() {
+        let mut agreed = Agreed::default();
+        assert_eq!(agreed.due(), None);
+        let begun = Instant::now();
+        agreed.add("a".into());
+        assert_eq!(agreed.due(), Some(begun + QUIET));
+        for _ in 0..30 {
+            advance(QUIET / 2).await;
+            agreed.add("b".into());
+        }
+        assert_eq!(agreed.due(), Some(begun + BURST));
+        agreed.looked();
+        assert!(agreed.due().is_none() && !agreed.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_applied_lately_counts_for_a_while() {
+        let mut agreed = Agreed::default();
+        agreed.applied.push_back((Instant::now(), 7));
+        advance(WINDOW / 2).await;
+        agreed.applied.push_back((Instant::now(), 4));
+        assert_eq!(agreed.applied_lately(), 11);
+        advance(WINDOW).await;
+        assert_eq!(agreed.applied_lately(), 0);
+    }
 
     #[test]
     fn more_than_half_of_a_folder_is_held() {

@@ -25,6 +25,7 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use super::{
     Election, LocalSyncthing, Running, State, deletion,
+    deletion::Agreed,
     notice::{Notice, Notices, OPEN_LIMIT},
     stignore,
 };
@@ -81,12 +82,24 @@ enum Command {
     Restored { path: String },
     Look { paths: Vec<String> },
     Mark { done: oneshot::Sender<()> },
+    Exclude { paths: Vec<String>, done: oneshot::Sender<Result<(), stignore::Error>> },
 }
 
 /// The local folder was closed.
 #[derive(Debug, thiserror::Error)]
 #[error("the local folder was closed")]
 pub struct Closed;
+
+/// Why mounts can't be left out.
+#[derive(Debug, thiserror::Error)]
+pub enum ExcludeError {
+    /// The patterns can't be put in place.
+    #[error(transparent)]
+    Ignore(#[from] stignore::Error),
+    /// The local folder was closed.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
 
 /// A folder in use. It is taken from syncthing when the last handle is dropped.
 #[derive(Debug)]
@@ -157,6 +170,16 @@ impl LocalFolder {
         quiet.map(|s| s.sequence).map_err(|_| Closed)
     }
 
+    /// Leaves `paths` out from now on: what a container has there are mounts, not its own files. Returns once
+    /// syncthing has taken it in.
+    pub async fn exclude(&self, paths: Vec<String>) -> Result<(), ExcludeError> {
+        let (done, excluded) = oneshot::channel();
+        self.commands.send(Command::Exclude { paths, done }).map_err(|_| Closed)?;
+        excluded.await.map_err(|_| Closed)??;
+        self.scanned().await?;
+        Ok(())
+    }
+
     /// Has `paths` scanned; none means everything.
     pub fn look(&self, paths: Vec<String>) {
         let _ = self.commands.send(Command::Look { paths });
@@ -200,7 +223,7 @@ impl LocalFolders {
         if path.join(".stfolder").exists() {
             return Err(Error::Foreign { path: path.to_owned() });
         }
-        let ignore = stignore::install(path, patterns)?;
+        let ignore = stignore::install(path, patterns, &BTreeSet::new())?;
         let notices = Notices::watch(path, ignore.clone())
             .map_err(|source| Error::Watch { path: path.to_owned(), source })?;
         let hash = blake3::hash(format!("{}\n{}", self.session_id, path.display()).as_bytes());
@@ -218,8 +241,10 @@ impl LocalFolders {
             shares: BTreeMap::new(),
             batch: Batch::default(),
             soon: BTreeMap::new(),
-            agreed: BTreeSet::new(),
+            agreed: Agreed::default(),
             marks: Vec::new(),
+            patterns: patterns.to_vec(),
+            excluded: BTreeSet::new(),
         };
         let span = info_span!(parent: None, "local", path = %path.display());
         tokio::spawn(owner.run(notices, commands_rx, end.clone()).instrument(span));
@@ -240,9 +265,13 @@ struct Owner {
     /// Files being written, and when they are looked at all the same.
     soon: BTreeMap<String, Instant>,
     /// Deletions that a living container made and that are not applied yet.
-    agreed: BTreeSet<String>,
+    agreed: Agreed,
     /// Told once the state says what the commands before them have changed.
     marks: Vec<oneshot::Sender<()>>,
+    /// What the specs leave out.
+    patterns: Vec<String>,
+    /// What is mounted in containers.
+    excluded: BTreeSet<String>,
 }
 
 type Flight = JoinHandle<Result<i64, syncthing::Error>>;
@@ -264,6 +293,7 @@ impl Owner {
         self.syncthing.mark_changed();
         loop {
             let next_soon = self.soon.values().min().copied();
+            let deletions_due = self.agreed.due();
             tokio::select! {
                 () = end.cancelled() => break,
                 changed = self.syncthing.changed() => {
@@ -286,6 +316,10 @@ impl Owner {
                 Some(notice) = notices.rx.recv() => self.notice(notice),
                 () = sleep_until(next_soon.unwrap_or_else(Instant::now)), if next_soon.is_some() => {
                     self.overdue(Instant::now());
+                }
+                () = sleep_until(deletions_due.unwrap_or_else(Instant::now)), if deletions_due.is_some() => {
+                    self.agreed.looked();
+                    self.delete(running.as_deref()).await;
                 }
                 _ = rescan.tick() => self.batch.add_all(),
                 _ = root_check.tick(), if self.state_tx.borrow().error.is_some() => {
@@ -407,14 +441,26 @@ impl Owner {
                 }
             }
             Command::Deleted { path } => {
-                self.agreed.insert(path);
-                self.delete(running).await;
+                self.agreed.add(path);
             }
-            Command::Restored { path } => drop(self.agreed.remove(&path)),
+            Command::Restored { path } => self.agreed.remove(&path),
             Command::Look { paths } if paths.is_empty() => self.batch.add_all(),
             Command::Look { paths } => paths.into_iter().for_each(|path| self.batch.add(path)),
             Command::Mark { done } => self.marks.push(done),
+            Command::Exclude { paths, done } => {
+                let _ = done.send(self.exclude(paths));
+            }
         }
+    }
+
+    fn exclude(&mut self, paths: Vec<String>) -> Result<(), stignore::Error> {
+        let all: BTreeSet<String> = self.excluded.iter().cloned().chain(paths).collect();
+        if all != self.excluded {
+            stignore::install(&self.path, &self.patterns, &all)?;
+            self.excluded = all;
+            self.batch.add_all();
+        }
+        Ok(())
     }
 
     fn notice(&mut self, notice: Notice) {
@@ -474,7 +520,8 @@ impl Owner {
 
     async fn delete(&mut self, running: Option<&Running>) {
         let Some(running) = running else { return };
-        if self.agreed.is_empty() || self.state_tx.borrow().error.is_some() {
+        // While a burst of deletions goes on, nothing of it is applied.
+        if self.agreed.is_empty() || self.agreed.due().is_some() || self.state_tx.borrow().error.is_some() {
             return;
         }
         let folder = deletion::Place { client: &running.client, id: &self.id, path: &self.path, kept: &self.kept };

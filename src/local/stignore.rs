@@ -4,6 +4,7 @@
 //! is kept out of git by the repository's own `info/exclude` and is removed with the last spec of the path.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     io::Write,
     path::{Path, PathBuf},
@@ -27,6 +28,14 @@ pub enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// Somebody else's patterns leave in what must stay out.
+    #[error("`{below}` is mounted into the container and can't be synced: add `/{below}` to `{path}`")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The path that must be named there.
+        below: String,
+    },
     /// A pattern is not understood.
     #[error("the patterns of `{path}`")]
     Pattern {
@@ -37,8 +46,9 @@ pub enum Error {
     },
 }
 
-/// Puts the patterns of a folder in place and returns them as they will be applied.
-pub(super) fn install(root: &Path, patterns: &[String]) -> Result<Ignore, Error> {
+/// Puts the patterns of a folder in place and returns them as they will be applied. `excluded` are paths that
+/// are not the container's own files (mounts), whatever the patterns say.
+pub(super) fn install(root: &Path, patterns: &[String], excluded: &BTreeSet<String>) -> Result<Ignore, Error> {
     let path = root.join(NAME);
     let theirs = match fs::read_to_string(&path) {
         Ok(text) if is_ours(&text) => None,
@@ -49,9 +59,15 @@ pub(super) fn install(root: &Path, patterns: &[String]) -> Result<Ignore, Error>
     let bad = |source| Error::Pattern { path: path.clone(), source };
     if let Some(text) = theirs {
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        return Ignore::new(&lines).map_err(bad);
+        let ignore = Ignore::new(&lines).map_err(bad)?;
+        return match excluded.iter().find(|below| !ignore.matches(below)) {
+            Some(below) => Err(Error::Missing { path, below: below.clone() }),
+            None => Ok(ignore),
+        };
     }
-    let ignore = Ignore::with_defaults(patterns).map_err(bad)?;
+    let mounts = excluded.iter().map(|below| format!("/{}", literal(below)));
+    let all: Vec<String> = mounts.chain(patterns.iter().cloned()).collect();
+    let ignore = Ignore::with_defaults(&all).map_err(bad)?;
     let text = ignore.to_stignore();
     let written = tempfile::Builder::new()
         .prefix(ksync_tree::TEMP_PREFIX)
@@ -77,6 +93,12 @@ pub(super) fn remove(root: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(Error::Io { operation: "read", path, source }),
     }
+}
+
+/// A path as a pattern that matches nothing else.
+fn literal(path: &str) -> String {
+    let special = |c| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!' | '#' | '(');
+    path.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 fn is_ours(text: &str) -> bool {
@@ -110,7 +132,7 @@ fn keep_out_of_git(root: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{collections::BTreeSet, fs};
 
     use super::{install, remove};
 
@@ -119,9 +141,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join(".git/info")).unwrap();
         fs::write(dir.path().join(".git/info/exclude"), "# mine").unwrap();
-        let ignore = install(dir.path(), &["*.log".to_owned()]).unwrap();
+        let ignore = install(dir.path(), &["*.log".to_owned()], &BTreeSet::new()).unwrap();
         assert!(ignore.matches("a/x.log") && ignore.matches(".git"));
-        install(dir.path(), &[]).unwrap();
+        let mounts = BTreeSet::from(["conf".to_owned(), "odd[1]*".to_owned()]);
+        let ignore = install(dir.path(), &[], &mounts).unwrap();
+        assert!(ignore.matches("conf/x") && ignore.matches("odd[1]*"));
+        assert!(!ignore.matches("sub/conf") && !ignore.matches("odd1x"));
         let exclude = fs::read_to_string(dir.path().join(".git/info/exclude")).unwrap();
         assert_eq!(exclude, "# mine\n.stignore\n");
         remove(dir.path()).unwrap();
@@ -132,8 +157,10 @@ mod tests {
     fn somebody_elses_is_used_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(".stignore"), "secret\n").unwrap();
-        let ignore = install(dir.path(), &[]).unwrap();
+        let ignore = install(dir.path(), &[], &BTreeSet::new()).unwrap();
         assert!(ignore.matches("secret"));
+        let refused = install(dir.path(), &[], &BTreeSet::from(["conf".to_owned()]));
+        assert!(refused.unwrap_err().to_string().contains("add `/conf`"));
         remove(dir.path()).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join(".stignore")).unwrap(), "secret\n");
     }

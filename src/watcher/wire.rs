@@ -1,5 +1,7 @@
 //! The board as the status endpoint sends it.
 
+use std::collections::BTreeSet;
+
 use ksync_proto::watch::{ServiceStatus, SpecStatus, StatusReply};
 
 use crate::status::{Board, ServiceState, SpecState};
@@ -31,8 +33,15 @@ fn spec(state: &SpecState, context: &str) -> SpecStatus {
         reason: overall.reason,
         since_ms: overall.since.as_millisecond(),
         services: state.services.values().map(service).collect(),
-        warnings: state.warnings.clone(),
+        warnings: warnings(state),
     }
+}
+
+/// What the spec and its containers have to warn of, each once.
+fn warnings(state: &SpecState) -> Vec<String> {
+    let skipped = state.services.values().flat_map(|service| &service.skipped);
+    let skipped: BTreeSet<String> = skipped.map(|entry| format!("not synced: {entry}")).collect();
+    state.warnings.iter().cloned().chain(skipped).collect()
 }
 
 fn service(state: &ServiceState) -> ServiceStatus {

@@ -131,12 +131,23 @@ pub struct Folder {
     /// Whether deletions of the far side are left undone.
     #[serde(default)]
     pub ignore_delete: bool,
-    /// Sends owners, so that a change of equal size and mtime is seen (ctime counts then).
+    /// Owners are neither told nor applied: they differ on the two sides, and would make every pulled file a
+    /// change of its own.
     #[serde(default)]
     pub send_ownership: bool,
-    /// Applies owners of the far side.
+    /// As above.
     #[serde(default)]
     pub sync_ownership: bool,
+    /// On, with a filter that lets no attribute through: it makes ctime count, so that an edit of equal size and
+    /// mtime is seen.
+    #[serde(default)]
+    pub send_xattrs: bool,
+    /// Off: nothing is applied.
+    #[serde(default)]
+    pub sync_xattrs: bool,
+    /// Lets nothing through.
+    #[serde(default)]
+    pub xattr_filter: XattrFilter,
     /// New files get the owner of their directory.
     #[serde(default)]
     pub copy_ownership_from_parent: bool,
@@ -161,6 +172,29 @@ pub struct Folder {
     /// What happens to replaced files.
     #[serde(default)]
     pub versioning: Versioning,
+}
+
+/// Which extended attributes are looked at.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct XattrFilter {
+    /// First match decides.
+    pub entries: Vec<XattrRule>,
+}
+
+/// One rule of a filter.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct XattrRule {
+    /// Glob over names.
+    #[serde(rename = "match")]
+    pub pattern: String,
+    /// Whether they pass.
+    pub permit: bool,
+}
+
+impl Default for XattrFilter {
+    fn default() -> Self {
+        Self { entries: vec![XattrRule { pattern: "*".to_owned(), permit: false }] }
+    }
 }
 
 fn no_limit() -> MinDiskFree {
@@ -212,8 +246,11 @@ impl Folder {
             marker_name: ".".to_owned(),
             max_conflicts: 0,
             ignore_delete: false,
-            send_ownership: true,
+            send_ownership: false,
             sync_ownership: false,
+            send_xattrs: true,
+            sync_xattrs: false,
+            xattr_filter: XattrFilter::default(),
             copy_ownership_from_parent: false,
             disable_fsync: false,
             max_concurrent_writes: 16,

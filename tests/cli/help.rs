@@ -31,6 +31,8 @@ fn every_command_is_among_them() {
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
+        // What goes on in the next line is indented further.
+        .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     assert_eq!(commands, COMMANDS);
@@ -78,7 +80,6 @@ fn what_is_not_understood() {
         format!("{}\nstatus {}\n", String::from_utf8(output.stderr).unwrap(), output.status.code().unwrap())
     };
     let cases: &[&[&str]] = &[
-        &[],
         &["nonsense"],
         &["get", "--nonsense"],
         &["get", "-o", "xml"],
@@ -96,4 +97,11 @@ fn what_is_not_understood() {
         let name = format!("not-understood-{}", args.join("_").replace(['/', '='], ""));
         insta::assert_snapshot!(name, said(args));
     }
+}
+
+#[test]
+fn nothing_at_all_is_a_call_for_help() {
+    let output = Bench::new().command(&[]).env("COLUMNS", "100").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("Usage: kubectl ksync"), "{text}");
 }

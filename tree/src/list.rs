@@ -99,6 +99,11 @@ impl<F: FnMut(Vec<Entry>) -> ControlFlow<()>> Walk<'_, F> {
         if is_temp(name) || self.options.exclude.iter().any(|above| covers(above, &path)) {
             return Ok(());
         }
+        if !unicode_normalization::is_nfc(name) {
+            // syncthing passes such names over, so they must not count as synced.
+            self.skip(path, "its name is not in Unicode's composed form (NFC)".to_owned());
+            return Ok(());
+        }
         if path.len() > MAX_PATH {
             self.skip(path, "its path is too long".to_owned());
             return Ok(());
@@ -188,6 +193,15 @@ mod tests {
         let listing = list(&root, &ListOptions { hash: true, ignore, exclude }).unwrap();
         let skipped = listing.skipped.into_iter().map(|s| format!("{}: {}", s.path, s.reason)).collect();
         (listing.entries.into_iter().map(|e| e.path).collect(), skipped)
+    }
+
+    #[test]
+    fn names_that_syncthing_passes_over_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("gro\u{308}ße"), "").unwrap();
+        let (entries, skipped) = paths(dir.path(), &Ignore::none(), &[]);
+        assert_eq!(entries, Vec::<String>::new());
+        assert_eq!(skipped, ["gro\u{308}ße: its name is not in Unicode's composed form (NFC)"]);
     }
 
     #[test]

@@ -283,7 +283,7 @@ mod tests {
         fs::create_dir_all(at("empty/inner")).unwrap();
         fs::create_dir_all(at(&"long-directory-name-".repeat(8))).unwrap();
         fs::write(at("zero"), "").unwrap();
-        fs::write(at("ünï\u{65}\u{301}-☃"), "x").unwrap();
+        fs::write(at("ünïé-☃"), "x").unwrap();
         fs::write(at("line\nbreak=7 x"), "y").unwrap();
         fs::write(at(&format!("{}/f", "long-directory-name-".repeat(8))), "z".repeat(1000)).unwrap();
         let big: Vec<u8> =

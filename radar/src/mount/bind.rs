@@ -7,7 +7,7 @@ use std::{os::fd::OwnedFd, path::Path, path::PathBuf};
 
 use ksync_tree::Identity;
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, mkdirat, unlinkat},
+    fs::{AtFlags, CWD, Mode, OFlags, mkdirat, unlinkat, FileType, statat},
     io::Errno,
     mount::{MoveMountFlags, UnmountFlags, move_mount, unmount},
     process::fchdir,
@@ -58,6 +58,12 @@ fn mount(tree: &OwnedFd, at: &Path, excluded: &[String], identity: Identity) -> 
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
         let dir = open_beneath(tree, above, OFlags::PATH | OFlags::DIRECTORY)
             .map_err(kernel("open", path.as_str()))?;
+        // A mounted file stays: the kernel refuses to rename over it, while a rename over its bare mount point
+        // would take the container's own mount away.
+        let found = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(kernel("stat", path.as_str()))?;
+        if !FileType::from_raw_mode(found.st_mode).is_dir() {
+            continue;
+        }
         fchdir(&dir).map_err(kernel("go to", path.as_str()))?;
         unmount(name, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
             .map_err(kernel("leave out the mount", path.as_str()))?;
@@ -228,7 +234,7 @@ mod tests {
         assert_eq!(names(&seen), ["file", "one", "secret", "sub", "vol"]);
         assert_eq!(std::fs::read_to_string(seen.join("vol/data")).unwrap(), "data\n");
         assert!(names(&seen.join("secret")).is_empty());
-        assert_eq!(std::fs::read_to_string(seen.join("one")).unwrap(), "hidden\n");
+        assert_eq!(std::fs::read_to_string(seen.join("one")).unwrap(), "one\n", "a mounted file stays");
         std::fs::write(seen.join("sub/new"), "new").unwrap();
         let code = container.sees(&dir.path().join("code"));
         assert_eq!(std::fs::read_to_string(code.join("sub/new")).unwrap(), "new");
