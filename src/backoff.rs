@@ -47,7 +47,10 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(350));
         for full in [100, 200, 350, 350] {
             let delay = backoff.delay();
-            assert!(delay <= Duration::from_millis(full) && delay >= Duration::from_millis(full / 2), "{delay:?}");
+            assert!(
+                delay <= Duration::from_millis(full) && delay >= Duration::from_millis(full / 2),
+                "{delay:?}"
+            );
         }
         backoff.reset();
         assert!(backoff.delay() <= Duration::from_millis(100));

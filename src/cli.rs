@@ -72,7 +72,9 @@ fn unparsed(error: &clap::Error, printer: Printer) -> ExitCode {
     let text = error.render();
     if matches!(
         error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
         printer.raw(text.ansi());
         return ExitCode::SUCCESS;
@@ -85,7 +87,8 @@ fn unparsed(error: &clap::Error, printer: Printer) -> ExitCode {
         .map(|line| line.trim().trim_start_matches("error: "))
         .collect();
     let verb = std::env::args().skip(1).find(|arg| command().find_subcommand(arg).is_some());
-    let help = verb.map_or_else(|| "kubectl ksync --help".to_owned(), |verb| format!("kubectl ksync {verb} --help"));
+    let help =
+        verb.map_or_else(|| "kubectl ksync --help".to_owned(), |verb| format!("kubectl ksync {verb} --help"));
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(|tip| format!("{tip}; "));
     let hint = format!("{}see `{help}`", tip.unwrap_or_default());
     printer.error(&UserError::new(words.join(" "), hint).into());

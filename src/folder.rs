@@ -17,7 +17,7 @@ use ksync_proto::radar::{
     SettleRequest,
 };
 use ksync_tree::Skipped;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -25,6 +25,7 @@ pub use setback::Setback;
 
 use crate::{
     backoff::Backoff,
+    base::Base,
     config::Direction,
     local::{Local, LocalFolder, Seat, Share},
     node::{AttachmentEvent, Link, Node, NodeState, Nodes},
@@ -53,6 +54,8 @@ pub struct Folder {
     pub nodes: Arc<Nodes>,
     /// The local side.
     pub local: Arc<LocalFolder>,
+    /// What was last known equal.
+    pub base: watch::Receiver<Option<Arc<Base>>>,
     /// Where it reports.
     pub status: ServiceTx,
 }
@@ -135,12 +138,7 @@ impl Folder {
         }
     }
 
-    async fn attach(
-        &self,
-        local: &LocalFolder,
-        node: &Node,
-        link: Arc<Link>,
-    ) -> Result<Attached, Setback> {
+    async fn attach(&self, local: &LocalFolder, node: &Node, link: Arc<Link>) -> Result<Attached, Setback> {
         self.status.set(Status::Attaching, "");
         let target = &self.container;
         let request = AttachRequest {
@@ -160,7 +158,13 @@ impl Folder {
         let role = Some(reply.role()).filter(|role| *role != Role::Unspecified);
         let excluded = self.report_excluded(&reply);
         let events = node.events_of(&reply.attachment_id);
-        info!(attachment = reply.attachment_id, path = reply.path, created = reply.created, ?role, "attached");
+        info!(
+            attachment = reply.attachment_id,
+            path = reply.path,
+            created = reply.created,
+            ?role,
+            "attached"
+        );
         Ok(Attached { link, id: reply.attachment_id, excluded, events, role })
     }
 
@@ -189,25 +193,40 @@ impl Folder {
                 transfer::list_local(local, &attached.excluded),
                 transfer::list_remote(&attached.link, &attached.id, &local.ignore),
             )?;
-            let plan = plan::plan(&here.entries, &there);
+            let base = self.base.borrow().clone();
+            let plan = plan::plan(&here.entries, &there, base.as_deref(), &self.container.id);
             if let Some(clash) = plan.clashes.first() {
                 return Err(Setback::Clash(clash.clone()));
             }
+            if let Some(doubt) = plan.doubt(base.as_deref()) {
+                return Err(Setback::Doubt(doubt));
+            }
             self.report_skipped(&here.skipped);
-            if plan.send.is_empty() {
+            if plan.is_equal() {
                 return Ok(());
             }
-            debug!(round, send = plan.send.len(), extra = plan.extra.len(), "make the container equal");
-            self.status.set(Status::Syncing, format!("{} to send", count(plan.send.len())));
-            transfer::send(&attached.link, &attached.id, local, plan.send).await?;
+            let (send, take, remove) = (plan.send.len(), plan.take.len(), plan.remove.len());
+            info!(round, send, take, remove, extra = plan.extra.len(), "make the trees equal");
+            self.status.set(Status::Syncing, format!("{} to transfer", count(send + take + remove)));
+            let (link, id) = (&attached.link, attached.id.as_str());
+            if !plan.remove.is_empty() {
+                transfer::remove(link, id, plan.remove).await?;
+            }
+            if !plan.take.is_empty() {
+                let paths = plan.take.clone();
+                transfer::take(link, id, local, plan.take).await?;
+                local.look(paths);
+            }
+            if !plan.send.is_empty() {
+                transfer::send(link, id, local, plan.send).await?;
+            }
         }
         Err(Setback::Restless)
     }
 
     async fn join(&self, attached: &Attached) -> Result<Role, Setback> {
         let link = &attached.link;
-        let request =
-            JoinRequest { session_id: link.session_id.clone(), attachment_id: attached.id.clone() };
+        let request = JoinRequest { session_id: link.session_id.clone(), attachment_id: attached.id.clone() };
         let reply = limited("Join", link.radar.clone().join(request)).await?;
         let role = reply.role();
         self.status.modify(|service| {
@@ -318,7 +337,7 @@ impl Folder {
                 transfer::list_local(local, &attached.excluded),
                 transfer::list_remote(&attached.link, &attached.id, &local.ignore),
             )?;
-            let plan = plan::plan(&here.entries, &there);
+            let plan = plan::plan(&here.entries, &there, None, &self.container.id);
             let Some(first) = plan.send.first() else { return Ok(()) };
             debug!(first, "not equal yet");
             let sequence = local.scanned().await?;
@@ -339,7 +358,7 @@ impl Folder {
             transfer::list_local(local, &attached.excluded),
             transfer::list_remote(&attached.link, &attached.id, &local.ignore),
         )?;
-        let plan = plan::plan(&here.entries, &there);
+        let plan = plan::plan(&here.entries, &there, None, &self.container.id);
         if let Some((files, bytes)) = plan::too_much(&plan.extra) {
             let reason = format!(
                 "{files} files ({} MB) exist only in the container and are not brought here: name them under \

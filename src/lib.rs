@@ -1,6 +1,7 @@
 //! The plugin: commands on top, the watcher below them, and what both stand on.
 
 pub mod backoff;
+pub mod base;
 pub mod cli;
 pub mod cluster;
 pub mod cmd;

@@ -101,16 +101,21 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
 
 /// An error and its causes in one sentence. A cause that its parent has already quoted is not said twice.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut sentence = error.to_string();
+    let mut sentence = first_line(&error.to_string());
     let mut next = error.source();
     while let Some(cause) = next {
-        let text = cause.to_string();
+        let text = first_line(&cause.to_string());
         if !sentence.contains(&text) {
             sentence = format!("{sentence}: {text}");
         }
         next = cause.source();
     }
     sentence
+}
+
+/// What follows the first line is a picture of the input, or a stack.
+fn first_line(text: &str) -> String {
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -125,5 +130,6 @@ mod tests {
     fn causes_follow_once() {
         assert_eq!(chain(&Outer(std::io::Error::other("no space"))), "open `x`: no space");
         assert_eq!(chain(&Outer(std::io::Error::other("open `x`"))), "open `x`");
+        assert_eq!(chain(&Outer(std::io::Error::other("bad\n --> 1:2\n"))), "open `x`: bad");
     }
 }

@@ -72,7 +72,10 @@ pub fn choose(pod: &Pod, container: &str) -> Result<String, String> {
     match (names.as_slice(), default) {
         ([only], _) => Ok((*only).to_owned()),
         (_, Some(default)) if names.contains(&default.as_str()) => Ok(default.clone()),
-        _ => Err(format!("pod `{pod_name}` has several containers ({}): choose one with `--container`", list())),
+        _ => Err(format!(
+            "pod `{pod_name}` has several containers ({}): choose one with `--container`",
+            list()
+        )),
     }
 }
 
@@ -131,8 +134,11 @@ pub struct ServiceList(BTreeMap<String, Service>);
 
 impl ServiceList {
     /// Ends the services whose containers are gone, and starts one with `start` for each that is new.
-    pub fn follow<F>(&mut self, running: &[RemoteContainer], mut start: impl FnMut(&RemoteContainer, CancellationToken) -> F)
-    where
+    pub fn follow<F>(
+        &mut self,
+        running: &[RemoteContainer],
+        mut start: impl FnMut(&RemoteContainer, CancellationToken) -> F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         self.0.retain(|id, service| {
@@ -180,8 +186,10 @@ mod tests {
         let spec: Vec<Value> = containers.iter().map(|name| json!({ "name": name })).collect();
         let statuses: Vec<Value> = containers
             .iter()
-            .map(|c| json!({"name": c, "containerID": format!("containerd://{name}-{c}"), "state": state,
-                            "image": "i", "imageID": "i", "ready": true, "restartCount": 0}))
+            .map(|c| {
+                json!({"name": c, "containerID": format!("containerd://{name}-{c}"), "state": state,
+                            "image": "i", "imageID": "i", "ready": true, "restartCount": 0})
+            })
             .collect();
         serde_json::from_value(json!({
             "metadata": {"name": name, "namespace": "ns", "uid": format!("u-{name}")},
@@ -209,7 +217,10 @@ mod tests {
     #[test]
     fn several_containers_need_a_choice() {
         let two = pod("p", &["a", "b"], &json!({"running": {}}));
-        assert_eq!(targets([&two], "").errors, ["pod `p` has several containers (a, b): choose one with `--container`"]);
+        assert_eq!(
+            targets([&two], "").errors,
+            ["pod `p` has several containers (a, b): choose one with `--container`"]
+        );
         assert_eq!(choose(&two, "b").unwrap(), "b");
         assert_eq!(choose(&two, "x").unwrap_err(), "pod `p` has no container `x` (it has: a, b)");
         let mut annotated = two;

@@ -7,26 +7,31 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use ksync_tree::{Entry, ListOptions};
 use kube::{
     Api, Client,
     runtime::{WatchStreamExt, reflector, watcher},
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
 use crate::{
     backoff::Backoff,
+    base::{Base, BaseFile},
     cluster,
     config::SpecDetails,
     folder::Folder,
-    local::{LocalFolder, LocalFolders},
+    local::{Local, LocalFolder, LocalFolders},
     node::Nodes,
     service::{RemoteContainer, ServiceList, Targets, targets},
-    status::{BoardTx, ServiceState, Standing, Status},
+    status::{Board, BoardTx, ServiceState, Standing, Status},
 };
 
 /// A watch is renewed this often, so that a dead one is noticed: a laptop sleeps.
 const WATCH_LIMIT_S: u32 = 60;
+/// How long nothing must move before the base is written: a burst of edits is one.
+const BASE_QUIET: Duration = Duration::from_millis(300);
 
 /// What all specs of a watcher share.
 #[derive(Clone)]
@@ -39,6 +44,8 @@ pub struct Shared {
     pub nodes: Arc<Nodes>,
     /// Local folders.
     pub locals: Arc<LocalFolders>,
+    /// Where the bases are kept.
+    pub bases: PathBuf,
     /// Where everything is reported.
     pub board: BoardTx,
 }
@@ -56,9 +63,15 @@ impl Spec {
     pub async fn run(self, end: CancellationToken) {
         let span = info_span!("spec", name = self.details.name);
         let mut services = ServiceList::default();
+        let file = BaseFile::new(&self.shared.bases, &self.details.name);
+        let base_tx = watch::Sender::new(file.load().map(Arc::new));
         let work = async {
             let local = self.open_local().await;
-            self.follow_pods(&local, &mut services).await;
+            let base_rx = base_tx.subscribe();
+            tokio::join!(
+                self.follow_pods(&local, &mut services, &base_rx),
+                keep_base(&self, &local, &file, &base_tx),
+            );
         };
         let _ = end.run_until_cancelled(Box::pin(work.instrument(span.clone()))).await;
         services.close().instrument(span).await;
@@ -77,7 +90,12 @@ impl Spec {
         }
     }
 
-    async fn follow_pods(&self, local: &Arc<LocalFolder>, services: &mut ServiceList) {
+    async fn follow_pods(
+        &self,
+        local: &Arc<LocalFolder>,
+        services: &mut ServiceList,
+        base: &watch::Receiver<Option<Arc<Base>>>,
+    ) {
         let details = &self.details;
         let pods: Api<Pod> = Api::namespaced(self.shared.client.clone(), self.namespace());
         let mut config = watcher::Config::default().timeout(WATCH_LIMIT_S);
@@ -104,7 +122,7 @@ impl Spec {
             if complete {
                 let pods = store.state();
                 let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
-                services.follow(&found.running, |container, end| self.start(local, container, end));
+                services.follow(&found.running, |container, end| self.start(local, base, container, end));
                 self.report_targets(&found);
             }
         }
@@ -113,6 +131,7 @@ impl Spec {
     fn start(
         &self,
         local: &Arc<LocalFolder>,
+        base: &watch::Receiver<Option<Arc<Base>>>,
         container: &RemoteContainer,
         end: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
@@ -135,9 +154,11 @@ impl Spec {
             direction: self.details.direction.unwrap_or_default(),
             nodes: Arc::clone(&self.shared.nodes),
             local: Arc::clone(local),
+            base: base.clone(),
             status: self.shared.board.service(&self.details.name, state),
         };
-        let span = info_span!("service", pod = container.pod, container = container.name, node = container.node);
+        let span =
+            info_span!("service", pod = container.pod, container = container.name, node = container.node);
         folder.run(end).instrument(span)
     }
 
@@ -178,5 +199,73 @@ impl Spec {
 
     fn report(&self, status: Status, reason: impl Into<String>) {
         self.shared.board.spec(&self.details.name, status, reason);
+    }
+}
+
+/// What a base is a picture of: when it is the same again, nothing has to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Moment {
+    process: u64,
+    sequence: i64,
+    two_way: Option<String>,
+}
+
+/// Writes the base each time that all containers hold what is here and it has been quiet for a moment.
+async fn keep_base(
+    spec: &Spec,
+    local: &Arc<LocalFolder>,
+    file: &BaseFile,
+    base_tx: &watch::Sender<Option<Arc<Base>>>,
+) {
+    let (mut board, mut here) = (spec.shared.board.subscribe(), local.state());
+    let mut saved = None;
+    loop {
+        let now = settled(&board.borrow_and_update(), &spec.details.name, &here.borrow_and_update());
+        if now.is_some() && now != saved {
+            tokio::time::sleep(BASE_QUIET).await;
+            let listed = list(local).await;
+            // Nothing may have moved while the picture was taken.
+            let still = settled(&board.borrow(), &spec.details.name, &here.borrow()) == now;
+            if let (true, Some(moment), Some(entries)) = (still, now, listed) {
+                let base = Base { entries, two_way: moment.two_way.clone() };
+                match file.save(&base) {
+                    Ok(()) => drop(base_tx.send_replace(Some(Arc::new(base)))),
+                    Err(error) => warn!(error = crate::printer::chain(&error), "keep the base"),
+                }
+                saved = Some(moment);
+                continue;
+            }
+        }
+        tokio::select! {
+            changed = board.changed() => if changed.is_err() { return },
+            changed = here.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// The moment, when every container of the spec holds what is here.
+fn settled(board: &Board, name: &str, here: &Local) -> Option<Moment> {
+    let spec = board.specs.get(name)?;
+    let good = !spec.services.is_empty() && spec.overall().status == Status::Watching && !here.pending;
+    let two_way = spec.services.values().find(|service| service.two_way);
+    good.then(|| Moment {
+        process: here.process,
+        sequence: here.sequence,
+        two_way: two_way.map(|service| service.container_id.clone()),
+    })
+}
+
+async fn list(local: &Arc<LocalFolder>) -> Option<Vec<Entry>> {
+    let local = Arc::clone(local);
+    let listing = tokio::task::spawn_blocking(move || {
+        let options = ListOptions { hash: false, ignore: &local.ignore, exclude: &[] };
+        ksync_tree::list(&local.root, &options)
+    });
+    match listing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+        Ok(listing) => Some(listing.entries),
+        Err(error) => {
+            warn!(error = crate::printer::chain(&error), "list the local path for the base");
+            None
+        }
     }
 }

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 pub use pin::Pins;
 
 use crate::{
+    base::BaseFile,
     config::{Config, Loaded, SpecDetails, Store},
     spec::{Shared, Spec},
     status::Status,
@@ -124,6 +125,7 @@ impl SpecList {
                 self.finish(&name, spec).await;
                 if !loaded.config.spec.iter().any(|spec| spec.name == name) {
                     self.pins.remove(&name);
+                    BaseFile::new(&self.shared.bases, &name).remove();
                 }
             }
         }

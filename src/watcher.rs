@@ -87,7 +87,9 @@ impl Error {
     /// What to do about it; empty when there is nothing to say.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::AlreadyRuns { .. } => "see what it does with `kubectl ksync get`, end it with `kubectl ksync stop`",
+            Self::AlreadyRuns { .. } => {
+                "see what it does with `kubectl ksync get`, end it with `kubectl ksync stop`"
+            }
             Self::NoSyncthing { .. } => "run `kubectl ksync init`",
             _ => "",
         }
@@ -130,6 +132,7 @@ impl Watcher {
             namespace: self.cluster.namespace.clone(),
             nodes: Nodes::new(client, identity),
             locals,
+            bases: dir.base(),
             board: board.clone(),
         };
 
@@ -198,10 +201,8 @@ impl Watcher {
         }
         let bound = server::Socket::bind(&path);
         let socket = bound.map_err(|source| Error::Io { operation: "listen on", path, source })?;
-        let about = server::About {
-            context: self.cluster.context.clone(),
-            kubeconfig: self.cluster.paths_shown(),
-        };
+        let about =
+            server::About { context: self.cluster.context.clone(), kubeconfig: self.cluster.paths_shown() };
         let endpoint = server::Endpoint { about, board: board.subscribe(), stop: stop.clone(), stopped };
         Ok(tokio::spawn(socket.serve(endpoint, served.clone())))
     }

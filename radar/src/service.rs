@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
     FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest, ProofReply, ProofRequest,
+    RemoveReply, RemoveRequest,
     SeedReply, SeedRequest, SessionEvent, SessionRequest, SetDirectionReply, SetDirectionRequest,
     SettleReply, SettleRequest, Submount, VersionReply, VersionRequest, radar_server::Radar,
 };
@@ -37,7 +38,7 @@ mod streams;
 
 /// What this radar can do, by name. Names are only ever added.
 const CAPABILITIES: &[&str] =
-    &["bind", "list", "seed", "fetch", "fanout", "settle", "take-over", "bep", "base-path"];
+    &["bind", "list", "seed", "fetch", "remove", "fanout", "settle", "take-over", "bep", "base-path"];
 /// How long [`Service::settle`] waits for a client that sets no deadline.
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -145,6 +146,12 @@ impl Radar for Service {
         let FetchRequest { session_id, attachment_id, paths } = request.into_inner();
         let attachment = self.find(session_id, attachment_id).await?;
         Ok(Response::new(streams::fetch(attachment, paths)))
+    }
+
+    async fn remove(&self, request: Request<RemoveRequest>) -> Reply<RemoveReply> {
+        let RemoveRequest { session_id, attachment_id, paths } = request.into_inner();
+        let attachment = self.find(session_id, attachment_id).await?;
+        Ok(Response::new(streams::remove(attachment, paths).await?))
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Reply<JoinReply> {

@@ -78,7 +78,9 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         Ok(draft.add(&spec)?)
     })?;
     if lost {
-        printer.warn("comments in ksync.yaml could not be kept; the file as it was is beside it as ksync.yaml.bak");
+        printer.warn(
+            "comments in ksync.yaml could not be kept; the file as it was is beside it as ksync.yaml.bak",
+        );
     }
     printer.data(format!("spec `{}` created", spec.name));
     printer.say(format!(
@@ -143,7 +145,11 @@ fn admit(spec: &mut SpecDetails, name: Option<&str>, config: &crate::config::Con
 
 /// Looks at the cluster: may pods be read, does radar run in a version that fits, is the container clear?
 /// Returns how many containers match, in words. Pods that do not exist yet are no error.
-async fn preflight(client: &KubeClient, cluster: &ClusterConfig, spec: &SpecDetails) -> anyhow::Result<String> {
+async fn preflight(
+    client: &KubeClient,
+    cluster: &ClusterConfig,
+    spec: &SpecDetails,
+) -> anyhow::Result<String> {
     cluster::radar::check(client, cluster).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), &spec.namespace);
     let which = if spec.selector.is_empty() {
@@ -182,7 +188,11 @@ async fn wait(home: &Home, cluster: &ClusterConfig, name: &str, limit: Duration)
             if spec.status == "watching" {
                 return anyhow::Ok(());
             }
-            last = if spec.reason.is_empty() { spec.status } else { format!("{}: {}", spec.status, spec.reason) };
+            last = if spec.reason.is_empty() {
+                spec.status
+            } else {
+                format!("{}: {}", spec.status, spec.reason)
+            };
         }
         Err(UserError::new("the watcher has ended", "").into())
     };

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 use anyhow::bail;
 
 use crate::{
+    base::BaseFile,
     cluster::{ClusterArgs, ClusterConfig},
     config::{Config, Error, Store},
     home::Home,
@@ -36,7 +37,9 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     let pick = |config: &Config| -> Vec<String> {
         match (&context, args.all) {
             (_, false) => args.names.clone(),
-            (Ok(cluster), true) => super::table::specs_of(config, &cluster.context).map(|s| s.name.clone()).collect(),
+            (Ok(cluster), true) => {
+                super::table::specs_of(config, &cluster.context).map(|s| s.name.clone()).collect()
+            }
             (Err(_), true) => Vec::new(),
         }
     };
@@ -49,21 +52,31 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
         for name in &names {
             if !draft.remove(name)? {
                 let known = draft.config().spec.iter().map(|s| s.name.clone()).collect::<Vec<_>>().join(", ");
-                let hint = if known.is_empty() { "there are no specs".to_owned() } else { format!("specs: {known}") };
+                let hint = if known.is_empty() {
+                    "there are no specs".to_owned()
+                } else {
+                    format!("specs: {known}")
+                };
                 return Err(UserError::new(format!("spec `{name}` not found"), hint).into());
             }
         }
         Ok(names)
     })?;
     if lost {
-        printer.warn("comments in ksync.yaml could not be kept; the file as it was is beside it as ksync.yaml.bak");
+        printer.warn(
+            "comments in ksync.yaml could not be kept; the file as it was is beside it as ksync.yaml.bak",
+        );
     }
     let pins = Pins::new(home.contexts_dir().join("pins"));
     for name in &names {
         pins.remove(name);
     }
     if let Ok(cluster) = &context {
-        let socket = home.context(&cluster.context, &cluster.hash()).socket();
+        let dir = home.context(&cluster.context, &cluster.hash());
+        for name in &names {
+            BaseFile::new(&dir.base(), name).remove();
+        }
+        let socket = dir.socket();
         if let Some(client) = Client::connect(&socket).await {
             let gone: BTreeSet<&str> = names.iter().map(String::as_str).collect();
             if tokio::time::timeout(LIMIT, released(client, &gone)).await.is_err() {

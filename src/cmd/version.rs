@@ -59,7 +59,8 @@ async fn radars(cluster: &ClusterConfig) -> anyhow::Result<BTreeMap<String, Vec<
     let found = found.map_err(|error| crate::cluster::explain(&error, &cluster.server))?;
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for pod in found {
-        let version = pod.labels().get("app.kubernetes.io/version").cloned().unwrap_or_else(|| "unknown".to_owned());
+        let version =
+            pod.labels().get("app.kubernetes.io/version").cloned().unwrap_or_else(|| "unknown".to_owned());
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
         versions.entry(version).or_default().push(node);
     }

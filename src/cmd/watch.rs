@@ -72,7 +72,9 @@ pub fn detached(argv: &[OsString], at: usize, printer: Printer) -> ExitCode {
     match daemon::detach(&log, |report| in_background(&args.cluster, report)) {
         Ok(code) => code,
         Err(error) => {
-            printer.error(&anyhow::Error::new(error).context(format!("detach, with the log `{}`", log.display())));
+            printer.error(
+                &anyhow::Error::new(error).context(format!("detach, with the log `{}`", log.display())),
+            );
             ExitCode::FAILURE
         }
     }
@@ -111,12 +113,18 @@ fn in_background(args: &ClusterArgs, report: Report) -> ExitCode {
 
 /// RUST_LOG, else the `log-level` of ksync.yaml, else info.
 fn log_to_stderr(home: &Home) {
-    let level = Store::new(home.config_file()).load().map(|loaded| loaded.config.log_level).unwrap_or_default();
+    let level =
+        Store::new(home.config_file()).load().map(|loaded| loaded.config.log_level).unwrap_or_default();
     let level = if level.is_empty() { "info".to_owned() } else { level };
     let ours = || EnvFilter::try_new(format!("warn,kubectl_ksync={level},syncthing={level}"));
-    let filter = EnvFilter::try_from_default_env().or_else(|_| ours()).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_default_env().or_else(|_| ours()).unwrap_or_else(|_| EnvFilter::new("info"));
     // A second call in one process (tests) keeps the first one's.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
 }
 
 /// The step between fork and exec of the local syncthing: parent's pid, program, home. Returns only on failure.

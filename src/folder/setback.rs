@@ -30,6 +30,17 @@ pub enum Setback {
     /// A file here is a directory there, or the other way round.
     #[error("`{0}` is a directory on one side and not on the other; remove one of them")]
     Clash(String),
+    /// So much is gone here that a person must say whether it is meant.
+    #[error("{0}")]
+    Doubt(String),
+    /// A place for what is replaced can't be made.
+    #[error("make `{path}`")]
+    Kept {
+        /// The place.
+        path: std::path::PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
     /// The trees were not equal after several rounds.
     #[error("the files change faster than they can be compared")]
     Restless,

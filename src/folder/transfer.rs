@@ -5,15 +5,18 @@
 
 use std::{
     io::{self, Read, Write},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
     sync::Arc,
 };
 
-use ksync_proto::radar::{
-    Entry as WireEntry, EntryKind, FetchRequest, ListRequest, SeedRequest,
+use ksync_proto::radar::{Entry as WireEntry, EntryKind, FetchRequest, ListRequest, RemoveRequest, SeedRequest};
+use ksync_tree::{
+    Entry, Ignore, Kind, ListOptions, Listing, Root, UnpackOptions, copy_entry, remove_entry, stat_entry,
 };
-use ksync_tree::{Counts, Entry, Ignore, Kind, ListOptions, Listing, UnpackOptions};
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tracing::debug;
 
 use super::Setback;
 use crate::{local::LocalFolder, node::Link};
@@ -73,7 +76,8 @@ pub(super) async fn send(
         attachment_id: attachment_id.to_owned(),
         data: Vec::new().into(),
     };
-    let data = ReceiverStream::new(rx).map(|data| SeedRequest { data: data.into(), ..SeedRequest::default() });
+    let data =
+        ReceiverStream::new(rx).map(|data| SeedRequest { data: data.into(), ..SeedRequest::default() });
     let answer = link.radar.clone().seed(tokio_stream::once(head).chain(data)).await;
     let packed = packing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
     // radar's word comes first: when it hangs up, packing fails too, for no reason of its own.
@@ -88,18 +92,25 @@ pub(super) async fn fetch(
     attachment_id: &str,
     local: &Arc<LocalFolder>,
     paths: Vec<String>,
-) -> Result<Counts, Setback> {
-    let request = FetchRequest {
-        session_id: link.session_id.clone(),
-        attachment_id: attachment_id.to_owned(),
-        paths,
-    };
+) -> Result<(), Setback> {
+    let root = Arc::new(local.root.try_clone()?);
+    receive(link, attachment_id, root, paths).await
+}
+
+/// Unpacks the named entries of the container into `root`, leaving what is there.
+async fn receive(
+    link: &Link,
+    attachment_id: &str,
+    root: Arc<Root>,
+    paths: Vec<String>,
+) -> Result<(), Setback> {
+    let request =
+        FetchRequest { session_id: link.session_id.clone(), attachment_id: attachment_id.to_owned(), paths };
     let mut stream = link.radar.clone().fetch(request).await?.into_inner();
     let (tx, rx) = mpsc::channel::<Vec<u8>>(QUEUE);
-    let folder = Arc::clone(local);
     let unpacking = tokio::task::spawn_blocking(move || {
         let options = UnpackOptions { keep: true, ..UnpackOptions::default() };
-        ksync_tree::unpack(&folder.root, Source { rx, chunk: io::Cursor::default() }, &options, |_| {})
+        ksync_tree::unpack(&root, Source { rx, chunk: io::Cursor::default() }, &options, |_| {})
     });
     let received = async {
         while let Some(reply) = stream.message().await? {
@@ -113,7 +124,55 @@ pub(super) async fn fetch(
     let received = received.await;
     let unpacked = unpacking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
     received?;
-    Ok(unpacked?)
+    unpacked?;
+    Ok(())
+}
+
+/// Removes the named entries of the container.
+pub(super) async fn remove(link: &Link, attachment_id: &str, paths: Vec<String>) -> Result<(), Setback> {
+    let request = RemoveRequest {
+        session_id: link.session_id.clone(),
+        attachment_id: attachment_id.to_owned(),
+        paths,
+    };
+    let reply = super::limited("Remove", link.radar.clone().remove(request)).await?;
+    if !reply.left.is_empty() {
+        debug!(left = ?reply.left, "not empty in the container");
+    }
+    Ok(())
+}
+
+/// Brings the container's newer content of the named files here. What is here goes to `kept` first, and the
+/// new content is complete before it does.
+pub(super) async fn take(
+    link: &Link,
+    attachment_id: &str,
+    local: &Arc<LocalFolder>,
+    paths: Vec<String>,
+) -> Result<(), Setback> {
+    let kept = local.kept.join("replaced-at-attach").join(crate::local::stamp());
+    let (staging, old) = (kept.join("incoming"), kept.join("old"));
+    let make = |dir: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    for dir in [&staging, &old] {
+        make(dir).map_err(|source| Setback::Kept { path: dir.clone(), source })?;
+    }
+    let incoming = Arc::new(Root::open(&staging)?);
+    receive(link, attachment_id, Arc::clone(&incoming), paths.clone()).await?;
+    let folder = Arc::clone(local);
+    let moving = blocking(move || {
+        let old = Root::open(&old)?;
+        for path in &paths {
+            // A file that the container lost meanwhile did not come; what is here stays.
+            if stat_entry(&incoming, path, false)?.is_none() {
+                continue;
+            }
+            copy_entry(&folder.root, &old, path)?;
+            copy_entry(&incoming, &folder.root, path)?;
+            remove_entry(&incoming, path)?;
+        }
+        Ok(())
+    });
+    Ok(moving.await?)
 }
 
 async fn blocking<T: Send + 'static>(
@@ -135,7 +194,15 @@ fn from_wire(entry: WireEntry) -> Result<Entry, Setback> {
         _ => Some(entry.hash.as_slice().try_into().map_err(|_| Setback::Malformed("a hash of odd length"))?),
     };
     let target = (kind == Kind::Symlink).then_some(entry.target);
-    Ok(Entry { path: entry.path, kind, size: entry.size, mtime_ns: entry.mtime_ns, mode: entry.mode, hash, target })
+    Ok(Entry {
+        path: entry.path,
+        kind,
+        size: entry.size,
+        mtime_ns: entry.mtime_ns,
+        mode: entry.mode,
+        hash,
+        target,
+    })
 }
 
 /// The writing end of a tar stream.

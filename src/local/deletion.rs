@@ -180,8 +180,8 @@ fn remove_one(root: &Root, kept: &Root, path: &str) -> Result<bool, ksync_tree::
     }
 }
 
-/// A name for the deletions of one moment, which sorts by time.
-fn stamp() -> String {
+/// A name for what was moved away at one moment, which sorts by time.
+pub fn stamp() -> String {
     jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string()
 }
 

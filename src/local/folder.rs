@@ -112,6 +112,8 @@ pub struct LocalFolder {
     pub root: Root,
     /// What is not synced.
     pub ignore: Ignore,
+    /// Where what is replaced or removed here is kept.
+    pub kept: PathBuf,
     /// Which container's changes come back.
     pub two_way: Election,
     state: watch::Receiver<Local>,
@@ -228,6 +230,7 @@ impl LocalFolders {
             .map_err(|source| Error::Watch { path: path.to_owned(), source })?;
         let hash = blake3::hash(format!("{}\n{}", self.session_id, path.display()).as_bytes());
         let id = format!("ksync-{}", hash.to_hex().chars().take(16).collect::<String>());
+        let kept = self.syncthing.kept().join(&id);
         let end = CancellationToken::new();
         let (commands, commands_rx) = mpsc::unbounded_channel();
         let (state_tx, state) = watch::channel(Local::default());
@@ -235,7 +238,7 @@ impl LocalFolders {
             id: id.clone(),
             path: path.to_owned(),
             identity: root.identity(),
-            kept: self.syncthing.kept().join(&id),
+            kept: kept.clone(),
             syncthing: self.syncthing.state(),
             state_tx,
             shares: BTreeMap::new(),
@@ -248,7 +251,17 @@ impl LocalFolders {
         };
         let span = info_span!(parent: None, "local", path = %path.display());
         tokio::spawn(owner.run(notices, commands_rx, end.clone()).instrument(span));
-        Ok(LocalFolder { id, path: path.to_owned(), root, ignore, two_way: Election::default(), state, commands, _end: end.drop_guard() })
+        Ok(LocalFolder {
+            id,
+            path: path.to_owned(),
+            root,
+            ignore,
+            kept,
+            two_way: Election::default(),
+            state,
+            commands,
+            _end: end.drop_guard(),
+        })
     }
 }
 
@@ -524,11 +537,14 @@ impl Owner {
         if self.agreed.is_empty() || self.agreed.due().is_some() || self.state_tx.borrow().error.is_some() {
             return;
         }
-        let folder = deletion::Place { client: &running.client, id: &self.id, path: &self.path, kept: &self.kept };
+        let folder =
+            deletion::Place { client: &running.client, id: &self.id, path: &self.path, kept: &self.kept };
         match deletion::apply(&folder, &mut self.agreed).await {
             Ok(outcome) => {
                 outcome.removed.into_iter().for_each(|path| self.batch.add(path));
-                self.state_tx.send_if_modified(|s| std::mem::replace(&mut s.held, outcome.held.clone()) != outcome.held);
+                self.state_tx.send_if_modified(|s| {
+                    std::mem::replace(&mut s.held, outcome.held.clone()) != outcome.held
+                });
             }
             Err(error) => warn!(error = crate::printer::chain(&error), "apply a container's deletion"),
         }
@@ -540,7 +556,9 @@ impl Owner {
         if found.identity() == self.identity {
             return Ok(());
         }
-        Err(format!("`{shown}` is not the directory that it was; `kubectl ksync stop` and start again to use the new one"))
+        Err(format!(
+            "`{shown}` is not the directory that it was; `kubectl ksync stop` and start again to use the new one"
+        ))
     }
 
     fn fail(&self, reason: String) {

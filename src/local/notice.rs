@@ -69,7 +69,9 @@ fn classify(base: &Path, ignore: &Ignore, event: &Event) -> Vec<Notice> {
         // The pair's own event repeats what From and To have said.
         EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return Vec::new(),
         // A new file is closed by whoever made it; a hard link is not, and found when its time is over.
-        EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Data(_)) => cfg!(target_os = "linux"),
+        EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Data(_)) => {
+            cfg!(target_os = "linux")
+        }
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => false,
     };
     let relevant = |path: &PathBuf| {

@@ -105,7 +105,9 @@ pub(super) fn keep(paths: Paths) -> Result<(watch::Receiver<State>, Stop), Error
                 let end = prepared
                     .and_then(|home| run_once(&paths, &home, number, &runtime, &state_tx, &stopping, &child));
                 let reason = match end {
-                    Ok(status) => format!("the local syncthing ended ({status}); its log is `{}`", paths.log.display()),
+                    Ok(status) => {
+                        format!("the local syncthing ended ({status}); its log is `{}`", paths.log.display())
+                    }
                     Err(error) => crate::printer::chain(&error),
                 };
                 if stopping.load(Ordering::SeqCst) {

@@ -48,7 +48,11 @@ pub enum Error {
 
 /// Puts the patterns of a folder in place and returns them as they will be applied. `excluded` are paths that
 /// are not the container's own files (mounts), whatever the patterns say.
-pub(super) fn install(root: &Path, patterns: &[String], excluded: &BTreeSet<String>) -> Result<Ignore, Error> {
+pub(super) fn install(
+    root: &Path,
+    patterns: &[String],
+    excluded: &BTreeSet<String>,
+) -> Result<Ignore, Error> {
     let path = root.join(NAME);
     let theirs = match fs::read_to_string(&path) {
         Ok(text) if is_ours(&text) => None,
@@ -108,7 +112,8 @@ fn is_ours(text: &str) -> bool {
 /// Adds the name to `info/exclude` of the git repository that holds `root`, if one does.
 fn keep_out_of_git(root: &Path) -> Result<(), Error> {
     // A worktree or submodule has a file `.git`, whose repository is not ours to search for.
-    let Some(git) = root.ancestors().map(|dir| dir.join(".git")).find(|git| git.exists()).filter(|git| git.is_dir())
+    let Some(git) =
+        root.ancestors().map(|dir| dir.join(".git")).find(|git| git.exists()).filter(|git| git.is_dir())
     else {
         return Ok(());
     };

@@ -47,7 +47,8 @@ impl Changes {
 }
 
 fn watch(path: &Path, tx: mpsc::UnboundedSender<()>) -> notify::Result<RecommendedWatcher> {
-    let files: BTreeSet<PathBuf> = [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten().collect();
+    let files: BTreeSet<PathBuf> =
+        [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten().collect();
     let dirs: BTreeSet<PathBuf> = files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         let relevant = match event {

@@ -49,7 +49,10 @@ impl Pins {
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let text = fs::read_to_string(&path)?;
-                text.split_whitespace().next().map(str::to_owned).ok_or_else(|| io::Error::other("the pin is empty"))
+                text.split_whitespace()
+                    .next()
+                    .map(str::to_owned)
+                    .ok_or_else(|| io::Error::other("the pin is empty"))
             }
             Err(error) => Err(error),
         }

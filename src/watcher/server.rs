@@ -121,8 +121,9 @@ impl Watch for Endpoint {
         let mut stopped = self.stopped.clone();
         match tokio::time::timeout(STOP_LIMIT, stopped.wait_for(|stopped| *stopped)).await {
             Ok(_) => Ok(Response::new(StopReply {})),
-            Err(_) => Err(Status::deadline_exceeded(format!("not everything was let go of within {STOP_LIMIT:?}"))),
+            Err(_) => {
+                Err(Status::deadline_exceeded(format!("not everything was let go of within {STOP_LIMIT:?}")))
+            }
         }
     }
 }
-

@@ -250,7 +250,8 @@ impl Client {
         struct Page {
             errors: Option<Vec<PullError>>,
         }
-        let page: Page = self.json(Method::GET, &with_query("folder/errors", &[("folder", folder)]), |r| r).await?;
+        let page: Page =
+            self.json(Method::GET, &with_query("folder/errors", &[("folder", folder)]), |r| r).await?;
         Ok(page.errors.unwrap_or_default())
     }
 

@@ -288,6 +288,9 @@ mod tests {
         assert_eq!(folder["type"], "receiveonly");
         assert_eq!(folder["fsWatcherEnabled"], false);
         assert_eq!(folder["markerName"], ".");
-        assert_eq!(serde_json::to_value(Device::new("D", "n", None)).unwrap()["addresses"], serde_json::json!([]));
+        assert_eq!(
+            serde_json::to_value(Device::new("D", "n", None)).unwrap()["addresses"],
+            serde_json::json!([])
+        );
     }
 }

@@ -96,8 +96,12 @@ impl Event {
                 kind: text("type"),
                 action: text("action"),
             },
-            "StateChanged" => What::StateChanged { folder: text("folder"), to: text("to"), error: error("error") },
-            "RemoteIndexUpdated" => What::RemoteIndexUpdated { folder: text("folder"), device: text("device") },
+            "StateChanged" => {
+                What::StateChanged { folder: text("folder"), to: text("to"), error: error("error") }
+            }
+            "RemoteIndexUpdated" => {
+                What::RemoteIndexUpdated { folder: text("folder"), device: text("device") }
+            }
             "DeviceConnected" => What::DeviceConnected { id: text("id") },
             "DeviceDisconnected" => What::DeviceDisconnected { id: text("id"), error: text("error") },
             _ => What::Other,

@@ -45,7 +45,8 @@ pub fn become_syncthing(parent: u32, binary: &Path, home: &Path) -> io::Error {
         }
     }
     // The parent may have gone before the signal was asked for.
-    let alive = rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get().unsigned_abs() == parent);
+    let alive =
+        rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get().unsigned_abs() == parent);
     if !alive {
         return io::Error::other("the parent process has ended");
     }

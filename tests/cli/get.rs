@@ -79,10 +79,8 @@ fn a_broken_file_and_a_broken_spec() {
 
 #[test]
 fn nothing_to_stop() {
-    Bench::new().says(
-        &["stop"],
-        Says { status: 0, stdout: "", stderr: "no watcher runs for context `dev`\n" },
-    );
+    Bench::new()
+        .says(&["stop"], Says { status: 0, stdout: "", stderr: "no watcher runs for context `dev`\n" });
 }
 
 #[test]

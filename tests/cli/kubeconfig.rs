@@ -13,7 +13,9 @@ fn none_exists() {
          hint: give one with `--kubeconfig` or in `KUBECONFIG`\n",
         bench.text("kubeconfig")
     );
-    for args in [CREATE, &["get"], &["watch"], &["watch", "--daemon"], &["stop"], &["init", "--syncthing", "x"]] {
+    for args in
+        [CREATE, &["get"], &["watch"], &["watch", "--daemon"], &["stop"], &["init", "--syncthing", "x"]]
+    {
         bench.says(args, super::bench::refusal(&expected));
         assert!(!bench.config().exists());
     }

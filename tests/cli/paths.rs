@@ -66,7 +66,10 @@ fn remote_paths() {
              hint: give the directory that the app runs from, for example `/code`\n",
         );
     }
-    bench.refuses(&create("local", "/proc/1"), "error: remote path `/proc/1` is on a kernel file system `/proc`\n");
+    bench.refuses(
+        &create("local", "/proc/1"),
+        "error: remote path `/proc/1` is on a kernel file system `/proc`\n",
+    );
 }
 
 #[test]

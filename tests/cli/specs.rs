@@ -54,7 +54,10 @@ fn an_unknown_name_deletes_nothing() {
 #[test]
 fn there_is_nothing_to_delete() {
     let bench = Bench::new();
-    bench.says(&["delete", "one"], super::bench::refusal("error: spec `one` not found\nhint: there are no specs\n"));
+    bench.says(
+        &["delete", "one"],
+        super::bench::refusal("error: spec `one` not found\nhint: there are no specs\n"),
+    );
     bench.says(&["delete", "--all"], Says { status: 0, stdout: "", stderr: "no specs to delete\n" });
 }
 

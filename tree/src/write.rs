@@ -393,7 +393,9 @@ mod tests {
             let root = Root::open(dir.path()).unwrap();
             let (fd, name) = root.parent("f").unwrap();
             let pending = Pending::create(&fd, "f").unwrap();
-            pending.commit(name, Attributes { mode: 0o600, mtime_ns: Some(ns), owner: Owner::AsIs, keep: false }).unwrap();
+            pending
+                .commit(name, Attributes { mode: 0o600, mtime_ns: Some(ns), owner: Owner::AsIs, keep: false })
+                .unwrap();
             assert_eq!(crate::stat_entry(&root, "f", false).unwrap().unwrap().mtime_ns, ns);
         }
     }

@@ -7,7 +7,7 @@ use std::{os::fd::OwnedFd, path::Path, path::PathBuf};
 
 use ksync_tree::Identity;
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, mkdirat, unlinkat, FileType, statat},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, mkdirat, statat, unlinkat},
     io::Errno,
     mount::{MoveMountFlags, UnmountFlags, move_mount, unmount},
     process::fchdir,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use ksync_proto::radar::{Entry, EntryKind, FetchReply, ListReply, SeedReply, SeedRequest};
+use ksync_proto::radar::{Entry, EntryKind, FetchReply, ListReply, RemoveReply, SeedReply, SeedRequest};
 use ksync_tree::{Ignore, Kind, ListOptions, Owner, UnpackOptions, list_chunks, pack, unpack};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -171,6 +171,23 @@ pub(super) fn fetch(attachment: Arc<Attachment>, paths: Vec<String>) -> Replies<
     Box::pin(
         ReceiverStream::new(data_rx).map(|data: Result<Bytes, Status>| data.map(|data| FetchReply { data })),
     )
+}
+
+/// Removes entries, what is below a directory before the directory. One that is gone already is no error.
+pub(super) async fn remove(attachment: Arc<Attachment>, mut paths: Vec<String>) -> Result<RemoveReply, Status> {
+    let removing = tokio::task::spawn_blocking(move || {
+        paths.retain(|path| !attachment.about.excludes(path));
+        paths.sort_unstable_by(|a, b| ksync_tree::compare(b, a));
+        let mut left = Vec::new();
+        for path in paths {
+            if ksync_tree::remove_entry(&attachment.root, &path)? == ksync_tree::Removed::NotEmpty {
+                left.push(path);
+            }
+        }
+        Ok(RemoveReply { left })
+    });
+    let removed = removing.await.map_err(|error| Status::internal(format!("remove: {error}")))?;
+    removed.map_err(|error: ksync_tree::Error| status::of_tree(&error))
 }
 
 /// The client's stream as something to write to.

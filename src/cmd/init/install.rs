@@ -63,8 +63,9 @@ pub(super) async fn radar(
 /// The version of the radar in the cluster, if there is one that can be seen.
 async fn installed_version(client: &Client, cluster: &ClusterConfig) -> Result<Option<String>, UserError> {
     let sets: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
-    let label =
-        |labels: &std::collections::BTreeMap<String, String>| labels.get(crate::cluster::radar::VERSION_LABEL).cloned();
+    let label = |labels: &std::collections::BTreeMap<String, String>| {
+        labels.get(crate::cluster::radar::VERSION_LABEL).cloned()
+    };
     match cluster.call_raw(sets.get_opt(NAME)).await? {
         Ok(set) => Ok(set.and_then(|set| label(set.labels()))),
         Err(kube::Error::Api(status)) if status.code == 403 => {

@@ -33,7 +33,9 @@ impl Scene<'_> {
 
     #[track_caller]
     fn comes(&self) {
-        eventually("the local tree to equal the container's", SHORT, || self.desk.equal(&self.container, CODE));
+        eventually("the local tree to equal the container's", SHORT, || {
+            self.desk.equal(&self.container, CODE)
+        });
     }
 
     #[track_caller]
@@ -133,7 +135,10 @@ fn comes_back(desk: &Desk) {
 fn only_there(desk: &Desk) {
     desk.write("here.txt", "here\n");
     let container = App::web(desk).apply(desk).only();
-    container.sh(desk.cluster(), "cd /code && mkdir -p cache/x && echo there >cache/x/there.txt && chmod 600 cache/x/there.txt");
+    container.sh(
+        desk.cluster(),
+        "cd /code && mkdir -p cache/x && echo there >cache/x/there.txt && chmod 600 cache/x/there.txt",
+    );
     desk.sync(APP, CODE);
     eventually("what only the container has", SHORT, || desk.equal(&container, CODE));
     assert_eq!(desk.text("cache/x/there.txt").as_deref(), Ok("there\n"));

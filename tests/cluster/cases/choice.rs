@@ -32,7 +32,8 @@ fn several(desk: &Desk) {
     );
     assert!(!desk.ksync.config_file().exists(), "nothing half-written");
     desk.ksync.ok(&[&create[..], &["--container", "helper", "--wait"]].concat());
-    let (helper, other): (Vec<_>, Vec<_>) = containers.iter().partition(|container| container.name == "helper");
+    let (helper, other): (Vec<_>, Vec<_>) =
+        containers.iter().partition(|container| container.name == "helper");
     desk.equal(helper[0], CODE).expect("equal trees");
     throughout("silence in the other container", std::time::Duration::from_secs(1), || {
         holds(other[0].read(desk.cluster(), "/code/a.txt").is_err(), "a.txt is there")
@@ -95,7 +96,8 @@ fn two_apps(desk: &Desk) {
     desk.write("b.txt", "b\n");
     desk.arrives(std::slice::from_ref(&web), CODE);
     desk.arrives(std::slice::from_ref(&worker), "/srv/code");
-    let two_way = |name| desk.ksync.watching(name, 1, SHORT).containers.iter().filter(|row| row.two_way).count();
+    let two_way =
+        |name| desk.ksync.watching(name, 1, SHORT).containers.iter().filter(|row| row.two_way).count();
     assert_eq!(two_way("main") + two_way("worker"), 1, "one container writes back, whatever number of specs");
     desk.ksync.ok(&["delete", "main"]);
     desk.write("c.txt", "c\n");

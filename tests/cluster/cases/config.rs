@@ -1,11 +1,10 @@
 //! ksync.yaml edited by hand: what it says is what runs, and what it says wrongly is told and changes nothing.
 
-use std::{fs, fmt::Write};
+use std::{fmt::Write, fs};
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk,
-    eventually,
+    App, Case, Desk, eventually,
     eventually::{LONG, SHORT, holds, throughout},
 };
 
@@ -104,7 +103,8 @@ fn broken_spec(desk: &Desk) {
     desk.sync(APP, CODE);
     let before = text(desk);
     let mut after = before.clone();
-    writeln!(after, "- name: wrong\n  selector: app=app\n  localpath: relative\n  remotepath: /x").expect("a string");
+    writeln!(after, "- name: wrong\n  selector: app=app\n  localpath: relative\n  remotepath: /x")
+        .expect("a string");
     rewrite(desk, &after);
     let line = before.lines().count() + 1;
     eventually("the warning", SHORT, || {
@@ -149,7 +149,8 @@ fn kept(desk: &Desk) {
     desk.write("a.txt", "a\n");
     desk.sync(APP, CODE);
     assert!(text(desk).starts_with(start), "{}", text(desk));
-    let marked = text(desk).replace("  remotepath: /code\n", "  remotepath: /code # here\n  future-key: [x]\n");
+    let marked =
+        text(desk).replace("  remotepath: /code\n", "  remotepath: /code # here\n  future-key: [x]\n");
     rewrite(desk, &marked);
     let local = desk.scratch("other").display().to_string();
     fs::create_dir(&local).expect("mkdir");

@@ -4,8 +4,7 @@ use std::fs;
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk,
-    eventually,
+    App, Case, Desk, eventually,
     eventually::{LONG, holds},
     ksync::Ksync,
     run::{SYSTEM, image},
@@ -34,7 +33,8 @@ fn printed(desk: &Desk) {
 
 /// The versions of every object of ours.
 fn versions(desk: &Desk) -> String {
-    let columns = "custom-columns=:kind,:metadata.name,:metadata.uid,:metadata.generation,:metadata.resourceVersion";
+    let columns =
+        "custom-columns=:kind,:metadata.name,:metadata.uid,:metadata.generation,:metadata.resourceVersion";
     desk.kubectl().ok(&["get", "daemonset,serviceaccount,pods", "-n", SYSTEM, "-o", columns, "--no-headers"])
 }
 
@@ -48,9 +48,11 @@ fn twice(desk: &Desk) {
         holds(still, now)
     });
     let syncthing = desk.run.programs().join("syncthing");
-    let before = (versions(desk), fs::metadata(&syncthing).and_then(|meta| meta.modified()).expect("syncthing"));
+    let before =
+        (versions(desk), fs::metadata(&syncthing).and_then(|meta| meta.modified()).expect("syncthing"));
     let said = desk.run.install();
-    let after = (versions(desk), fs::metadata(&syncthing).and_then(|meta| meta.modified()).expect("syncthing"));
+    let after =
+        (versions(desk), fs::metadata(&syncthing).and_then(|meta| meta.modified()).expect("syncthing"));
     assert_eq!(before, after);
     assert!(said.trim_end().ends_with("; nothing had to be changed"), "{said}");
 }

@@ -56,10 +56,10 @@ fn no_permission(desk: &Desk) {
     kubectl.ok(&["create", "serviceaccount", "-n", namespace, "nobody"]);
     let token = kubectl.ok(&["create", "token", "-n", namespace, "nobody"]);
     let token = format!("--token={}", token.trim());
-    let file = kubeconfig(desk, &[
-        &["set-credentials", "nobody", &token],
-        &["set-context", "--current", "--user=nobody"],
-    ]);
+    let file = kubeconfig(
+        desk,
+        &[&["set-credentials", "nobody", &token], &["set-context", "--current", "--user=nobody"]],
+    );
     let ksync = Ksync { kubeconfig: file, ..desk.ksync.clone() };
     let local = desk.local().display().to_string();
     let create = ["create", "-l", "app=app", local.as_str(), CODE];
@@ -204,7 +204,7 @@ fn wrong_version(desk: &Desk) {
         (
             Some(1),
             format!(
-                "error: radar in the cluster is 9.0.0, which does not go with kubectl-ksync {own}\n\
+                "error: radar in the cluster is `9.0.0`, which does not go with kubectl-ksync {own}\n\
                  hint: bring this program up to date: `kubectl krew upgrade ksync`\n"
             )
         )

@@ -29,7 +29,11 @@ fn fan_out(desk: &Desk) {
     // What the two-way one writes goes everywhere.
     desk.two_way(&containers).sh(desk.cluster(), "echo there >/code/there.txt && rm /code/c.txt");
     crate::suite::eventually("the container's change here", SHORT, || {
-        if desk.path("c.txt").exists() { Err("c.txt is still here".to_owned()) } else { desk.text("there.txt") }
+        if desk.path("c.txt").exists() {
+            Err("c.txt is still here".to_owned())
+        } else {
+            desk.text("there.txt")
+        }
     });
     desk.arrives(&containers, CODE);
 }

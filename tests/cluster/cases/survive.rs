@@ -59,7 +59,8 @@ fn radar_pods(desk: &Desk) {
     desk.write("meanwhile.txt", "meanwhile\n");
     eventually("other pods of radar", LONG, || {
         let now = desk.radars();
-        let fresh = now.len() == before.len() && now.iter().all(|new| before.iter().all(|old| new.id != old.id));
+        let fresh =
+            now.len() == before.len() && now.iter().all(|new| before.iter().all(|old| new.id != old.id));
         holds(fresh, format!("{now:?}"))
     });
     heals(desk, &containers);
@@ -69,9 +70,11 @@ fn radar_pods(desk: &Desk) {
 /// Kills the process of the named container of each of radar's pods.
 #[track_caller]
 fn kill_parts(desk: &Desk, part: &str) {
-    let parts: Vec<Container> = desk.radars().into_iter().filter(|container| container.name == part).collect();
+    let parts: Vec<Container> =
+        desk.radars().into_iter().filter(|container| container.name == part).collect();
     assert!(!parts.is_empty(), "radar has no container `{part}`");
-    let pids: Vec<u32> = parts.iter().map(|container| container.pid(desk.cluster()).expect("its process")).collect();
+    let pids: Vec<u32> =
+        parts.iter().map(|container| container.pid(desk.cluster()).expect("its process")).collect();
     pids.into_iter().for_each(process::kill);
 }
 
@@ -120,11 +123,23 @@ fn everything(desk: &Desk) {
     desk.ksync.ok(&["watch", "--daemon"]);
     desk.ksync.watching("main", 2, LONG);
     let spec = desk.ksync.spec("main").expect("the spec");
-    assert!(spec.containers.iter().all(|row| containers.iter().all(|old| old.id != row.container_id)), "{spec:?}");
+    assert!(
+        spec.containers.iter().all(|row| containers.iter().all(|old| old.id != row.container_id)),
+        "{spec:?}"
+    );
     desk.write("after.txt", "after\n");
     for row in &spec.containers {
         eventually("an edit in a new container", SHORT, || {
-            let args = ["exec", "-n", &desk.namespace, &row.pod, "--", "cat", "/code/after.txt", "/code/meanwhile.txt"];
+            let args = [
+                "exec",
+                "-n",
+                &desk.namespace,
+                &row.pod,
+                "--",
+                "cat",
+                "/code/after.txt",
+                "/code/meanwhile.txt",
+            ];
             let text = desk.kubectl().try_ok(&args)?;
             holds(text == "after\nmeanwhile\n", text)
         });
@@ -157,7 +172,8 @@ fn api_server(desk: &Desk) {
         let _stopped = Stopped::now(desk);
         let spec = eventually("`watching` to be left", NOTICED, || {
             let spec = desk.ksync.spec("main")?;
-            let left = spec.status != "watching" && spec.containers.iter().all(|row| row.status != "watching");
+            let left =
+                spec.status != "watching" && spec.containers.iter().all(|row| row.status != "watching");
             if left { Ok(spec) } else { Err(format!("{spec:?}")) }
         });
         println!("`watching` was left after {:?}: {}", begun.elapsed(), spec.status);

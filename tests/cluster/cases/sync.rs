@@ -108,7 +108,8 @@ fn every_kind(desk: &Desk) {
                 s.arrives();
             }),
             ("an edit that keeps size and time", &|s| {
-                let before = fs::metadata(path("index.html")).and_then(|meta| meta.modified()).expect("a time");
+                let before =
+                    fs::metadata(path("index.html")).and_then(|meta| meta.modified()).expect("a time");
                 s.desk.write("index.html", "EDITED\n");
                 let file = fs::File::options().write(true).open(path("index.html")).expect("open");
                 done(file.set_modified(before));
@@ -158,7 +159,9 @@ fn every_kind(desk: &Desk) {
                 s.arrives();
             }),
             ("names of all scripts", &|s| {
-                for name in ["größe.txt", "日本語/ファイル.md", "🦀 crab.rs", "a b/c'd \"e\".txt", "#x%y*z?[1]"] {
+                for name in
+                    ["größe.txt", "日本語/ファイル.md", "🦀 crab.rs", "a b/c'd \"e\".txt", "#x%y*z?[1]"]
+                {
                     s.desk.write(name, name);
                 }
                 s.arrives();
@@ -216,7 +219,8 @@ fn much(desk: &Desk) {
         &scene,
         &[
             ("a file of 20 MB", &|s| {
-                let big: Vec<u8> = (0..20u32 << 20).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+                let big: Vec<u8> =
+                    (0..20u32 << 20).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
                 s.desk.write("big.bin", big);
                 s.arrives();
             }),
@@ -262,5 +266,7 @@ fn ignored(desk: &Desk) {
         if there.has("late.txt") { Ok(there) } else { Err(format!("{there:?}")) }
     });
     // index.html was only there, and has been brought here.
-    expected().and_then(|here| here.equals(&there, desk.cluster().precision())).expect("all but what is ignored");
+    expected()
+        .and_then(|here| here.equals(&there, desk.cluster().precision()))
+        .expect("all but what is ignored");
 }

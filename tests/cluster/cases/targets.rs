@@ -67,7 +67,10 @@ fn owned(desk: &Desk, container: &Container, path: &str) {
 fn non_root(desk: &Desk) {
     desk.write("index.html", "from here\n");
     desk.write("lib/a.txt", "a\n");
-    let app = as_user(App::shell(desk, "mkdir -p /tmp/code/old && echo old >/tmp/code/old/file && exec sleep 1000000"));
+    let app = as_user(App::shell(
+        desk,
+        "mkdir -p /tmp/code/old && echo old >/tmp/code/old/file && exec sleep 1000000",
+    ));
     let containers = app.replicas(2).apply(desk).running(2);
     desk.sync(APP, "/tmp/code");
     desk.write("new/b.txt", "b\n");
@@ -75,7 +78,10 @@ fn non_root(desk: &Desk) {
     desk.arrives(&containers, "/tmp/code");
     for container in &containers {
         owned(desk, container, "/tmp/code");
-        container.sh(desk.cluster(), "cd /tmp/code && echo x >>index.html && echo x >>lib/a.txt && echo x >new/c.txt && rm new/b.txt");
+        container.sh(
+            desk.cluster(),
+            "cd /tmp/code && echo x >>index.html && echo x >>lib/a.txt && echo x >new/c.txt && rm new/b.txt",
+        );
     }
     let two_way = desk.two_way(&containers);
     eventually("what the user writes in the two-way container", SHORT, || desk.equal(two_way, "/tmp/code"));
@@ -122,7 +128,17 @@ fn path_is_a_file(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::shell(desk, "echo mine >/code && exec sleep 1000000").apply(desk).only();
     let local = desk.local().display().to_string();
-    let output = desk.ksync.run(&["create", "--name", "main", "-l", "app=app", "--wait", "--timeout=10s", &local, CODE]);
+    let output = desk.ksync.run(&[
+        "create",
+        "--name",
+        "main",
+        "-l",
+        "app=app",
+        "--wait",
+        "--timeout=10s",
+        &local,
+        CODE,
+    ]);
     assert_eq!(output.status, Some(1), "{output:?}");
     assert!(output.stderr.contains("error: ") && output.stderr.contains("/code"), "{output:?}");
     assert!(output.stderr.contains("not a directory") || output.stderr.contains("is a file"), "{output:?}");

@@ -4,8 +4,7 @@ use serde_json::json;
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk,
-    eventually,
+    App, Case, Desk, eventually,
     eventually::{LONG, SHORT, holds},
 };
 
@@ -81,7 +80,8 @@ fn single_file(desk: &Desk) {
     let containers = app.replicas(2).apply(desk).running(2);
     desk.sync(APP, CODE);
     let spec = desk.ksync.watching("main", 2, SHORT);
-    let named = |row: &crate::suite::ksync::Row| row.excluded.iter().any(|path| path.contains("config/app.yml"));
+    let named =
+        |row: &crate::suite::ksync::Row| row.excluded.iter().any(|path| path.contains("config/app.yml"));
     assert!(spec.containers.iter().all(named), "{spec:?}");
     let wide = desk.ksync.ok(&["get", "-o", "wide"]);
     assert!(wide.contains("config/app.yml"), "{wide}");
@@ -110,8 +110,10 @@ fn shared(desk: &Desk) {
     desk.ksync.ok(&["create", "--name", "two", "-l", "app=app", "-c", "second", "--wait", &local, CODE]);
     desk.write("b.txt", "b\n");
     desk.arrives(&containers, CODE);
-    let roles: Vec<String> =
-        ["main", "two"].iter().map(|name| desk.ksync.watching(name, 1, SHORT).containers[0].role.clone()).collect();
+    let roles: Vec<String> = ["main", "two"]
+        .iter()
+        .map(|name| desk.ksync.watching(name, 1, SHORT).containers[0].role.clone())
+        .collect();
     assert_eq!(roles, ["lead", "alias"]);
     containers[1].sh(desk.cluster(), "echo c >/code/c.txt && rm /code/a.txt");
     eventually("what either container does", SHORT, || desk.equal(&containers[0], CODE));

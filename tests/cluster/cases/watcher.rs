@@ -4,8 +4,7 @@ use std::fs;
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk, Need,
-    eventually,
+    App, Case, Desk, Need, eventually,
     eventually::{LONG, SHORT, holds},
     guard::Guard,
     ksync::Ksync,
@@ -197,7 +196,12 @@ fn get_forms(desk: &Desk) {
     assert!(wide.contains(&container.node) && wide.contains("lead") && wide.contains("both"), "{wide}");
     assert_eq!(desk.ksync.ok(&["get", "-o", "name"]), "spec/main\n");
     let yaml = desk.ksync.ok(&["get", "-o", "yaml"]);
-    assert!(["kind: SpecList", "  name: main", "  status: watching"].iter().all(|l| yaml.lines().any(|o| o == *l)), "{yaml}");
+    assert!(
+        ["kind: SpecList", "  name: main", "  status: watching"]
+            .iter()
+            .all(|l| yaml.lines().any(|o| o == *l)),
+        "{yaml}"
+    );
     assert_eq!(desk.ksync.refused(&["get", "other"]), "error: spec `other` not found\n");
     let version = desk.ksync.ok(&["version"]);
     let lines: Vec<&str> = version.lines().collect();

@@ -30,12 +30,14 @@ impl fmt::Display for Container {
 impl Container {
     /// The running containers of a pod that is not on its way out.
     pub(crate) fn of_pod(pod: &Value) -> Vec<Self> {
-        let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         if pod.pointer("/metadata/deletionTimestamp").is_some() {
             return Vec::new();
         }
         let statuses = pod.pointer("/status/containerStatuses").and_then(Value::as_array);
-        let running = statuses.into_iter().flatten().filter(|status| status.pointer("/state/running").is_some());
+        let running =
+            statuses.into_iter().flatten().filter(|status| status.pointer("/state/running").is_some());
         running
             .map(|status| Self {
                 namespace: text("/metadata/namespace"),

@@ -34,7 +34,8 @@ impl Desk {
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let namespace = format!("ksync-suite-{}-{number}", std::process::id());
         run.make_namespace(&namespace);
-        let root = tempfile::Builder::new().prefix(&leftovers::prefix("desk")).tempdir().expect("make a directory");
+        let root =
+            tempfile::Builder::new().prefix(&leftovers::prefix("desk")).tempdir().expect("make a directory");
         fs::create_dir(root.path().join("local")).expect("make the local directory");
         let ksync = Ksync {
             home: root.path().join("home"),
@@ -123,7 +124,8 @@ impl Desk {
     #[track_caller]
     pub(crate) fn two_way<'a>(&self, containers: &'a [Container]) -> &'a Container {
         let spec = self.ksync.spec("main").expect("the spec");
-        let row = spec.two_way().unwrap_or_else(|| panic!("no container is two-way: {spec:?}"));
+        let rows: Vec<_> = spec.containers.iter().filter(|row| row.two_way).collect();
+        let [row] = rows[..] else { panic!("not exactly one container is two-way: {spec:?}") };
         let found = containers.iter().find(|container| container.id == row.container_id);
         found.unwrap_or_else(|| panic!("{row:?} is none of {containers:?}"))
     }
@@ -155,7 +157,17 @@ impl Desk {
         let output = self.kubectl().run(&["get", "pods", "-A", "-o", "wide"], None);
         keep("pods.txt", output.stdout);
         for part in ["radar", "syncthing"] {
-            let args = ["logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=ksync", "-c", part, "--prefix", "--tail=-1"];
+            let args = [
+                "logs",
+                "-n",
+                SYSTEM,
+                "-l",
+                "app.kubernetes.io/name=ksync",
+                "-c",
+                part,
+                "--prefix",
+                "--tail=-1",
+            ];
             keep(&format!("{part}.log"), self.kubectl().run(&args, None).stdout);
         }
         eprintln!("{}: what the logs say is in {}", self.case, kept.display());

@@ -93,7 +93,9 @@ impl Ksync {
     /// What `get` says, or why it says nothing.
     pub(crate) fn specs(&self) -> Result<Vec<Spec>, String> {
         let text = self.run(&["get", "-o", "json"]).ok()?;
-        serde_json::from_str::<SpecList>(&text).map(|list| list.items).map_err(|error| format!("{error}: {text}"))
+        serde_json::from_str::<SpecList>(&text)
+            .map(|list| list.items)
+            .map_err(|error| format!("{error}: {text}"))
     }
 
     pub(crate) fn spec(&self, name: &str) -> Result<Spec, String> {

@@ -26,7 +26,8 @@ pub(crate) struct Run {
 impl Run {
     /// Readies cluster and installation.
     pub(crate) fn begin() -> Self {
-        let scratch = tempfile::Builder::new().prefix(&leftovers::prefix("run")).tempdir().expect("make a directory");
+        let scratch =
+            tempfile::Builder::new().prefix(&leftovers::prefix("run")).tempdir().expect("make a directory");
         let cluster = choose(scratch.path());
         leftovers::sweep(cluster.kubectl());
         cluster.load().unwrap_or_else(|said| panic!("{said}"));

@@ -91,7 +91,9 @@ impl Tree {
         for (path, here) in &self.0 {
             match other.0.get(path) {
                 None => lines.push(format!("{path}: missing there")),
-                Some(there) => lines.extend(here.difference(there, precision).map(|what| format!("{path}: {what}"))),
+                Some(there) => {
+                    lines.extend(here.difference(there, precision).map(|what| format!("{path}: {what}")))
+                }
             }
         }
         let extra = other.0.keys().filter(|path| !self.0.contains_key(*path));

@@ -1,0 +1,198 @@
+//! The base: what was last known to be equal on both sides, durable, one file per spec.
+//!
+//! It tells a file that was deleted here while apart from one that a fresh container brings along. A base that is
+//! damaged counts as unknown, and an old one is safe: what it does not know is never deleted.
+
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use ksync_tree::{Entry, Kind};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+/// What was equal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Base {
+    /// Sorted as a listing is; hashes are left out.
+    pub entries: Vec<Entry>,
+    /// Id of the container whose changes came back.
+    pub two_way: Option<String>,
+}
+
+/// A base at its place.
+#[derive(Debug, Clone)]
+pub struct BaseFile {
+    path: PathBuf,
+}
+
+/// Why a base was not written.
+#[derive(Debug, thiserror::Error)]
+#[error("write the base `{path}`")]
+pub struct Error {
+    path: PathBuf,
+    source: io::Error,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    version: u32,
+    two_way: Option<String>,
+    entries: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    path: String,
+    kind: char,
+    size: u64,
+    mtime_ns: i64,
+    mode: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<Vec<u8>>,
+}
+
+impl BaseFile {
+    /// The base of spec `name` in `dir`, which need not exist.
+    pub fn new(dir: &Path, name: &str) -> Self {
+        Self { path: dir.join(crate::home::short_hash(name.as_bytes())) }
+    }
+
+    /// Reads it; none when there is none, or when it can't be trusted.
+    pub fn load(&self) -> Option<Base> {
+        let text = match fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                warn!(path = %self.path.display(), %error, "read the base; going on without");
+                return None;
+            }
+        };
+        let base = parse(&text);
+        if base.is_none() {
+            warn!(path = %self.path.display(), "the base is damaged; going on without");
+        }
+        base
+    }
+
+    /// Replaces it: written beside, synced, renamed.
+    pub fn save(&self, base: &Base) -> Result<(), Error> {
+        let write = || {
+            let dir = self.path.parent().unwrap_or(Path::new("/"));
+            fs::create_dir_all(dir)?;
+            let mut file = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(dir)?;
+            file.write_all(render(base)?.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(&self.path).map_err(|error| error.error)?;
+            fs::File::open(dir)?.sync_all()
+        };
+        write().map_err(|source| Error { path: self.path.clone(), source })
+    }
+
+    /// Forgets it: the spec is no more.
+    pub fn remove(&self) {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                warn!(path = %self.path.display(), %error, "remove a base");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn render(base: &Base) -> io::Result<String> {
+    let head = Head { version: 1, two_way: base.two_way.clone(), entries: base.entries.len() };
+    let mut text = serde_json::to_string(&head)? + "\n";
+    for entry in &base.entries {
+        let kind = match entry.kind {
+            Kind::File => 'f',
+            Kind::Dir => 'd',
+            Kind::Symlink => 'l',
+        };
+        let Entry { path, size, mtime_ns, mode, target, .. } = entry.clone();
+        text += &serde_json::to_string(&Line { path, kind, size, mtime_ns, mode, target })?;
+        text.push('\n');
+    }
+    let sum = blake3::hash(text.as_bytes()).to_hex();
+    Ok(text + &sum + "\n")
+}
+
+fn parse(text: &str) -> Option<Base> {
+    let (body, sum) = text.strip_suffix('\n')?.rsplit_once('\n')?;
+    let body = text.get(..=body.len())?;
+    if *sum != *blake3::hash(body.as_bytes()).to_hex() {
+        return None;
+    }
+    let mut lines = body.lines();
+    let head: Head = serde_json::from_str(lines.next()?).ok()?;
+    let entries: Option<Vec<Entry>> = lines.map(entry).collect();
+    let entries = entries.filter(|entries| head.version == 1 && entries.len() == head.entries)?;
+    Some(Base { entries, two_way: head.two_way })
+}
+
+fn entry(line: &str) -> Option<Entry> {
+    let Line { path, kind, size, mtime_ns, mode, target } = serde_json::from_str(line).ok()?;
+    let kind = match kind {
+        'f' => Kind::File,
+        'd' => Kind::Dir,
+        'l' => Kind::Symlink,
+        _ => return None,
+    };
+    Some(Entry { path, kind, size, mtime_ns, mode, hash: None, target })
+}
+
+#[cfg(test)]
+mod tests {
+    use ksync_tree::{Entry, Kind};
+
+    use super::{Base, BaseFile};
+
+    fn base() -> Base {
+        let entry = |path: &str, kind, target| Entry {
+            path: path.into(),
+            kind,
+            size: 7,
+            mtime_ns: -5,
+            mode: 0o644,
+            hash: None,
+            target,
+        };
+        let entries = vec![
+            entry("d", Kind::Dir, None),
+            entry("d/line\nbreak ü", Kind::File, None),
+            entry("l", Kind::Symlink, Some(b"\xff/x".to_vec())),
+        ];
+        Base { entries, two_way: Some("containerd://1".into()) }
+    }
+
+    #[test]
+    fn it_comes_back_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = BaseFile::new(&dir.path().join("base"), "s");
+        assert_eq!(file.load(), None);
+        file.save(&base()).unwrap();
+        assert_eq!(file.load(), Some(base()));
+        file.save(&Base::default()).unwrap();
+        assert_eq!(file.load(), Some(Base::default()));
+        file.remove();
+        assert_eq!(file.load(), None);
+    }
+
+    #[test]
+    fn any_damage_makes_it_unknown() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = BaseFile::new(dir.path(), "s");
+        file.save(&base()).unwrap();
+        let whole = std::fs::read(&file.path).unwrap();
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            std::fs::write(&file.path, &flipped).unwrap();
+            assert_eq!(file.load(), None, "byte {at}");
+            std::fs::write(&file.path, &whole[..at]).unwrap();
+            assert_eq!(file.load(), None, "cut at {at}");
+        }
+    }
+}
