@@ -83,6 +83,7 @@ impl Folder {
             };
             let (status, reason) = setback.standing();
             info!(%status, reason, "attach anew");
+            self.status.modify(|service| (service.role, service.two_way) = ("", false));
             self.status.set(status, reason);
             tokio::select! {
                 () = end.cancelled() => break,
@@ -252,6 +253,7 @@ impl Folder {
         let mut link_state = node.state();
         let process = here.borrow().process;
         let candidate = attached.role == Some(Role::Lead) && self.direction == Direction::Both;
+        let mut election = local.two_way.watch();
         let mut seat: Option<Seat> = None;
         let mut settled: Option<i64> = None;
         let mut held: Option<(Status, String)> = None;
@@ -261,7 +263,7 @@ impl Folder {
                 return Err(Setback::Lost("the local syncthing started anew".to_owned()));
             }
             let behind = now.pending || settled != Some(now.sequence);
-            let elected = !candidate || seat.is_some() || local.two_way.is_taken();
+            let elected = !candidate || seat.is_some() || election.borrow_and_update().is_some();
             self.report(node, &now, behind || !elected, held.as_ref());
             if !behind && elected {
                 backoff.reset();
@@ -276,6 +278,8 @@ impl Folder {
                         return Err(Setback::Lost(reason.clone()));
                     }
                 }
+                // Somebody else's taking the seat is what this one waits for, too; the sender lives in `local`.
+                _ = election.changed() => {}
                 event = attached.events.recv() => Self::event(local, event)?,
                 done = settle(local, &attached.link, now.sequence), if behind && !now.pending => {
                     done?;

@@ -15,9 +15,9 @@ impl Default for Election {
 }
 
 impl Election {
-    /// Whether somebody has the seat.
-    pub fn is_taken(&self) -> bool {
-        self.0.borrow().is_some()
+    /// Follows the seat: whoever waits for it to be taken is woken.
+    pub fn watch(&self) -> watch::Receiver<Option<String>> {
+        self.0.subscribe()
     }
 
     /// Waits until the seat is free and takes it for `who` (a container id).
