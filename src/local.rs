@@ -3,10 +3,12 @@
 //! Invariant: syncthing cannot outlive the watcher, and every start begins without folders; whoever has a
 //! folder puts it again when [`Running::number`] changes.
 
+mod conflict;
 mod deletion;
 mod election;
 mod folder;
 mod notice;
+mod owner;
 mod process;
 mod stignore;
 

@@ -3,11 +3,12 @@
 //! Invariant: the board's entry of a spec is written by its own task alone, and a failure of one spec stays
 //! with it.
 
+mod keeper;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use ksync_tree::{Entry, ListOptions};
 use kube::{
     Api, Client,
     runtime::{WatchStreamExt, reflector, watcher},
@@ -16,22 +17,22 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
+use keeper::Keeper;
+
 use crate::{
     backoff::Backoff,
     base::{Base, BaseFile},
     cluster,
     config::SpecDetails,
     folder::Folder,
-    local::{Local, LocalFolder, LocalFolders},
+    local::{LocalFolder, LocalFolders},
     node::Nodes,
     service::{RemoteContainer, ServiceList, Targets, targets},
-    status::{Board, BoardTx, ServiceState, Standing, Status},
+    status::{BoardTx, ServiceState, Standing, Status},
 };
 
 /// A watch is renewed this often, so that a dead one is noticed: a laptop sleeps.
 const WATCH_LIMIT_S: u32 = 60;
-/// How long nothing must move before the base is written: a burst of edits is one.
-const BASE_QUIET: Duration = Duration::from_millis(300);
 
 /// What all specs of a watcher share.
 #[derive(Clone)]
@@ -66,15 +67,17 @@ impl Spec {
         let file = BaseFile::new(&self.shared.bases, &self.details.name);
         let base_tx = watch::Sender::new(file.load().map(Arc::new));
         let work = async {
-            let local = self.open_local().await;
+            let Some(local) = end.run_until_cancelled(self.open_local()).await else { return };
             let base_rx = base_tx.subscribe();
-            tokio::join!(
-                self.follow_pods(&local, &mut services, &base_rx),
-                keep_base(&self, &local, &file, &base_tx),
-            );
+            let mut keeper = Keeper::new(&self.details.name, &self.shared.board, &local, &file, &base_tx);
+            let both = async {
+                tokio::join!(self.follow_pods(&local, &mut services, &base_rx), keeper.follow());
+            };
+            let _ = end.run_until_cancelled(Box::pin(both)).await;
+            keeper.keep(Duration::ZERO).await;
+            services.close().await;
         };
-        let _ = end.run_until_cancelled(Box::pin(work.instrument(span.clone()))).await;
-        services.close().instrument(span).await;
+        Box::pin(work.instrument(span)).await;
     }
 
     /// Opens the local path, again and again until it works: a disk may be mounted later.
@@ -199,73 +202,5 @@ impl Spec {
 
     fn report(&self, status: Status, reason: impl Into<String>) {
         self.shared.board.spec(&self.details.name, status, reason);
-    }
-}
-
-/// What a base is a picture of: when it is the same again, nothing has to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Moment {
-    process: u64,
-    sequence: i64,
-    two_way: Option<String>,
-}
-
-/// Writes the base each time that all containers hold what is here and it has been quiet for a moment.
-async fn keep_base(
-    spec: &Spec,
-    local: &Arc<LocalFolder>,
-    file: &BaseFile,
-    base_tx: &watch::Sender<Option<Arc<Base>>>,
-) {
-    let (mut board, mut here) = (spec.shared.board.subscribe(), local.state());
-    let mut saved = None;
-    loop {
-        let now = settled(&board.borrow_and_update(), &spec.details.name, &here.borrow_and_update());
-        if now.is_some() && now != saved {
-            tokio::time::sleep(BASE_QUIET).await;
-            let listed = list(local).await;
-            // Nothing may have moved while the picture was taken.
-            let still = settled(&board.borrow(), &spec.details.name, &here.borrow()) == now;
-            if let (true, Some(moment), Some(entries)) = (still, now, listed) {
-                let base = Base { entries, two_way: moment.two_way.clone() };
-                match file.save(&base) {
-                    Ok(()) => drop(base_tx.send_replace(Some(Arc::new(base)))),
-                    Err(error) => warn!(error = crate::printer::chain(&error), "keep the base"),
-                }
-                saved = Some(moment);
-                continue;
-            }
-        }
-        tokio::select! {
-            changed = board.changed() => if changed.is_err() { return },
-            changed = here.changed() => if changed.is_err() { return },
-        }
-    }
-}
-
-/// The moment, when every container of the spec holds what is here.
-fn settled(board: &Board, name: &str, here: &Local) -> Option<Moment> {
-    let spec = board.specs.get(name)?;
-    let good = !spec.services.is_empty() && spec.overall().status == Status::Watching && !here.pending;
-    let two_way = spec.services.values().find(|service| service.two_way);
-    good.then(|| Moment {
-        process: here.process,
-        sequence: here.sequence,
-        two_way: two_way.map(|service| service.container_id.clone()),
-    })
-}
-
-async fn list(local: &Arc<LocalFolder>) -> Option<Vec<Entry>> {
-    let local = Arc::clone(local);
-    let listing = tokio::task::spawn_blocking(move || {
-        let options = ListOptions { hash: false, ignore: &local.ignore, exclude: &[] };
-        ksync_tree::list(&local.root, &options)
-    });
-    match listing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
-        Ok(listing) => Some(listing.entries),
-        Err(error) => {
-            warn!(error = crate::printer::chain(&error), "list the local path for the base");
-            None
-        }
     }
 }

@@ -7,8 +7,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use ksync_proto::radar::{AttachmentEnd, Role};
-use serde_json::json;
-use syncthing::{Device, Folder as Config, event::What};
+use syncthing::{Device, Folder as Config, FolderType, event::What};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot, watch as channel};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -218,12 +217,17 @@ impl Folder {
         self.ground.check().await.map_err(tell::not_there)?;
         let device = Device::new(&self.device, &lead.claim.holder, None);
         link.client.put_device(&device).await.map_err(|error| status::of_syncthing(&error))?;
-        let config = Config::node(&self.id, &place.to_string_lossy()).shared_with([self.device.as_str()]);
+        let config = self.config();
         link.client.put_folder(&config).await.map_err(|error| status::of_syncthing(&error))?;
         // Receive-only and with a fresh database, so a container that ended just now did no harm.
         self.ground.check().await.map_err(tell::not_there)?;
         tokio::spawn(crate::scan::run(self.ground.clone(), self.id.clone(), changes_rx, lost_tx));
         Ok(())
+    }
+
+    /// The folder as it is added: receive-only.
+    fn config(&self) -> Config {
+        Config::node(&self.id, &self.ground.place.to_string_lossy()).shared_with([self.device.as_str()])
     }
 
     async fn run(
@@ -346,12 +350,11 @@ impl Folder {
                 return Err(Status::failed_precondition(format!("folder `{}` {reason}", self.id)));
             }
         }
-        let kind = if two_way { "sendreceive" } else { "receiveonly" };
+        let kind = if two_way { FolderType::SendReceive } else { FolderType::ReceiveOnly };
         let client = &self.ground.link.client;
-        client
-            .patch_folder(&self.id, &json!({ "type": kind }))
-            .await
-            .map_err(|e| status::of_syncthing(&e))?;
+        // Put as a whole: a change of single keys would bring back syncthing's defaults for the others, its own
+        // watcher and its own rescans among them.
+        client.put_folder(&Config { kind, ..self.config() }).await.map_err(|e| status::of_syncthing(&e))?;
         self.two_way = two_way;
         // The guard may have paused it between syncthing's reading and writing of the configuration.
         if !self.ground.lead.life.alive() {

@@ -14,13 +14,12 @@ use kube::{
 };
 use tokio::time::Instant;
 
+use super::ensure;
 use crate::{
     cluster::{self, ClusterArgs, ClusterConfig, explain},
     home::Home,
-    lock::Lock,
     printer::{Printer, UserError},
     tunnel::{NAMESPACE, SELECTOR},
-    watcher::client::Client,
 };
 
 const POLL: Duration = Duration::from_millis(300);
@@ -54,7 +53,9 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     if let Some(cluster) = &cluster {
         // The watcher goes first: it detaches in good order while radar is still there.
         let dir = home.context(&cluster.context, &cluster.hash());
-        stop(&dir.socket(), &dir.lock(), printer).await?;
+        if ensure::stopped(&dir).await? {
+            printer.say("the watcher has ended");
+        }
     }
     let remote = match &cluster {
         Some(cluster) => remote(cluster, args.timeout, printer).await,
@@ -133,7 +134,9 @@ async fn gone<F: Future<Output = kube::Result<bool>>>(
 async fn local(home: &Home, all: bool, printer: Printer) -> anyhow::Result<()> {
     let mut kept = Vec::new();
     for context in home.contexts()? {
-        stop(&context.socket(), &context.lock(), printer).await?;
+        if ensure::stopped(&context).await? {
+            printer.say("the watcher has ended");
+        }
         let keep = !all && fs::read_dir(context.kept()).is_ok_and(|mut entries| entries.next().is_some());
         if keep {
             for entry in fs::read_dir(context.path())
@@ -179,22 +182,6 @@ async fn local(home: &Home, all: bool, printer: Printer) -> anyhow::Result<()> {
     }
     Ok(())
 }
-
-/// Ends a context's watcher, and makes sure that none is left.
-async fn stop(socket: &Path, lock: &Path, printer: Printer) -> anyhow::Result<()> {
-    if let Some(mut client) = Client::connect(socket).await {
-        client.stop().await?;
-        printer.say("the watcher has ended");
-    }
-    if lock.exists() {
-        let free = tokio::task::block_in_place(|| Lock::acquire(lock, Duration::from_secs(10)));
-        free.map_err(|error| {
-            UserError::with_hint(&error, "a watcher runs but does not answer; end that process")
-        })?;
-    }
-    Ok(())
-}
-
 /// Removes a file or a tree of our own; nothing there is fine. Symlinks are removed, not followed.
 fn remove(path: &Path) -> anyhow::Result<()> {
     let result = match fs::symlink_metadata(path) {

@@ -6,7 +6,7 @@
 //! is moved, not deleted. A deletion of more than half of a folder at once waits for a person.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -21,6 +21,8 @@ use tokio::time::Instant;
 const BRAKE_FROM: usize = 20;
 /// Deletions within this time count together.
 const WINDOW: Duration = Duration::from_secs(10);
+/// How long a deletion is waited for in syncthing's index.
+const UNCONFIRMED: Duration = Duration::from_secs(60);
 /// A burst is over when nothing was deleted for this long.
 const QUIET: Duration = Duration::from_millis(200);
 /// A burst that does not end is looked at after this long.
@@ -30,7 +32,8 @@ const BURST: Duration = Duration::from_secs(2);
 /// that it is judged as a whole.
 #[derive(Debug, Default)]
 pub(super) struct Agreed {
-    paths: BTreeSet<String>,
+    /// With when each was told.
+    paths: BTreeMap<String, Instant>,
     first: Option<Instant>,
     last: Option<Instant>,
     applied: VecDeque<(Instant, usize)>,
@@ -40,7 +43,7 @@ impl Agreed {
     /// A container deleted `path`.
     pub(super) fn add(&mut self, path: String) {
         let now = Instant::now();
-        self.paths.insert(path);
+        self.paths.insert(path, now);
         self.first.get_or_insert(now);
         self.last = Some(now);
     }
@@ -63,6 +66,11 @@ impl Agreed {
     /// The burst is being looked at: what is left over is tried again whenever syncthing has news.
     pub(super) fn looked(&mut self) {
         (self.first, self.last) = (None, None);
+    }
+
+    /// A deletion that the index does not have after so long was undone, or overtaken by an edit here.
+    fn forget_unconfirmed(&mut self, confirmed: &[String]) {
+        self.paths.retain(|path, told| confirmed.contains(path) || told.elapsed() < UNCONFIRMED);
     }
 
     fn applied_lately(&mut self) -> usize {
@@ -103,14 +111,16 @@ pub(super) struct Outcome {
 
 /// Applies those of the `agreed` deletions that syncthing's index confirms, and takes them from `agreed`.
 pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outcome, Error> {
-    let first = confirmed(place, agreed.paths.iter()).await?;
+    let first = confirmed(place, agreed.paths.keys()).await?;
+    agreed.forget_unconfirmed(&first);
     if first.is_empty() {
         return Ok(Outcome::default());
     }
     let here = place.client.folder_status(place.id).await?.local_files;
     let lately = agreed.applied_lately();
     let before = usize::try_from(here).unwrap_or(usize::MAX).saturating_add(lately);
-    if let Some(held) = brake(first.len() + lately, before) {
+    // All that were told count, whatever syncthing's index, which comes in portions, has of them yet.
+    if let Some(held) = brake(agreed.paths.len() + lately, before) {
         return Ok(Outcome { removed: Vec::new(), held: Some(held) });
     }
     // An edit made here in the meantime is newer than the deletion: scanned, it is pending no more.

@@ -15,6 +15,8 @@ use notify::{
 };
 use tokio::sync::mpsc;
 
+use super::conflict;
+
 /// How long a file that stays open for writing is left alone after a write.
 pub(super) const OPEN_LIMIT: Duration = Duration::from_millis(100);
 
@@ -25,6 +27,8 @@ pub(super) enum Notice {
     Now(String),
     /// It is being written: look when it is closed, at the latest after [`OPEN_LIMIT`].
     Soon(String),
+    /// syncthing made this conflict copy.
+    Conflict(String),
     /// Events were lost: look at everything.
     Everything,
     /// Watching failed, with a sentence.
@@ -74,13 +78,15 @@ fn classify(base: &Path, ignore: &Ignore, event: &Event) -> Vec<Notice> {
         }
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => false,
     };
-    let relevant = |path: &PathBuf| {
+    let notice = |path: &PathBuf| {
         let rel = relative(base, path)?;
+        if conflict::original(&rel).is_some() {
+            return Some(Notice::Conflict(rel));
+        }
         let skipped = !rel.is_empty() && (ksync_tree::is_temp(name(&rel)) || ignore.matches(&rel));
-        (!skipped).then_some(rel)
+        (!skipped).then(|| if soon { Notice::Soon(rel) } else { Notice::Now(rel) })
     };
-    let paths = event.paths.iter().filter_map(relevant);
-    paths.map(|path| if soon { Notice::Soon(path) } else { Notice::Now(path) }).collect()
+    event.paths.iter().filter_map(notice).collect()
 }
 
 fn name(path: &str) -> &str {

@@ -6,7 +6,6 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
 
 use crate::{
     config::{Device, Folder},
@@ -160,11 +159,6 @@ impl Client {
         self.send(Method::PUT, &format!("config/devices/{}", device.id), |r| r.json(device)).await
     }
 
-    /// Changes some keys of a device's configuration.
-    pub async fn patch_device(&self, id: &str, change: &Value) -> Result<(), Error> {
-        self.send(Method::PATCH, &format!("config/devices/{id}"), |r| r.json(change)).await
-    }
-
     /// Forgets a device; one that is not there is no error.
     pub async fn delete_device(&self, id: &str) -> Result<(), Error> {
         absent_is_fine(self.send(Method::DELETE, &format!("config/devices/{id}"), |r| r).await)
@@ -180,9 +174,14 @@ impl Client {
         self.send(Method::PUT, &format!("config/folders/{}", folder.id), |r| r.json(folder)).await
     }
 
-    /// Changes some keys of a folder's configuration.
-    pub async fn patch_folder(&self, id: &str, change: &Value) -> Result<(), Error> {
-        self.send(Method::PATCH, &format!("config/folders/{id}"), |r| r.json(change)).await
+    /// Stops a folder at once, for good: it is put anew or deleted, never resumed. One that does not exist is
+    /// an error that says so.
+    ///
+    /// There is no other way to change single keys here: a PATCH sets every key that it does not name, and that
+    /// has a default other than zero, back to its default (tried with 1.30).
+    pub async fn pause_folder(&self, id: &str) -> Result<(), Error> {
+        let paused = serde_json::json!({ "paused": true });
+        self.send(Method::PATCH, &format!("config/folders/{id}"), |r| r.json(&paused)).await
     }
 
     /// Stops and forgets a folder; one that is not there is no error. Its files stay.

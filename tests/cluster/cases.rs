@@ -1,5 +1,6 @@
 //! All cases, by room.
 
+mod apart;
 mod back;
 mod choice;
 mod config;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("back", back::CASES),
         ("scale", scale::CASES),
         ("follow", follow::CASES),
+        ("apart", apart::CASES),
         ("targets", targets::CASES),
         ("volumes", volumes::CASES),
         ("choice", choice::CASES),

@@ -4,7 +4,6 @@
 
 use std::{path::Path, time::Duration};
 
-use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::{ground::Ground, link::Link, mount::bind};
@@ -25,12 +24,11 @@ pub(super) fn guard(ground: &Ground, folder: &str) -> JoinHandle<()> {
 
 /// Pauses a folder, or kills syncthing. One that does not exist (yet) is no trouble.
 pub(super) async fn pause(link: &Link, folder: &str) {
-    let paused = json!({ "paused": true });
-    let patched = tokio::time::timeout(LIMIT, link.client.patch_folder(folder, &paused));
+    let paused = tokio::time::timeout(LIMIT, link.client.pause_folder(folder));
     match tokio::select! {
         biased;
         () = link.lost.cancelled() => return,
-        patched = patched => patched,
+        paused = paused => paused,
     } {
         Ok(Ok(())) => {}
         Ok(Err(error)) if error.is_not_found() => {}

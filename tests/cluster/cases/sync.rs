@@ -19,7 +19,8 @@ use crate::suite::{
 pub(super) const CASES: &[Case] = &[
     Case::new("first_sync_reaches_both_runtimes", first_sync).needs(&[Need::BothRuntimes]),
     Case::new("watching_is_said_only_of_equal_trees", watching_means_equal),
-    Case::new("every_kind_of_change_arrives", every_kind),
+    Case::new("every_kind_of_edit_arrives", edits),
+    Case::new("every_kind_of_entry_arrives", entries),
     Case::new("names_in_decomposed_form_arrive", decomposed),
     Case::new("much_at_once_arrives", much),
     Case::new("ignored_files_stay_here", ignored),
@@ -82,18 +83,23 @@ struct Scene<'a> {
     containers: Vec<Container>,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    #[track_caller]
+    fn new(desk: &'a Desk) -> Self {
+        project(desk);
+        let containers = App::web(desk).replicas(2).apply(desk).running(2);
+        desk.sync(APP, CODE);
+        Self { desk, containers }
+    }
+
     #[track_caller]
     fn arrives(&self) {
         self.desk.arrives(&self.containers, CODE);
     }
 }
 
-fn every_kind(desk: &Desk) {
-    project(desk);
-    let containers = App::web(desk).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
-    let scene = Scene { desk, containers };
+fn edits(desk: &Desk) {
+    let scene = Scene::new(desk);
     let path = |name: &str| desk.path(name);
     let done = |result: std::io::Result<()>| result.expect("change a local file");
     steps(
@@ -125,10 +131,28 @@ fn every_kind(desk: &Desk) {
                 s.desk.write("index.html", content);
                 s.arrives();
             }),
+            ("a file written again and again", &|s| {
+                for round in 0..200 {
+                    s.desk.write("busy.log", format!("{round}\n"));
+                }
+                s.arrives();
+            }),
             ("a file cut to nothing", &|s| {
                 s.desk.write("lib/b.txt", "");
                 s.arrives();
             }),
+        ],
+    );
+    desk.ksync.watching("main", 2, SHORT);
+}
+
+fn entries(desk: &Desk) {
+    let scene = Scene::new(desk);
+    let path = |name: &str| desk.path(name);
+    let done = |result: std::io::Result<()>| result.expect("change a local file");
+    steps(
+        &scene,
+        &[
             ("a mode", &|s| {
                 make_executable(&path("lib/b.txt"));
                 s.arrives();
@@ -184,12 +208,6 @@ fn every_kind(desk: &Desk) {
                 s.desk.write("index.html", "a file again\n");
                 s.arrives();
             }),
-            ("a file written again and again", &|s| {
-                for round in 0..200 {
-                    s.desk.write("busy.log", format!("{round}\n"));
-                }
-                s.arrives();
-            }),
         ],
     );
     desk.ksync.watching("main", 2, SHORT);
@@ -211,10 +229,7 @@ fn decomposed(desk: &Desk) {
 }
 
 fn much(desk: &Desk) {
-    desk.write("seed", "seed\n");
-    let containers = App::web(desk).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
-    let scene = Scene { desk, containers };
+    let scene = Scene::new(desk);
     steps(
         &scene,
         &[

@@ -157,10 +157,36 @@ impl Ksync {
         rest.split_once(')')?.0.parse().ok()
     }
 
+    /// Where it is noted what was equal on both sides.
+    pub(crate) fn bases(&self) -> Vec<PathBuf> {
+        entries(&self.home.join("contexts")).flat_map(|context| entries(&context.join("base"))).collect()
+    }
+
+    /// The content of every file that was kept when a container's change replaced or deleted it.
+    pub(crate) fn kept(&self) -> Vec<String> {
+        let mut dirs: Vec<PathBuf> =
+            entries(&self.home.join("contexts")).map(|context| context.join("kept")).collect();
+        let mut contents = Vec::new();
+        while let Some(dir) = dirs.pop() {
+            for path in entries(&dir) {
+                if path.is_dir() {
+                    dirs.push(path);
+                } else {
+                    contents.push(std::fs::read_to_string(path).unwrap_or_default());
+                }
+            }
+        }
+        contents
+    }
+
     /// The log of the one context that there is.
     pub(crate) fn log(&self) -> String {
-        let contexts = std::fs::read_dir(self.home.join("contexts")).into_iter().flatten().flatten();
-        let logs = contexts.filter_map(|entry| std::fs::read_to_string(entry.path().join("watch.log")).ok());
-        logs.collect()
+        let contexts = entries(&self.home.join("contexts"));
+        contexts.filter_map(|context| std::fs::read_to_string(context.join("watch.log")).ok()).collect()
     }
+}
+
+/// What is in a directory; nothing where there is none.
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }

@@ -59,7 +59,7 @@ pub(crate) fn main(rooms: &[(&'static str, &'static [Case])]) -> ExitCode {
 fn say_where_it_panicked() {
     std::panic::set_hook(Box::new(|info| {
         let at = info.location().map(ToString::to_string).unwrap_or_default();
-        let why = info.payload_as_str().unwrap_or_default();
+        let why = super::steps::words(info.payload());
         eprintln!("{at}: {why}");
     }));
 }

@@ -17,7 +17,8 @@ pub(crate) fn steps<T>(on: &T, steps: &[Step<'_, T>]) {
     assert!(failed.is_empty(), "{} of {} steps failed:\n{}", failed.len(), steps.len(), failed.join("\n"));
 }
 
-fn words(why: &(dyn Any + Send)) -> &str {
+/// What a panic said.
+pub(crate) fn words(why: &dyn Any) -> &str {
     let text = why.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| why.downcast_ref::<&str>().copied()).unwrap_or("panicked")
 }

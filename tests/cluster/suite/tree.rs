@@ -92,7 +92,7 @@ impl Tree {
             match other.0.get(path) {
                 None => lines.push(format!("{path}: missing there")),
                 Some(there) => {
-                    lines.extend(here.difference(there, precision).map(|what| format!("{path}: {what}")))
+                    lines.extend(here.difference(there, precision).map(|what| format!("{path}: {what}")));
                 }
             }
         }

@@ -1,0 +1,442 @@
+//! The task that owns one local folder.
+//!
+//! Invariants: syncthing scans the folder only when told, and only after the root was found to be the directory
+//! that it was at the start (an unmounted disk must not empty the containers); it is shared with a device exactly
+//! while somebody holds a share for it; nothing is deleted here on the far side's word except through `deletion`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use ksync_tree::{Identity, Root};
+use syncthing::{Batch, Client, Device, Event, Folder, event::What};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{
+    Running, State, conflict, deletion,
+    deletion::Agreed,
+    folder::{Command, Local},
+    notice::{Notice, Notices, OPEN_LIMIT},
+    stignore,
+};
+
+/// The safety net under the watcher: a scan of everything.
+const RESCAN: Duration = Duration::from_secs(60);
+/// How often a root that went away is looked for.
+const ROOT_CHECK: Duration = Duration::from_secs(2);
+
+/// What an owner starts from.
+pub(super) struct Start {
+    pub(super) id: String,
+    pub(super) path: PathBuf,
+    pub(super) identity: Identity,
+    pub(super) kept: PathBuf,
+    pub(super) patterns: Vec<String>,
+    pub(super) syncthing: watch::Receiver<State>,
+    pub(super) state_tx: watch::Sender<Local>,
+}
+
+/// The folder's state.
+pub(super) struct Owner {
+    id: String,
+    path: PathBuf,
+    identity: Identity,
+    kept: PathBuf,
+    syncthing: watch::Receiver<State>,
+    state_tx: watch::Sender<Local>,
+    /// Device to its address and the number of those who share with it.
+    shares: BTreeMap<String, (SocketAddr, usize)>,
+    batch: Batch,
+    /// Files being written, and when they are looked at all the same.
+    soon: BTreeMap<String, Instant>,
+    /// Deletions that a living container made and that are not applied yet.
+    agreed: Agreed,
+    /// Told once the state says what the commands before them have changed.
+    marks: Vec<oneshot::Sender<()>>,
+    /// What the specs leave out.
+    patterns: Vec<String>,
+    /// What is mounted in containers.
+    excluded: BTreeSet<String>,
+    /// Conflict copies that syncthing made and that are not settled yet.
+    conflicts: BTreeSet<String>,
+}
+
+type Flight = JoinHandle<Result<i64, syncthing::Error>>;
+
+impl Owner {
+    pub(super) fn new(start: Start) -> Self {
+        Self {
+            id: start.id,
+            path: start.path,
+            identity: start.identity,
+            kept: start.kept,
+            syncthing: start.syncthing,
+            state_tx: start.state_tx,
+            shares: BTreeMap::new(),
+            batch: Batch::default(),
+            soon: BTreeMap::new(),
+            agreed: Agreed::default(),
+            marks: Vec::new(),
+            patterns: start.patterns,
+            excluded: BTreeSet::new(),
+            conflicts: BTreeSet::new(),
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut notices: Notices,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        end: CancellationToken,
+    ) {
+        let mut running: Option<Arc<Running>> = None;
+        let mut flight: Option<Flight> = None;
+        let mut events: Option<mpsc::UnboundedReceiver<Event>> = None;
+        let mut rescan = interval(RESCAN);
+        let mut root_check = interval(ROOT_CHECK);
+        rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        root_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.syncthing.mark_changed();
+        loop {
+            let next_soon = self.soon.values().min().copied();
+            let deletions_due = self.agreed.due();
+            tokio::select! {
+                () = end.cancelled() => break,
+                changed = self.syncthing.changed() => {
+                    if changed.is_err() { break }
+                    let now = match &*self.syncthing.borrow_and_update() {
+                        State::Up(now) => Some(Arc::clone(now)),
+                        State::Down(_) => None,
+                    };
+                    flight = None;
+                    events = None;
+                    running = None;
+                    self.state_tx.send_modify(|s| s.process = 0);
+                    if let Some(now) = now && self.begin(&now).await {
+                        events = Some(follow(now.client.clone(), end.child_token()));
+                        running = Some(now);
+                        self.batch.add_all();
+                    }
+                }
+                Some(command) = commands.recv() => self.obey(command, running.as_deref()).await,
+                Some(notice) = notices.rx.recv() => self.notice(notice),
+                () = sleep_until(next_soon.unwrap_or_else(Instant::now)), if next_soon.is_some() => {
+                    self.overdue(Instant::now());
+                }
+                () = sleep_until(deletions_due.unwrap_or_else(Instant::now)), if deletions_due.is_some() => {
+                    self.agreed.looked();
+                    self.delete(running.as_deref()).await;
+                }
+                _ = rescan.tick() => self.batch.add_all(),
+                _ = root_check.tick(), if self.state_tx.borrow().error.is_some() => {
+                    if let Some(now) = &running && self.begin(now).await {
+                        self.batch.add_all();
+                    }
+                }
+                Some(event) = next(&mut events) => {
+                    if matches!(event.what(), What::RemoteIndexUpdated { folder, .. } if folder == self.id) {
+                        self.delete(running.as_deref()).await;
+                    }
+                }
+                done = landed(&mut flight), if flight.is_some() => {
+                    flight = None;
+                    self.scanned(done);
+                    self.delete(running.as_deref()).await;
+                    self.settle_conflicts().await;
+                }
+            }
+            if flight.is_none()
+                && !self.batch.is_empty()
+                && let Some(now) = &running
+            {
+                flight = self.launch(&now.client).await;
+            }
+            let pending = flight.is_some() || !self.batch.is_empty() || !self.soon.is_empty();
+            self.state_tx.send_if_modified(|s| std::mem::replace(&mut s.pending, pending) != pending);
+            for mark in self.marks.drain(..) {
+                // Whoever waited may have given up.
+                let _ = mark.send(());
+            }
+        }
+        self.close(running.as_deref()).await;
+    }
+
+    /// Takes the folder up in a syncthing process, after its root was found unchanged.
+    async fn begin(&mut self, running: &Running) -> bool {
+        if let Err(reason) = self.check_root() {
+            self.fail(reason);
+            return false;
+        }
+        let done = self.put(running).await;
+        match done {
+            Ok(()) => {
+                self.state_tx.send_modify(|s| {
+                    s.process = running.number;
+                    s.error = None;
+                });
+                true
+            }
+            Err(error) => {
+                self.fail(crate::printer::chain(&error));
+                false
+            }
+        }
+    }
+
+    /// Configures devices and folder. A new device is let go only when the folder is shared with it, because
+    /// a change of a folder's devices breaks their connections.
+    async fn put(&self, running: &Running) -> Result<(), syncthing::Error> {
+        let known: BTreeSet<String> = running.client.devices().await?.into_iter().map(|d| d.id).collect();
+        let mut held_back = Vec::new();
+        for (id, (address, _)) in &self.shares {
+            let mut device = Device::new(id, "node", Some(format!("tcp://{address}")));
+            if !known.contains(id) {
+                held_back.push(device.clone());
+                device.paused = true;
+            }
+            running.client.put_device(&device).await?;
+        }
+        let devices = self.shares.keys().map(String::as_str).chain([running.device_id.as_str()]);
+        let mut folder = Folder::local(&self.id, &self.path.to_string_lossy()).shared_with(devices);
+        folder.paused = false;
+        "simple".clone_into(&mut folder.versioning.kind);
+        folder.versioning.params =
+            [("keep", "1000"), ("cleanoutDays", "7")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        folder.versioning.cleanup_interval_s = 3600;
+        folder.versioning.fs_path = self.kept.join("replaced").to_string_lossy().into_owned();
+        running.client.put_folder(&folder).await?;
+        for device in held_back {
+            running.client.put_device(&device).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a device from the folder, and forgets it when no other folder is shared with it.
+    async fn unshare(&self, running: &Running, device: &str) -> Result<(), syncthing::Error> {
+        self.put(running).await?;
+        let folders = running.client.folders().await?;
+        let used = folders.iter().any(|folder| folder.devices.iter().any(|d| d.id == device));
+        if used { Ok(()) } else { running.client.delete_device(device).await }
+    }
+
+    async fn obey(&mut self, command: Command, running: Option<&Running>) {
+        match command {
+            Command::Share { device, address, done } => {
+                let entry = self.shares.entry(device).or_insert((address, 0));
+                entry.1 += 1;
+                let news = entry.1 == 1 || entry.0 != address;
+                entry.0 = address;
+                if news
+                    && let Some(running) = running
+                    && let Err(error) = self.put(running).await
+                {
+                    self.fail(crate::printer::chain(&error));
+                }
+                let _ = done.send(());
+            }
+            Command::Unshare { device } => {
+                let Some(entry) = self.shares.get_mut(&device) else { return };
+                entry.1 -= 1;
+                if entry.1 > 0 {
+                    return;
+                }
+                self.shares.remove(&device);
+                if let Some(running) = running
+                    && let Err(error) = self.unshare(running, &device).await
+                {
+                    self.fail(crate::printer::chain(&error));
+                }
+            }
+            Command::Deleted { path } => {
+                self.agreed.add(path);
+            }
+            Command::Restored { path } => self.agreed.remove(&path),
+            Command::Look { paths } if paths.is_empty() => self.batch.add_all(),
+            Command::Look { paths } => paths.into_iter().for_each(|path| self.batch.add(path)),
+            Command::Mark { done } => self.marks.push(done),
+            Command::Exclude { paths, done } => {
+                let _ = done.send(self.exclude(paths));
+            }
+        }
+    }
+
+    fn exclude(&mut self, paths: Vec<String>) -> Result<(), stignore::Error> {
+        let all: BTreeSet<String> = self.excluded.iter().cloned().chain(paths).collect();
+        if all != self.excluded {
+            stignore::install(&self.path, &self.patterns, &all)?;
+            self.excluded = all;
+            self.batch.add_all();
+        }
+        Ok(())
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Now(path) => {
+                self.soon.remove(&path);
+                self.batch.add(path);
+            }
+            Notice::Soon(path) => {
+                self.soon.entry(path).or_insert_with(|| Instant::now() + OPEN_LIMIT);
+            }
+            Notice::Conflict(copy) => {
+                // The scan that this asks for comes after syncthing is through with the file.
+                if let Some(path) = conflict::original(&copy) {
+                    self.conflicts.insert(copy);
+                    self.batch.add(path);
+                }
+            }
+            Notice::Everything => self.batch.add_all(),
+            Notice::Failed(reason) => {
+                warn!(reason, "the local watch failed; scanning everything");
+                self.batch.add_all();
+            }
+        }
+    }
+
+    fn overdue(&mut self, now: Instant) {
+        let late: Vec<String> =
+            self.soon.iter().filter(|(_, at)| **at <= now).map(|(path, _)| path.clone()).collect();
+        for path in late {
+            self.soon.remove(&path);
+            self.batch.add(path);
+        }
+    }
+
+    /// Starts a scan of what has gathered. Nothing is scanned while the root is not the one it was.
+    async fn launch(&mut self, client: &Client) -> Option<Flight> {
+        if let Err(reason) = self.check_root() {
+            self.fail(reason);
+            self.batch.take();
+            if let Err(error) = client.pause_folder(&self.id).await {
+                warn!(error = crate::printer::chain(&error), "pause the folder");
+            }
+            return None;
+        }
+        let subs = self.batch.take();
+        debug!(?subs, "scan");
+        let (client, id) = (client.clone(), self.id.clone());
+        Some(tokio::spawn(async move {
+            client.scan(&id, &subs).await?;
+            Ok(client.folder_status(&id).await?.sequence)
+        }))
+    }
+
+    fn scanned(&mut self, result: Result<i64, syncthing::Error>) {
+        match result {
+            Ok(sequence) => self.state_tx.send_modify(|s| s.sequence = sequence),
+            // The process is going away: its successor scans everything.
+            Err(error) if error.is_connection() => debug!(%error, "scan"),
+            Err(error) => self.fail(crate::printer::chain(&error)),
+        }
+    }
+
+    async fn delete(&mut self, running: Option<&Running>) {
+        let Some(running) = running else { return };
+        // While a burst of deletions goes on, nothing of it is applied.
+        if self.agreed.is_empty() || self.agreed.due().is_some() || self.state_tx.borrow().error.is_some() {
+            return;
+        }
+        let folder =
+            deletion::Place { client: &running.client, id: &self.id, path: &self.path, kept: &self.kept };
+        match deletion::apply(&folder, &mut self.agreed).await {
+            Ok(outcome) => {
+                outcome.removed.into_iter().for_each(|path| self.batch.add(path));
+                self.state_tx.send_if_modified(|s| {
+                    std::mem::replace(&mut s.held, outcome.held.clone()) != outcome.held
+                });
+            }
+            Err(error) => warn!(error = crate::printer::chain(&error), "apply a container's deletion"),
+        }
+    }
+
+    /// Puts local content back where syncthing let a container's win.
+    async fn settle_conflicts(&mut self) {
+        if self.conflicts.is_empty() || self.check_root().is_err() {
+            return;
+        }
+        let (copies, at) = (std::mem::take(&mut self.conflicts), self.path.clone());
+        let kept = self.kept.join("conflicts").join(deletion::stamp());
+        let settling = tokio::task::spawn_blocking(move || conflict::settle_all(&at, &kept, copies));
+        let (settled, failed) =
+            settling.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        for path in &settled {
+            info!(path, "both sides changed it: the local content stays, the container's is kept");
+            self.batch.add(path);
+        }
+        if let Some(error) = failed {
+            warn!(error = crate::printer::chain(&error), "settle a conflict");
+        }
+        let count = u32::try_from(settled.len()).unwrap_or(u32::MAX);
+        self.state_tx.send_modify(|s| s.conflicts = s.conflicts.saturating_add(count));
+    }
+
+    fn check_root(&self) -> Result<(), String> {
+        let shown = self.path.display();
+        let found = Root::open(&self.path).map_err(|_| format!("the local path `{shown}` is gone"))?;
+        if found.identity() == self.identity {
+            return Ok(());
+        }
+        Err(format!(
+            "`{shown}` is not the directory that it was; `kubectl ksync stop` and start again to use the new one"
+        ))
+    }
+
+    fn fail(&self, reason: String) {
+        warn!(reason, "the local folder stands still");
+        self.state_tx.send_modify(|s| s.error = Some(reason));
+    }
+
+    async fn close(&self, running: Option<&Running>) {
+        if let Some(running) = running
+            && let Err(error) = running.client.delete_folder(&self.id).await
+        {
+            debug!(%error, "remove the folder");
+        }
+        if let Err(error) = stignore::remove(&self.path) {
+            warn!(error = crate::printer::chain(&error), "sweep the local path");
+        }
+    }
+}
+
+async fn landed(flight: &mut Option<Flight>) -> Result<i64, syncthing::Error> {
+    match flight {
+        Some(flight) => flight.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())),
+        None => std::future::pending().await,
+    }
+}
+
+async fn next(events: &mut Option<mpsc::UnboundedReceiver<Event>>) -> Option<Event> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Passes on the events that tell of a far side's index, until syncthing goes or `end` comes.
+fn follow(client: Client, end: CancellationToken) -> mpsc::UnboundedReceiver<Event> {
+    let (tx, rx) = mpsc::unbounded_channel();
+    let poll = async move {
+        let mut since = 0;
+        while let Ok(events) = client.events(&["RemoteIndexUpdated"], since, RESCAN).await {
+            for event in events {
+                since = event.id;
+                if tx.send(event).is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    tokio::spawn(end.run_until_cancelled_owned(poll));
+    rx
+}

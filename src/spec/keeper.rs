@@ -1,0 +1,111 @@
+//! Keeping a spec's base: a picture of the local tree, taken when every container holds it.
+//!
+//! Invariant: a picture is written only when nothing moved while it was taken.
+
+use std::{sync::Arc, time::Duration};
+
+use ksync_tree::{Entry, ListOptions};
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::{
+    base::{Base, BaseFile},
+    local::{Local, LocalFolder},
+    status::{Board, BoardTx, Status},
+};
+
+/// How long nothing must move before a picture replaces another: a burst of edits is one.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// What a base is a picture of: when it is the same again, nothing has to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Moment {
+    process: u64,
+    sequence: i64,
+    two_way: Option<String>,
+}
+
+/// Writes the base of one spec.
+pub(super) struct Keeper<'a> {
+    name: &'a str,
+    board: watch::Receiver<Board>,
+    here: watch::Receiver<Local>,
+    local: &'a Arc<LocalFolder>,
+    file: &'a BaseFile,
+    base_tx: &'a watch::Sender<Option<Arc<Base>>>,
+    saved: Option<Moment>,
+}
+
+impl<'a> Keeper<'a> {
+    pub(super) fn new(
+        name: &'a str,
+        board: &BoardTx,
+        local: &'a Arc<LocalFolder>,
+        file: &'a BaseFile,
+        base_tx: &'a watch::Sender<Option<Arc<Base>>>,
+    ) -> Self {
+        Self { name, board: board.subscribe(), here: local.state(), local, file, base_tx, saved: None }
+    }
+
+    /// Writes the base each time that all containers hold what is here; the first one at once.
+    pub(super) async fn follow(&mut self) {
+        loop {
+            let quiet = if self.saved.is_none() { Duration::ZERO } else { QUIET };
+            if self.keep(quiet).await {
+                continue;
+            }
+            let changed = tokio::select! {
+                changed = self.board.changed() => changed,
+                changed = self.here.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Writes the base if it is news and nothing moves for `quiet`; returns whether it was.
+    pub(super) async fn keep(&mut self, quiet: Duration) -> bool {
+        let now = settled(&self.board.borrow_and_update(), self.name, &self.here.borrow_and_update());
+        let Some(moment) = now.filter(|now| self.saved.as_ref() != Some(now)) else { return false };
+        tokio::time::sleep(quiet).await;
+        let Some(entries) = list(self.local).await else { return false };
+        if settled(&self.board.borrow(), self.name, &self.here.borrow()).as_ref() != Some(&moment) {
+            return false;
+        }
+        let base = Base { entries, two_way: moment.two_way.clone() };
+        match self.file.save(&base) {
+            Ok(()) => drop(self.base_tx.send_replace(Some(Arc::new(base)))),
+            Err(error) => warn!(error = crate::printer::chain(&error), "keep the base"),
+        }
+        self.saved = Some(moment);
+        true
+    }
+}
+
+/// The moment, when every container of the spec holds what is here.
+fn settled(board: &Board, name: &str, here: &Local) -> Option<Moment> {
+    let spec = board.specs.get(name)?;
+    let good = !spec.services.is_empty() && spec.overall().status == Status::Watching && !here.pending;
+    let two_way = spec.services.values().find(|service| service.two_way);
+    good.then(|| Moment {
+        process: here.process,
+        sequence: here.sequence,
+        two_way: two_way.map(|service| service.container_id.clone()),
+    })
+}
+
+async fn list(local: &Arc<LocalFolder>) -> Option<Vec<Entry>> {
+    let local = Arc::clone(local);
+    let listing = tokio::task::spawn_blocking(move || {
+        let options = ListOptions { hash: false, ignore: &local.ignore, exclude: &[] };
+        ksync_tree::list(&local.root, &options)
+    });
+    match listing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+        Ok(listing) => Some(listing.entries),
+        Err(error) => {
+            warn!(error = crate::printer::chain(&error), "list the local path for the base");
+            None
+        }
+    }
+}
