@@ -4,6 +4,7 @@
 //! damaged counts as unknown, and an old one is safe: what it does not know is never deleted.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     io::Write,
     path::{Path, PathBuf},
@@ -20,12 +21,37 @@ pub struct Base {
     pub entries: Vec<Entry>,
     /// Id of the container whose changes came back.
     pub two_way: Option<String>,
+    /// Ids of all containers that held it.
+    pub seen: BTreeSet<String>,
+    /// Paths that were in the base once and are gone here since: what an image brings along again.
+    pub gone: BTreeSet<String>,
 }
+
+impl Base {
+    /// The next picture, which remembers what was in this one and is gone.
+    #[must_use]
+    pub fn next(&self, entries: Vec<Entry>, two_way: Option<String>, seen: BTreeSet<String>) -> Self {
+        let before = self.entries.iter().map(|entry| entry.path.clone());
+        let mut gone: BTreeSet<String> = self.gone.iter().cloned().chain(before).collect();
+        for entry in &entries {
+            gone.remove(&entry.path);
+        }
+        // An old deletion that is forgotten costs a file that comes back; a list without end costs more.
+        while gone.len() > MOST_GONE {
+            gone.pop_first();
+        }
+        Self { entries, two_way, seen, gone }
+    }
+}
+
+/// Deletions that are remembered.
+const MOST_GONE: usize = 20_000;
 
 /// A base at its place.
 #[derive(Debug, Clone)]
 pub struct BaseFile {
     path: PathBuf,
+    of: String,
 }
 
 /// Why a base was not written.
@@ -39,6 +65,9 @@ pub struct Error {
 #[derive(Serialize, Deserialize)]
 struct Head {
     version: u32,
+    of: String,
+    seen: BTreeSet<String>,
+    gone: BTreeSet<String>,
     two_way: Option<String>,
     entries: usize,
 }
@@ -55,9 +84,10 @@ struct Line {
 }
 
 impl BaseFile {
-    /// The base of spec `name` in `dir`, which need not exist.
-    pub fn new(dir: &Path, name: &str) -> Self {
-        Self { path: dir.join(crate::home::short_hash(name.as_bytes())) }
+    /// The base of spec `name` in `dir`, which need not exist. `of` says what it is a base of (paths, target): one
+    /// that was of something else is unknown.
+    pub fn new(dir: &Path, name: &str, of: impl Into<String>) -> Self {
+        Self { path: dir.join(crate::home::short_hash(name.as_bytes())), of: of.into() }
     }
 
     /// Reads it; none when there is none, or when it can't be trusted.
@@ -70,11 +100,14 @@ impl BaseFile {
                 return None;
             }
         };
-        let base = parse(&text);
-        if base.is_none() {
+        let Some((of, base)) = parse(&text) else {
             warn!(path = %self.path.display(), "the base is damaged; going on without");
+            return None;
+        };
+        if of != self.of {
+            warn!(of, "the base is of something else; going on without");
         }
-        base
+        (of == self.of).then_some(base)
     }
 
     /// Replaces it: written beside, synced, renamed.
@@ -83,7 +116,7 @@ impl BaseFile {
             let dir = self.path.parent().unwrap_or(Path::new("/"));
             fs::create_dir_all(dir)?;
             let mut file = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(dir)?;
-            file.write_all(render(base)?.as_bytes())?;
+            file.write_all(render(base, &self.of)?.as_bytes())?;
             file.as_file().sync_all()?;
             file.persist(&self.path).map_err(|error| error.error)?;
             fs::File::open(dir)?.sync_all()
@@ -91,19 +124,27 @@ impl BaseFile {
         write().map_err(|source| Error { path: self.path.clone(), source })
     }
 
-    /// Forgets it: the spec is no more.
-    pub fn remove(&self) {
-        match fs::remove_file(&self.path) {
+    /// Forgets the base of spec `name` in `dir`: the spec is no more.
+    pub fn forget(dir: &Path, name: &str) {
+        let Self { path, .. } = Self::new(dir, name, "");
+        match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                warn!(path = %self.path.display(), %error, "remove a base");
+                warn!(path = %path.display(), %error, "remove a base");
             }
             _ => {}
         }
     }
 }
 
-fn render(base: &Base) -> io::Result<String> {
-    let head = Head { version: 1, two_way: base.two_way.clone(), entries: base.entries.len() };
+fn render(base: &Base, of: &str) -> io::Result<String> {
+    let head = Head {
+        version: 1,
+        of: of.to_owned(),
+        seen: base.seen.clone(),
+        gone: base.gone.clone(),
+        two_way: base.two_way.clone(),
+        entries: base.entries.len(),
+    };
     let mut text = serde_json::to_string(&head)? + "\n";
     for entry in &base.entries {
         let kind = match entry.kind {
@@ -119,7 +160,7 @@ fn render(base: &Base) -> io::Result<String> {
     Ok(text + &sum + "\n")
 }
 
-fn parse(text: &str) -> Option<Base> {
+fn parse(text: &str) -> Option<(String, Base)> {
     let (body, sum) = text.strip_suffix('\n')?.rsplit_once('\n')?;
     let body = text.get(..=body.len())?;
     if *sum != *blake3::hash(body.as_bytes()).to_hex() {
@@ -129,7 +170,7 @@ fn parse(text: &str) -> Option<Base> {
     let head: Head = serde_json::from_str(lines.next()?).ok()?;
     let entries: Option<Vec<Entry>> = lines.map(entry).collect();
     let entries = entries.filter(|entries| head.version == 1 && entries.len() == head.entries)?;
-    Some(Base { entries, two_way: head.two_way })
+    Some((head.of, Base { entries, two_way: head.two_way, seen: head.seen, gone: head.gone }))
 }
 
 fn entry(line: &str) -> Option<Entry> {
@@ -164,26 +205,43 @@ mod tests {
             entry("d/line\nbreak ü", Kind::File, None),
             entry("l", Kind::Symlink, Some(b"\xff/x".to_vec())),
         ];
-        Base { entries, two_way: Some("containerd://1".into()) }
+        Base {
+            entries,
+            two_way: Some("containerd://1".into()),
+            seen: ["containerd://1".to_owned()].into(),
+            gone: ["old".to_owned()].into(),
+        }
     }
 
     #[test]
     fn it_comes_back_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let file = BaseFile::new(&dir.path().join("base"), "s");
+        let file = BaseFile::new(&dir.path().join("base"), "s", "/x");
         assert_eq!(file.load(), None);
         file.save(&base()).unwrap();
         assert_eq!(file.load(), Some(base()));
+        let other = BaseFile::new(&dir.path().join("base"), "s", "/y");
+        assert_eq!(other.load(), None, "of another directory");
         file.save(&Base::default()).unwrap();
         assert_eq!(file.load(), Some(Base::default()));
-        file.remove();
+        BaseFile::forget(&dir.path().join("base"), "s");
         assert_eq!(file.load(), None);
+    }
+
+    #[test]
+    fn what_is_gone_is_remembered_until_it_is_back() {
+        let mut base = base();
+        let entries = base.entries.split_off(2);
+        let next = base.next(entries.clone(), None, [].into());
+        assert_eq!(next.gone.iter().map(String::as_str).collect::<Vec<_>>(), ["d", "d/line\nbreak ü", "old"]);
+        let again = next.next([base.entries.clone(), entries].concat(), None, [].into());
+        assert_eq!(again.gone.iter().map(String::as_str).collect::<Vec<_>>(), ["old"]);
     }
 
     #[test]
     fn any_damage_makes_it_unknown() {
         let dir = tempfile::tempdir().unwrap();
-        let file = BaseFile::new(dir.path(), "s");
+        let file = BaseFile::new(dir.path(), "s", "/x");
         file.save(&base()).unwrap();
         let whole = std::fs::read(&file.path).unwrap();
         for at in 0..whole.len() {

@@ -9,16 +9,17 @@ mod plan;
 mod setback;
 mod transfer;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, Container, DetachRequest, JoinRequest, Role, SetDirectionRequest,
     SettleRequest,
 };
-use ksync_tree::Skipped;
+use ksync_tree::{Entry, Listing, Skipped};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 use tracing::{debug, info, warn};
 
 pub use setback::Setback;
@@ -75,8 +76,10 @@ impl Folder {
     pub async fn run(self, end: CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
         let mut attached = None;
+        // Held over setbacks, so that a lease outlives them.
+        let mut node = None;
         loop {
-            let cycle = self.cycle(&mut attached, &mut backoff);
+            let cycle = self.cycle(&mut node, &mut attached, &mut backoff);
             let setback = tokio::select! {
                 () = end.cancelled() => break,
                 Err(setback) = cycle => setback,
@@ -85,6 +88,13 @@ impl Folder {
             info!(%status, reason, "attach anew");
             self.status.modify(|service| (service.role, service.two_way) = ("", false));
             self.status.set(status, reason);
+            // After a lost connection radar still holds the directory and vouches for it; after anything else it is
+            // looked at from the beginning.
+            if !matches!(setback, Setback::Lost(_))
+                && let Some(attached) = attached.take()
+            {
+                self.detach(&attached).await;
+            }
             tokio::select! {
                 () = end.cancelled() => break,
                 () = backoff.wait() => {}
@@ -98,30 +108,34 @@ impl Folder {
     /// One life of an attachment, which ends with a setback.
     async fn cycle(
         &self,
+        held: &mut Option<Arc<Node>>,
         slot: &mut Option<Attached>,
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, Setback> {
         let local = &self.local;
-        let node = self.nodes.get(&self.container.node).await.map_err(Setback::Door)?;
+        let node = match held {
+            Some(node) => Arc::clone(node),
+            None => self.nodes.get(&self.container.node).await.map_err(Setback::Door)?,
+        };
+        *held = Some(Arc::clone(&node));
         let link = self.link(&node).await?;
-        // A link that broke while this was attached took the lease's stream with it; what still stands on
-        // the node is verified by attaching again.
-        *slot = None;
-        let mut attached = self.attach(local, &node, link).await?;
+        // In the slot at once: whatever fails from here on, it is detached.
+        let attached = slot.insert(self.attach(&node, link).await?);
         if !attached.excluded.is_empty() {
             local.exclude(attached.excluded.clone()).await?;
         }
-        if attached.role.is_none() {
-            self.equalise(local, &attached).await?;
-        }
-        let role = self.join(&attached).await?;
+        let proved = match attached.role {
+            // radar held it while the connection was away: what was equal then is in the base.
+            Some(_) => self.base.borrow().as_ref().map(|base| base.entries.clone()).unwrap_or_default(),
+            None => self.equalise(local, attached).await?,
+        };
+        let role = self.join(attached).await?;
         attached.role = Some(role);
-        let attached = slot.insert(attached);
         let _share: Option<Share> = match role {
             Role::Lead => Some(local.share(&attached.link.device_id, node.bep_address).await),
             _ => None,
         };
-        self.follow(local, &node, attached, backoff).await
+        self.follow(local, &node, attached, &proved, backoff).await
     }
 
     /// Waits for the node's connection, saying why it is not there.
@@ -139,12 +153,12 @@ impl Folder {
         }
     }
 
-    async fn attach(&self, local: &LocalFolder, node: &Node, link: Arc<Link>) -> Result<Attached, Setback> {
+    async fn attach(&self, node: &Node, link: Arc<Link>) -> Result<Attached, Setback> {
         self.status.set(Status::Attaching, "");
         let target = &self.container;
         let request = AttachRequest {
             session_id: link.session_id.clone(),
-            folder_id: local.id.clone(),
+            folder_id: self.local.id.clone(),
             container: Some(Container {
                 id: target.id.clone(),
                 namespace: target.namespace.clone(),
@@ -187,42 +201,61 @@ impl Folder {
         self.status.modify(|service| service.skipped = shown);
     }
 
-    /// Sends what differs until a listing of both sides proves the container to hold what is here.
-    async fn equalise(&self, local: &Arc<LocalFolder>, attached: &Attached) -> Result<(), Setback> {
+    /// Transfers what differs until a listing of both sides proves the container to hold what is here; returns
+    /// what it holds then.
+    async fn equalise(&self, local: &Arc<LocalFolder>, attached: &Attached) -> Result<Vec<Entry>, Setback> {
+        let (link, id) = (&attached.link, attached.id.as_str());
+        let mut left = BTreeSet::new();
         for round in 0..ROUNDS {
-            let (here, there) = tokio::try_join!(
-                transfer::list_local(local, &attached.excluded),
-                transfer::list_remote(&attached.link, &attached.id, &local.ignore),
-            )?;
+            local.check_root().map_err(Setback::Root)?;
+            let (here, there) = self.list_both(local, attached).await?;
+            // A listing says what is gone only if it is one of the right directory.
+            local.check_root().map_err(Setback::Root)?;
             let base = self.base.borrow().clone();
-            let plan = plan::plan(&here.entries, &there, base.as_deref(), &self.container.id);
+            let base = base.as_deref();
+            let mut plan = plan::plan(&here.entries, &there, &here.skipped, base, &self.container.id);
+            plan.remove.retain(|path| !left.contains(path));
             if let Some(clash) = plan.clashes.first() {
                 return Err(Setback::Clash(clash.clone()));
             }
-            if let Some(doubt) = plan.doubt(base.as_deref()) {
+            if let Some(doubt) = plan.doubt(&here.entries, base) {
                 return Err(Setback::Doubt(doubt));
             }
             self.report_skipped(&here.skipped);
             if plan.is_equal() {
-                return Ok(());
+                return Ok(here.entries);
             }
             let (send, take, remove) = (plan.send.len(), plan.take.len(), plan.remove.len());
             info!(round, send, take, remove, extra = plan.extra.len(), "make the trees equal");
             self.status.set(Status::Syncing, format!("{} to transfer", count(send + take + remove)));
-            let (link, id) = (&attached.link, attached.id.as_str());
             if !plan.remove.is_empty() {
-                transfer::remove(link, id, plan.remove).await?;
+                // What stays holds entries that are not synced, and counts as done.
+                left.extend(transfer::remove(link, id, plan.remove).await?);
             }
             if !plan.take.is_empty() {
-                let paths = plan.take.clone();
+                let paths = plan.take.iter().map(|entry| entry.path.clone()).collect();
                 transfer::take(link, id, local, plan.take).await?;
                 local.look(paths);
+            }
+            if !plan.losers.is_empty() {
+                transfer::keep(link, id, local, plan.losers).await?;
             }
             if !plan.send.is_empty() {
                 transfer::send(link, id, local, plan.send).await?;
             }
         }
         Err(Setback::Restless)
+    }
+
+    async fn list_both(
+        &self,
+        local: &Arc<LocalFolder>,
+        attached: &Attached,
+    ) -> Result<(Listing, Vec<Entry>), Setback> {
+        tokio::try_join!(
+            transfer::list_local(local, &attached.excluded),
+            transfer::list_remote(&attached.link, &attached.id, &local.ignore),
+        )
     }
 
     async fn join(&self, attached: &Attached) -> Result<Role, Setback> {
@@ -247,6 +280,7 @@ impl Folder {
         local: &Arc<LocalFolder>,
         node: &Node,
         attached: &mut Attached,
+        proved: &[Entry],
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, Setback> {
         let mut here = local.state();
@@ -284,7 +318,7 @@ impl Folder {
                 done = settle(local, &attached.link, now.sequence), if behind && !now.pending => {
                     done?;
                     if settled.is_none() {
-                        self.verify(local, attached).await?;
+                        self.verify(local, attached, proved).await?;
                     }
                     settled = Some(now.sequence);
                 }
@@ -317,6 +351,7 @@ impl Folder {
         match event {
             None => Err(Setback::Lost("the events of the attachment ended".to_owned())),
             Some(AttachmentEvent::AttachmentEnded(end)) => Err(Setback::Ended(end.reason)),
+            Some(AttachmentEvent::ContainerChange(change)) if local.ignore.matches(&change.path) => Ok(()),
             Some(AttachmentEvent::ContainerChange(change)) => {
                 debug!(path = change.path, action = change.action, "the container changed");
                 if change.action == "deleted" {
@@ -334,15 +369,18 @@ impl Folder {
         }
     }
 
-    /// Reads every file in the container once more and compares: only then is it said to be in sync.
-    async fn verify(&self, local: &Arc<LocalFolder>, attached: &Attached) -> Result<(), Setback> {
+    /// Reads every file in the container once more and compares: only then is it said to be in sync. What the
+    /// container has changed itself since it was `proved` equal is not missing.
+    async fn verify(
+        &self,
+        local: &Arc<LocalFolder>,
+        attached: &Attached,
+        proved: &[Entry],
+    ) -> Result<(), Setback> {
         for _ in 0..ROUNDS {
-            let (here, there) = tokio::try_join!(
-                transfer::list_local(local, &attached.excluded),
-                transfer::list_remote(&attached.link, &attached.id, &local.ignore),
-            )?;
-            let plan = plan::plan(&here.entries, &there, None, &self.container.id);
-            let Some(first) = plan.send.first() else { return Ok(()) };
+            let (here, there) = self.list_both(local, attached).await?;
+            let missing = plan::missing(&here.entries, &there, proved);
+            let Some(first) = missing.first() else { return Ok(()) };
             debug!(first, "not equal yet");
             let sequence = local.scanned().await?;
             settle(local, &attached.link, sequence).await?;
@@ -350,19 +388,19 @@ impl Folder {
         Err(Setback::Restless)
     }
 
-    /// Makes this container the two-way one: what exists only there is brought here first, so that nothing
-    /// has to be taken on syncthing's word. Returns why it was not done when a person must decide.
+    /// Makes this container the two-way one. Local content goes there once more where it differs by now, and what
+    /// exists only there is brought here first, so that nothing has to be taken on syncthing's word. Returns why
+    /// it was not done when a person must decide.
     async fn promote(
         &self,
         local: &Arc<LocalFolder>,
         attached: &Attached,
     ) -> Result<Option<(Status, String)>, Setback> {
         self.status.set(Status::Syncing, "");
-        let (here, there) = tokio::try_join!(
-            transfer::list_local(local, &attached.excluded),
-            transfer::list_remote(&attached.link, &attached.id, &local.ignore),
-        )?;
-        let plan = plan::plan(&here.entries, &there, None, &self.container.id);
+        self.equalise(local, attached).await?;
+        let (here, there) = self.list_both(local, attached).await?;
+        let base = self.base.borrow().clone();
+        let plan = plan::plan(&here.entries, &there, &here.skipped, base.as_deref(), &self.container.id);
         if let Some((files, bytes)) = plan::too_much(&plan.extra) {
             let reason = format!(
                 "{files} files ({} MB) exist only in the container and are not brought here: name them under \
@@ -372,9 +410,9 @@ impl Folder {
             return Ok(Some((Status::Confirm, reason)));
         }
         if !plan.extra.is_empty() {
-            let paths: Vec<String> = plan.extra.into_iter().map(|entry| entry.path).collect();
+            let paths: Vec<String> = plan.extra.iter().map(|entry| entry.path.clone()).collect();
             info!(entries = paths.len(), "bring what only the container has");
-            transfer::fetch(&attached.link, &attached.id, local, paths.clone()).await?;
+            transfer::fetch(&attached.link, &attached.id, local, plan.extra).await?;
             local.look(paths);
         }
         let link = &attached.link;
@@ -410,7 +448,12 @@ async fn settle(local: &LocalFolder, link: &Link, sequence: i64) -> Result<(), S
             sequence,
         });
         request.set_timeout(SETTLE_LIMIT);
-        let reply = link.radar.clone().settle(request).await?.into_inner();
+        let reply = match link.radar.clone().settle(request).await {
+            Ok(reply) => reply.into_inner(),
+            // Not in time is not settled, and says nothing of the connection: its keepalive does.
+            Err(status) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => continue,
+            Err(status) => return Err(status.into()),
+        };
         if reply.settled {
             return Ok(());
         }

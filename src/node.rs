@@ -8,7 +8,7 @@ mod bep;
 mod link;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
@@ -111,17 +111,37 @@ impl Routes {
     }
 }
 
+/// Nodes whose radar knows this process: only the first session on a node is a new run's, which lets go of all that an
+/// earlier one left. A handle that is dropped and made again is none.
+#[derive(Debug, Default)]
+struct Met(Mutex<HashSet<String>>);
+
+impl Met {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_first(&self, node: &str) -> bool {
+        !self.lock().contains(node)
+    }
+
+    fn note(&self, node: &str) {
+        self.lock().insert(node.to_owned());
+    }
+}
+
 /// All nodes in use, each connected once however many containers it has.
 pub struct Nodes {
     client: Client,
     identity: SessionIdentity,
     live: Mutex<HashMap<String, Weak<Node>>>,
+    met: Arc<Met>,
 }
 
 impl Nodes {
     /// No connection yet. `identity` is what radar is told about us.
     pub fn new(client: Client, identity: SessionIdentity) -> Arc<Self> {
-        Arc::new(Self { client, identity, live: Mutex::default() })
+        Arc::new(Self { client, identity, live: Mutex::default(), met: Arc::default() })
     }
 
     /// The handle of a node, connecting to it when nobody does yet.
@@ -147,7 +167,14 @@ impl Nodes {
         live.insert(name.to_owned(), Arc::downgrade(&node));
         let span = info_span!(parent: None, "node", name);
         let tunnel = PortForward::new(self.client.clone(), name);
-        let keeper = Keeper { tunnel, identity: self.identity.clone(), routes, state_tx };
+        let keeper = Keeper {
+            node: name.to_owned(),
+            tunnel,
+            identity: self.identity.clone(),
+            met: Arc::clone(&self.met),
+            routes,
+            state_tx,
+        };
         tokio::spawn(end.clone().run_until_cancelled_owned(keeper.run()).instrument(span.clone()));
         tokio::spawn(end.run_until_cancelled_owned(door.serve(state)).instrument(span));
         Ok(node)
@@ -160,8 +187,10 @@ impl Nodes {
 
 /// The task that keeps a node connected.
 struct Keeper {
+    node: String,
     tunnel: Arc<dyn Tunnel>,
     identity: SessionIdentity,
+    met: Arc<Met>,
     routes: Arc<Routes>,
     state_tx: watch::Sender<NodeState>,
 }
@@ -169,11 +198,11 @@ struct Keeper {
 impl Keeper {
     async fn run(self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-        let mut fresh = true;
         loop {
+            let fresh = self.met.is_first(&self.node);
             let (reason, broken) = match link::connect(&*self.tunnel, &self.identity, fresh).await {
                 Ok((link, session)) => {
-                    fresh = false;
+                    self.met.note(&self.node);
                     info!(link = link.number, radar = link.radar_version, "connected");
                     self.routes.contact();
                     self.state_tx.send_replace(NodeState::Up(Arc::new(link)));
@@ -190,5 +219,18 @@ impl Keeper {
             self.state_tx.send_replace(NodeState::Down { reason, broken });
             backoff.wait().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Met;
+
+    #[test]
+    fn only_the_first_session_on_each_node_is_a_new_run() {
+        let met = Met::default();
+        assert!(met.is_first("a") && met.is_first("a"), "asking is no session");
+        met.note("a");
+        assert!(!met.is_first("a") && met.is_first("b"));
     }
 }

@@ -64,7 +64,7 @@ impl Spec {
     pub async fn run(self, end: CancellationToken) {
         let span = info_span!("spec", name = self.details.name);
         let mut services = ServiceList::default();
-        let file = BaseFile::new(&self.shared.bases, &self.details.name);
+        let file = BaseFile::new(&self.shared.bases, &self.details.name, self.base_of());
         let base_tx = watch::Sender::new(file.load().map(Arc::new));
         let work = async {
             let Some(local) = end.run_until_cancelled(self.open_local()).await else { return };
@@ -78,6 +78,16 @@ impl Spec {
             services.close().await;
         };
         Box::pin(work.instrument(span)).await;
+    }
+
+    /// What a base must be of to count for this spec: the same directories of the same target. The inode tells a
+    /// directory from the empty mount point that it hides.
+    fn base_of(&self) -> String {
+        use std::os::unix::fs::MetadataExt;
+        let d = &self.details;
+        let inode = std::fs::metadata(&d.localpath).map_or(0, |meta| meta.ino());
+        let parts = [&d.localpath, &d.remotepath, self.namespace(), &d.selector, &d.pod, &d.containername].map(|s| s as &str);
+        format!("{} {inode}", parts.join("\u{1f}"))
     }
 
     /// Opens the local path, again and again until it works: a disk may be mounted later.
@@ -122,6 +132,7 @@ impl Spec {
                     continue;
                 }
             }
+            self.shared.board.modify(|board| board.cluster_error = None);
             if complete {
                 let pods = store.state();
                 let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
@@ -191,6 +202,7 @@ impl Spec {
     fn watch_failed(&self, error: &watcher::Error, services: &ServiceList) {
         let sentence = cluster::explain_watch(error);
         warn!(error = sentence, "watch pods");
+        self.shared.board.modify(|board| board.cluster_error = Some(sentence.clone()));
         if services.is_empty() {
             self.report(Status::Error, sentence);
         }

@@ -5,21 +5,19 @@
 
 mod file;
 mod pin;
+mod roster;
 
-use std::collections::BTreeMap;
-
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use pin::Pins;
 
 use crate::{
-    base::BaseFile,
     config::{Config, Loaded, SpecDetails, Store},
     spec::{Shared, Spec},
     status::Status,
 };
+use roster::Roster;
 
 /// Which cluster a watcher serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,61 +28,52 @@ pub struct Cluster {
     pub hash: String,
 }
 
-struct Live {
-    details: SpecDetails,
-    end: CancellationToken,
-    task: Option<JoinHandle<()>>,
-}
-
 /// The canonical list of specs that run.
 pub struct SpecList {
     store: Store,
     pins: Pins,
     cluster: Cluster,
     shared: Shared,
-    live: BTreeMap<String, Live>,
+    roster: Roster,
 }
 
 /// What is to become of a spec in this watcher.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Belongs {
     Here,
     Elsewhere,
-    /// Its name says here and its stamp says elsewhere; a sentence.
+    /// Its name says here and its stamp or pin says elsewhere; a sentence.
     Neither(String),
+    /// Its pin can't be read or written, so nobody may begin it; a sentence.
+    Unknown(String),
 }
 
 impl SpecList {
     /// Nothing runs yet.
     pub fn new(store: Store, pins: Pins, cluster: Cluster, shared: Shared) -> Self {
-        Self { store, pins, cluster, shared, live: BTreeMap::new() }
+        Self { store, pins, cluster, shared, roster: Roster::default() }
     }
 
     /// Follows the file until `end`, then ends every spec.
     pub async fn run(mut self, end: CancellationToken) {
         let mut changes = file::Changes::of(self.store.path());
-        loop {
-            self.read().await;
-            tokio::select! {
-                () = end.cancelled() => break,
-                () = changes.next() => {}
+        let follow = async {
+            loop {
+                self.read().await;
+                changes.next().await;
             }
-        }
-        let live = std::mem::take(&mut self.live);
-        for spec in live.values() {
-            spec.end.cancel();
-        }
-        for (name, spec) in live {
-            self.finish(&name, spec).await;
-        }
+        };
+        let _: Option<()> = end.run_until_cancelled(follow).await;
+        self.roster.close().await;
     }
 
     async fn read(&mut self) {
-        match self.store.load() {
+        let lost = |loaded: &Loaded| self.roster.names().any(|name| !mentions(loaded, name));
+        match file::believed(&self.store, lost).await {
             Ok(loaded) => {
                 let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
                 self.say((!errors.is_empty()).then(|| errors.join("; ")));
-                self.apply(&loaded).await;
+                self.apply(&loaded);
             }
             Err(error) => self.say(Some(crate::printer::chain(&error))),
         }
@@ -97,104 +86,112 @@ impl SpecList {
         self.shared.board.modify(|board| board.config_error = error);
     }
 
-    async fn apply(&mut self, loaded: &Loaded) {
+    fn apply(&mut self, loaded: &Loaded) {
+        let config = &loaded.config;
+        let wanted = config.spec.iter().map(|spec| (spec.clone(), self.belongs(spec, config)));
+        let wanted = wanted.filter(|(_, belongs)| *belongs != Belongs::Elsewhere).collect();
+        let shared = &self.shared;
         // A spec that was broken by an edit goes on as it was.
-        let broken: Vec<&str> = loaded.errors.iter().filter_map(|error| error.name.as_deref()).collect();
-        let wanted: BTreeMap<&str, (&SpecDetails, Belongs)> = loaded
-            .config
-            .spec
-            .iter()
-            .map(|spec| (spec.name.as_str(), (spec, self.belongs(spec, &loaded.config))))
-            .filter(|(_, (_, belongs))| *belongs != Belongs::Elsewhere)
-            .collect();
-        let gone: Vec<String> = self
-            .live
-            .iter()
-            .filter(|(name, live)| match wanted.get(name.as_str()) {
-                Some((details, belongs)) => {
-                    **details != live.details || live.task.is_some() != (*belongs == Belongs::Here)
-                }
-                None => !broken.contains(&name.as_str()),
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in gone {
-            if let Some(spec) = self.live.remove(&name) {
-                info!(name, "spec ends");
-                spec.end.cancel();
-                self.finish(&name, spec).await;
-                if !loaded.config.spec.iter().any(|spec| spec.name == name) {
-                    self.pins.remove(&name);
-                    BaseFile::new(&self.shared.bases, &name).remove();
-                }
-            }
-        }
-        for (name, (details, belongs)) in wanted {
-            if !self.live.contains_key(name) {
-                info!(name, "spec begins");
-                self.begin(details.clone(), belongs);
-            }
-        }
-    }
-
-    fn begin(&mut self, details: SpecDetails, belongs: Belongs) {
-        let (name, end) = (details.name.clone(), CancellationToken::new());
-        self.shared.board.add_spec(details.clone());
-        let task = if let Belongs::Neither(reason) = belongs {
-            self.shared.board.spec(&name, Status::Error, reason);
-            None
-        } else {
-            let spec = Spec { details: details.clone(), shared: self.shared.clone() };
-            Some(tokio::spawn(spec.run(end.clone())))
-        };
-        self.live.insert(name, Live { details, end, task });
-    }
-
-    async fn finish(&self, name: &str, spec: Live) {
-        if let Some(task) = spec.task
-            && let Err(error) = task.await
-        {
-            warn!(name, %error, "a spec did not end in order");
-        }
-        self.shared.board.remove_spec(name);
+        let broken = |name: &str| names_broken(loaded, name);
+        self.roster.apply(wanted, broken, |details, belongs, end| work(shared.clone(), details, belongs, end));
     }
 
     fn belongs(&self, spec: &SpecDetails, config: &Config) -> Belongs {
         let named = spec.context.as_deref().unwrap_or(&config.context);
-        let pinned = match (&spec.cluster, named) {
-            (Some(hash), _) => Some(hash.clone()),
-            (None, "") => self.pins.pin(&spec.name, &self.cluster),
-            (None, _) => None,
+        let stamp = match &spec.cluster {
+            Some(hash) => hash.clone(),
+            // Only the watcher of a context may say which cluster that context is.
+            None if !named.is_empty() && named != self.cluster.context => return Belongs::Elsewhere,
+            None => match self.pins.pin(&spec.name, named, &self.cluster) {
+                Ok(hash) => hash,
+                Err(error) => return Belongs::Unknown(crate::printer::chain(&error)),
+            },
         };
-        place(&self.cluster, named, pinned.as_deref())
+        place(&self.cluster, named, &stamp)
     }
 }
 
-fn place(cluster: &Cluster, context: &str, pinned: Option<&str>) -> Belongs {
-    match (context == cluster.context, pinned) {
-        (_, Some(hash)) if context.is_empty() && hash == cluster.hash => Belongs::Here,
-        (true, None) => Belongs::Here,
-        (true, Some(hash)) if hash == cluster.hash => Belongs::Here,
-        (true, Some(_)) => Belongs::Neither(format!(
+/// A spec's life on the board, from its beginning to its end.
+async fn work(shared: Shared, details: SpecDetails, belongs: Belongs, end: CancellationToken) {
+    let entry = Entry::new(&shared, &details);
+    match belongs {
+        Belongs::Neither(reason) | Belongs::Unknown(reason) => {
+            entry.shared.board.spec(&entry.name, Status::Error, reason);
+            end.cancelled().await;
+        }
+        Belongs::Here | Belongs::Elsewhere => {
+            // A defect in one spec must not leave its entry on the board.
+            let spec = Spec { details, shared: shared.clone() };
+            spec.run(end).await;
+        }
+    }
+}
+
+/// A spec's entry on the board, taken off when its work is over, however it ended.
+struct Entry {
+    shared: Shared,
+    name: String,
+}
+
+impl Entry {
+    fn new(shared: &Shared, details: &SpecDetails) -> Self {
+        shared.board.add_spec(details.clone());
+        Self { shared: shared.clone(), name: details.name.clone() }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.shared.board.remove_spec(&self.name);
+    }
+}
+
+/// Whether the file has the spec, sound or broken.
+fn mentions(loaded: &Loaded, name: &str) -> bool {
+    loaded.config.spec.iter().any(|spec| spec.name == name) || names_broken(loaded, name)
+}
+
+/// Whether the spec is among the broken ones; one without a name may be any.
+fn names_broken(loaded: &Loaded, name: &str) -> bool {
+    loaded.errors.iter().any(|error| error.name.as_deref().is_none_or(|broken| broken == name))
+}
+
+fn place(cluster: &Cluster, context: &str, stamp: &str) -> Belongs {
+    match (context == cluster.context, stamp == cluster.hash) {
+        (_, true) if context.is_empty() => Belongs::Here,
+        (true, true) => Belongs::Here,
+        (true, false) => Belongs::Neither(format!(
             "context `{context}` now points to another cluster than the one this spec was made for; delete the spec \
              and create it again to use it there"
         )),
-        _ => Belongs::Elsewhere,
+        (false, _) => Belongs::Elsewhere,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Belongs, Cluster, place};
+    use super::{Belongs, Cluster, mentions, names_broken, place};
+    use crate::config::Draft;
 
     #[test]
     fn a_spec_runs_only_where_it_belongs() {
         let here = Cluster { context: "dev".into(), hash: "1".into() };
-        assert_eq!(place(&here, "dev", None), Belongs::Here);
-        assert_eq!(place(&here, "dev", Some("1")), Belongs::Here);
-        assert_eq!(place(&here, "prod", Some("1")), Belongs::Elsewhere);
-        assert_eq!(place(&here, "", Some("1")), Belongs::Here);
-        assert_eq!(place(&here, "", Some("2")), Belongs::Elsewhere);
-        assert!(matches!(place(&here, "dev", Some("2")), Belongs::Neither(_)));
+        assert_eq!(place(&here, "dev", "1"), Belongs::Here);
+        assert_eq!(place(&here, "prod", "1"), Belongs::Elsewhere);
+        assert_eq!(place(&here, "", "1"), Belongs::Here);
+        assert_eq!(place(&here, "", "2"), Belongs::Elsewhere);
+        assert!(matches!(place(&here, "dev", "2"), Belongs::Neither(_)));
+    }
+
+    #[test]
+    fn a_broken_spec_without_a_name_may_be_any() {
+        let load = |text: &str| Draft::parse("k".as_ref(), text).unwrap().loaded().clone();
+        let good = "spec:\n- name: a\n  pod: p\n  localpath: /l\n  remotepath: /r\n";
+        for (more, broken) in [("- name: b\n", false), ("- name:\n  pod: p\n", true), ("- just text\n", true)] {
+            let loaded = load(&format!("{good}{more}"));
+            assert_eq!(loaded.errors.len(), 1, "{more}");
+            assert!(mentions(&loaded, "a"));
+            assert_eq!((mentions(&loaded, "c"), names_broken(&loaded, "c")), (broken, broken), "{more}");
+        }
     }
 }

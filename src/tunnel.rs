@@ -3,7 +3,7 @@
 //! Invariant: a tunnel is opened once and used once. When it breaks, whoever held it asks for a new one,
 //! so that every reconnect looks the pod up anew.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
@@ -19,6 +19,8 @@ pub const NAMESPACE: &str = "ksync-system";
 pub const SELECTOR: &str = "app.kubernetes.io/name=ksync";
 /// radar's gRPC port, on the loopback of its pod.
 pub const PORT: u16 = 40321;
+/// How long opening may take: after a sleep the API server's old connections lead nowhere and nothing tells so.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Why no tunnel could be opened.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,14 @@ pub enum Error {
         /// kube's word.
         source: Box<kube::Error>,
     },
+    /// The cluster did not answer in time.
+    #[error("no port-forward to radar on node `{node}` within {limit:?}")]
+    Slow {
+        /// The node.
+        node: String,
+        /// How long it was waited for.
+        limit: Duration,
+    },
     /// The port-forward carried no stream.
     #[error("the port-forward to radar on node `{node}` has no stream")]
     NoStream {
@@ -61,7 +71,7 @@ impl Error {
         match self {
             Self::Absent { .. } => true,
             Self::Cluster { source, .. } => matches!(&**source, kube::Error::Api(_)),
-            Self::NotReady { .. } | Self::NoStream { .. } => false,
+            Self::NotReady { .. } | Self::Slow { .. } | Self::NoStream { .. } => false,
         }
     }
 }
@@ -103,7 +113,10 @@ impl PortForward {
 
 impl Tunnel for PortForward {
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn Duplex>, Error>> {
-        Box::pin(self.stream())
+        Box::pin(async {
+            let slow = |_| Error::Slow { node: self.node.clone(), limit: LIMIT };
+            tokio::time::timeout(LIMIT, self.stream()).await.map_err(slow)?
+        })
     }
 }
 
@@ -172,7 +185,7 @@ impl<S: AsyncWrite> AsyncWrite for Forwarded<S> {
 mod tests {
     use k8s_openapi::api::core::v1::Pod;
 
-    use super::{Error, pick};
+    use super::{Error, PortForward, Tunnel, pick};
 
     fn pod(name: &str, ready: &str, leaving: bool) -> Pod {
         let gone = leaving.then_some("2026-01-01T00:00:00Z");
@@ -187,6 +200,18 @@ mod tests {
     fn a_pod_on_its_way_out_is_passed_over() {
         let pods = [pod("old", "True", true), pod("new", "True", false)];
         assert_eq!(pick(&pods, "n").unwrap(), "new");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_that_never_answers_is_given_up_and_is_no_persons_fault() {
+        let silent = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+        });
+        let tunnel = PortForward::new(kube::Client::new(silent, "default"), "n");
+        let began = tokio::time::Instant::now();
+        let error = tunnel.open().await.err().unwrap();
+        assert_eq!(error.to_string(), "no port-forward to radar on node `n` within 10s");
+        assert_eq!((error.is_broken(), began.elapsed()), (false, super::LIMIT));
     }
 
     #[test]

@@ -5,11 +5,11 @@
 
 use std::{
     os::fd::OwnedFd,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use jiff::Timestamp;
-use ksync_tree::{Identity, Root};
+use ksync_tree::{Identity, Ignore, Root};
 
 use crate::{
     mount::directory::Directory,
@@ -34,7 +34,7 @@ pub(crate) struct Attachment {
     /// Another clone of it, until it is bound.
     tree: Mutex<Option<OwnedFd>>,
     /// What the client leaves out of listings, so what is not copied between containers either.
-    ignore: Mutex<Vec<String>>,
+    ignore: Mutex<Arc<Ignore>>,
 }
 
 /// What the client is told of a directory.
@@ -79,6 +79,8 @@ pub(crate) struct Claim {
     pub(crate) folder: String,
     /// The container.
     pub(crate) container: ContainerId,
+    /// Namespace and name of its pod, for a person; may be empty.
+    pub(crate) pod: String,
     /// Path in it, symlinks resolved.
     pub(crate) path: String,
     /// Device and inode.
@@ -97,7 +99,8 @@ impl Attachment {
             root,
             about,
             tree: Mutex::new(Some(tree)),
-            ignore: Mutex::new(ksync_tree::Ignore::defaults().iter().map(|p| (*p).to_owned()).collect()),
+            // The defaults are patterns that can be read: the tree crate's tests say so.
+            ignore: Mutex::new(Arc::new(Ignore::with_defaults(&[]).unwrap_or_default())),
         }
     }
 
@@ -107,13 +110,24 @@ impl Attachment {
     }
 
     /// What is left out of listings.
-    pub(crate) fn ignore(&self) -> Vec<String> {
-        self.ignore.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn ignore(&self) -> Arc<Ignore> {
+        Arc::clone(&self.ignore.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether `path` is neither copied to another container nor told of: ignored, or on a mount that is not synced.
+    pub(crate) fn leaves_out(&self, path: &str) -> bool {
+        self.about.excludes(path) || self.ignore().matches(path)
+    }
+
+    /// Whether nothing at `path` or below it can be of interest, so that it need not be looked at.
+    pub(crate) fn is_idle_at(&self, path: &str) -> bool {
+        let ignore = self.ignore();
+        self.about.excludes(path) || (!ignore.has_negation() && ignore.matches(path))
     }
 
     /// Remembers what the client leaves out.
-    pub(crate) fn set_ignore(&self, patterns: Vec<String>) {
-        *self.ignore.lock().unwrap_or_else(PoisonError::into_inner) = patterns;
+    pub(crate) fn set_ignore(&self, ignore: Arc<Ignore>) {
+        *self.ignore.lock().unwrap_or_else(PoisonError::into_inner) = ignore;
     }
 }
 
@@ -166,6 +180,7 @@ mod tests {
             since: Timestamp::UNIX_EPOCH,
             folder: folder.into(),
             container: ContainerId::parse(container).unwrap(),
+            pod: String::new(),
             path: path.into(),
             identity: Identity { dev: 1, ino },
         }

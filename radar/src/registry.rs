@@ -209,6 +209,7 @@ mod tests {
             since: Timestamp::UNIX_EPOCH,
             folder: format!("folder-of-{session}"),
             container: ContainerId::parse(&format!("docker://{}", container.pid())).unwrap(),
+            pod: String::new(),
             path: directory.path.clone(),
             identity: directory.identity,
         };

@@ -74,7 +74,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     if let Ok(cluster) = &context {
         let dir = home.context(&cluster.context, &cluster.hash());
         for name in &names {
-            BaseFile::new(&dir.base(), name).remove();
+            BaseFile::forget(&dir.base(), name);
         }
         let socket = dir.socket();
         if let Some(client) = Client::connect(&socket).await {

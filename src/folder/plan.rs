@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ksync_tree::{DifferenceKind, Entry, Kind, differences};
+use ksync_tree::{DifferenceKind, Entry, Kind, Skipped, differences};
 
 use crate::base::Base;
 
@@ -18,8 +18,10 @@ const DOUBT_FROM: usize = 20;
 pub(super) struct Plan {
     /// Here, and missing or different there: goes there.
     pub(super) send: Vec<String>,
-    /// Was equal, and only the container's changed since: comes here.
-    pub(super) take: Vec<String>,
+    /// Of those, files whose content there is nobody's copy: it is kept before it is overwritten.
+    pub(super) losers: Vec<String>,
+    /// Was equal, and only the container's changed since: comes here. As it is here.
+    pub(super) take: Vec<Entry>,
     /// Was equal, and was deleted here since: is deleted there.
     pub(super) remove: Vec<String>,
     /// Only in the container, and never seen here.
@@ -36,9 +38,11 @@ impl Plan {
 
     /// A sentence when so much of what was in sync is gone here that it may be a mistake: a disk that is not
     /// mounted looks like that.
-    pub(super) fn doubt(&self, base: Option<&Base>) -> Option<String> {
+    pub(super) fn doubt(&self, local: &[Entry], base: Option<&Base>) -> Option<String> {
         let (gone, known) = (self.remove.len(), base.map_or(0, |base| base.entries.len()));
-        (gone >= DOUBT_FROM && gone * 2 > known).then(|| {
+        let much = gone >= DOUBT_FROM && gone * 2 > known;
+        let all = local.is_empty() && gone > 0 && known > 1;
+        (much || all).then(|| {
             format!(
                 "{gone} of {known} entries that were in sync are gone here; put them back (is a disk not mounted?), \
                  or delete the spec and create it again"
@@ -47,24 +51,30 @@ impl Plan {
     }
 }
 
-/// Compares a local listing with that of the container `id`. Without a base, and in a container that is not the
-/// one the base knows, local content wins where both sides differ.
-pub(super) fn plan(local: &[Entry], remote: &[Entry], base: Option<&Base>, id: &str) -> Plan {
-    let index = |entries| -> BTreeMap<&str, &Entry> { by_path(entries) };
-    let (here, there) = (index(local), index(remote));
-    let known = index(base.map_or(&[], |base| &base.entries));
-    let same_container = base.is_some_and(|base| base.two_way.as_deref() == Some(id));
+/// Compares a local listing with that of the container `id`. Without a base, and in a container that the base
+/// does not know, local content wins where both sides differ. What lies at or below `unknown` (it could not be
+/// listed here) is left alone.
+pub(super) fn plan(local: &[Entry], remote: &[Entry], unknown: &[Skipped], base: Option<&Base>, id: &str) -> Plan {
+    let (here, there) = (by_path(local), by_path(remote));
+    let known = by_path(base.map_or(&[], |base| &base.entries));
+    let seen = base.is_some_and(|base| base.seen.contains(id));
+    let two_way = base.is_some_and(|base| base.two_way.as_deref() == Some(id));
+    // A fresh container holds what its image brings, of which a copy can be had.
+    let precious = base.is_none() || seen;
     let mut plan = Plan::default();
     let mut gone_here = BTreeSet::new();
     for difference in differences(local, remote) {
         let path = difference.path.as_str();
-        let (ours, theirs, was) =
-            (here.get(path).copied(), there.get(path).copied(), known.get(path).copied());
+        if unknown.iter().any(|skipped| path == skipped.path || is_below(path, &skipped.path)) {
+            continue;
+        }
+        let (ours, theirs, was) = (here.get(path).copied(), there.get(path).copied(), known.get(path).copied());
         let is_dir = |entry: Option<&Entry>| entry.is_some_and(|entry| entry.kind == Kind::Dir);
         match difference.kind {
             DifferenceKind::OnlyInB => {
-                let edited_there = same_container && !unchanged(theirs, was);
-                if was.is_some() && !edited_there {
+                let deleted = was.is_some() && !(seen && !unchanged(theirs, was));
+                let once = !seen && base.is_some_and(|base| base.gone.contains(path));
+                if deleted || once {
                     gone_here.insert(difference.path);
                 } else if let Some(theirs) = theirs {
                     plan.extra.push(theirs.clone());
@@ -72,23 +82,40 @@ pub(super) fn plan(local: &[Entry], remote: &[Entry], base: Option<&Base>, id: &
             }
             DifferenceKind::Kind if is_dir(ours) || is_dir(theirs) => plan.clashes.push(difference.path),
             DifferenceKind::Mtime if is_dir(ours) => {}
-            _ if same_container && !is_dir(ours) && unchanged(ours, was) && theirs.is_some() => {
-                plan.take.push(difference.path);
-            }
-            _ => plan.send.push(difference.path),
+            kind => match (ours, theirs) {
+                (Some(ours), Some(_)) if two_way && ours.kind != Kind::Dir && unchanged(Some(ours), was) => {
+                    plan.take.push(ours.clone());
+                }
+                _ => {
+                    let edited = kind == DifferenceKind::Content && !unchanged(theirs, was);
+                    if precious && edited && theirs.is_some_and(|theirs| theirs.kind == Kind::File && theirs.size > 0) {
+                        plan.losers.push(difference.path.clone());
+                    }
+                    plan.send.push(difference.path);
+                }
+            },
         }
     }
     // A directory that holds something new over there stays.
     let holds_extra = |dir: &str| plan.extra.iter().any(|entry| is_below(&entry.path, dir));
-    let (kept, removed): (Vec<String>, Vec<String>) =
-        gone_here.into_iter().partition(|path| holds_extra(path));
+    let (kept, removed): (Vec<String>, Vec<String>) = gone_here.into_iter().partition(|path| holds_extra(path));
     plan.remove = removed;
     plan.extra.extend(kept.iter().filter_map(|path| there.get(path.as_str())).map(|entry| (*entry).clone()));
     plan.extra.sort_by(|a, b| ksync_tree::compare(&a.path, &b.path));
     plan
 }
 
-fn by_path(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
+/// The paths that a container does not hold as they are here. Where the local entry is the very one that was
+/// `proved` to be there, it is the container that has changed its copy since: that is no missing acknowledgement.
+pub(super) fn missing(local: &[Entry], remote: &[Entry], proved: &[Entry]) -> Vec<String> {
+    let proved = by_path(proved);
+    let here = by_path(local);
+    let plan = plan(local, remote, &[], None, "");
+    let own = |path: &String| unchanged(here.get(path.as_str()).copied(), proved.get(path.as_str()).copied());
+    plan.send.into_iter().chain(plan.clashes).filter(|path| !own(path)).collect()
+}
+
+pub(super) fn by_path(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
     entries.iter().map(|entry| (entry.path.as_str(), entry)).collect()
 }
 
@@ -98,11 +125,7 @@ fn unchanged(now: Option<&Entry>, was: Option<&Entry>) -> bool {
     match (now, was) {
         (Some(now), Some(was)) => {
             let mtime = now.kind == Kind::Dir || now.mtime_ns == was.mtime_ns;
-            now.kind == was.kind
-                && now.size == was.size
-                && now.target == was.target
-                && now.mode == was.mode
-                && mtime
+            now.kind == was.kind && now.size == was.size && now.target == was.target && now.mode == was.mode && mtime
         }
         _ => false,
     }
@@ -121,10 +144,16 @@ pub(super) fn too_much(extra: &[Entry]) -> Option<(usize, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use ksync_tree::{Entry, Kind};
+    use ksync_tree::{Entry, Kind, Skipped};
 
-    use super::{Plan, plan, too_much};
+    use std::collections::BTreeSet;
+
+    use super::{Plan, missing, too_much};
     use crate::base::Base;
+
+    fn plan(local: &[Entry], remote: &[Entry], base: Option<&Base>, id: &str) -> Plan {
+        super::plan(local, remote, &[], base, id)
+    }
 
     fn file(path: &str, content: u8) -> Entry {
         Entry {
@@ -143,7 +172,7 @@ mod tests {
     }
 
     fn base(entries: Vec<Entry>) -> Base {
-        Base { entries, two_way: Some("same".into()) }
+        Base { entries, two_way: Some("same".into()), seen: ["same".to_owned()].into(), gone: BTreeSet::new() }
     }
 
     fn extra(plan: &Plan) -> Vec<&str> {
@@ -151,14 +180,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_base_local_content_wins_and_extra_files_stay() {
-        let plan = plan(
-            &[file("a", 1), file("b", 1), file("c", 1)],
-            &[file("b", 2), file("c", 1), file("d", 1)],
-            None,
-            "",
-        );
-        assert_eq!(plan.send, ["a", "b"]);
+    fn without_a_base_local_content_wins_the_other_is_kept_and_extra_files_stay() {
+        let plan =
+            plan(&[file("a", 1), file("b", 1), file("c", 1)], &[file("b", 2), file("c", 1), file("d", 1)], None, "");
+        assert_eq!((plan.send.clone(), plan.losers.clone()), (vec!["a".into(), "b".into()], vec!["b".into()]));
         assert_eq!(extra(&plan), ["d"]);
         assert!(!plan.is_equal());
     }
@@ -167,18 +192,22 @@ mod tests {
     fn what_was_deleted_here_is_deleted_there_and_does_not_come_back() {
         let base = base(vec![dir("d", 0), file("d/old", 1), file("gone", 1)]);
         // A fresh container has the image's own version of it: that is no edit.
-        let fresh = plan(
-            &[],
-            &[dir("d", 9), file("d/old", 7), file("gone", 1), file("new", 1)],
-            Some(&base),
-            "fresh",
-        );
+        let fresh =
+            plan(&[], &[dir("d", 9), file("d/old", 7), file("gone", 1), file("new", 1)], Some(&base), "fresh");
         assert_eq!(fresh.remove, ["d", "d/old", "gone"]);
         assert_eq!(extra(&fresh), ["new"]);
-        // In the container that the base knows it is one, and an edit beats a deletion.
+        // In a container that the base knows it is one, and an edit beats a deletion.
         let same = plan(&[], &[dir("d", 9), file("d/old", 7), file("gone", 1)], Some(&base), "same");
         assert_eq!(same.remove, ["gone"]);
         assert_eq!(extra(&same), ["d", "d/old"]);
+    }
+
+    #[test]
+    fn what_was_deleted_long_ago_does_not_come_back_with_a_new_container() {
+        let base = base(vec![file("a", 1), file("gone", 1)]).next(vec![file("a", 1)], None, ["same".to_owned()].into());
+        let there = [file("a", 1), file("gone", 5)];
+        assert_eq!(plan(&[file("a", 1)], &there, Some(&base), "fresh").remove, ["gone"]);
+        assert_eq!(extra(&plan(&[file("a", 1)], &there, Some(&base), "same")), ["gone"], "made anew there");
     }
 
     #[test]
@@ -186,18 +215,36 @@ mod tests {
         let base = base(vec![file("a", 1), file("b", 1)]);
         let (here, there) = ([file("a", 1), file("b", 3)], [file("a", 2), file("b", 2)]);
         let same = plan(&here, &there, Some(&base), "same");
-        assert_eq!((same.take, same.send), (vec!["a".to_owned()], vec!["b".to_owned()]));
+        assert_eq!(same.take.iter().map(|e| e.path.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!((same.send, same.losers), (vec!["b".to_owned()], vec!["b".to_owned()]));
         let fresh = plan(&here, &there, Some(&base), "fresh");
-        assert_eq!((fresh.take, fresh.send), (vec![], vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!((fresh.take, fresh.send, fresh.losers), (vec![], vec!["a".to_owned(), "b".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn what_could_not_be_listed_here_is_not_gone() {
+        let base = base(vec![dir("d", 0), file("d/f", 1)]);
+        let there = [dir("d", 0), file("d/f", 1)];
+        let unknown = [Skipped { path: "d".into(), reason: "it can't be read".into() }];
+        assert_eq!(super::plan(&[], &there, &unknown, Some(&base), "fresh"), Plan::default());
     }
 
     #[test]
     fn a_base_that_is_gone_here_as_a_whole_is_doubted() {
         let all: Vec<Entry> = (0..30).map(|n| file(&format!("f{n:02}"), 1)).collect();
-        let base = base(all.clone());
-        let some = plan(&all[..20], &all, Some(&base), "fresh");
-        assert_eq!((some.remove.len(), some.doubt(Some(&base))), (10, None));
-        assert!(plan(&[], &all, Some(&base), "fresh").doubt(Some(&base)).is_some());
+        let whole = base(all.clone());
+        let some = plan(&all[..20], &all, Some(&whole), "fresh");
+        assert_eq!((some.remove.len(), some.doubt(&all[..20], Some(&whole))), (10, None));
+        assert!(plan(&[], &all, Some(&whole), "fresh").doubt(&[], Some(&whole)).is_some());
+        let two = base(all[..2].to_vec());
+        assert!(plan(&[], &all[..2], Some(&two), "fresh").doubt(&[], Some(&two)).is_some());
+    }
+
+    #[test]
+    fn a_copy_that_the_container_changed_itself_is_not_missing() {
+        let (here, there) = ([file("log", 1), file("new", 1)], [file("log", 9)]);
+        assert_eq!(missing(&here, &there, &[file("log", 1)]), ["new"]);
+        assert_eq!(missing(&here, &there, &[file("log", 2)]), ["log", "new"]);
     }
 
     #[test]

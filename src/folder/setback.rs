@@ -33,6 +33,9 @@ pub enum Setback {
     /// So much is gone here that a person must say whether it is meant.
     #[error("{0}")]
     Doubt(String),
+    /// The local path is not what it was.
+    #[error("{0}")]
+    Root(String),
     /// A place for what is replaced can't be made.
     #[error("make `{path}`")]
     Kept {

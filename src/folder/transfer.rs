@@ -4,19 +4,20 @@
 //! a short queue, so memory stays bounded whatever the tree.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read, Write},
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::PathBuf,
     sync::Arc,
 };
 
 use ksync_proto::radar::{Entry as WireEntry, EntryKind, FetchRequest, ListRequest, RemoveRequest, SeedRequest};
 use ksync_tree::{
-    Entry, Ignore, Kind, ListOptions, Listing, Root, UnpackOptions, copy_entry, remove_entry, stat_entry,
+    Entry, Ignore, Kind, ListOptions, Listing, Root, UnpackOptions, copy_entry, move_entry, stat_entry,
 };
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::Setback;
 use crate::{local::LocalFolder, node::Link};
@@ -91,10 +92,13 @@ pub(super) async fn fetch(
     link: &Link,
     attachment_id: &str,
     local: &Arc<LocalFolder>,
-    paths: Vec<String>,
+    entries: Vec<Entry>,
 ) -> Result<(), Setback> {
     let root = Arc::new(local.root.try_clone()?);
-    receive(link, attachment_id, root, paths).await
+    // What grows while it is fetched is synced later, like any other change.
+    let bytes: u64 = entries.iter().map(|entry| entry.size).sum();
+    let paths = entries.into_iter().map(|entry| entry.path).collect();
+    receive(link, attachment_id, root, paths, Some(bytes.saturating_mul(2) + (1 << 20))).await
 }
 
 /// Unpacks the named entries of the container into `root`, leaving what is there.
@@ -103,13 +107,16 @@ async fn receive(
     attachment_id: &str,
     root: Arc<Root>,
     paths: Vec<String>,
+    max_bytes: Option<u64>,
 ) -> Result<(), Setback> {
+    let asked: BTreeSet<String> = paths.iter().cloned().collect();
     let request =
         FetchRequest { session_id: link.session_id.clone(), attachment_id: attachment_id.to_owned(), paths };
     let mut stream = link.radar.clone().fetch(request).await?.into_inner();
     let (tx, rx) = mpsc::channel::<Vec<u8>>(QUEUE);
     let unpacking = tokio::task::spawn_blocking(move || {
-        let options = UnpackOptions { keep: true, ..UnpackOptions::default() };
+        // What was not asked for is refused: the stream comes from where hostile code may run.
+        let options = UnpackOptions { keep: true, max_bytes, only: Some(&asked), ..UnpackOptions::default() };
         ksync_tree::unpack(&root, Source { rx, chunk: io::Cursor::default() }, &options, |_| {})
     });
     let received = async {
@@ -128,8 +135,12 @@ async fn receive(
     Ok(())
 }
 
-/// Removes the named entries of the container.
-pub(super) async fn remove(link: &Link, attachment_id: &str, paths: Vec<String>) -> Result<(), Setback> {
+/// Removes the named entries of the container; returns the directories that hold something still.
+pub(super) async fn remove(
+    link: &Link,
+    attachment_id: &str,
+    paths: Vec<String>,
+) -> Result<Vec<String>, Setback> {
     let request = RemoveRequest {
         session_id: link.session_id.clone(),
         attachment_id: attachment_id.to_owned(),
@@ -139,40 +150,59 @@ pub(super) async fn remove(link: &Link, attachment_id: &str, paths: Vec<String>)
     if !reply.left.is_empty() {
         debug!(left = ?reply.left, "not empty in the container");
     }
-    Ok(())
+    Ok(reply.left)
 }
 
-/// Brings the container's newer content of the named files here. What is here goes to `kept` first, and the
-/// new content is complete before it does.
-pub(super) async fn take(
+/// Keeps the container's content of files that local content is about to replace there.
+pub(super) async fn keep(
     link: &Link,
     attachment_id: &str,
     local: &Arc<LocalFolder>,
     paths: Vec<String>,
 ) -> Result<(), Setback> {
+    let kept = make(local.kept.join("conflicts").join(crate::local::stamp()))?;
+    info!(files = paths.len(), kept = %kept.display(), "local content wins; the container's is kept");
+    receive(link, attachment_id, Arc::new(Root::open(&kept)?), paths, None).await
+}
+
+/// Brings the container's newer content of files here. What is here goes to `kept` first, and the new content is
+/// complete before it does. A file that is not the one that was listed (`entries`) any more is left as it is.
+pub(super) async fn take(
+    link: &Link,
+    attachment_id: &str,
+    local: &Arc<LocalFolder>,
+    entries: Vec<Entry>,
+) -> Result<(), Setback> {
     let kept = local.kept.join("replaced-at-attach").join(crate::local::stamp());
-    let (staging, old) = (kept.join("incoming"), kept.join("old"));
-    let make = |dir: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    for dir in [&staging, &old] {
-        make(dir).map_err(|source| Setback::Kept { path: dir.clone(), source })?;
-    }
+    let (staging, old) = (make(kept.join("incoming"))?, make(kept.join("old"))?);
     let incoming = Arc::new(Root::open(&staging)?);
-    receive(link, attachment_id, Arc::clone(&incoming), paths.clone()).await?;
+    let paths = entries.iter().map(|entry| entry.path.clone()).collect();
+    receive(link, attachment_id, Arc::clone(&incoming), paths, None).await?;
     let folder = Arc::clone(local);
     let moving = blocking(move || {
         let old = Root::open(&old)?;
-        for path in &paths {
+        for entry in &entries {
+            let path = entry.path.as_str();
             // A file that the container lost meanwhile did not come; what is here stays.
             if stat_entry(&incoming, path, false)?.is_none() {
                 continue;
             }
             copy_entry(&folder.root, &old, path)?;
-            copy_entry(&incoming, &folder.root, path)?;
-            remove_entry(&incoming, path)?;
+            let now = stat_entry(&folder.root, path, false)?;
+            let listed = now.is_some_and(|now| now.difference(&Entry { hash: None, ..entry.clone() }).is_none());
+            if !listed {
+                continue;
+            }
+            move_entry(&incoming, path, &folder.root, path)?;
         }
         Ok(())
     });
     Ok(moving.await?)
+}
+
+fn make(dir: PathBuf) -> Result<PathBuf, Setback> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+    made.map(|()| dir.clone()).map_err(|source| Setback::Kept { path: dir, source })
 }
 
 async fn blocking<T: Send + 'static>(

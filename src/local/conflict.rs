@@ -80,8 +80,13 @@ pub(super) fn settle(root: &Root, kept: &Path, copy: &str) -> Result<Option<Stri
     if stat_entry(root, copy, false)?.is_none() {
         return Ok(None);
     }
-    if stat_entry(root, &path, false)?.is_some() {
-        copy_entry(root, &Root::open(kept)?, &path)?;
+    // Between syncthing's two renames there is nothing: its second one would replace what was put back.
+    let Some(theirs) = stat_entry(root, &path, false)? else { return Ok(None) };
+    copy_entry(root, &Root::open(kept)?, &path)?;
+    if stat_entry(root, &path, false)?.as_ref() != Some(&theirs) {
+        // Edited again just now: that is the local content then, and the copy is kept instead.
+        move_entry(root, copy, &Root::open(kept)?, copy)?;
+        return Ok(Some(path));
     }
     move_entry(root, copy, root, &path)?;
     Ok(Some(path))

@@ -14,7 +14,7 @@ use std::{
 };
 
 use ksync_tree::{Kind, Removed, Root, move_entry, remove_entry, stat_entry};
-use syncthing::Client;
+use syncthing::{Batch, Client};
 use tokio::time::Instant;
 
 /// Folders with fewer files than this have no brake.
@@ -124,7 +124,9 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outc
         return Ok(Outcome { removed: Vec::new(), held: Some(held) });
     }
     // An edit made here in the meantime is newer than the deletion: scanned, it is pending no more.
-    place.client.scan(place.id, &first).await?;
+    let mut batch = Batch::default();
+    first.iter().for_each(|path| batch.add(path.as_str()));
+    place.client.scan(place.id, &batch.take()).await?;
     let mut paths = confirmed(place, first.iter()).await?;
     // What is below a directory goes before the directory.
     paths.sort_by(|a, b| b.cmp(a));
@@ -153,7 +155,8 @@ async fn confirmed(place: &Place<'_>, paths: impl Iterator<Item = &String>) -> R
 fn brake(deletions: usize, files: usize) -> Option<String> {
     let too_many = files >= BRAKE_FROM && deletions * 2 > files;
     too_many.then(|| {
-        format!("a container deleted {deletions} of {files} files at once; nothing was deleted here")
+        format!("a container deleted {deletions} of {files} files at once: what is left of them here stays, and what went before is in \
+             `kept`")
     })
 }
 

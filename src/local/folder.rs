@@ -74,10 +74,16 @@ pub(super) enum Command {
     Exclude { paths: Vec<String>, done: oneshot::Sender<Result<(), stignore::Error>> },
 }
 
-/// The local folder was closed.
+/// The local folder stands still or was closed; why.
 #[derive(Debug, thiserror::Error)]
-#[error("the local folder was closed")]
-pub struct Closed;
+#[error("{0}")]
+pub struct Closed(String);
+
+impl Closed {
+    fn new(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
 
 /// Why mounts can't be left out.
 #[derive(Debug, thiserror::Error)]
@@ -140,8 +146,16 @@ impl LocalFolder {
         share
     }
 
-    /// Agrees to a deletion that a living container made.
+    /// Whether the local path is still the directory that was opened; a sentence when it is not.
+    pub fn check_root(&self) -> Result<(), String> {
+        super::check_root(&self.path, self.root.identity())
+    }
+
+    /// Agrees to a deletion that a living container made. What is not synced is nobody's to delete here.
     pub fn container_deleted(&self, path: &str) {
+        if self.ignore.matches(path) {
+            return;
+        }
         let _ = self.commands.send(Command::Deleted { path: path.to_owned() });
     }
 
@@ -155,18 +169,20 @@ impl LocalFolder {
         let mut state = self.state.clone();
         // What was just handed over must be seen by the owner before its state can tell.
         let (done, seen) = oneshot::channel();
-        self.commands.send(Command::Mark { done }).map_err(|_| Closed)?;
-        seen.await.map_err(|_| Closed)?;
-        let quiet = state.wait_for(|s| s.process != 0 && !s.pending && s.error.is_none()).await;
-        quiet.map(|s| s.sequence).map_err(|_| Closed)
+        self.commands.send(Command::Mark { done }).map_err(|_| Closed::new("the local folder was closed"))?;
+        seen.await.map_err(|_| Closed::new("the local folder was closed"))?;
+        let over = |s: &Local| s.error.is_some() || s.process != 0 && !s.pending;
+        let now = state.wait_for(over).await.map_err(|_| Closed::new("the local folder was closed"))?;
+        now.error.as_ref().map_or(Ok(now.sequence), |error| Err(Closed::new(error)))
     }
 
     /// Leaves `paths` out from now on: what a container has there are mounts, not its own files. Returns once
     /// syncthing has taken it in.
     pub async fn exclude(&self, paths: Vec<String>) -> Result<(), ExcludeError> {
         let (done, excluded) = oneshot::channel();
-        self.commands.send(Command::Exclude { paths, done }).map_err(|_| Closed)?;
-        excluded.await.map_err(|_| Closed)??;
+        let closed = || Closed::new("the local folder was closed");
+        self.commands.send(Command::Exclude { paths, done }).map_err(|_| closed())?;
+        excluded.await.map_err(|_| closed())??;
         self.scanned().await?;
         Ok(())
     }

@@ -86,7 +86,21 @@ fn classify(base: &Path, ignore: &Ignore, event: &Event) -> Vec<Notice> {
         let skipped = !rel.is_empty() && (ksync_tree::is_temp(name(&rel)) || ignore.matches(&rel));
         (!skipped).then(|| if soon { Notice::Soon(rel) } else { Notice::Now(rel) })
     };
-    event.paths.iter().filter_map(notice).collect()
+    let mut notices: Vec<Notice> = event.paths.iter().filter_map(notice).collect();
+    // The watch of a new directory is set after this is told: what is made in it until then is found by a second look.
+    let new = matches!(
+        event.kind,
+        EventKind::Create(CreateKind::Folder) | EventKind::Modify(ModifyKind::Name(RenameMode::To))
+    );
+    if new && event.paths.iter().any(|path| path.is_dir() && !path.is_symlink()) {
+        let again = |notice: &Notice| match notice {
+            Notice::Now(path) => Some(Notice::Soon(path.clone())),
+            _ => None,
+        };
+        let more: Vec<Notice> = notices.iter().filter_map(again).collect();
+        notices.extend(more);
+    }
+    notices
 }
 
 fn name(path: &str) -> &str {

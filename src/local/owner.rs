@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ksync_tree::{Identity, Root};
+use ksync_tree::Identity;
 use syncthing::{Batch, Client, Device, Event, Folder, event::What};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -32,6 +32,10 @@ use super::{
 
 /// The safety net under the watcher: a scan of everything.
 const RESCAN: Duration = Duration::from_secs(60);
+/// How long a call that failed rests before it is made again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Scans that may fail in a row before the folder is said to stand still: a change of devices refuses one.
+const FAILURES: u32 = 4;
 /// How often a root that went away is looked for.
 const ROOT_CHECK: Duration = Duration::from_secs(2);
 
@@ -69,9 +73,13 @@ pub(super) struct Owner {
     excluded: BTreeSet<String>,
     /// Conflict copies that syncthing made and that are not settled yet.
     conflicts: BTreeSet<String>,
+    /// Scans that failed in a row.
+    failures: u32,
 }
 
-type Flight = JoinHandle<Result<i64, syncthing::Error>>;
+/// What was scanned, and the sequence of our index after it.
+type Landing = (Vec<String>, Result<i64, syncthing::Error>);
+type Flight = JoinHandle<Landing>;
 
 impl Owner {
     pub(super) fn new(start: Start) -> Self {
@@ -90,6 +98,7 @@ impl Owner {
             patterns: start.patterns,
             excluded: BTreeSet::new(),
             conflicts: BTreeSet::new(),
+            failures: 0,
         }
     }
 
@@ -122,10 +131,11 @@ impl Owner {
                     events = None;
                     running = None;
                     self.state_tx.send_modify(|s| s.process = 0);
-                    if let Some(now) = now && self.begin(&now).await {
+                    if let Some(now) = now {
+                        // Where this fails, the next look at the root begins again.
+                        self.begin(&now).await;
                         events = Some(follow(now.client.clone(), end.child_token()));
                         running = Some(now);
-                        self.batch.add_all();
                     }
                 }
                 Some(command) = commands.recv() => self.obey(command, running.as_deref()).await,
@@ -138,11 +148,9 @@ impl Owner {
                     self.delete(running.as_deref()).await;
                 }
                 _ = rescan.tick() => self.batch.add_all(),
-                _ = root_check.tick(), if self.state_tx.borrow().error.is_some() => {
-                    if let Some(now) = &running && self.begin(now).await {
-                        self.batch.add_all();
-                    }
-                }
+                _ = root_check.tick() => if let Some(now) = &running {
+                    self.look_at_root(now).await;
+                },
                 Some(event) = next(&mut events) => {
                     if matches!(event.what(), What::RemoteIndexUpdated { folder, .. } if folder == self.id) {
                         self.delete(running.as_deref()).await;
@@ -150,7 +158,7 @@ impl Owner {
                 }
                 done = landed(&mut flight), if flight.is_some() => {
                     flight = None;
-                    self.scanned(done);
+                    self.scanned(done.0, done.1);
                     self.delete(running.as_deref()).await;
                     self.settle_conflicts().await;
                 }
@@ -172,24 +180,40 @@ impl Owner {
     }
 
     /// Takes the folder up in a syncthing process, after its root was found unchanged.
-    async fn begin(&mut self, running: &Running) -> bool {
+    async fn begin(&mut self, running: &Running) {
         if let Err(reason) = self.check_root() {
-            self.fail(reason);
-            return false;
+            return self.fail(reason);
         }
-        let done = self.put(running).await;
-        match done {
+        match self.put(running).await {
             Ok(()) => {
+                self.failures = 0;
+                self.batch.add_all();
                 self.state_tx.send_modify(|s| {
                     s.process = running.number;
                     s.error = None;
+                    s.pending = true;
                 });
-                true
             }
-            Err(error) => {
-                self.fail(crate::printer::chain(&error));
-                false
+            Err(error) => self.fail(crate::printer::chain(&error)),
+        }
+    }
+
+    /// Stops the folder when the root is not the directory that it was, and takes it up again when it is.
+    async fn look_at_root(&mut self, running: &Running) {
+        let stopped = self.state_tx.borrow().error.is_some();
+        match self.check_root() {
+            Err(reason) if !stopped => {
+                self.fail(reason);
+                self.pause(&running.client).await;
             }
+            Ok(()) if stopped => self.begin(running).await,
+            _ => {}
+        }
+    }
+
+    async fn pause(&self, client: &Client) {
+        if let Err(error) = client.pause_folder(&self.id).await {
+            warn!(error = crate::printer::chain(&error), "pause the folder");
         }
     }
 
@@ -208,7 +232,8 @@ impl Owner {
         }
         let devices = self.shares.keys().map(String::as_str).chain([running.device_id.as_str()]);
         let mut folder = Folder::local(&self.id, &self.path.to_string_lossy()).shared_with(devices);
-        folder.paused = false;
+        // Un-pausing scans, and so does a change of devices: never over a root that is not the right one.
+        folder.paused = self.check_root().is_err();
         "simple".clone_into(&mut folder.versioning.kind);
         folder.versioning.params =
             [("keep", "1000"), ("cleanoutDays", "7")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
@@ -318,33 +343,50 @@ impl Owner {
         if let Err(reason) = self.check_root() {
             self.fail(reason);
             self.batch.take();
-            if let Err(error) = client.pause_folder(&self.id).await {
-                warn!(error = crate::printer::chain(&error), "pause the folder");
-            }
+            self.pause(client).await;
             return None;
         }
         let subs = self.batch.take();
         debug!(?subs, "scan");
         let (client, id) = (client.clone(), self.id.clone());
         Some(tokio::spawn(async move {
-            client.scan(&id, &subs).await?;
-            Ok(client.folder_status(&id).await?.sequence)
+            let scan = async {
+                client.scan(&id, &subs).await?;
+                Ok(client.folder_status(&id).await?.sequence)
+            };
+            let result = scan.await;
+            (subs, result)
         }))
     }
 
-    fn scanned(&mut self, result: Result<i64, syncthing::Error>) {
+    /// A scan that failed is made again: what it was to look at is not forgotten.
+    fn scanned(&mut self, subs: Vec<String>, result: Result<i64, syncthing::Error>) {
         match result {
-            Ok(sequence) => self.state_tx.send_modify(|s| s.sequence = sequence),
-            // The process is going away: its successor scans everything.
-            Err(error) if error.is_connection() => debug!(%error, "scan"),
-            Err(error) => self.fail(crate::printer::chain(&error)),
+            Ok(sequence) => {
+                self.failures = 0;
+                self.state_tx.send_modify(|s| s.sequence = sequence);
+            }
+            Err(error) => {
+                debug!(%error, "scan");
+                self.failures += 1;
+                let again = Instant::now() + RETRY;
+                let whole = subs.is_empty().then(String::new);
+                self.soon.extend(subs.into_iter().chain(whole).map(|sub| (sub, again)));
+                if self.failures >= FAILURES && !error.is_connection() {
+                    self.fail(crate::printer::chain(&error));
+                }
+            }
         }
     }
 
     async fn delete(&mut self, running: Option<&Running>) {
         let Some(running) = running else { return };
         // While a burst of deletions goes on, nothing of it is applied.
-        if self.agreed.is_empty() || self.agreed.due().is_some() || self.state_tx.borrow().error.is_some() {
+        if self.agreed.is_empty() {
+            self.state_tx.send_if_modified(|s| s.held.take().is_some());
+            return;
+        }
+        if self.agreed.due().is_some() || self.check_root().is_err() || self.state_tx.borrow().error.is_some() {
             return;
         }
         let folder =
@@ -382,14 +424,7 @@ impl Owner {
     }
 
     fn check_root(&self) -> Result<(), String> {
-        let shown = self.path.display();
-        let found = Root::open(&self.path).map_err(|_| format!("the local path `{shown}` is gone"))?;
-        if found.identity() == self.identity {
-            return Ok(());
-        }
-        Err(format!(
-            "`{shown}` is not the directory that it was; `kubectl ksync stop` and start again to use the new one"
-        ))
+        super::check_root(&self.path, self.identity)
     }
 
     fn fail(&self, reason: String) {
@@ -409,7 +444,7 @@ impl Owner {
     }
 }
 
-async fn landed(flight: &mut Option<Flight>) -> Result<i64, syncthing::Error> {
+async fn landed(flight: &mut Option<Flight>) -> Landing {
     match flight {
         Some(flight) => flight.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())),
         None => std::future::pending().await,
@@ -428,7 +463,15 @@ fn follow(client: Client, end: CancellationToken) -> mpsc::UnboundedReceiver<Eve
     let (tx, rx) = mpsc::unbounded_channel();
     let poll = async move {
         let mut since = 0;
-        while let Ok(events) = client.events(&["RemoteIndexUpdated"], since, RESCAN).await {
+        loop {
+            let events = match client.events(&["RemoteIndexUpdated"], since, RESCAN).await {
+                Ok(events) => events,
+                Err(error) => {
+                    debug!(%error, "ask for events");
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            };
             for event in events {
                 since = event.id;
                 if tx.send(event).is_err() {

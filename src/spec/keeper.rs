@@ -2,7 +2,7 @@
 //!
 //! Invariant: a picture is written only when nothing moved while it was taken.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use ksync_tree::{Entry, ListOptions};
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long nothing must move before a picture replaces another: a burst of edits is one.
-const QUIET: Duration = Duration::from_millis(300);
+const QUIET: Duration = Duration::from_secs(2);
 
 /// What a base is a picture of: when it is the same again, nothing has to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,17 +69,34 @@ impl<'a> Keeper<'a> {
         let now = settled(&self.board.borrow_and_update(), self.name, &self.here.borrow_and_update());
         let Some(moment) = now.filter(|now| self.saved.as_ref() != Some(now)) else { return false };
         tokio::time::sleep(quiet).await;
+        // Everything is scanned once more: what is on the disk and was not noticed is not acknowledged by anybody.
+        self.local.look(Vec::new());
+        let scanned = self.local.scanned().await;
         let Some(entries) = list(self.local).await else { return false };
-        if settled(&self.board.borrow(), self.name, &self.here.borrow()).as_ref() != Some(&moment) {
+        let here = self.local.state().borrow().clone();
+        let still = here.process == moment.process && here.sequence == moment.sequence && !here.pending;
+        if !still || !scanned.is_ok_and(|sequence| sequence == moment.sequence) {
             return false;
         }
-        let base = Base { entries, two_way: moment.two_way.clone() };
-        match self.file.save(&base) {
-            Ok(()) => drop(self.base_tx.send_replace(Some(Arc::new(base)))),
+        let seen = self.containers();
+        let last = self.base_tx.borrow().clone().unwrap_or_default();
+        let base = last.next(entries, moment.two_way.clone(), seen);
+        let (file, base) = (self.file.clone(), Arc::new(base));
+        let writing = Arc::clone(&base);
+        let saved = tokio::task::spawn_blocking(move || file.save(&writing)).await;
+        match saved.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+            Ok(()) => drop(self.base_tx.send_replace(Some(base))),
             Err(error) => warn!(error = crate::printer::chain(&error), "keep the base"),
         }
         self.saved = Some(moment);
         true
+    }
+}
+
+impl Keeper<'_> {
+    fn containers(&self) -> BTreeSet<String> {
+        let board = self.board.borrow();
+        board.specs.get(self.name).map(|spec| spec.services.keys().cloned().collect()).unwrap_or_default()
     }
 }
 

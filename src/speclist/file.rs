@@ -1,4 +1,5 @@
-//! Noticing that `ksync.yaml` changed, however it is written: in place, by rename, through a symlink.
+//! Noticing that `ksync.yaml` changed, however it is written: in place, by rename, through a symlink; and telling a file
+//! that is being written from one that was.
 
 use std::{
     collections::BTreeSet,
@@ -13,10 +14,29 @@ use tokio::{
 };
 use tracing::warn;
 
+use crate::config::{Error, Loaded, Store};
+
 /// The safety net where watching does not work.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Several events of one write are one change.
 const QUIET: Duration = Duration::from_millis(10);
+
+/// What is missing must still be missing after this time: an editor empties a file before it writes it.
+const SETTLE: Duration = Duration::from_millis(250);
+
+/// Reads the file. One that makes `lost` true is believed only when it reads the same twice.
+pub(super) async fn believed(store: &Store, lost: impl Fn(&Loaded) -> bool) -> Result<Loaded, Error> {
+    let mut loaded = store.load()?;
+    while lost(&loaded) {
+        sleep(SETTLE).await;
+        let again = store.load()?;
+        if again == loaded {
+            break;
+        }
+        loaded = again;
+    }
+    Ok(loaded)
+}
 
 /// Changes of one file.
 pub(super) struct Changes {
@@ -65,4 +85,39 @@ fn watch(path: &Path, tx: mpsc::UnboundedSender<()>) -> notify::Result<Recommend
         watcher.watch(&dir, RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use super::{SETTLE, Store, believed};
+
+    const ONE: &str = "spec:\n- name: a\n  pod: p\n  localpath: /l\n  remotepath: /r\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_empty_for_a_moment_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("ksync.yaml"));
+        let count = async || {
+            let began = tokio::time::Instant::now();
+            let loaded = believed(&store, |loaded| loaded.config.spec.is_empty()).await.unwrap();
+            (loaded.config.spec.len(), began.elapsed())
+        };
+        fs::write(store.path(), ONE).unwrap();
+        assert_eq!(count().await, (1, Duration::ZERO));
+        for text in [Some(""), None] {
+            match text {
+                Some(text) => fs::write(store.path(), text).unwrap(),
+                None => fs::remove_file(store.path()).unwrap(),
+            }
+            let write = async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                fs::write(store.path(), ONE).unwrap();
+            };
+            assert_eq!(tokio::join!(count(), write).0, (1, SETTLE));
+        }
+        fs::write(store.path(), "").unwrap();
+        assert_eq!(count().await, (0, SETTLE), "it stays empty: then it is meant");
+    }
 }

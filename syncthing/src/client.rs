@@ -228,7 +228,13 @@ impl Client {
         #[derive(Deserialize)]
         struct Version {
             #[serde(default)]
+            name: String,
+            #[serde(default)]
             deleted: bool,
+            #[serde(default)]
+            ignored: bool,
+            #[serde(default)]
+            invalid: bool,
         }
         #[derive(Deserialize)]
         struct Versions {
@@ -237,7 +243,11 @@ impl Client {
         }
         let path = with_query("db/file", &[("folder", folder), ("file", file)]);
         match self.json::<Versions>(Method::GET, &path, |r| r).await {
-            Ok(versions) => Ok(versions.global.deleted && !versions.local.deleted),
+            Ok(Versions { global, local }) => {
+                // A local entry that was never scanned, or is ignored, is not one that the deletion is about.
+                let ours = !local.name.is_empty() && !local.deleted && !local.ignored && !local.invalid;
+                Ok(global.deleted && ours)
+            }
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }

@@ -81,7 +81,7 @@ fn copy_to(from: &Root, from_path: &str, to: &Root, to_path: &str, owner: Owner)
     let attributes = Attributes { mode: entry.mode, mtime_ns: Some(entry.mtime_ns), owner, keep: false };
     match entry.kind {
         Kind::Dir => {
-            let fd = match ensure_dir(&target, target_name, to_path, entry.mode, owner)? {
+            let fd = match ensure_dir(&target, target_name, to_path, entry.mode, owner, false)? {
                 (fd, true) => fd,
                 (_, false) => reading(&target, target_name, to_path)?,
             };
@@ -93,7 +93,8 @@ fn copy_to(from: &Root, from_path: &str, to: &Root, to_path: &str, owner: Owner)
             to_path,
             entry.target.as_deref().unwrap_or_default(),
             attributes,
-        ),
+        )
+        .map(drop),
         Kind::File => {
             for _ in 0..ATTEMPTS {
                 let (mut file, before) = open_regular(&source, source_name, from_path)?;
@@ -104,7 +105,8 @@ fn copy_to(from: &Root, from_path: &str, to: &Root, to_path: &str, owner: Owner)
                 let after = rustix::fs::fstat(&file).map_err(|e| Error::io("stat", from_path, e))?;
                 if copied == size_of(&after) && mtime_of(&before) == mtime_of(&after) {
                     let (mode, mtime_ns) = (permissions(&after), Some(mtime_of(&after)));
-                    return pending.commit(target_name, Attributes { mode, mtime_ns, owner, keep: false });
+                    let attributes = Attributes { mode, mtime_ns, owner, keep: false };
+                    return pending.commit(target_name, attributes).map(drop);
                 }
             }
             Err(Error::Changed { path: from_path.to_owned() })

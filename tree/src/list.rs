@@ -1,5 +1,6 @@
 //! Listing a tree: every entry that is synced, parents before children, in the order of [`crate::compare`]; and what
-//! was skipped, with the reason. A file that vanishes on the way is left out silently, nothing else is.
+//! was skipped, with the reason. A file that vanishes on the way is left out silently, and so is what belongs to
+//! syncthing or to us, whatever the patterns say; nothing else is.
 
 use crate::entry::{Entry, Kind, Skipped};
 use crate::error::Error;
@@ -7,7 +8,7 @@ use crate::ignore::Ignore;
 use crate::path::{MAX_DEPTH, MAX_PATH, covers, join};
 use crate::root::{Root, reading};
 use crate::stat::entry_at;
-use crate::write::is_temp;
+use crate::write::{is_internal, is_temp};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 
@@ -96,7 +97,8 @@ impl<F: FnMut(Vec<Entry>) -> ControlFlow<()>> Walk<'_, F> {
     }
 
     fn one(&mut self, dir: &OwnedFd, name: &str, path: String, depth: usize) -> Result<(), Error> {
-        if is_temp(name) || self.options.exclude.iter().any(|above| covers(above, &path)) {
+        if is_temp(name) || is_internal(name) || self.options.exclude.iter().any(|above| covers(above, &path))
+        {
             return Ok(());
         }
         if !unicode_normalization::is_nfc(name) {
@@ -232,6 +234,31 @@ mod tests {
         assert_eq!(entries, ["v2", "v2/a", "x", "x/keep", "x/keep/f"]);
         let (entries, _) = paths(dir.path(), &Ignore::new(&["x".into()]).unwrap(), &[]);
         assert_eq!(entries, ["v", "v/a", "v2", "v2/a"]);
+    }
+
+    #[test]
+    fn what_belongs_to_syncthing_or_us_is_never_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        for p in [
+            ".stignore",
+            ".stfolder/x",
+            ".ksync.1.tmp",
+            "d/.stignore",
+            "d/.stfolder",
+            "d/.syncthing.f.tmp",
+            "d/~syncthing~f.tmp",
+            "d/.ksync.2.tmp",
+            "d/.stignored",
+            "d/syncthing.f.tmp",
+        ] {
+            fs::create_dir_all(dir.path().join(p).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(p), "").unwrap();
+        }
+        let wanted = ["d", "d/.stignored", "d/syncthing.f.tmp"];
+        let all_back = Ignore::with_defaults(&["!**".to_owned()]).unwrap();
+        for ignore in [Ignore::none(), all_back] {
+            assert_eq!(paths(dir.path(), &ignore, &[]), (wanted.map(str::to_owned).to_vec(), vec![]));
+        }
     }
 
     #[test]

@@ -22,6 +22,44 @@ pub fn stat_entry(root: &Root, path: &str, hash: bool) -> Result<Option<Entry>, 
     }
 }
 
+/// What a name stood for at one moment, without reading it: two equal ones mean that nothing was written, replaced or
+/// renamed in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exact {
+    /// In bytes.
+    pub size: u64,
+    /// Nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Nanoseconds since the epoch; every write, chmod and rename moves it.
+    pub ctime_ns: i64,
+    /// `st_ino`
+    pub ino: u64,
+}
+
+impl Exact {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        Self {
+            size: size_of(stat),
+            mtime_ns: mtime_of(stat),
+            ctime_ns: ctime_of(stat),
+            ino: identity_of(stat).ino,
+        }
+    }
+
+    /// Whether it is the same file with the same content, under whatever name: a rename moves the ctime.
+    pub fn same_content(&self, other: &Self) -> bool {
+        Self { ctime_ns: 0, ..*self } == Self { ctime_ns: 0, ..*other }
+    }
+}
+
+/// What stands at `path`, of whatever kind; `None` when nothing does.
+pub fn stat_exact(root: &Root, path: &str) -> Result<Option<Exact>, Error> {
+    match root.parent(path).and_then(|(dir, name)| lstat(&dir, name, path)) {
+        Err(e) if e.is_not_found() => Ok(None),
+        other => Ok(other?.map(|stat| Exact::of(&stat))),
+    }
+}
+
 /// BLAKE3 of the regular file at `path`.
 pub fn hash_file(root: &Root, path: &str) -> Result<[u8; 32], Error> {
     let (dir, name) = root.parent(path)?;
@@ -145,6 +183,12 @@ pub(crate) fn mtime_of(stat: &Stat) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }
 
+fn ctime_of(stat: &Stat) -> i64 {
+    #[allow(clippy::cast_possible_wrap, clippy::unnecessary_cast)] // as above
+    let (seconds, nanoseconds) = (stat.st_ctime as i64, stat.st_ctime_nsec as i64);
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
+
 pub(crate) fn identity_of(stat: &Stat) -> Identity {
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)] // dev_t is signed on macOS
     let dev = stat.st_dev as u64;
@@ -156,6 +200,28 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_replaced_or_written_file_is_not_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let at = |name: &str| stat_exact(&root, name).unwrap();
+        assert_eq!((at("f"), at("none/f")), (None, None));
+        fs::write(dir.path().join("f"), "one").unwrap();
+        let before = at("f").unwrap();
+        assert_eq!(at("f"), Some(before));
+        fs::rename(dir.path().join("f"), dir.path().join("g")).unwrap();
+        assert!(at("g").unwrap().same_content(&before));
+        fs::write(dir.path().join("f"), "two").unwrap();
+        assert!(!at("f").unwrap().same_content(&before), "another file");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let file = fs::File::options().write(true).open(dir.path().join("g")).unwrap();
+        std::io::Write::write_all(&mut &file, b"six").unwrap();
+        let modified = std::time::Duration::from_nanos(u64::try_from(before.mtime_ns).unwrap());
+        file.set_modified(std::time::UNIX_EPOCH + modified).unwrap();
+        let after = at("g").unwrap();
+        assert!(after.same_content(&before) && after != before, "the ctime tells");
+    }
 
     #[test]
     fn only_regular_files_are_read() {

@@ -8,6 +8,7 @@ use crate::path::{components, covers};
 use crate::pax;
 use crate::root::Root;
 use crate::write::{Attributes, Pending, ensure_dir, ensure_parent, finish_dir, write_symlink};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
 pub use crate::write::Owner;
@@ -22,7 +23,10 @@ pub struct UnpackOptions<'a> {
     pub owner: Owner,
     /// Paths that are passed over, with all that is below them.
     pub exclude: &'a [String],
-    /// Leaves every entry that is there already as it is, whatever the stream holds for its path.
+    /// The only paths that the stream may hold, and as directories those above them; another is refused.
+    pub only: Option<&'a BTreeSet<String>>,
+    /// Leaves every entry that is there already as it is, whatever the stream holds for its path. Below one that is
+    /// no directory nothing can go: that ends with [`Error::NotADirectory`].
     pub keep: bool,
     /// Most bytes of file content that the stream may hold.
     pub max_bytes: Option<u64>,
@@ -30,7 +34,7 @@ pub struct UnpackOptions<'a> {
 
 impl Default for UnpackOptions<'_> {
     fn default() -> Self {
-        Self { owner: Owner::AsIs, exclude: &[], keep: false, max_bytes: None }
+        Self { owner: Owner::AsIs, exclude: &[], only: None, keep: false, max_bytes: None }
     }
 }
 
@@ -133,6 +137,9 @@ impl<F: FnMut(&Entry)> Unpacker<'_, F> {
         if self.options.exclude.iter().any(|above| covers(above, &entry.path)) {
             return Ok(());
         }
+        if self.options.only.is_some_and(|only| !asked(only, &entry)) {
+            return Err(Error::Refused { path: entry.path, reason: "it was not asked for" });
+        }
         let owner = self.options.owner;
         let (dir, name) = ensure_parent(self.root, &entry.path, owner, |_| PARENT_MODE)?;
         let keep = self.options.keep;
@@ -142,7 +149,7 @@ impl<F: FnMut(&Entry)> Unpacker<'_, F> {
         }
         match entry.kind {
             Kind::Dir => {
-                ensure_dir(&dir, name, &entry.path, entry.mode | 0o700, owner)?;
+                ensure_dir(&dir, name, &entry.path, entry.mode | 0o700, owner, keep)?;
                 self.dirs.push((entry.path.clone(), entry.mode, entry.mtime_ns));
                 self.counts.dirs += 1;
             }
@@ -179,6 +186,15 @@ impl<F: FnMut(&Entry)> Unpacker<'_, F> {
         }
         Ok(())
     }
+}
+
+/// Whether the entry is one of these, or a directory above one.
+fn asked(only: &BTreeSet<String>, entry: &Entry) -> bool {
+    if only.contains(&entry.path) {
+        return true;
+    }
+    let below = format!("{}/", entry.path);
+    entry.kind == Kind::Dir && only.range(below.clone()..).next().is_some_and(|path| path.starts_with(&below))
 }
 
 fn fill(file: &mut std::fs::File, content: &mut impl Read, entry: &Entry) -> Result<[u8; 32], Error> {
@@ -396,6 +412,25 @@ mod tests {
         let options = UnpackOptions { exclude: &exclude, max_bytes: Some(9), ..options };
         assert_eq!(unpack(&root, stream.as_slice(), &options, |_| {}).unwrap().bytes, 5);
         assert!(!to.path().join("v").exists());
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_refused() {
+        let from = tempfile::tempdir().unwrap();
+        fs::create_dir_all(from.path().join("a/b")).unwrap();
+        fs::write(from.path().join("a/b/f"), "x").unwrap();
+        let stream = packed(from.path());
+        let only = |paths: &[&str]| {
+            let to = tempfile::tempdir().unwrap();
+            let only = paths.iter().map(|path| (*path).to_owned()).collect();
+            let options = UnpackOptions { only: Some(&only), ..UnpackOptions::default() };
+            let result = unpack(&Root::open(to.path()).unwrap(), stream.as_slice(), &options, |_| {});
+            (result.map(|counts| counts.files), to.path().join("a/b/f").exists())
+        };
+        assert!(matches!(only(&["a/b/f"]), (Ok(1), true)), "the directories above come with it");
+        for paths in [&["a/b"][..], &["a/b/fg", "a/b-f"], &["b/f"], &[]] {
+            assert!(matches!(only(paths), (Err(Error::Refused { .. }), false)), "{paths:?}");
+        }
     }
 
     #[test]

@@ -22,6 +22,13 @@ pub fn is_temp(name: &str) -> bool {
     name.starts_with(TEMP_PREFIX) && name.ends_with(TEMP_SUFFIX)
 }
 
+/// Whether `name` (one component) belongs to syncthing, which never syncs it: its marker, its patterns, its
+/// unfinished files.
+pub fn is_internal(name: &str) -> bool {
+    matches!(name, ".stignore" | ".stfolder")
+        || name.ends_with(TEMP_SUFFIX) && (name.starts_with(".syncthing.") || name.starts_with("~syncthing~"))
+}
+
 /// Whom a written entry belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -66,8 +73,8 @@ impl<'d> Pending<'d> {
         &mut self.file
     }
 
-    /// Sets the attributes and puts the file in its place under `name`.
-    pub(crate) fn commit(mut self, name: &str, attributes: Attributes) -> Result<(), Error> {
+    /// Sets the attributes and puts the file in its place under `name`; `false` where `keep` left another one there.
+    pub(crate) fn commit(mut self, name: &str, attributes: Attributes) -> Result<bool, Error> {
         let there = lstat(self.dir, name, self.path)?;
         // The owner first: a change of owner clears setuid.
         if let Some(owner) = owner_for(self.dir, there.as_ref(), attributes.owner, self.path)? {
@@ -81,13 +88,13 @@ impl<'d> Pending<'d> {
         }
         if attributes.keep {
             self.live = !place_new(self.dir, &self.temp, name, self.path)?;
-            return Ok(());
+            return Ok(!self.live);
         }
         make_way(self.dir, name, there.as_ref(), self.path)?;
         rustix::fs::renameat(self.dir, self.temp.as_str(), self.dir, name)
             .map_err(|e| Error::io("rename into place", self.path, e))?;
         self.live = false;
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -117,17 +124,17 @@ pub fn write_file(
     };
     let mut pending = Pending::create(&dir, path)?;
     pending.file().write_all(content).map_err(|e| Error::io("write", path, e))?;
-    pending.commit(name, Attributes { mode, mtime_ns: None, owner, keep: false })
+    pending.commit(name, Attributes { mode, mtime_ns: None, owner, keep: false }).map(drop)
 }
 
-/// Puts a symlink in its place.
+/// Puts a symlink in its place; `false` where `keep` left something else there.
 pub(crate) fn write_symlink(
     dir: &OwnedFd,
     name: &str,
     path: &str,
     target: &[u8],
     attributes: Attributes,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let there = lstat(dir, name, path)?;
     let temp = temp_name();
     rustix::fs::symlinkat(target, dir, temp.as_str())
@@ -152,39 +159,54 @@ pub(crate) fn write_symlink(
         // As in `Pending`: the first error is the one to tell.
         let _ = rustix::fs::unlinkat(dir, temp.as_str(), AtFlags::empty());
     }
-    placed.map(drop)
+    placed
 }
 
 /// Gives a temporary entry its name unless something has it already; tells whether it did.
-fn place_new(dir: &OwnedFd, temp: &str, name: &str, path: &str) -> Result<bool, Error> {
+pub(crate) fn place_new(dir: &OwnedFd, temp: &str, name: &str, path: &str) -> Result<bool, Error> {
     let failed = |e| Error::io("rename into place", path, e);
     match rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
-        // A file system without this flag: the look and the rename are two steps there.
+        // A file system without this flag: a second name never replaces one either.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            if lstat(dir, name, path)?.is_some() {
-                return Ok(false);
+            match rustix::fs::linkat(dir, temp, dir, name, AtFlags::empty()) {
+                Ok(()) => {
+                    rustix::fs::unlinkat(dir, temp, AtFlags::empty()).map_err(failed)?;
+                    Ok(true)
+                }
+                Err(Errno::EXIST) => Ok(false),
+                // And one without hard links: the look and the rename are two steps there.
+                Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    if lstat(dir, name, path)?.is_some() {
+                        return Ok(false);
+                    }
+                    rustix::fs::renameat(dir, temp, dir, name).map_err(failed)?;
+                    Ok(true)
+                }
+                Err(e) => Err(failed(e)),
             }
-            rustix::fs::renameat(dir, temp, dir, name).map_err(failed)?;
-            Ok(true)
         }
         Err(e) => Err(failed(e)),
     }
 }
 
 /// Makes sure that `name` in `dir` is a directory and opens it for reading. A new one gets `mode` and, where asked,
-/// its parent's owner; of an existing one nothing is changed.
+/// its parent's owner; of an existing one nothing is changed. What is no directory is replaced, or an error with `keep`.
 pub(crate) fn ensure_dir(
     dir: &OwnedFd,
     name: &str,
     path: &str,
     mode: u32,
     owner: Owner,
+    keep: bool,
 ) -> Result<(OwnedFd, bool), Error> {
     if let Some(stat) = lstat(dir, name, path)? {
         if FileType::from_raw_mode(stat.st_mode).is_dir() {
             return Ok((reading(dir, name, path)?, false));
+        }
+        if keep {
+            return Err(Error::NotADirectory { path: path.to_owned() });
         }
         rustix::fs::unlinkat(dir, name, AtFlags::empty()).map_err(|e| Error::io("replace", path, e))?;
     }
@@ -205,8 +227,8 @@ pub(crate) fn ensure_dir(
     Ok((fd, true))
 }
 
-/// Opens the directory that `path` is in, creating what is missing on the way. A missing directory gets the mode that
-/// `mode_for` gives for its path.
+/// Opens the directory that `path` is in, creating what is missing on the way and replacing nothing. A missing directory
+/// gets the mode that `mode_for` gives for its path.
 pub(crate) fn ensure_parent<'p>(
     root: &Root,
     path: &'p str,
@@ -225,7 +247,7 @@ pub(crate) fn ensure_parent<'p>(
         done += component.len();
         let here = path.get(..done).unwrap_or(path);
         dir = match through(&dir, component, here) {
-            Err(e) if e.is_not_found() => ensure_dir(&dir, component, here, mode_for(here), owner)?.0,
+            Err(e) if e.is_not_found() => ensure_dir(&dir, component, here, mode_for(here), owner, true)?.0,
             other => other?,
         };
         done += 1;
@@ -324,7 +346,7 @@ pub(crate) fn times(mtime_ns: i64) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-fn temp_name() -> String {
+pub(crate) fn temp_name() -> String {
     // RandomState is keyed by the system's random source: the name can't be guessed and waited for.
     let random = RandomState::new().build_hasher().finish();
     format!("{TEMP_PREFIX}{random:016x}{TEMP_SUFFIX}")
@@ -363,6 +385,18 @@ mod tests {
         assert!(matches!(write_file(&root, "d", b"x", None, Owner::AsIs), Err(Error::NotEmpty { .. })));
         assert_eq!(names(dir.path()), ["d"]);
         assert_eq!(names(&dir.path().join("d")), ["full"]);
+    }
+
+    #[test]
+    fn what_came_into_the_way_is_kept_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("d"), "the user's").unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let (fd, name) = root.parent("d").unwrap();
+        let refused = ensure_dir(&fd, name, "d", 0o755, Owner::AsIs, true);
+        assert!(matches!(refused, Err(Error::NotADirectory { path }) if path == "d"));
+        assert_eq!(fs::read_to_string(dir.path().join("d")).unwrap(), "the user's");
+        assert!(ensure_dir(&fd, name, "d", 0o755, Owner::AsIs, false).unwrap().1);
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub(super) fn list(
     hash: bool,
     patterns: Vec<String>,
 ) -> Result<Replies<ListReply>, Status> {
-    let ignore = Ignore::new(&patterns).map_err(|error| status::of_tree(&error))?;
-    attachment.set_ignore(patterns);
+    let ignore = Arc::new(Ignore::new(&patterns).map_err(|error| status::of_tree(&error))?);
+    attachment.set_ignore(Arc::clone(&ignore));
     let (replies_tx, replies_rx) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         let exclude = attachment.about.excluded();

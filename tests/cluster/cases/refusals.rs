@@ -210,11 +210,13 @@ fn wrong_version(desk: &Desk) {
         )
     );
     assert_eq!(
-        (odd.status, odd.stderr.as_str()),
+        (odd.status, odd.stderr),
         (
             Some(1),
-            "error: radar in the cluster has no version that can be read: `something`\n\
-             hint: run `kubectl ksync init` to install it anew\n"
+            format!(
+                "error: radar in the cluster is `something`, which does not go with kubectl-ksync {own}\n\
+                 hint: run `kubectl ksync init` to bring radar up to date\n"
+            )
         )
     );
     untouched(desk, None);

@@ -51,18 +51,24 @@ fn heals(desk: &Desk, containers: &[Container]) {
     });
 }
 
-fn radar_pods(desk: &Desk) {
-    let containers = scene(desk);
-    let guard = Guard::over(&desk.local());
+/// Kubelet lets a container wait the longer the more often it was restarted; a new pod begins anew.
+#[track_caller]
+fn renew_radar(desk: &Desk) {
     let before = desk.radars();
     desk.kubectl().ok(&["delete", "pods", "-n", SYSTEM, "--all", "--force", "--grace-period=0"]);
-    desk.write("meanwhile.txt", "meanwhile\n");
     eventually("other pods of radar", LONG, || {
         let now = desk.radars();
         let fresh =
             now.len() == before.len() && now.iter().all(|new| before.iter().all(|old| new.id != old.id));
         holds(fresh, format!("{now:?}"))
     });
+}
+
+fn radar_pods(desk: &Desk) {
+    let containers = scene(desk);
+    let guard = Guard::over(&desk.local());
+    desk.kubectl().ok(&["delete", "pods", "-n", SYSTEM, "--all", "--force", "--grace-period=0"]);
+    desk.write("meanwhile.txt", "meanwhile\n");
     heals(desk, &containers);
     guard.intact();
 }
@@ -79,6 +85,7 @@ fn kill_parts(desk: &Desk, part: &str) {
 }
 
 fn radar_process(desk: &Desk) {
+    renew_radar(desk);
     let containers = scene(desk);
     let guard = Guard::over(&desk.local());
     kill_parts(desk, "radar");
@@ -89,6 +96,7 @@ fn radar_process(desk: &Desk) {
 
 /// syncthing itself, the child of `radar syncthing`, then that one.
 fn node_syncthing(desk: &Desk) {
+    renew_radar(desk);
     let containers = scene(desk);
     let guard = Guard::over(&desk.local());
     for parent in desk.radars().iter().filter(|container| container.name == "syncthing") {
@@ -106,6 +114,7 @@ fn node_syncthing(desk: &Desk) {
 }
 
 fn everything(desk: &Desk) {
+    renew_radar(desk);
     let containers = scene(desk);
     let guard = Guard::over(&desk.local());
     let watcher = desk.ksync.watcher().expect("a watcher");

@@ -80,7 +80,10 @@ impl Run {
         if !self.installed_before {
             self.installer.run(&["clean"]).ok()?;
         }
-        leftovers::end_processes(self.scratch.path())
+        leftovers::end_processes(self.scratch.path())?;
+        // A static is never dropped, so this directory does not go by itself.
+        let path = self.scratch.path();
+        std::fs::remove_dir_all(path).map_err(|error| format!("remove `{}`: {error}", path.display()))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     process::ExitCode,
-    sync::{Mutex, OnceLock, PoisonError, RwLock},
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,11 +12,9 @@ use libtest_mimic::{Arguments, Trial};
 use super::{Case, Desk, run::Run};
 
 /// Most of a case is waiting for kubelet.
-const THREADS: usize = 3;
+const THREADS: usize = 4;
 
 static RUN: OnceLock<Run> = OnceLock::new();
-/// Held by every case, exclusively by one that must be alone.
-static CLUSTER: RwLock<()> = RwLock::new(());
 static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
 
 /// Runs what the command line selects.
@@ -27,8 +25,6 @@ pub(crate) fn main(rooms: &[(&'static str, &'static [Case])]) -> ExitCode {
     for (room, list) in rooms {
         cases.extend(list.iter().map(|case| (format!("{room}::{}", case.name), *case)));
     }
-    // Those that run alone come last: they wait for all others anyway.
-    cases.sort_by_key(|(_, case)| case.alone);
     if arguments.list {
         let trials = cases.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
@@ -38,21 +34,27 @@ pub(crate) fn main(rooms: &[(&'static str, &'static [Case])]) -> ExitCode {
     let lacking = |case: &Case| case.needs.iter().find_map(|need| run.cluster.lacks(*need));
     let skipped: Vec<(String, &str)> =
         cases.iter().filter_map(|(name, case)| Some((name.clone(), lacking(case)?))).collect();
-    let trials = cases.iter().map(|(name, case)| {
-        let (name, case, skip) = (name.clone(), *case, lacking(case).is_some());
-        Trial::test(name.clone(), move || {
-            trial(run, &name, case);
-            Ok(())
-        })
-        .with_ignored_flag(skip)
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let trials = |alone: bool| -> Vec<Trial> {
+        let chosen = cases.iter().filter(|(_, case)| case.alone == alone);
+        let trial = |(name, case): &(String, Case)| {
+            let (name, case, skip) = (name.clone(), *case, lacking(case).is_some());
+            let trial = Trial::test(name.clone(), move || {
+                trial(run, &name, case);
+                Ok(())
+            });
+            trial.with_ignored_flag(skip)
+        };
+        chosen.map(trial).collect()
+    };
+    let beside = libtest_mimic::run(&arguments, trials(false));
+    arguments.test_threads = Some(1);
+    let alone = libtest_mimic::run(&arguments, trials(true));
     report(&skipped);
     if let Err(left) = run.end() {
         eprintln!("error: the suite left something behind: {left}");
         return ExitCode::FAILURE;
     }
-    conclusion.exit_code()
+    if beside.has_failed() { beside.exit_code() } else { alone.exit_code() }
 }
 
 /// The message comes with the verdict, and a backtrace through the runner tells nothing.
@@ -65,15 +67,8 @@ fn say_where_it_panicked() {
 }
 
 fn trial(run: &'static Run, name: &str, case: Case) {
-    let begun;
+    let begun = Instant::now();
     {
-        let (_alone, _beside);
-        if case.alone {
-            _alone = CLUSTER.write().unwrap_or_else(PoisonError::into_inner);
-        } else {
-            _beside = CLUSTER.read().unwrap_or_else(PoisonError::into_inner);
-        }
-        begun = Instant::now();
         let desk = Desk::new(run, name);
         (case.run)(&desk);
     }
