@@ -8,6 +8,7 @@ pub mod cmd;
 pub mod config;
 pub mod folder;
 pub mod home;
+pub mod kept;
 pub mod local;
 pub mod lock;
 pub mod node;

@@ -19,7 +19,6 @@ use std::{
 
 use tokio::sync::watch;
 
-pub use deletion::stamp;
 pub use election::{Election, Seat};
 pub use folder::{Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share};
 pub use process::{Error, STEP};

@@ -33,6 +33,8 @@ use crate::{
 
 /// How long the local syncthing may take to answer at the start.
 const SYNCTHING_LIMIT: Duration = Duration::from_secs(30);
+/// How often what is kept is swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How long letting go of everything may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(12);
 
@@ -142,6 +144,7 @@ impl Watcher {
         let pins = Pins::new(self.home.contexts_dir().join("pins"));
         let speclist = SpecList::new(Store::new(self.home.config_file()), pins, cluster, shared);
         let mut specs = tokio::spawn(speclist.run(stop.clone()));
+        let sweeping = tokio::spawn(sweep_kept(dir.kept()));
         info!(version = env!("CARGO_PKG_VERSION"), "ready");
         ready();
 
@@ -155,6 +158,7 @@ impl Watcher {
         };
         info!(reason, "stopping");
         stop.cancel();
+        sweeping.abort();
         if !specs.is_finished() && tokio::time::timeout(CLOSE_LIMIT, specs).await.is_err() {
             warn!(limit = ?CLOSE_LIMIT, "not everything was let go of; the leases on the nodes end it");
         }
@@ -236,6 +240,18 @@ pub fn last_end(dir: &ContextDir) -> Option<String> {
 
 fn syncthing_log(dir: &ContextDir) -> PathBuf {
     dir.path().join("syncthing.log")
+}
+
+/// Keeps what is kept within its limits.
+async fn sweep_kept(kept: PathBuf) {
+    let mut hourly = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        hourly.tick().await;
+        let kept = kept.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || crate::kept::sweep(&kept)).await {
+            warn!(%error, "sweep what is kept");
+        }
+    }
 }
 
 /// SIGTERM or SIGINT.

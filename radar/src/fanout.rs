@@ -172,16 +172,13 @@ impl Worker {
         let mut put_off: Vec<Job> = Vec::new();
         let mut jobs = Vec::new();
         loop {
-            let retry = tokio::select! {
-                biased;
-                count = jobs_rx.recv_many(&mut jobs, TOGETHER) => {
-                    if count == 0 {
-                        return;
-                    }
-                    false
-                }
-                () = sleep_until(retry_at) => true,
-            };
+            tokio::select! {
+                count = jobs_rx.recv_many(&mut jobs, TOGETHER) => if count == 0 {
+                    return;
+                },
+                () = sleep_until(retry_at) => {}
+            }
+            let retry = retry_at.is_some_and(|at| at <= Instant::now());
             let followers = snapshot(&self.followers);
             failures.retain(&followers);
             let work = Arc::new(Work {
@@ -191,35 +188,89 @@ impl Worker {
                 known: Arc::clone(&known),
                 failures: failures.clone(),
             });
-            let taken = jobs.len();
-            let (mut equal, single): (Vec<Job>, Vec<Job>) =
+            let (mut whole, single): (Vec<Job>, Vec<Job>) =
                 std::mem::take(&mut jobs).into_iter().partition(|job| matches!(job, Job::Reconcile(_)));
             let again = if retry { failures.again() } else { Vec::new() };
-            let singles = Arc::clone(&work);
-            self.blocking(move || {
-                singles.again(again);
-                singles.all(single);
-            })
-            .await;
-            let single = taken - equal.len();
-            if retry {
-                equal.append(&mut put_off);
+            let (unequal, again): (Vec<_>, Vec<_>) =
+                again.into_iter().partition(|(_, job)| matches!(job, Job::Reconcile(_)));
+            let mut done = single.len();
+            if !single.is_empty() || !again.is_empty() {
+                let work = Arc::clone(&work);
+                self.blocking(move || {
+                    work.all(&single);
+                    work.again(&again);
+                })
+                .await;
             }
-            equal.extend(failures.again().into_iter().filter_map(|(_, job)| {
-                (retry && matches!(job, Job::Reconcile(_))).then_some(job)
-            }));
-            let mut done = single;
-            if !equal.is_empty() {
-                match self.make_equal(&work, &equal).await {
-                    Ok(()) => done = taken + usize::try_from(0).unwrap_or(0),
+            if retry {
+                whole.append(&mut put_off);
+            }
+            let targets: Vec<Job> =
+                whole.iter().cloned().chain(unequal.into_iter().map(|(_, job)| job)).collect();
+            if !targets.is_empty() {
+                match self.make_equal(&work, targets).await {
+                    Ok(()) => done += whole.len(),
                     Err(reason) => {
-                        tracing::warn!(folder = self.folder, reason, "make followers equal: put off");
-                        put_off.append(&mut equal);
+                        tracing::warn!(folder = self.folder, reason, "making followers equal is put off");
+                        put_off.append(&mut whole);
                     }
                 }
             }
+            retry_at = if put_off.is_empty() && failures.lock().is_empty() {
+                backoff.reset();
+                None
+            } else if retry || retry_at.is_none() {
+                Some(Instant::now() + backoff.next())
+            } else {
+                retry_at
+            };
             pending.fetch_sub(done, Ordering::SeqCst);
             self.progress_tx.send_modify(|n| *n += 1);
         }
+    }
+
+    /// Compares first, then asks what is the lead's own: what it did before the comparison is known by then.
+    async fn make_equal(&self, work: &Arc<Work>, jobs: Vec<Job>) -> Result<(), String> {
+        let planning = Arc::clone(work);
+        let plans = self.blocking(move || planning.plans(&jobs)).await.unwrap_or_default();
+        let mut differing: Vec<String> = plans.iter().flat_map(Plan::paths).map(str::to_owned).collect();
+        differing.sort_unstable();
+        differing.dedup();
+        let own = if differing.is_empty() { HashSet::new() } else { self.leads_own(differing).await? };
+        let work = Arc::clone(work);
+        self.blocking(move || {
+            for plan in plans {
+                work.carry_out(plan, &own);
+            }
+        })
+        .await;
+        Ok(())
+    }
+
+    /// What only the lead has or lacks: it is not the folder's, so not the followers'.
+    async fn leads_own(&self, differing: Vec<String>) -> Result<HashSet<String>, String> {
+        use crate::ground::Lost;
+        self.ground.check().await.map_err(|lost| match lost {
+            Lost::Exited => "the container has ended".to_owned(),
+            Lost::Changed(reason) => reason,
+        })?;
+        let client = &self.ground.link.client;
+        // None means all of it.
+        let subs = if differing.len() > SCANNED { Vec::new() } else { differing };
+        client.scan(&self.folder, &subs).await.map_err(|error| sentence(&error))?;
+        let paths = client.local_changed(&self.folder).await.map_err(|error| sentence(&error))?;
+        Ok(paths.into_iter().collect())
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.inspect_err(|error| tracing::error!(folder = self.folder, %error, "copy to followers")).ok()
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

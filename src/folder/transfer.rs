@@ -160,7 +160,7 @@ pub(super) async fn keep(
     local: &Arc<LocalFolder>,
     paths: Vec<String>,
 ) -> Result<(), Setback> {
-    let kept = make(local.kept.join("conflicts").join(crate::local::stamp()))?;
+    let kept = make(local.kept.join("conflicts").join(crate::kept::stamp()))?;
     info!(files = paths.len(), kept = %kept.display(), "local content wins; the container's is kept");
     receive(link, attachment_id, Arc::new(Root::open(&kept)?), paths, None).await
 }
@@ -173,7 +173,7 @@ pub(super) async fn take(
     local: &Arc<LocalFolder>,
     entries: Vec<Entry>,
 ) -> Result<(), Setback> {
-    let kept = local.kept.join("replaced-at-attach").join(crate::local::stamp());
+    let kept = local.kept.join("replaced-at-attach").join(crate::kept::stamp());
     let (staging, old) = (make(kept.join("incoming"))?, make(kept.join("old"))?);
     let incoming = Arc::new(Root::open(&staging)?);
     let paths = entries.iter().map(|entry| entry.path.clone()).collect();

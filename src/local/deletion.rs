@@ -130,7 +130,7 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outc
     let mut paths = confirmed(place, first.iter()).await?;
     // What is below a directory goes before the directory.
     paths.sort_by(|a, b| b.cmp(a));
-    let (root, kept) = (place.path.to_owned(), place.kept.join("deleted").join(stamp()));
+    let (root, kept) = (place.path.to_owned(), place.kept.join("deleted").join(crate::kept::stamp()));
     let removing = tokio::task::spawn_blocking(move || remove(&root, &kept, paths));
     let removed = removing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
     for path in &removed {
@@ -191,11 +191,6 @@ fn remove_one(root: &Root, kept: &Root, path: &str) -> Result<bool, ksync_tree::
         Some(_) => move_entry(root, path, kept, path).map(|()| true),
         None => Ok(true),
     }
-}
-
-/// A name for what was moved away at one moment, which sorts by time.
-pub fn stamp() -> String {
-    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string()
 }
 
 #[cfg(test)]

@@ -408,7 +408,7 @@ impl Owner {
             return;
         }
         let (copies, at) = (std::mem::take(&mut self.conflicts), self.path.clone());
-        let kept = self.kept.join("conflicts").join(deletion::stamp());
+        let kept = self.kept.join("conflicts").join(crate::kept::stamp());
         let settling = tokio::task::spawn_blocking(move || conflict::settle_all(&at, &kept, copies));
         let (settled, failed) =
             settling.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
