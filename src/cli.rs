@@ -110,7 +110,7 @@ fn run_async(cli: Cli, printer: Printer) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            printer.error(&error);
+            printer.error(&cmd::explained(error));
             ExitCode::FAILURE
         }
     }

@@ -16,7 +16,7 @@ use ksync_proto::radar::{
     AttachReply, AttachRequest, Container, DetachRequest, JoinRequest, Role, SetDirectionRequest,
     SettleRequest,
 };
-use ksync_tree::{Entry, Listing, Skipped};
+use ksync_tree::{Entry, Listing};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -38,8 +38,6 @@ use crate::{
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// How long one `Settle` call may wait; then it is asked again.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
-/// Entries that can't be synced and are named.
-const MOST_SKIPPED: usize = 20;
 /// Rounds of comparing and sending before the trees are taken for restless.
 const ROUNDS: u32 = 6;
 
@@ -194,13 +192,6 @@ impl Folder {
         paths
     }
 
-    /// Names what is here and can't be synced.
-    fn report_skipped(&self, skipped: &[Skipped]) {
-        let shown = skipped.iter().map(|entry| format!("{} ({})", entry.path, entry.reason));
-        let shown = shown.take(MOST_SKIPPED).collect();
-        self.status.modify(|service| service.skipped = shown);
-    }
-
     /// Transfers what differs until a listing of both sides proves the container to hold what is here; returns
     /// what it holds then.
     async fn equalise(&self, local: &Arc<LocalFolder>, attached: &Attached) -> Result<Vec<Entry>, Setback> {
@@ -221,7 +212,6 @@ impl Folder {
             if let Some(doubt) = plan.doubt(&here.entries, base) {
                 return Err(Setback::Doubt(doubt));
             }
-            self.report_skipped(&here.skipped);
             if plan.is_equal() {
                 return Ok(here.entries);
             }

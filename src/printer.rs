@@ -79,24 +79,10 @@ impl Printer {
 
     /// An `error:` line and, when there is something to do, a `hint:` line.
     pub fn error_text(error: &anyhow::Error) -> String {
-        let hint = hint_of(error).filter(|hint| !hint.is_empty());
+        let hint = error.downcast_ref::<UserError>().map(UserError::hint).filter(|hint| !hint.is_empty());
         let hint = hint.map_or_else(String::new, |hint| format!("hint: {hint}\n"));
         format!("error: {}\n{hint}", chain(error.as_ref()))
     }
-}
-
-/// What to do about an error: rooms whose errors know it have a `hint` of their own.
-fn hint_of(error: &anyhow::Error) -> Option<String> {
-    if let Some(error) = error.downcast_ref::<UserError>() {
-        return Some(error.hint.clone());
-    }
-    if let Some(error) = error.downcast_ref::<crate::cluster::Error>() {
-        return error.hint();
-    }
-    if let Some(error) = error.downcast_ref::<crate::release::Error>() {
-        return error.hint();
-    }
-    error.downcast_ref::<crate::config::validate::Invalid>().map(|error| error.hint.clone())
 }
 
 /// An error and its causes in one sentence. A cause that its parent has already quoted is not said twice.

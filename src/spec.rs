@@ -159,7 +159,6 @@ impl Spec {
             role: "",
             two_way: false,
             excluded: Vec::new(),
-            skipped: Vec::new(),
             percent: 0,
         };
         let folder = Folder {

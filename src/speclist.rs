@@ -93,7 +93,8 @@ impl SpecList {
         let shared = &self.shared;
         // A spec that was broken by an edit goes on as it was.
         let broken = |name: &str| names_broken(loaded, name);
-        self.roster.apply(wanted, broken, |details, belongs, end| work(shared.clone(), details, belongs, end));
+        self.roster
+            .apply(wanted, broken, |details, belongs, end| work(shared.clone(), details, belongs, end));
     }
 
     fn belongs(&self, spec: &SpecDetails, config: &Config) -> Belongs {
@@ -187,7 +188,8 @@ mod tests {
     fn a_broken_spec_without_a_name_may_be_any() {
         let load = |text: &str| Draft::parse("k".as_ref(), text).unwrap().loaded().clone();
         let good = "spec:\n- name: a\n  pod: p\n  localpath: /l\n  remotepath: /r\n";
-        for (more, broken) in [("- name: b\n", false), ("- name:\n  pod: p\n", true), ("- just text\n", true)] {
+        for (more, broken) in [("- name: b\n", false), ("- name:\n  pod: p\n", true), ("- just text\n", true)]
+        {
             let loaded = load(&format!("{good}{more}"));
             assert_eq!(loaded.errors.len(), 1, "{more}");
             assert!(mentions(&loaded, "a"));

@@ -99,8 +99,6 @@ pub struct ServiceState {
     pub two_way: bool,
     /// Mounts below the path that are not synced, with why.
     pub excluded: Vec<String>,
-    /// Local entries that can't be synced, with why.
-    pub skipped: Vec<String>,
     /// How much of it is in sync, 0 to 100.
     pub percent: u32,
 }
@@ -254,7 +252,6 @@ mod tests {
             role: "",
             two_way: false,
             excluded: Vec::new(),
-            skipped: Vec::new(),
             percent: 0,
         }
     }

@@ -108,10 +108,10 @@ pub(crate) fn spawn(start: Start) -> Handle {
     let (seen_tx, seen_rx) = channel::channel(0);
     let followers = Followers::default();
     let id = start.lead.claim.folder.clone();
+    let ground = Ground { lead: start.lead, link: start.link, place: start.place };
     let queue = Worker {
-        lead: Arc::clone(&start.lead),
+        ground: ground.clone(),
         followers: Arc::clone(&followers),
-        link: Arc::clone(&start.link),
         folder: id.clone(),
         sink: start.sink.clone(),
         progress_tx: progress_tx.clone(),
@@ -120,8 +120,8 @@ pub(crate) fn spawn(start: Start) -> Handle {
     let view = View {
         id: id.clone(),
         device: start.device.clone(),
-        link: Arc::clone(&start.link),
-        lead: Arc::clone(&start.lead),
+        link: Arc::clone(&ground.link),
+        lead: Arc::clone(&ground.lead),
         followers: Arc::clone(&followers),
         queue: queue.clone(),
         progress_rx,
@@ -133,7 +133,7 @@ pub(crate) fn spawn(start: Start) -> Handle {
     let folder = Folder {
         id,
         device: start.device,
-        ground: Ground { lead: start.lead, link: start.link, place: start.place },
+        ground,
         followers,
         aliases: Vec::new(),
         sink: start.sink,
@@ -373,7 +373,7 @@ impl Folder {
             }
             What::LocalChange { folder, path, kind, action } if folder == self.id => {
                 let lead = &self.ground.lead;
-                if self.two_way && lead.life.alive() && !lead.about.excludes(&path) {
+                if self.two_way && lead.life.alive() && !lead.leaves_out(&path) {
                     tell::change(&self.sink, &lead.id, &path, &action, &kind);
                     self.queue_change(path, if action == "deleted" { "delete" } else { "update" });
                 }
@@ -388,7 +388,7 @@ impl Folder {
     }
 
     fn queue_change(&self, path: String, action: &str) {
-        if fanout::snapshot(&self.followers).is_empty() {
+        if self.ground.lead.leaves_out(&path) || fanout::snapshot(&self.followers).is_empty() {
             return;
         }
         self.queue.push(match action {

@@ -9,6 +9,7 @@ use syncthing::batch::Batch;
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
 use crate::{
+    attach::Attachment,
     backoff::Backoff,
     ground::{Ground, Lost},
     watch::Change,
@@ -26,12 +27,12 @@ pub(crate) async fn run(
     loop {
         if batch.is_empty() {
             match changes.recv().await {
-                Some(change) => note(&mut batch, change, &folder),
+                Some(change) => note(&mut batch, change, &ground.lead, &folder),
                 None => return,
             }
         }
         while let Ok(change) = changes.try_recv() {
-            note(&mut batch, change, &folder);
+            note(&mut batch, change, &ground.lead, &folder);
         }
         if let Err(lost) = ground.check().await {
             // The folder may be ending for another reason already.
@@ -55,8 +56,9 @@ pub(crate) async fn run(
     }
 }
 
-fn note(batch: &mut Batch, change: Change, folder: &str) {
+fn note(batch: &mut Batch, change: Change, lead: &Attachment, folder: &str) {
     match change {
+        Change::Path(path) if lead.is_idle_at(&path) => {}
         Change::Path(path) => batch.add(path),
         Change::All => batch.add_all(),
         Change::Limited => {

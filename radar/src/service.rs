@@ -88,6 +88,7 @@ impl Radar for Service {
             )));
         }
         let holder = self.registry.ask(|reply| Command::Holder(session_id.clone(), reply)).await?;
+        let pod = container.as_ref().map(pod_name).unwrap_or_default();
         let container = container_id(container)?;
         let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::of_life(&e))?;
         let directory = open_directory(life.pid, &path).await.map_err(|e| status::of_mount(&e))?;
@@ -102,6 +103,7 @@ impl Radar for Service {
             since: Timestamp::now(),
             folder: folder_id,
             container,
+            pod,
             path: directory.path.clone(),
             identity: directory.identity,
         };
@@ -221,6 +223,14 @@ impl Service {
 fn container_id(container: Option<Container>) -> Result<ContainerId, Status> {
     let id = container.map(|container| container.id).unwrap_or_default();
     ContainerId::parse(&id).map_err(|error| status::of_runtime(&error))
+}
+
+/// Namespace and name, as a person writes them.
+fn pod_name(container: &Container) -> String {
+    if container.pod.is_empty() {
+        return String::new();
+    }
+    person(&format!("{}/{}", container.namespace, container.pod), 320)
 }
 
 fn new_id() -> String {

@@ -2,12 +2,17 @@
 //!
 //! Nothing is written before all checks are through.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
+use anyhow::Context;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client as KubeClient, api::ListParams};
 
-use super::ensure;
+use super::{ensure, stignore};
 use crate::{
     cluster::{self, ClusterArgs, ClusterConfig},
     config::{Direction, Initial, ReloadMode, SpecDetails, Store, fresh_name, validate},
@@ -63,6 +68,11 @@ pub struct Args {
 pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let home = Home::from_env()?;
     let mut spec = details(&args)?;
+    let local = Path::new(&spec.localpath);
+    validate::apart(local, &[home.root(), home.contexts_dir()]).map_err(refused)?;
+    if !spec.ignore.is_empty() {
+        obeyed(local)?;
+    }
     let cluster = ClusterConfig::load(cluster_args).await?;
     spec.context = Some(cluster.context.clone());
     spec.cluster = Some(cluster.hash());
@@ -100,8 +110,25 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     Ok(ExitCode::SUCCESS)
 }
 
+fn refused(invalid: validate::Invalid) -> UserError {
+    UserError::new(invalid.message, invalid.hint)
+}
+
+/// Refuses `--ignore` where somebody's own patterns stand in for ours.
+fn obeyed(local: &Path) -> anyhow::Result<()> {
+    let foreign =
+        stignore::foreign(local).with_context(|| format!("read `.stignore` in `{}`", local.display()))?;
+    match foreign {
+        Some(path) => Err(UserError::new(
+            format!("`--ignore` has no effect beside `{}`, which is in force as it stands", path.display()),
+            "add the patterns to that file, or remove it",
+        )
+        .into()),
+        None => Ok(()),
+    }
+}
+
 fn details(args: &Args) -> anyhow::Result<SpecDetails> {
-    let refused = |invalid: validate::Invalid| UserError::new(invalid.message, invalid.hint);
     if let Some(name) = &args.name {
         validate::name(name).map_err(refused)?;
     }
@@ -140,7 +167,7 @@ fn admit(spec: &mut SpecDetails, name: Option<&str>, config: &crate::config::Con
     spec.name = name.map_or_else(|| fresh_name(taken), str::to_owned);
     let inherited = validate::Inherited { context: &config.context, namespace: &config.namespace };
     let fits = validate::beside(spec, &config.spec, inherited);
-    Ok(fits.map_err(|invalid| UserError::new(invalid.message, invalid.hint))?)
+    Ok(fits.map_err(refused)?)
 }
 
 /// Looks at the cluster: may pods be read, does radar run in a version that fits, is the container clear?
@@ -157,7 +184,7 @@ async fn preflight(
     } else {
         ListParams::default().labels(&spec.selector)
     };
-    let found = match pods.list(&which).await {
+    let found = match cluster.call_raw(pods.list(&which)).await? {
         Err(kube::Error::Api(refusal)) if refusal.code == 400 && !spec.selector.is_empty() => {
             let message = format!("can't understand the selector `{}`: {}", spec.selector, refusal.message);
             return Err(UserError::new(message, "for example `app=api` or `app=api,tier!=test`").into());
@@ -175,13 +202,16 @@ async fn preflight(
     })
 }
 
+fn ended() -> UserError {
+    UserError::new("the watcher has ended", "run `kubectl ksync watch --daemon` to start it again")
+}
+
 /// Waits for the watcher to say `watching`.
 async fn wait(home: &Home, cluster: &ClusterConfig, name: &str, limit: Duration) -> anyhow::Result<()> {
     let socket = home.context(&cluster.context, &cluster.hash()).socket();
     let mut last = "the watcher does not know it yet".to_owned();
     let watching = async {
-        let mut client =
-            Client::connect(&socket).await.ok_or_else(|| UserError::new("the watcher has ended", ""))?;
+        let mut client = Client::connect(&socket).await.ok_or_else(ended)?;
         let mut states = client.follow().await?;
         while let Some(state) = states.message().await? {
             let Some(spec) = state.specs.into_iter().find(|spec| spec.name == name) else { continue };
@@ -194,7 +224,7 @@ async fn wait(home: &Home, cluster: &ClusterConfig, name: &str, limit: Duration)
                 format!("{}: {}", spec.status, spec.reason)
             };
         }
-        Err(UserError::new("the watcher has ended", "").into())
+        Err(ended().into())
     };
     match tokio::time::timeout(limit, watching).await {
         Ok(result) => result,

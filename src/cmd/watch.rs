@@ -104,7 +104,7 @@ fn in_background(args: &ClusterArgs, report: Report) -> ExitCode {
         Err(error) => {
             tracing::error!(error = chain(error.as_ref()), "the watcher ends");
             if let Some(report) = report.take() {
-                report.failed(&Printer::error_text(&error));
+                report.failed(&Printer::error_text(&super::explained(error)));
             }
             ExitCode::FAILURE
         }

@@ -46,6 +46,28 @@ pub fn local_path(given: &Path) -> Result<String, Invalid> {
     }
 }
 
+/// Refuses a local path that holds, or lies in, one of the directories that are ksync's own: keys and what was kept
+/// would go into containers.
+pub fn apart(local: &Path, own: &[&Path]) -> Result<(), Invalid> {
+    for own in own {
+        // As the local path is: without symlinks, however much of it exists.
+        let real = own.ancestors().find_map(|above| {
+            let rest = own.strip_prefix(above).ok()?;
+            Some(fs::canonicalize(above).ok()?.join(rest))
+        });
+        let real = real.as_deref().unwrap_or(own);
+        if local.starts_with(real) || real.starts_with(local) {
+            let message = format!(
+                "local path `{}` and ksync's own directory `{}` lie in each other",
+                local.display(),
+                own.display()
+            );
+            return invalid(message, "sync a directory beside it, or set `KSYNC_HOME` to another place");
+        }
+    }
+    Ok(())
+}
+
 /// The remote path as it goes into the file: absolute, normalised, not the root.
 pub fn remote_path(given: &str) -> Result<String, Invalid> {
     if !given.starts_with('/') {
@@ -184,7 +206,7 @@ fn overlap(a: &SpecDetails, b: &SpecDetails, inherited: Inherited<'_>) -> bool {
 mod tests {
     use std::fs;
 
-    use super::{Inherited, beside, local_path, name, remote_path};
+    use super::{Inherited, apart, beside, local_path, name, remote_path};
     use crate::config::SpecDetails;
 
     #[test]
@@ -198,6 +220,24 @@ mod tests {
         let real = fs::canonicalize(dir.path()).unwrap();
         assert_eq!(local_path(&dir.path().join("link")).unwrap(), real.to_str().unwrap());
         assert!(local_path("/".as_ref()).is_err());
+    }
+
+    #[test]
+    fn ksyncs_own_directory_is_never_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(dir.path()).unwrap();
+        fs::create_dir_all(real.join("user/src")).unwrap();
+        std::os::unix::fs::symlink("user", real.join("link")).unwrap();
+        let (home, linked) = (real.join("user/.ksync"), real.join("link/.ksync"));
+        for own in [&home, &linked] {
+            for local in ["user", "user/.ksync", "user/.ksync/bin", ""] {
+                assert!(apart(&real.join(local), &[own]).is_err(), "{local}");
+            }
+            for local in ["user/src", "user/.ksync2", "use"] {
+                assert_eq!(apart(&real.join(local), &[own]), Ok(()), "{local}");
+            }
+        }
+        assert!(apart(&real.join("user"), &["/elsewhere".as_ref(), &home]).is_err());
     }
 
     #[test]

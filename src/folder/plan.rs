@@ -72,7 +72,7 @@ pub(super) fn plan(local: &[Entry], remote: &[Entry], unknown: &[Skipped], base:
         let is_dir = |entry: Option<&Entry>| entry.is_some_and(|entry| entry.kind == Kind::Dir);
         match difference.kind {
             DifferenceKind::OnlyInB => {
-                let deleted = was.is_some() && !(seen && !unchanged(theirs, was));
+                let deleted = was.is_some() && (!seen || unchanged(theirs, was));
                 let once = !seen && base.is_some_and(|base| base.gone.contains(path));
                 if deleted || once {
                     gone_here.insert(difference.path);

@@ -125,7 +125,9 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outc
     }
     // An edit made here in the meantime is newer than the deletion: scanned, it is pending no more.
     let mut batch = Batch::default();
-    first.iter().for_each(|path| batch.add(path.as_str()));
+    for path in &first {
+        batch.add(path.as_str());
+    }
     place.client.scan(place.id, &batch.take()).await?;
     let mut paths = confirmed(place, first.iter()).await?;
     // What is below a directory goes before the directory.

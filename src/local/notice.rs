@@ -84,7 +84,7 @@ fn classify(base: &Path, ignore: &Ignore, event: &Event) -> Vec<Notice> {
             return Some(Notice::Conflict(rel));
         }
         let skipped = !rel.is_empty() && (ksync_tree::is_temp(name(&rel)) || ignore.matches(&rel));
-        (!skipped).then(|| if soon { Notice::Soon(rel) } else { Notice::Now(rel) })
+        (!skipped).then_some(if soon { Notice::Soon(rel) } else { Notice::Now(rel) })
     };
     let mut notices: Vec<Notice> = event.paths.iter().filter_map(notice).collect();
     // The watch of a new directory is set after this is told: what is made in it until then is found by a second look.

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use ksync_tree::{Entry, ListOptions};
+use ksync_tree::{ListOptions, Listing, Skipped};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -17,6 +17,9 @@ use crate::{
 /// How long nothing must move before a picture replaces another: a burst of edits is one.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// Entries that can't be synced and are named.
+const MOST_WARNINGS: usize = 20;
+
 /// What a base is a picture of: when it is the same again, nothing has to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Moment {
@@ -28,6 +31,7 @@ struct Moment {
 /// Writes the base of one spec.
 pub(super) struct Keeper<'a> {
     name: &'a str,
+    board_tx: &'a BoardTx,
     board: watch::Receiver<Board>,
     here: watch::Receiver<Local>,
     local: &'a Arc<LocalFolder>,
@@ -39,12 +43,12 @@ pub(super) struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     pub(super) fn new(
         name: &'a str,
-        board: &BoardTx,
+        board: &'a BoardTx,
         local: &'a Arc<LocalFolder>,
         file: &'a BaseFile,
         base_tx: &'a watch::Sender<Option<Arc<Base>>>,
     ) -> Self {
-        Self { name, board: board.subscribe(), here: local.state(), local, file, base_tx, saved: None }
+        Self { name, board_tx: board, board: board.subscribe(), here: local.state(), local, file, base_tx, saved: None }
     }
 
     /// Writes the base each time that all containers hold what is here; the first one at once.
@@ -72,7 +76,8 @@ impl<'a> Keeper<'a> {
         // Everything is scanned once more: what is on the disk and was not noticed is not acknowledged by anybody.
         self.local.look(Vec::new());
         let scanned = self.local.scanned().await;
-        let Some(entries) = list(self.local).await else { return false };
+        let Some(Listing { entries, skipped }) = list(self.local).await else { return false };
+        self.warn_of(&skipped);
         let here = self.local.state().borrow().clone();
         let still = here.process == moment.process && here.sequence == moment.sequence && !here.pending;
         if !still || !scanned.is_ok_and(|sequence| sequence == moment.sequence) {
@@ -94,6 +99,17 @@ impl<'a> Keeper<'a> {
 }
 
 impl Keeper<'_> {
+    /// Names what is here and can't be synced.
+    fn warn_of(&self, skipped: &[Skipped]) {
+        let warning = |entry: &Skipped| format!("not synced: {} ({})", entry.path, entry.reason);
+        let warnings: Vec<String> = skipped.iter().take(MOST_WARNINGS).map(warning).collect();
+        self.board_tx.modify(|board| {
+            if let Some(spec) = board.specs.get_mut(self.name) {
+                spec.warnings = warnings;
+            }
+        });
+    }
+
     fn containers(&self) -> BTreeSet<String> {
         let board = self.board.borrow();
         board.specs.get(self.name).map(|spec| spec.services.keys().cloned().collect()).unwrap_or_default()
@@ -112,14 +128,14 @@ fn settled(board: &Board, name: &str, here: &Local) -> Option<Moment> {
     })
 }
 
-async fn list(local: &Arc<LocalFolder>) -> Option<Vec<Entry>> {
+async fn list(local: &Arc<LocalFolder>) -> Option<Listing> {
     let local = Arc::clone(local);
     let listing = tokio::task::spawn_blocking(move || {
         let options = ListOptions { hash: false, ignore: &local.ignore, exclude: &[] };
         ksync_tree::list(&local.root, &options)
     });
     match listing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
-        Ok(listing) => Some(listing.entries),
+        Ok(listing) => Some(listing),
         Err(error) => {
             warn!(error = crate::printer::chain(&error), "list the local path for the base");
             None

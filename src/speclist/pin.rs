@@ -73,7 +73,8 @@ impl Pins {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => return warn!(spec, %error, "remove a pin"),
         };
-        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&of_it)) {
+        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&of_it))
+        {
             if let Err(error) = fs::remove_file(entry.path()) {
                 warn!(spec, %error, "remove a pin");
             }

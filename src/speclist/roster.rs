@@ -157,8 +157,7 @@ mod tests {
     }
 
     fn wanted_of(name: &str, local: &str, belongs: Belongs) -> Wanted {
-        let details =
-            SpecDetails { name: name.into(), localpath: local.into(), ..SpecDetails::default() };
+        let details = SpecDetails { name: name.into(), localpath: local.into(), ..SpecDetails::default() };
         (details, belongs)
     }
 
@@ -170,8 +169,12 @@ mod tests {
         slow.apply(&mut roster, &[("edited", "/11"), ("new", "/4"), ("renamed", "/2"), ("stays", "/3")]);
         assert_eq!(slow.told(10).await, ["new begins"]);
         let mut told = slow.told(2000).await;
-        assert!(told.iter().position(|t| t == "edited ended") < told.iter().position(|t| t == "edited begins"));
-        assert!(told.iter().position(|t| t == "left ended") < told.iter().position(|t| t == "renamed begins"));
+        assert!(
+            told.iter().position(|t| t == "edited ended") < told.iter().position(|t| t == "edited begins")
+        );
+        assert!(
+            told.iter().position(|t| t == "left ended") < told.iter().position(|t| t == "renamed begins")
+        );
         told.sort();
         assert_eq!(told, ["edited begins", "edited ended", "left ended", "renamed begins"]);
         roster.close().await;

@@ -1,7 +1,5 @@
 //! The board as the status endpoint sends it.
 
-use std::collections::BTreeSet;
-
 use ksync_proto::watch::{ServiceStatus, SpecStatus, StatusReply};
 
 use crate::status::{Board, ServiceState, SpecState};
@@ -33,15 +31,8 @@ fn spec(state: &SpecState, context: &str) -> SpecStatus {
         reason: overall.reason,
         since_ms: overall.since.as_millisecond(),
         services: state.services.values().map(service).collect(),
-        warnings: warnings(state),
+        warnings: state.warnings.clone(),
     }
-}
-
-/// What the spec and its containers have to warn of, each once.
-fn warnings(state: &SpecState) -> Vec<String> {
-    let skipped = state.services.values().flat_map(|service| &service.skipped);
-    let skipped: BTreeSet<String> = skipped.map(|entry| format!("not synced: {entry}")).collect();
-    state.warnings.iter().cloned().chain(skipped).collect()
 }
 
 fn service(state: &ServiceState) -> ServiceStatus {

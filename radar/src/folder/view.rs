@@ -1,7 +1,7 @@
 //! How far a folder is: what can be asked without its task, and waiting until it has everything.
 //!
-//! Invariant: settled means that the client's index up to a sequence was received, nothing is missing, and what the
-//! followers get of it is done too.
+//! Invariant: settled means that the client's index up to a sequence was received, the client is
+//! connected, nothing is missing, and the followers have got all of it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -65,7 +65,8 @@ impl View {
         changed.retain(|path| !self.lead.about.excludes(path));
         Ok(ProofReply {
             need_items: now.need_total_items,
-            remote_sequence: self.remote_sequence(&now),
+            // What an older connection brought may be of an older index.
+            remote_sequence: if self.connected().await? { self.remote_sequence(&now) } else { 0 },
             receive_only_deleted: now.receive_only_changed_deletes,
             receive_only_changed: changed,
             errors: self.errors(&now).await?,
@@ -77,6 +78,13 @@ impl View {
         now.remote_sequence.as_ref().and_then(|all| all.get(&self.device)).copied().unwrap_or(0)
     }
 
+    /// Whether the client's syncthing is connected. Without it the sequence that was received is of the past, perhaps
+    /// of a database that the client has no more.
+    async fn connected(&self) -> Result<bool, Status> {
+        let connected = self.link.client.connected().await.map_err(|error| status::of_syncthing(&error))?;
+        Ok(connected.contains(&self.device))
+    }
+
     async fn errors(&self, now: &FolderStatus) -> Result<Vec<String>, Status> {
         let mut errors: Vec<String> =
             (!now.error.is_empty()).then(|| now.error.clone()).into_iter().collect();
@@ -85,6 +93,7 @@ impl View {
             let failed = failed.map_err(|error| status::of_syncthing(&error))?;
             errors.extend(failed.into_iter().map(|e| format!("`{}`: {}", e.path, e.error)));
         }
+        errors.extend(self.queue.failures(&fanout::snapshot(&self.followers)));
         Ok(errors)
     }
 
@@ -95,12 +104,12 @@ impl View {
         loop {
             progress_rx.borrow_and_update();
             if self.link.lost.is_cancelled() {
-                return Err(Status::unavailable("the node's syncthing restarted"));
+                return Err(Status::aborted("the node's syncthing restarted"));
             }
             let now = self.status().await?;
             let here =
                 now.state == "idle" && now.need_total_items == 0 && self.remote_sequence(&now) >= sequence;
-            if here && self.everywhere().await? {
+            if here && self.connected().await? && self.everywhere().await? {
                 return Ok(SettleReply { settled: true, errors: self.errors(&now).await? });
             }
             if tokio::time::Instant::now() >= until {
@@ -125,7 +134,9 @@ impl View {
         let since = seen.saturating_sub(1);
         let events = self.link.client.events(KINDS, since, Duration::from_secs(1)).await;
         let newest = events.map_err(|error| status::of_syncthing(&error))?.last().map_or(0, |event| event.id);
-        Ok(newest <= seen && self.queue.pending() == 0)
+        let done = newest <= seen && self.queue.pending() == 0;
+        // Asked for now, because a job's failure is noted before it stops being pending.
+        Ok(done && self.queue.failures(&fanout::snapshot(&self.followers)).is_empty())
     }
 }
 

@@ -1,0 +1,402 @@
+//! What is done in the followers, on a blocking thread.
+//!
+//! Invariant: nothing is deleted in a follower but what was in the lead's folder before and was deleted there, by
+//! the client or by a living lead. What a follower has of its own stays, and what either side ignores or has a mount
+//! at is neither copied nor removed. Each file lands whole (the tree crate's temp and rename).
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ksync_proto::radar::{ItemFinished, session_event::Event};
+use ksync_tree::{
+    DifferenceKind, ListOptions, Listing, Removed, copy_entry, differences, list, remove_entry, stat_entry,
+};
+
+use super::{Failures, Job};
+use crate::{attach::Attachment, mountinfo::below, session::Sink, status::sentence};
+
+pub(super) struct Work {
+    pub(super) lead: Arc<Attachment>,
+    pub(super) followers: Vec<Arc<Attachment>>,
+    pub(super) sink: Sink,
+    /// What has been the folder's.
+    pub(super) known: Arc<Mutex<HashSet<String>>>,
+    pub(super) failures: Failures,
+}
+
+/// What would make a follower equal, before it is known what is the lead's own.
+#[derive(Debug)]
+pub(super) struct Plan {
+    follower: Arc<Attachment>,
+    copy: Vec<String>,
+    /// Parents first.
+    remove: Vec<String>,
+    /// All that the lead has.
+    seen: Vec<String>,
+}
+
+impl Plan {
+    /// Where the two differ.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.copy.iter().chain(&self.remove).map(String::as_str)
+    }
+}
+
+impl Work {
+    /// Does what is about single paths.
+    pub(super) fn all(&self, jobs: &[Job]) {
+        for job in jobs {
+            for follower in self.alive() {
+                self.one(follower, job);
+            }
+            if let Job::Copy { path, .. } = job {
+                self.know(path.clone());
+            }
+        }
+    }
+
+    /// Tries once more what failed in the follower of this id.
+    pub(super) fn again(&self, jobs: &[(String, Job)]) {
+        for (id, job) in jobs {
+            for follower in self.alive().filter(|follower| follower.id == *id) {
+                self.one(follower, job);
+            }
+        }
+    }
+
+    fn one(&self, follower: &Attachment, job: &Job) {
+        match job {
+            Job::Copy { path, action } => self.copy(follower, path, action),
+            Job::Remove { path } => self.remove(follower, path),
+            Job::Reconcile(_) => {}
+        }
+    }
+
+    fn alive(&self) -> impl Iterator<Item = &Arc<Attachment>> {
+        self.followers.iter().filter(|follower| follower.life.alive())
+    }
+
+    fn know(&self, path: String) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
+    }
+
+    fn tell(&self, follower: &Attachment, path: &str, action: &str, error: Option<String>) {
+        if let Some(error) = &error {
+            tracing::warn!(attachment = follower.id, path, error, "copy to a follower");
+        }
+        self.sink.send(Event::ItemFinished(ItemFinished {
+            attachment_id: follower.id.clone(),
+            path: path.to_owned(),
+            action: action.to_owned(),
+            error: error.unwrap_or_default(),
+        }));
+    }
+
+    fn failed(&self, follower: &Attachment, path: &str, action: &str, error: &ksync_tree::Error, again: Job) {
+        let reason = sentence(error);
+        self.failures.note(&follower.id, path, reason.clone(), again);
+        self.tell(follower, path, action, Some(reason));
+    }
+
+    fn leaves_out(&self, follower: &Attachment, path: &str) -> bool {
+        self.lead.leaves_out(path) || follower.leaves_out(path)
+    }
+
+    fn copy(&self, follower: &Attachment, path: &str, action: &str) {
+        if self.leaves_out(follower, path) {
+            return self.failures.clear(&follower.id, path);
+        }
+        match copy_entry(&self.lead.root, &follower.root, path) {
+            Ok(()) => {
+                self.failures.clear(&follower.id, path);
+                self.tell(follower, path, action, None);
+            }
+            // Gone again in the lead: the event that says so follows.
+            Err(error) if error.is_not_found() => self.failures.clear(&follower.id, path),
+            Err(error) => {
+                let again = Job::Copy { path: path.to_owned(), action: action.to_owned() };
+                self.failed(follower, path, action, &error, again);
+            }
+        }
+    }
+
+    fn remove(&self, follower: &Attachment, path: &str) {
+        if self.leaves_out(follower, path) {
+            return self.failures.clear(&follower.id, path);
+        }
+        let error = match remove_entry(&follower.root, path) {
+            // No failure: what keeps it is the container's own, and stays.
+            Ok(Removed::NotEmpty) => Some(format!("`{path}` has content of its own in this container")),
+            Err(error) if !error.is_not_found() => {
+                let again = Job::Remove { path: path.to_owned() };
+                return self.failed(follower, path, "delete", &error, again);
+            }
+            Ok(_) | Err(_) => None,
+        };
+        self.failures.clear(&follower.id, path);
+        self.tell(follower, path, "delete", error);
+    }
+
+    /// Compares the lead with the followers that are meant.
+    pub(super) fn plans(&self, jobs: &[Job]) -> Vec<Plan> {
+        let meant = |id: &str| {
+            let of = |job: &Job| matches!(job, Job::Reconcile(only) if only.as_deref().is_none_or(|o| o == id));
+            jobs.iter().any(of)
+        };
+        self.alive().filter(|follower| meant(&follower.id)).filter_map(|f| self.plan(f)).collect()
+    }
+
+    fn plan(&self, follower: &Arc<Attachment>) -> Option<Plan> {
+        let (lead, there) = match (self.listing(&self.lead, follower), self.listing(follower, follower)) {
+            (Ok(lead), Ok(there)) => (lead, there),
+            (Err(error), _) | (_, Err(error)) => {
+                let again = Job::Reconcile(Some(follower.id.clone()));
+                self.failed(follower, ".", "update", &error, again);
+                return None;
+            }
+        };
+        self.failures.clear(&follower.id, ".");
+        let unknown = |path: &str| lead.skipped.iter().any(|skipped| below(&skipped.path, path).is_some());
+        let mut plan =
+            Plan { follower: Arc::clone(follower), copy: Vec::new(), remove: Vec::new(), seen: Vec::new() };
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for difference in differences(&lead.entries, &there.entries) {
+            let path = difference.path;
+            if difference.kind != DifferenceKind::OnlyInB {
+                plan.copy.push(path);
+            } else if known.contains(&path) && !unknown(&path) {
+                plan.remove.push(path);
+            }
+        }
+        plan.seen = lead.entries.into_iter().map(|entry| entry.path).collect();
+        Some(plan)
+    }
+
+    /// Makes a follower equal but for what is the lead's own: what only it has, and what only it has deleted.
+    pub(super) fn carry_out(&self, plan: Plan, own: &HashSet<String>) {
+        let Plan { follower, copy, remove, seen } = plan;
+        for path in copy.iter().filter(|path| !own.contains(*path)) {
+            self.copy(&follower, path, "update");
+        }
+        for path in remove.iter().rev().filter(|path| !own.contains(*path)) {
+            // It may be there again by now, and a container that has ended has deleted nothing.
+            let missing = matches!(stat_entry(&self.lead.root, path, false), Ok(None));
+            if missing && self.lead.life.alive() {
+                self.remove(&follower, path);
+            }
+        }
+        for path in seen {
+            if !own.contains(&path) {
+                self.know(path);
+            }
+        }
+    }
+
+    fn listing(&self, of: &Attachment, follower: &Attachment) -> Result<Listing, ksync_tree::Error> {
+        let mut exclude = self.lead.about.excluded();
+        exclude.extend(follower.about.excluded());
+        list(&of.root, &ListOptions { hash: false, ignore: &follower.ignore(), exclude: &exclude })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashSet,
+        fs,
+        path::Path,
+        sync::{Arc, Mutex},
+    };
+
+    use jiff::Timestamp;
+    use ksync_proto::radar::{SessionEvent, session_event::Event};
+    use ksync_tree::Ignore;
+    use tokio::sync::mpsc;
+
+    use super::{Failures, Job, Sink, Work};
+    use crate::{
+        attach::{Attachment, Claim},
+        fanout::Queue,
+        mount::directory::open_directory,
+        pidfd::Life,
+        runtime::ContainerId,
+    };
+
+    /// A directory of this machine as if it were a container's; none where mounts can't be cloned.
+    async fn attached(id: &str, path: &Path) -> Option<Arc<Attachment>> {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let directory = open_directory(pid, &path.display().to_string()).await.ok()?;
+        let claim = Claim {
+            session: "s".into(),
+            holder: "u@m".into(),
+            since: Timestamp::UNIX_EPOCH,
+            folder: "f".into(),
+            container: ContainerId::parse("docker://a").unwrap(),
+            pod: "ns/web-1".into(),
+            path: directory.path.clone(),
+            identity: directory.identity,
+        };
+        Some(Arc::new(Attachment::new(id.into(), claim, Life::of(pid).unwrap(), directory)))
+    }
+
+    fn work(lead: Arc<Attachment>, follower: Arc<Attachment>) -> (Work, mpsc::Receiver<SessionEvent>) {
+        let (sink, (events_tx, events_rx)) = (Sink::default(), mpsc::channel(64));
+        sink.switch(Some(events_tx), "");
+        let (known, failures) = (Arc::new(Mutex::new(HashSet::new())), Failures::default());
+        (Work { lead, followers: vec![follower], sink, known, failures }, events_rx)
+    }
+
+    fn update(path: &str) -> Job {
+        Job::Copy { path: path.to_owned(), action: "update".to_owned() }
+    }
+
+    fn remove(path: &str) -> Job {
+        Job::Remove { path: path.to_owned() }
+    }
+
+    fn make_equal(work: &Work, only: Option<&str>, own: &HashSet<String>) {
+        for plan in work.plans(&[Job::Reconcile(only.map(str::to_owned))]) {
+            work.carry_out(plan, own);
+        }
+    }
+
+    fn told(events_rx: &mut mpsc::Receiver<SessionEvent>) -> Vec<(String, String, bool)> {
+        let mut told = Vec::new();
+        while let Ok(SessionEvent { event: Some(Event::ItemFinished(item)) }) = events_rx.try_recv() {
+            told.push((item.path, item.action, item.error.is_empty()));
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn followers_get_what_the_folder_has_and_keep_what_is_theirs() {
+        let (lead_dir, follower_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (lead_path, path) = (lead_dir.path(), follower_dir.path());
+        let (Some(lead), Some(follower)) = (attached("l", lead_path).await, attached("f", path).await) else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        let (work, mut events_rx) = work(lead, follower);
+        let own = HashSet::from(["lead.pid".to_owned()]);
+        fs::create_dir_all(lead_path.join("d")).unwrap();
+        fs::write(lead_path.join("d/x"), "x").unwrap();
+        fs::write(lead_path.join("lead.pid"), "1").unwrap();
+        fs::create_dir_all(path.join("cache")).unwrap();
+        fs::write(path.join("cache/own"), "own").unwrap();
+        fs::write(path.join("app.log"), "own").unwrap();
+
+        let done = |path: &str, action: &str, well| (path.to_owned(), action.to_owned(), well);
+        work.all(&[update("d"), update("d/x"), update("vanished")]);
+        assert_eq!(told(&mut events_rx), [done("d", "update", true), done("d/x", "update", true)]);
+        assert_eq!(fs::read_to_string(path.join("d/x")).unwrap(), "x");
+
+        // Missed: a change, a new file and a deletion. Not the folder's: the lead's own and the follower's own.
+        fs::write(lead_path.join("d/x"), "longer").unwrap();
+        fs::write(lead_path.join("d/y"), "y").unwrap();
+        make_equal(&work, Some("other"), &own);
+        assert!(!path.join("d/y").exists());
+        make_equal(&work, None, &own);
+        assert_eq!(fs::read_to_string(path.join("d/x")).unwrap(), "longer");
+        assert!(path.join("d/y").exists() && !path.join("lead.pid").exists());
+        fs::remove_file(lead_path.join("d/y")).unwrap();
+        make_equal(&work, Some("f"), &own);
+        assert!(!path.join("d/y").exists());
+        assert!(path.join("cache/own").exists() && path.join("app.log").exists());
+        told(&mut events_rx);
+
+        // A directory that holds something of the follower's own stays, and that is said.
+        work.all(&[remove("d/x"), remove("d"), remove("cache"), remove("missing")]);
+        assert_eq!(
+            told(&mut events_rx),
+            [
+                done("d/x", "delete", true),
+                done("d", "delete", true),
+                done("cache", "delete", false),
+                done("missing", "delete", true)
+            ]
+        );
+        assert!(!path.join("d").exists() && path.join("cache/own").exists());
+    }
+
+    #[tokio::test]
+    async fn what_only_the_lead_deleted_stays_in_the_others() {
+        let (lead_dir, follower_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (lead_path, path) = (lead_dir.path(), follower_dir.path());
+        let (Some(lead), Some(follower)) = (attached("l", lead_path).await, attached("f", path).await) else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        let (work, _events_rx) = work(lead, follower);
+        for name in ["mine", "folders", "back"] {
+            fs::write(lead_path.join(name), "x").unwrap();
+        }
+        make_equal(&work, None, &HashSet::new());
+        for name in ["mine", "folders", "back"] {
+            fs::remove_file(lead_path.join(name)).unwrap();
+        }
+        let plans = work.plans(&[Job::Reconcile(None)]);
+        assert_eq!(plans[0].paths().collect::<Vec<_>>(), ["back", "folders", "mine"]);
+        // Made anew between the comparison and the deed.
+        fs::write(lead_path.join("back"), "x").unwrap();
+        for plan in plans {
+            work.carry_out(plan, &HashSet::from(["mine".to_owned()]));
+        }
+        assert!(path.join("mine").exists() && path.join("back").exists() && !path.join("folders").exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_ignored_is_each_containers_own() {
+        let (lead_dir, follower_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (lead_path, path) = (lead_dir.path(), follower_dir.path());
+        let (Some(lead), Some(follower)) = (attached("l", lead_path).await, attached("f", path).await) else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        for dir in [lead_path, path] {
+            for name in [".git", "logs"] {
+                fs::create_dir(dir.join(name)).unwrap();
+                fs::write(dir.join(name).join("f"), dir.to_str().unwrap()).unwrap();
+            }
+        }
+        let patterns = Ignore::with_defaults(&["!/logs/kept".to_owned(), "logs".to_owned()]).unwrap();
+        follower.set_ignore(Arc::new(patterns));
+        let (work, mut events_rx) = work(lead, follower);
+        let own = fs::read(path.join("logs/f")).unwrap();
+        work.all(&[update(".git/f"), update("logs/f"), remove(".git/f"), remove("logs/f"), remove("logs")]);
+        assert!(told(&mut events_rx).is_empty());
+        assert_eq!(fs::read(path.join("logs/f")).unwrap(), own);
+        assert_eq!(fs::read(path.join(".git/f")).unwrap(), own);
+        assert!(work.lead.leaves_out(".git/index") && !work.lead.leaves_out("logs/f"));
+        // What is taken back in below an ignored directory has to be looked for.
+        assert!(work.lead.is_idle_at(".git") && !work.followers[0].is_idle_at("logs"));
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_failed_is_remembered_until_it_goes_well() {
+        let (lead_dir, follower_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (lead_path, path) = (lead_dir.path(), follower_dir.path());
+        let (Some(lead), Some(follower)) = (attached("l", lead_path).await, attached("f", path).await) else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        fs::write(lead_path.join("x"), "1").unwrap();
+        // A file can't take the place of a directory with content.
+        fs::create_dir(path.join("x")).unwrap();
+        fs::write(path.join("x/own"), "").unwrap();
+        let followers = vec![Arc::clone(&follower)];
+        let (work, _events_rx) = work(lead, follower);
+        let (jobs_tx, _jobs_rx) = mpsc::unbounded_channel();
+        let queue = Queue { jobs_tx, pending: Arc::default(), failures: work.failures.clone() };
+        work.all(&[update("x")]);
+        let failures = queue.failures(&followers);
+        assert!(failures.len() == 1 && failures[0].starts_with("`x` in pod `ns/web-1`: "), "{failures:?}");
+        // One that left is nobody's trouble.
+        assert!(queue.failures(&[]).is_empty());
+        work.again(&work.failures.again());
+        assert_eq!(queue.failures(&followers).len(), 1);
+        fs::remove_dir_all(path.join("x")).unwrap();
+        work.again(&work.failures.again());
+        assert!(queue.failures(&followers).is_empty() && path.join("x").is_file());
+        work.failures.note("f", "y", "full".into(), update("y"));
+        work.failures.retain(&[]);
+        assert!(work.failures.again().is_empty());
+    }
+}
