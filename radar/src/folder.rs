@@ -22,7 +22,7 @@ use crate::{
     registry::{Command as RegistryCommand, Over},
     session::Sink,
     status,
-    watch::Watch,
+    watch::{self, Watch},
 };
 
 mod stop;
@@ -86,6 +86,8 @@ struct Folder {
     registry_tx: mpsc::UnboundedSender<RegistryCommand>,
     view: View,
     two_way: bool,
+    /// Whether syncthing may have it two-way, though nobody heard it say so.
+    may_send: bool,
     queue: Queue,
     progress_tx: channel::Sender<u64>,
     seen_tx: channel::Sender<u64>,
@@ -140,6 +142,7 @@ pub(crate) fn spawn(start: Start) -> Handle {
         registry_tx: start.registry_tx,
         view,
         two_way: false,
+        may_send: false,
         queue,
         progress_tx,
         seen_tx,
@@ -211,7 +214,11 @@ impl Folder {
         let (changes_tx, changes_rx) = mpsc::unbounded_channel();
         let root = lead.root.try_clone().map_err(|error| status::of_tree(&error))?;
         let excluded = lead.about.excluded();
-        let watch = tokio::task::spawn_blocking(move || Watch::start(root, excluded, changes_tx)).await;
+        // The patterns are known by now: a client lists before it joins.
+        let patterns = Arc::clone(&lead);
+        let idle: watch::Idle = Box::new(move |path| patterns.is_idle_at(path));
+        let start = move || Watch::start(root, excluded, idle, watch::share(), changes_tx);
+        let watch = tokio::task::spawn_blocking(start).await;
         let watch = watch.map_err(|error| Status::internal(format!("watch the directory: {error}")))?;
         self.watch = Some(watch.map_err(|error| Status::internal(status::sentence(&error)))?);
         self.ground.check().await.map_err(tell::not_there)?;
@@ -289,8 +296,15 @@ impl Folder {
                 None
             }
             Command::SetDirection(two_way, reply) => {
-                drop(reply.send(self.set_direction(two_way).await));
-                None
+                let done = self.set_direction(two_way).await;
+                // One that can't be held back from sending is ended.
+                let ending = done.as_ref().err().filter(|_| !two_way).map(|status| Ending {
+                    why: AttachmentEnd::LeadLost,
+                    reason: format!("it could not be made receive-only: {}", status.message()),
+                    lead_only: true,
+                });
+                drop(reply.send(done));
+                ending
             }
             Command::End(why, reason) => Some(Ending { why, reason, lead_only: false }),
         }
@@ -343,6 +357,9 @@ impl Folder {
     }
 
     async fn set_direction(&mut self, two_way: bool) -> Result<(), Status> {
+        if !two_way && !self.may_send {
+            return Ok(());
+        }
         if two_way {
             self.ground.check().await.map_err(tell::not_there)?;
             let now = self.view.status().await?;
@@ -350,12 +367,13 @@ impl Folder {
                 return Err(Status::failed_precondition(format!("folder `{}` {reason}", self.id)));
             }
         }
+        self.may_send |= two_way;
         let kind = if two_way { FolderType::SendReceive } else { FolderType::ReceiveOnly };
         let client = &self.ground.link.client;
         // Put as a whole: a change of single keys would bring back syncthing's defaults for the others, its own
         // watcher and its own rescans among them.
         client.put_folder(&Config { kind, ..self.config() }).await.map_err(|e| status::of_syncthing(&e))?;
-        self.two_way = two_way;
+        (self.two_way, self.may_send) = (two_way, two_way);
         // The guard may have paused it between syncthing's reading and writing of the configuration.
         if !self.ground.lead.life.alive() {
             stop::pause(&self.ground.link, &self.id).await;

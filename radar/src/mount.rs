@@ -42,6 +42,12 @@ pub(crate) enum Error {
         /// The path that was asked for.
         path: String,
     },
+    /// All of the container.
+    #[error("`{path}` is the container's whole root directory, which is not synced")]
+    WholeRoot {
+        /// The path that was asked for.
+        path: String,
+    },
     /// A symlink on the way leads nowhere.
     #[error("`{path}` in the container is a symlink that leads nowhere")]
     Dangling {

@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Join(String, String, Reply<(Role, String)>),
     /// Lets go of an attachment of a session.
     Detach(String, String, Reply<()>),
+    /// The answer to a session's call that came with this attachment did not reach its client.
+    Unheard(String, String),
     /// A folder of a session.
     Folder(String, String, Reply<folder::Handle>),
     /// The container of an attachment has ended.
@@ -245,14 +247,28 @@ mod tests {
         let Some(first) = candidate("s", &container, dir.path()).await else {
             return tracing::warn!("SKIPPED: mounts can't be cloned here");
         };
-        let mut s = open(&registry, "s", 1).await.unwrap();
+        let s = open(&registry, "s", 1).await.unwrap();
         let mut t = open(&registry, "t", 1).await.unwrap();
         let attach =
             async |attachment, take_over| registry.ask(|r| Command::Attach(attachment, take_over, r)).await;
         let held = attach(first, false).await.unwrap();
-        // The same once more is the same attachment.
+        // The same once more is another spec's, unless it comes over a newer stream: then it is the same attachment.
+        let again = candidate("s", &container, dir.path()).await.unwrap();
+        let refused = attach(again, false).await.unwrap_err();
+        assert_eq!(refused.code(), Code::AlreadyExists);
+        assert!(refused.message().ends_with("is already synced by another spec of yours"), "{refused}");
+        let mut s = {
+            drop(s);
+            open(&registry, "s", 2).await.unwrap()
+        };
         let again = candidate("s", &container, dir.path()).await.unwrap();
         assert_eq!(attach(again, false).await.unwrap().id, held.id);
+        let again = candidate("s", &container, dir.path()).await.unwrap();
+        assert_eq!(attach(again, false).await.unwrap_err().code(), Code::AlreadyExists);
+        // After a detach it is anybody's.
+        registry.ask(|reply| Command::Detach("s".into(), held.id.clone(), reply)).await.unwrap();
+        let again = candidate("s", &container, dir.path()).await.unwrap();
+        let held = attach(again, false).await.unwrap();
         let refused = attach(candidate("t", &container, &sub).await.unwrap(), false).await.unwrap_err();
         assert_eq!(refused.code(), Code::AlreadyExists);
         assert_eq!(
@@ -278,7 +294,14 @@ mod tests {
         assert!(find("t", &taken.id).await.is_ok());
         let join =
             registry.ask(|reply| Command::Join("t".into(), taken.id.clone(), reply)).await.unwrap_err();
-        assert_eq!(join.code(), Code::Unavailable);
+        assert_eq!(join.code(), Code::FailedPrecondition);
+        // A client that gave up on a call can repeat it.
+        let lost = candidate("t", &container, &sub).await.unwrap();
+        let call = lost.id.clone();
+        registry.tell(Command::Detach("t".into(), taken.id.clone(), tokio::sync::oneshot::channel().0));
+        attach(lost, false).await.unwrap();
+        registry.tell(Command::Unheard("t".into(), call));
+        let taken = attach(candidate("t", &container, &sub).await.unwrap(), false).await.unwrap();
         container.end();
         let (id, why, _) = ended(&mut t).await;
         assert_eq!((id, why), (taken.id.clone(), AttachmentEnd::ContainerExited));

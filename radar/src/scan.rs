@@ -25,16 +25,25 @@ pub(crate) async fn run(
     let mut batch = Batch::default();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
-        if batch.is_empty() {
+        let first = if batch.is_empty() {
             match changes.recv().await {
-                Some(change) => note(&mut batch, change, &ground.lead, &folder),
+                Some(change) => Some(change),
                 None => return,
             }
+        } else {
+            None
+        };
+        let mut heard = Ok(());
+        for change in first.into_iter().chain(std::iter::from_fn(|| changes.try_recv().ok())) {
+            heard = heard.and_then(|()| note(&mut batch, change, &ground.lead, &folder));
         }
-        while let Ok(change) = changes.try_recv() {
-            note(&mut batch, change, &ground.lead, &folder);
-        }
-        if let Err(lost) = ground.check().await {
+        let looked = match heard {
+            // All that came was ignored.
+            Ok(()) if batch.is_empty() => continue,
+            Ok(()) => ground.check().await,
+            Err(lost) => Err(lost),
+        };
+        if let Err(lost) = looked {
             // The folder may be ending for another reason already.
             drop(lost_tx.send(lost));
             return;
@@ -56,17 +65,20 @@ pub(crate) async fn run(
     }
 }
 
-fn note(batch: &mut Batch, change: Change, lead: &Attachment, folder: &str) {
+/// Adds a change to those that wait, unless it is of no interest; tells if nothing more will be heard.
+fn note(batch: &mut Batch, change: Change, lead: &Attachment, folder: &str) -> Result<(), Lost> {
     match change {
         Change::Path(path) if lead.is_idle_at(&path) => {}
         Change::Path(path) => batch.add(path),
         Change::All => batch.add_all(),
+        Change::Broken(reason) => return Err(Lost::Changed(reason)),
         Change::Limited => {
             tracing::warn!(
                 folder,
-                "more directories than fs.inotify.max_user_watches allows: all is scanned every 10 s"
+                "more directories than its share of fs.inotify.max_user_watches: all is scanned every 10 s"
             );
             batch.add_all();
         }
     }
+    Ok(())
 }

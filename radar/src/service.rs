@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
     FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest, ProofReply, ProofRequest,
-    RemoveReply, RemoveRequest,
-    SeedReply, SeedRequest, SessionEvent, SessionRequest, SetDirectionReply, SetDirectionRequest,
-    SettleReply, SettleRequest, Submount, VersionReply, VersionRequest, radar_server::Radar,
+    RemoveReply, RemoveRequest, SeedReply, SeedRequest, SessionEvent, SessionRequest, SetDirectionReply,
+    SetDirectionRequest, SettleReply, SettleRequest, Submount, VersionReply, VersionRequest,
+    radar_server::Radar,
 };
 use rand::RngExt;
 use tokio::sync::oneshot;
@@ -33,7 +33,9 @@ use crate::{
 };
 
 mod bep;
+mod check;
 mod open;
+mod own;
 mod streams;
 
 /// What this radar can do, by name. Names are only ever added.
@@ -91,6 +93,7 @@ impl Radar for Service {
         let pod = container.as_ref().map(pod_name).unwrap_or_default();
         let container = container_id(container)?;
         let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::of_life(&e))?;
+        own::refuse(life.pid, self.link_rx.borrow().as_ref().map(|link| link.guardian))?;
         let directory = open_directory(life.pid, &path).await.map_err(|e| status::of_mount(&e))?;
         if !life.alive() {
             return Err(Status::not_found(format!(
@@ -109,9 +112,11 @@ impl Radar for Service {
         };
         let created = directory.created;
         let attachment = Box::new(Attachment::new(new_id(), claim, life, directory));
+        let mut unheard = Unheard::of(&self.registry, &attachment);
         let held = self.registry.ask(|reply| Command::Attach(attachment, take_over, reply)).await?;
         let (role, shares_with) =
             self.registry.ask(|reply| Command::Standing(held.id.clone(), reply)).await?;
+        unheard.told();
         Ok(Response::new(AttachReply {
             created,
             shares_with: shares_with.unwrap_or_default(),
@@ -220,6 +225,27 @@ impl Service {
     }
 }
 
+/// Lets go of an attachment whose id its client never got to hear, because it gave up on the call meanwhile.
+struct Unheard<'r>(Option<(&'r Registry, String, String)>);
+
+impl<'r> Unheard<'r> {
+    fn of(registry: &'r Registry, attachment: &Attachment) -> Self {
+        Self(Some((registry, attachment.claim.session.clone(), attachment.id.clone())))
+    }
+
+    fn told(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some((registry, session, id)) = self.0.take() {
+            registry.tell(Command::Unheard(session, id));
+        }
+    }
+}
+
 fn container_id(container: Option<Container>) -> Result<ContainerId, Status> {
     let id = container.map(|container| container.id).unwrap_or_default();
     ContainerId::parse(&id).map_err(|error| status::of_runtime(&error))
@@ -230,7 +256,7 @@ fn pod_name(container: &Container) -> String {
     if container.pod.is_empty() {
         return String::new();
     }
-    person(&format!("{}/{}", container.namespace, container.pod), 320)
+    check::person(&format!("{}/{}", container.namespace, container.pod), 320)
 }
 
 fn new_id() -> String {

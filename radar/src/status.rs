@@ -1,6 +1,7 @@
 //! Errors as gRPC statuses that a person understands: one sentence, with its causes.
 //!
 //! Invariant: what the caller can do something about has a code of its own; INTERNAL is radar's own trouble.
+//! UNAVAILABLE is the transport's word for a broken connection, so radar says it only of its own end.
 
 use std::error::Error as StdError;
 
@@ -34,8 +35,7 @@ pub(crate) fn of_runtime(error: &runtime::Error) -> Status {
         E::BadId { .. } => Code::InvalidArgument,
         E::UnknownScheme { .. } | E::Sandboxed { .. } => Code::Unimplemented,
         E::NotFound { .. } => Code::NotFound,
-        E::NotRunning { .. } => Code::FailedPrecondition,
-        E::NoSocket { .. } | E::Asked { .. } => Code::Unavailable,
+        E::NotRunning { .. } | E::NoSocket { .. } | E::Asked { .. } => Code::FailedPrecondition,
     };
     status(code, error)
 }
@@ -55,6 +55,7 @@ pub(crate) fn of_mount(error: &mount::Error) -> Status {
     let code = match error {
         E::BadPath { .. } => Code::InvalidArgument,
         E::Ended { .. } => Code::NotFound,
+        E::WholeRoot { .. } => Code::InvalidArgument,
         E::UserNamespace | E::OldKernel { .. } => Code::Unimplemented,
         E::NotADirectory { .. }
         | E::Dangling { .. }
@@ -68,7 +69,7 @@ pub(crate) fn of_mount(error: &mount::Error) -> Status {
 
 /// Of syncthing.
 pub(crate) fn of_syncthing(error: &syncthing::Error) -> Status {
-    let code = if error.is_connection() { Code::Unavailable } else { Code::Internal };
+    let code = if error.is_connection() { Code::FailedPrecondition } else { Code::Internal };
     status(code, error)
 }
 
@@ -90,8 +91,14 @@ pub(crate) fn of_tree(error: &ksync_tree::Error) -> Status {
 mod tests {
     use tonic::Code;
 
-    use super::{of_life, sentence};
+    use super::{of_life, of_runtime, sentence};
     use crate::{pidfd, runtime};
+
+    #[test]
+    fn a_missing_runtime_does_not_look_like_a_broken_connection() {
+        let error = runtime::Error::NoSocket { scheme: runtime::Scheme::CriO, tried: "/x".into() };
+        assert_eq!(of_runtime(&error).code(), Code::FailedPrecondition);
+    }
 
     #[test]
     fn a_transparent_error_is_said_once() {

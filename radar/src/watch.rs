@@ -54,9 +54,14 @@ pub(crate) enum Change {
     Path(String),
     /// Anywhere.
     All,
+    /// Nothing is heard any more; why.
+    Broken(String),
     /// More directories than the kernel's limit lets watch: everything is reported as changed now and then.
     Limited,
 }
+
+/// Tells of a path that neither it nor anything below it is of interest.
+pub(crate) type Idle = Box<dyn Fn(&str) -> bool + Send>;
 
 /// A running watch; ends when it is dropped.
 #[derive(Debug)]
@@ -66,17 +71,19 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches all directories below `root` but those at `excluded`. Blocks for as long as reading all directories
+    /// Watches all directories below `root` but those at `excluded` and those that are `idle`, up to `most`. Blocks for as long as reading all directories
     /// takes. inotify --changes--> the folder's scanner.
     pub(crate) fn start(
         root: Root,
         excluded: Vec<String>,
+        idle: Idle,
+        most: usize,
         changes_tx: UnboundedSender<Change>,
     ) -> Result<Self, Error> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let inotify = inotify::init(flags).map_err(kernel("make a queue", ""))?;
         let (stop_rx, stop) = pipe_with(PipeFlags::CLOEXEC).map_err(kernel("make a pipe", ""))?;
-        let mut tree = Tree::new(inotify, root, excluded);
+        let mut tree = Tree::new(inotify, root, excluded, idle, most);
         tree.add("")?;
         std::thread::Builder::new()
             .name("ksync-inotify".to_owned())
@@ -111,17 +118,39 @@ fn run(mut tree: Tree, stop: &OwnedFd, changes_tx: &UnboundedSender<Change>) {
             Ok(Woken::Time) => continue,
             Ok(Woken::Stop) => return,
             Err(errno) => {
-                // Without events only whole scans are left; the next loop asks for one.
-                tracing::error!(%errno, "wait for file system events");
-                return drop(changes_tx.send(Change::All));
+                return broken(changes_tx, "waited for", errno);
             }
         }
-        for change in read(&mut tree) {
-            if changes_tx.send(change).is_err() {
-                return;
+        match read(&mut tree) {
+            Ok(changes) => {
+                for change in changes {
+                    if changes_tx.send(change).is_err() {
+                        return;
+                    }
+                }
             }
+            Err(errno) => return broken(changes_tx, "read", errno),
         }
     }
+}
+
+fn broken(changes_tx: &UnboundedSender<Change>, what: &str, errno: Errno) {
+    let reason = format!("file system events can't be {what} any more: {errno}");
+    tracing::error!(reason);
+    // Whoever listened may have ended before.
+    drop(changes_tx.send(Change::Broken(reason)));
+}
+
+/// How many directories of one folder may be watched: an eighth of what the kernel allows a user, because on a node
+/// root's share is kubelet's and the system's too.
+pub(crate) fn share() -> usize {
+    let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
+    share_of(limit.ok().as_deref())
+}
+
+fn share_of(limit: Option<&str>) -> usize {
+    // The kernel's own least, where it does not say.
+    limit.and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(8192).div_ceil(8)
 }
 
 enum Woken {
@@ -150,16 +179,10 @@ fn wait(tree: &Tree, stop: &OwnedFd, until: Option<Instant>) -> Result<Woken, Er
 }
 
 /// All that is in the queue now.
-fn read(tree: &mut Tree) -> Vec<Change> {
+fn read(tree: &mut Tree) -> Result<Vec<Change>, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
     let mut seen = Vec::new();
-    let queue = match rustix::io::dup(tree.queue()) {
-        Ok(queue) => queue,
-        Err(errno) => {
-            tracing::error!(%errno, "duplicate the queue of file system events");
-            return vec![Change::All];
-        }
-    };
+    let queue = rustix::io::dup(tree.queue())?;
     let mut reader = inotify::Reader::new(&queue, &mut buffer);
     loop {
         match reader.next() {
@@ -172,10 +195,7 @@ fn read(tree: &mut Tree) -> Vec<Change> {
             }),
             Err(Errno::AGAIN) => break,
             Err(Errno::INTR) => {}
-            Err(errno) => {
-                tracing::error!(%errno, "read file system events");
-                return vec![Change::All];
-            }
+            Err(errno) => return Err(errno),
         }
         if seen.len() >= 4096 {
             break;
@@ -190,7 +210,7 @@ fn read(tree: &mut Tree) -> Vec<Change> {
             }
         }
     }
-    changes
+    Ok(changes)
 }
 
 /// One event, owned.
@@ -209,12 +229,13 @@ mod tests {
     use ksync_tree::Root;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-    use super::{Change, Watch};
+    use super::{Change, Watch, broken, share_of};
 
     fn watch(dir: &Path, excluded: &[&str]) -> (Watch, UnboundedReceiver<Change>) {
         let (tx, rx) = unbounded_channel();
         let excluded = excluded.iter().map(|e| (*e).to_owned()).collect();
-        (Watch::start(Root::open(dir).unwrap(), excluded, tx).unwrap(), rx)
+        let idle = Box::new(|path: &str| path.ends_with("idle") || path.contains(".syncthing."));
+        (Watch::start(Root::open(dir).unwrap(), excluded, idle, 1000, tx).unwrap(), rx)
     }
 
     /// Collects until `last` is reported, and returns what came before it.
@@ -292,6 +313,36 @@ mod tests {
         fs::write(dir.path().join("volume/f"), "").unwrap();
         fs::write(dir.path().join("end"), "").unwrap();
         assert!(until(&mut rx, "end").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_ignored_is_not_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("idle/deep")).unwrap();
+        let (_watch, mut rx) = watch(dir.path(), &[]);
+        fs::write(dir.path().join("idle/deep/f"), "").unwrap();
+        fs::create_dir_all(dir.path().join("late-idle/deep")).unwrap();
+        fs::write(dir.path().join("end"), "").unwrap();
+        assert!(until(&mut rx, "end").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn beyond_its_share_of_watches_a_folder_is_limited() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
+        let (tx, mut rx) = unbounded_channel();
+        let root = Root::open(dir.path()).unwrap();
+        let _watch = Watch::start(root, Vec::new(), Box::new(|_| false), 3, tx).unwrap();
+        assert_eq!(rx.recv().await, Some(Change::Limited));
+        assert_eq!((share_of(Some("65536\n")), share_of(None)), (8192, 1024));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_events_is_told() {
+        let (tx, mut rx) = unbounded_channel();
+        broken(&tx, "read", rustix::io::Errno::BADF);
+        let Some(Change::Broken(reason)) = rx.recv().await else { panic!() };
+        assert!(reason.starts_with("file system events can't be read any more: "), "{reason}");
     }
 
     #[tokio::test]

@@ -156,12 +156,12 @@ impl Client {
 
     /// Adds a device, or replaces its configuration.
     pub async fn put_device(&self, device: &Device) -> Result<(), Error> {
-        self.send(Method::PUT, &format!("config/devices/{}", device.id), |r| r.json(device)).await
+        self.send(Method::PUT, &with_id("config/devices", &device.id), |r| r.json(device)).await
     }
 
     /// Forgets a device; one that is not there is no error.
     pub async fn delete_device(&self, id: &str) -> Result<(), Error> {
-        absent_is_fine(self.send(Method::DELETE, &format!("config/devices/{id}"), |r| r).await)
+        absent_is_fine(self.send(Method::DELETE, &with_id("config/devices", id), |r| r).await)
     }
 
     /// The ids of all devices, this one included.
@@ -171,7 +171,7 @@ impl Client {
 
     /// Adds a folder, or replaces its configuration.
     pub async fn put_folder(&self, folder: &Folder) -> Result<(), Error> {
-        self.send(Method::PUT, &format!("config/folders/{}", folder.id), |r| r.json(folder)).await
+        self.send(Method::PUT, &with_id("config/folders", &folder.id), |r| r.json(folder)).await
     }
 
     /// Stops a folder at once, for good: it is put anew or deleted, never resumed. One that does not exist is
@@ -181,12 +181,12 @@ impl Client {
     /// has a default other than zero, back to its default (tried with 1.30).
     pub async fn pause_folder(&self, id: &str) -> Result<(), Error> {
         let paused = serde_json::json!({ "paused": true });
-        self.send(Method::PATCH, &format!("config/folders/{id}"), |r| r.json(&paused)).await
+        self.send(Method::PATCH, &with_id("config/folders", id), |r| r.json(&paused)).await
     }
 
     /// Stops and forgets a folder; one that is not there is no error. Its files stay.
     pub async fn delete_folder(&self, id: &str) -> Result<(), Error> {
-        absent_is_fine(self.send(Method::DELETE, &format!("config/folders/{id}"), |r| r).await)
+        absent_is_fine(self.send(Method::DELETE, &with_id("config/folders", id), |r| r).await)
     }
 
     /// All folders.
@@ -347,6 +347,24 @@ fn absent_is_fine(result: Result<(), Error>) -> Result<(), Error> {
     }
 }
 
+/// The path of the thing with this id: one segment, whatever the id is.
+fn with_id(path: &str, id: &str) -> String {
+    use std::fmt::Write;
+    // These would lead elsewhere even when they are encoded; a NUL is in no id.
+    if matches!(id, "" | "." | "..") {
+        return format!("{path}/%00");
+    }
+    id.bytes().fold(format!("{path}/"), |mut path, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            path.push(char::from(byte));
+        } else {
+            // Writing to a string can't fail.
+            let _ = write!(path, "%{byte:02X}");
+        }
+        path
+    })
+}
+
 fn with_query(path: &str, query: &[(&str, &str)]) -> String {
     let mut url = reqwest::Url::parse("http://localhost/").unwrap_or_else(|_| unreachable!("a constant URL"));
     url.query_pairs_mut().extend_pairs(query);
@@ -355,11 +373,25 @@ fn with_query(path: &str, query: &[(&str, &str)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::with_query;
+    use super::{with_id, with_query};
 
     #[test]
     fn a_query_keeps_odd_names() {
         let query = with_query("db/scan", &[("folder", "a b"), ("sub", "x&y=ü/+")]);
         assert_eq!(query, "db/scan?folder=a+b&sub=x%26y%3D%C3%BC%2F%2B");
+    }
+
+    #[test]
+    fn an_id_stays_one_segment() {
+        let url = |id: &str| {
+            let url = format!("http://localhost/rest/{}", with_id("config/devices", id));
+            reqwest::Url::parse(&url).unwrap().path().to_owned()
+        };
+        assert_eq!(url("ABC-2"), "/rest/config/devices/ABC-2");
+        for (id, path) in
+            [("../options", "..%2Foptions"), ("a?b#c", "a%3Fb%23c"), ("..", "%00"), ("%2e", "%252e")]
+        {
+            assert_eq!(url(id), format!("/rest/config/devices/{path}"));
+        }
     }
 }

@@ -142,7 +142,8 @@ impl Work {
     /// Compares the lead with the followers that are meant.
     pub(super) fn plans(&self, jobs: &[Job]) -> Vec<Plan> {
         let meant = |id: &str| {
-            let of = |job: &Job| matches!(job, Job::Reconcile(only) if only.as_deref().is_none_or(|o| o == id));
+            let of =
+                |job: &Job| matches!(job, Job::Reconcile(only) if only.as_deref().is_none_or(|o| o == id));
             jobs.iter().any(of)
         };
         self.alive().filter(|follower| meant(&follower.id)).filter_map(|f| self.plan(f)).collect()

@@ -8,7 +8,7 @@ use std::{fs, os::fd::OwnedFd};
 use ksync_tree::{Identity, Root};
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, StatVfsMountFlags, Uid, chownat, fstat, fstatvfs, mkdirat,
+        FileType, Gid, Mode, OFlags, StatVfsMountFlags, Uid, fchmod, fchown, fstat, fstatvfs, mkdirat,
         openat, readlinkat,
     },
     io::Errno,
@@ -73,6 +73,9 @@ fn here(pid: i32, path: &str) -> Result<Directory, Error> {
         .map_err(kernel("resolve", path))?
         .to_string_lossy()
         .into_owned();
+    if resolved == "/" {
+        return Err(Error::WholeRoot { path: path.to_owned() });
+    }
     if let Some(mount) = mountinfo::mount_of(&mounts, &resolved).filter(|m| mountinfo::is_kernel(&m.kind)) {
         return Err(Error::KernelFs { path: path.to_owned(), kind: mount.kind.clone() });
     }
@@ -170,20 +173,29 @@ fn open_or_create(root: &OwnedFd, path: &str, user: (u32, u32)) -> Result<(Owned
 }
 
 fn create(dir: &OwnedFd, name: &str, path: &str, (uid, gid): (u32, u32)) -> rustix::io::Result<OwnedFd> {
-    mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
+    mkdirat(dir, name, Mode::RWXU)?;
     tracing::debug!(path, uid, gid, "create a directory in the container");
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
-    chownat(dir, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags)?;
-    openat(dir, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = openat(dir, name, flags, Mode::empty())?;
+    let stat = fstat(&made)?;
+    // The container may have put another directory there: only what looks like ours is given away.
+    let own = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o777 == 0o700;
+    if own {
+        fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        fchmod(&made, Mode::from_raw_mode(stat.st_mode & 0o2000 | 0o755))?;
+    }
+    Ok(made)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     use rustix::fs::{Mode, OFlags};
 
-    use super::{clean, open_or_create, user_of};
+    use crate::mount::Error;
+
+    use super::{clean, open_directory, open_or_create, user_of};
 
     fn root(path: &std::path::Path) -> std::os::fd::OwnedFd {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap()
@@ -195,6 +207,23 @@ mod tests {
         assert_eq!(clean("/").unwrap(), "/");
         for path in ["", "a", "/a/../b", "/..", "/a\0b"] {
             assert!(clean(path).is_err(), "{path:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_whole_root_is_refused_by_whatever_name() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("/", dir.path().join("all")).unwrap();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        for path in ["/".to_owned(), dir.path().join("all").display().to_string()] {
+            match open_directory(pid, &path).await.unwrap_err() {
+                error @ Error::WholeRoot { .. } => assert_eq!(
+                    error.to_string(),
+                    format!("`{path}` is the container's whole root directory, which is not synced")
+                ),
+                // Where nobody may enter a mount namespace.
+                error => assert!(matches!(error, Error::Kernel { .. }), "{error}"),
+            }
         }
     }
 
@@ -215,6 +244,8 @@ mod tests {
         let root = root(dir.path());
         assert!(open_or_create(&root, "/link/x/y", user).unwrap().1);
         assert!(dir.path().join("real/x/y").is_dir());
+        let mode = |path: &str| std::fs::metadata(dir.path().join(path)).unwrap().mode() & 0o7777;
+        assert_eq!((mode("real/x"), mode("real/x/y")), (0o755, 0o755));
         assert!(!open_or_create(&root, "/link/x", user).unwrap().1);
         let error = open_or_create(&root, "/dangling/x", user).unwrap_err().to_string();
         assert_eq!(error, "`/dangling` in the container is a symlink that leads nowhere");

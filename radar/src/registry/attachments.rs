@@ -23,7 +23,7 @@ use crate::{
 impl State {
     pub(super) fn attach(&mut self, attachment: Attachment, take_over: bool, reply: Reply<Arc<Attachment>>) {
         match self.claim(&attachment, take_over) {
-            Ok(Claimed::Existing(existing)) => drop(reply.send(Ok(existing))),
+            Ok(Claimed::Existing(id)) => self.attach_again(&id, &attachment.id, reply),
             Ok(Claimed::Free(taken)) => {
                 let mut wait = Vec::new();
                 for id in taken {
@@ -43,9 +43,33 @@ impl State {
         }
     }
 
+    /// A reconnect. A folder that was two-way is not any more when this is answered.
+    fn attach_again(&mut self, id: &str, call: &str, reply: Reply<Arc<Attachment>>) {
+        let Some(held) = self.attachments.get_mut(id) else {
+            return drop(reply.send(Err(Status::aborted("the attachment has ended: attach anew"))));
+        };
+        if let Some(session) = self.sessions.get(&held.attachment.claim.session) {
+            held.epoch = session.hello.epoch;
+            call.clone_into(&mut held.call);
+        }
+        let attachment = Arc::clone(&held.attachment);
+        let folder = self.folders.get(&attachment.claim.folder).filter(|_| held.joined);
+        let Some(running) = folder.filter(|running| running.handle.view.lead() == id) else {
+            return drop(reply.send(Ok(attachment)));
+        };
+        let (done_tx, done_rx) = oneshot::channel();
+        // A folder that has ended drops the sender, which is answered below.
+        drop(running.handle.commands_tx.send(folder::Command::SetDirection(false, done_tx)));
+        tokio::spawn(async move {
+            let done =
+                done_rx.await.unwrap_or_else(|_| Err(Status::aborted("the folder has ended: attach anew")));
+            drop(reply.send(done.map(|()| attachment)));
+        });
+    }
+
     fn claim(&mut self, attachment: &Attachment, take_over: bool) -> Result<Claimed, Status> {
         let wanted = &attachment.claim;
-        self.session(&wanted.session)?;
+        let epoch = self.session(&wanted.session)?.hello.epoch;
         if let Some(running) = self.folders.get(&wanted.folder)
             && running.handle.view.session() != wanted.session
         {
@@ -64,7 +88,14 @@ impl State {
                 continue;
             }
             match clash {
-                Clash::Same => return Ok(Claimed::Existing(Arc::clone(&held.attachment))),
+                // Over one stream a watcher attaches a directory once, and lets go of it before it does so again.
+                Clash::Same if held.epoch == epoch => {
+                    return Err(Status::already_exists(format!(
+                        "`{}` of container `{}` is already synced by another spec of yours",
+                        wanted.path, wanted.container
+                    )));
+                }
+                Clash::Same => return Ok(Claimed::Existing(id.clone())),
                 // The path is another directory now, so the claim to the old one is void.
                 Clash::Own
                     if existing.container == wanted.container
@@ -104,6 +135,7 @@ impl State {
             drop(commands_tx.send(Command::Exited(id)));
         }));
         let claim = &attachment.claim;
+        let epoch = self.sessions.get(&claim.session).map_or(0, |session| session.hello.epoch);
         tracing::info!(
             attachment = attachment.id,
             container = %claim.container,
@@ -111,7 +143,14 @@ impl State {
             holder = claim.holder,
             "attached"
         );
-        let held = Held { attachment: Arc::clone(&attachment), joined: false, role: None, _exit: exit };
+        let held = Held {
+            attachment: Arc::clone(&attachment),
+            epoch,
+            call: attachment.id.clone(),
+            joined: false,
+            role: None,
+            _exit: exit,
+        };
         self.attachments.insert(attachment.id.clone(), held);
         attachment
     }
@@ -177,6 +216,14 @@ impl State {
         });
     }
 
+    /// Lets go of what was attached by a call whose answer did not arrive.
+    pub(super) fn unheard(&mut self, session: &str, call: &str) {
+        let of = |held: &Held| held.attachment.claim.session == session && held.call == call;
+        if let Some(id) = self.attachments.iter().find(|(_, held)| of(held)).map(|(id, _)| id.clone()) {
+            drop(self.let_go(&id));
+        }
+    }
+
     pub(super) fn detach(&mut self, session: &str, id: &str, reply: Reply<()>) {
         let own = self.attachments.get(id).is_some_and(|held| held.attachment.claim.session == session);
         let wait = if own { self.let_go(id) } else { None };
@@ -216,7 +263,7 @@ impl State {
 
 enum Claimed {
     /// The session has it already.
-    Existing(Arc<Attachment>),
+    Existing(String),
     /// It can be held once these are let go of.
     Free(Vec<String>),
 }

@@ -25,6 +25,10 @@ pub(super) struct Held {
     pub(super) attachment: Arc<Attachment>,
     /// Whether it was put under its folder.
     pub(super) joined: bool,
+    /// Epoch of the stream that attached it last.
+    pub(super) epoch: u64,
+    /// The id that the call which attached it last came with.
+    pub(super) call: String,
     /// What it is there.
     pub(super) role: Option<Role>,
     /// Waits for the container's end.
@@ -90,6 +94,7 @@ impl State {
             Command::Join(session, id, reply) => self.join(&session, &id, reply),
             Command::Detach(session, id, reply) => self.detach(&session, &id, reply),
             Command::Folder(session, id, reply) => drop(reply.send(self.folder(&session, &id))),
+            Command::Unheard(session, call) => self.unheard(&session, &call),
             Command::Exited(id) => self.exited(&id),
             Command::FolderOver { folder, attachments } => self.folder_over(&folder, attachments),
             Command::Shutdown(done) => self.shutdown(done),
@@ -106,7 +111,7 @@ impl State {
         self.link_rx
             .borrow()
             .clone()
-            .ok_or_else(|| Status::unavailable("the node's syncthing is not there yet"))
+            .ok_or_else(|| Status::failed_precondition("the node's syncthing is not there yet"))
     }
 
     /// Where a session's events go; nowhere when it is gone.
@@ -128,7 +133,8 @@ impl State {
                 )));
             }
             Opening::Renewed => self.end_session(&hello.session, "the session starts over"),
-            Opening::New | Opening::Supersedes => {}
+            Opening::Supersedes => self.to_receive_only(&hello.session),
+            Opening::New => {}
         }
         tracing::info!(session = hello.session, epoch = hello.epoch, holder = hello.holder, "session open");
         let session = self.sessions.entry(hello.session.clone()).or_insert_with(|| Session {
@@ -140,6 +146,15 @@ impl State {
         session.hello = hello;
         session.open = true;
         Ok(())
+    }
+
+    /// Two-way is only what the present stream of a session has asked for.
+    fn to_receive_only(&self, session: &str) {
+        for running in self.folders.values().filter(|r| r.handle.view.session() == session) {
+            // The folder itself says what went wrong, and ends then; one that has ended is not two-way.
+            let back = folder::Command::SetDirection(false, oneshot::channel().0);
+            drop(running.handle.commands_tx.send(back));
+        }
     }
 
     fn stream_lost(&mut self, id: &str, epoch: u64) {

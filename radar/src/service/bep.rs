@@ -27,8 +27,9 @@ pub(super) async fn connect(
     requests: Streaming<Bytes>,
     stop: CancellationToken,
 ) -> Result<Replies<Bytes>, Status> {
-    let failed =
-        |error: io::Error| Status::unavailable(format!("connect to syncthing on `{address}`: {error}"));
+    let failed = |error: io::Error| {
+        Status::failed_precondition(format!("connect to syncthing on `{address}`: {error}"))
+    };
     let connection = TcpStream::connect(address).await.map_err(failed)?;
     connection.set_nodelay(true).map_err(failed)?;
     let (read, write) = connection.into_split();

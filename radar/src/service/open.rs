@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-use super::{Replies, Reply, Service, StreamExt};
+use super::{Replies, Reply, Service, StreamExt, check};
 use crate::{
     registry::{Command, GRACE},
     session::{BACKLOG, Hello},
@@ -27,15 +27,17 @@ pub(super) async fn session(
     let first = requests.message().await?;
     let first = first.ok_or_else(|| Status::invalid_argument("the stream opens no session"))?;
     let SessionRequest { session_id, epoch, machine, user, device_id, fresh, .. } = first;
-    if session_id.is_empty() || session_id.len() > 256 || device_id.is_empty() {
-        return Err(Status::invalid_argument("a session needs an id and a device id"));
-    }
+    check::session_id(&session_id)?;
+    check::device_id(&device_id)?;
     let mut link_rx = service.link_rx.clone();
     let link = tokio::time::timeout(SYNCTHING, link_rx.wait_for(Option::is_some)).await;
     let link = link.ok().and_then(Result::ok).and_then(|link| link.clone()).ok_or_else(|| {
-        Status::unavailable("the node's syncthing does not answer: see the log of container `syncthing`")
+        // UNAVAILABLE is the transport's word for a broken connection.
+        Status::failed_precondition(
+            "the node's syncthing does not answer: see the log of container `syncthing`",
+        )
     })?;
-    let holder = format!("{user}@{machine}");
+    let holder = format!("{}@{}", check::name(&user), check::name(&machine));
     let (events_tx, events_rx) = mpsc::channel(BACKLOG);
     let device = Device::new(&device_id, &holder, None);
     let hello = Hello { session: session_id.clone(), epoch, holder, device: device_id, fresh };

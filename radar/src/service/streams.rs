@@ -174,7 +174,10 @@ pub(super) fn fetch(attachment: Arc<Attachment>, paths: Vec<String>) -> Replies<
 }
 
 /// Removes entries, what is below a directory before the directory. One that is gone already is no error.
-pub(super) async fn remove(attachment: Arc<Attachment>, mut paths: Vec<String>) -> Result<RemoveReply, Status> {
+pub(super) async fn remove(
+    attachment: Arc<Attachment>,
+    mut paths: Vec<String>,
+) -> Result<RemoveReply, Status> {
     let removing = tokio::task::spawn_blocking(move || {
         paths.retain(|path| !attachment.about.excludes(path));
         paths.sort_unstable_by(|a, b| ksync_tree::compare(b, a));

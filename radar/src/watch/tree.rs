@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Change, Error, Seen, kernel};
+use super::{Change, Error, Idle, Seen, kernel};
 use crate::{mount::open_beneath, mountinfo::below};
 
 /// How long a file may stay open for writing before it is looked at nevertheless.
@@ -28,6 +28,9 @@ pub(super) struct Tree {
     queue: OwnedFd,
     root: Root,
     excluded: Vec<String>,
+    idle: Idle,
+    /// Directories that may be watched.
+    most: usize,
     dirs: HashMap<i32, String>,
     /// What is reported at a later time, unless something comes that settles it.
     late: BTreeMap<String, Instant>,
@@ -39,11 +42,13 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn new(queue: OwnedFd, root: Root, excluded: Vec<String>) -> Self {
+    pub(super) fn new(queue: OwnedFd, root: Root, excluded: Vec<String>, idle: Idle, most: usize) -> Self {
         Self {
             queue,
             root,
             excluded,
+            idle,
+            most,
             dirs: HashMap::new(),
             late: BTreeMap::new(),
             finishing: None,
@@ -56,7 +61,7 @@ impl Tree {
         &self.queue
     }
 
-    /// Whether the kernel's limit left directories unwatched.
+    /// Whether a limit left directories unwatched.
     pub(super) fn limited(&self) -> bool {
         self.limited
     }
@@ -65,8 +70,12 @@ impl Tree {
     pub(super) fn add(&mut self, top: &str) -> Result<(), Error> {
         let mut todo = vec![top.to_owned()];
         while let Some(path) = todo.pop() {
-            if self.is_excluded(&path) {
+            if self.is_excluded(&path) || (!path.is_empty() && (self.idle)(&path)) {
                 continue;
+            }
+            if self.dirs.len() >= self.most {
+                self.limited = true;
+                return Ok(());
             }
             let dir = match open_beneath(&self.root, &path, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(dir) => dir,
@@ -158,7 +167,8 @@ impl Tree {
             }
             return Vec::new();
         }
-        if is_temp(name) {
+        // After syncthing's own, whose temporary files are ignored but tell what it finishes.
+        if is_temp(name) || (self.idle)(&path) {
             return Vec::new();
         }
         if what.contains(ReadFlags::ISDIR) { self.directory(what, path) } else { self.file(event, path, now) }

@@ -1,0 +1,68 @@
+//! Whose container it is: one of radar's own pod is nobody's to sync.
+//!
+//! Invariant: what is told apart is the process itself, by the kernel's namespaces, not by what a client says.
+
+use std::fs;
+
+use tonic::Status;
+
+/// Refuses the process `pid` if it is in the pod of this process, or shares the view of `guardian`, syncthing's parent.
+pub(super) fn refuse(pid: i32, guardian: Option<i32>) -> Result<(), Status> {
+    let mine = i32::try_from(std::process::id()).unwrap_or_default();
+    // A pod's containers share its network; on the node's own network are many pods.
+    let pods_network =
+        namespace(mine, "net").filter(|mine| namespace(1, "net").is_some_and(|one| one != *mine));
+    let same =
+        |other: i32, kind: &str| namespace(pid, kind).is_some_and(|n| Some(n) == namespace(other, kind));
+    let own = same(mine, "mnt")
+        || guardian.is_some_and(|guardian| same(guardian, "mnt"))
+        || (pods_network.is_some() && namespace(pid, "net") == pods_network);
+    if own { Err(Status::permission_denied("containers of ksync's own pod are not synced")) } else { Ok(()) }
+}
+
+/// The kernel's name of a namespace, such as `net:[4026531840]`.
+fn namespace(pid: i32, kind: &str) -> Option<std::path::PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::refuse;
+
+    fn id(child: &Child) -> i32 {
+        i32::try_from(child.id()).unwrap()
+    }
+
+    #[test]
+    fn a_process_in_radars_view_is_refused_and_another_is_not() {
+        let mine = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(refuse(mine, None).unwrap_err().message(), "containers of ksync's own pod are not synced");
+        let apart = || {
+            use std::io::Read;
+            let mut child = Command::new("unshare")
+                .args(["--mount", "--net", "sh", "-c", "echo ready; exec sleep 1000"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .ok()?;
+            let mut word = [0; 5];
+            if child.stdout.take()?.read_exact(&mut word).is_ok() {
+                return Some(child);
+            }
+            child.wait().ok()?;
+            None
+        };
+        let (Some(mut other), Some(mut guardian)) = (apart(), apart()) else {
+            return tracing::warn!("SKIPPED: no namespaces here");
+        };
+        let (well, own) =
+            (refuse(id(&other), Some(id(&guardian))), refuse(id(&guardian), Some(id(&guardian))));
+        for child in [&mut other, &mut guardian] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(well.is_ok() && own.is_err());
+    }
+}
