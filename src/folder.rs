@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use ksync_proto::radar::{
-    AttachReply, AttachRequest, Container, DetachRequest, JoinRequest, Role, SetDirectionRequest,
+    AttachReply, AttachRequest, DetachRequest, JoinRequest, Role, SetDirectionRequest,
     SettleRequest,
 };
 use ksync_tree::{Entry, Listing};
@@ -153,17 +153,10 @@ impl Folder {
 
     async fn attach(&self, node: &Node, link: Arc<Link>) -> Result<Attached, Setback> {
         self.status.set(Status::Attaching, "");
-        let target = &self.container;
         let request = AttachRequest {
             session_id: link.session_id.clone(),
             folder_id: self.local.id.clone(),
-            container: Some(Container {
-                id: target.id.clone(),
-                namespace: target.namespace.clone(),
-                pod: target.pod.clone(),
-                pod_uid: target.pod_uid.clone(),
-                name: target.name.clone(),
-            }),
+            container: Some(self.container.to_wire()),
             path: self.remote_path.clone(),
             take_over: false,
         };
@@ -327,7 +320,7 @@ impl Folder {
             (None, Some(reason), _) => (Status::Paused, reason.clone()),
             _ if busy => (Status::Syncing, String::new()),
             (None, None, Some((status, reason))) => (*status, reason.clone()),
-            (None, None, None) => (Status::Watching, String::new()),
+            (None, None, None) => (Status::Watching, self.conflicts(local.conflicts)),
         };
         let contact = node.last_contact();
         self.status.modify(|service| {
@@ -335,6 +328,15 @@ impl Folder {
             service.percent = if status == Status::Watching { 100 } else { service.percent };
         });
         self.status.set(status, reason);
+    }
+
+    /// Conflicts are settled, and said.
+    fn conflicts(&self, count: u32) -> String {
+        match count {
+            0 => String::new(),
+            1 => format!("1 conflict: local content stays, the container's is in `{}`", self.local.kept.display()),
+            _ => format!("{count} conflicts: local content stays, the container's is in `{}`", self.local.kept.display()),
+        }
     }
 
     fn event(local: &LocalFolder, event: Option<AttachmentEvent>) -> Result<(), Setback> {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span, warn};
 
-pub use link::{Link, SessionIdentity};
+pub use link::{Link, SessionIdentity, look};
 
 use crate::{
     backoff::Backoff,

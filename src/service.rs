@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use ksync_proto::radar::Container;
 use kube::ResourceExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,19 @@ pub struct RemoteContainer {
     pub id: String,
     /// The node's name.
     pub node: String,
+}
+
+impl RemoteContainer {
+    /// As radar is told.
+    pub fn to_wire(&self) -> Container {
+        Container {
+            id: self.id.clone(),
+            namespace: self.namespace.clone(),
+            pod: self.pod.clone(),
+            pod_uid: self.pod_uid.clone(),
+            name: self.name.clone(),
+        }
+    }
 }
 
 /// What the matching pods amount to.
@@ -58,9 +72,12 @@ fn has_ended(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// The container to sync: the one that is named, the only one, or the pod's default.
+/// The container to sync, if its pod can be: the one that is named, the only one, or the pod's default.
 pub fn choose(pod: &Pod, container: &str) -> Result<String, String> {
     let pod_name = pod.name_any();
+    if pod.spec.as_ref().is_some_and(|spec| spec.host_users == Some(false)) {
+        return Err(format!("pod `{pod_name}` runs in a user namespace (`hostUsers: false`), which is not supported"));
+    }
     let names: Vec<&str> =
         pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str()).collect();
     let list = || names.join(", ");
@@ -83,9 +100,6 @@ pub fn choose(pod: &Pod, container: &str) -> Result<String, String> {
 fn inspect(pod: &Pod, name: &str) -> Result<RemoteContainer, String> {
     let pod_name = pod.name_any();
     let spec = pod.spec.as_ref();
-    if spec.is_some_and(|spec| spec.host_users == Some(false)) {
-        return Err(format!("pod `{pod_name}` runs in a user namespace, which is not supported"));
-    }
     let status = pod.status.as_ref();
     let statuses = status.and_then(|status| status.container_statuses.as_ref());
     let found = statuses.and_then(|all| all.iter().find(|container| container.name == name));
@@ -227,6 +241,13 @@ mod tests {
         annotated.metadata.annotations =
             Some([("kubectl.kubernetes.io/default-container".to_owned(), "a".to_owned())].into());
         assert_eq!(choose(&annotated, "").unwrap(), "a");
+    }
+
+    #[test]
+    fn a_pod_in_a_user_namespace_is_said_to_be_unsupported() {
+        let mut pod = pod("p", &["c"], &json!({"running": {}}));
+        pod.spec.as_mut().unwrap().host_users = Some(false);
+        assert!(targets(&[pod], "").errors[0].contains("user namespace"));
     }
 
     #[test]

@@ -166,6 +166,9 @@ pub(crate) fn is_folder_id(id: &str) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) mod fake;
+
+#[cfg(test)]
 mod tests {
     use jiff::Timestamp;
     use ksync_tree::Identity;

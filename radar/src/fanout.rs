@@ -89,6 +89,13 @@ impl Failures {
         self.lock().retain(|(id, _), _| followers.iter().any(|follower| follower.id == *id));
     }
 
+    /// Whether this is still what has to be done.
+    fn stands(&self, follower: &str, again: &Job) -> bool {
+        let (Job::Copy { path, .. } | Job::Remove { path }) = again else { return true };
+        let key = (follower.to_owned(), path.clone());
+        self.lock().get(&key).is_some_and(|failure| failure.again == *again)
+    }
+
     fn again(&self) -> Vec<(String, Job)> {
         self.lock().iter().map(|((id, _), failure)| (id.clone(), failure.again.clone())).collect()
     }
@@ -272,5 +279,74 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicBool, Ordering},
+        },
+        time::Duration,
+    };
+
+    use tokio::sync::watch;
+
+    use super::{Job, Worker};
+    use crate::{
+        attach::fake::attached,
+        ground::Ground,
+        link::fake::{Answers, link},
+        session::Sink,
+    };
+
+    #[tokio::test]
+    async fn while_it_is_unknown_what_is_the_leads_own_nothing_is_made_equal() {
+        let [dir, lead_dir, follower_dir] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let lead = attached("l", lead_dir.path()).await;
+        let (Some(lead), Some(follower)) = (lead, attached("f", follower_dir.path()).await) else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        for name in ["lead.pid", "source"] {
+            fs::write(lead_dir.path().join(name), "1").unwrap();
+        }
+        fs::write(follower_dir.path().join("lead.pid"), "own").unwrap();
+        let well = Arc::new(AtomicBool::new(false));
+        let now = Arc::clone(&well);
+        let answers: Answers = Arc::new(move |call| {
+            let own = r#"{"files":[{"name":"lead.pid"}]}"#.to_owned();
+            if call.starts_with("GET db/localchanged") {
+                now.load(Ordering::SeqCst).then_some(own)
+            } else {
+                Some(String::new())
+            }
+        });
+        // In the view of this process the place is the directory itself.
+        let place = lead_dir.path().to_owned();
+        let (progress_tx, mut progress_rx) = watch::channel(0);
+        let queue = Worker {
+            ground: Ground { lead, link: link(dir.path(), answers), place },
+            followers: Arc::new(Mutex::new(vec![follower])),
+            folder: "f".into(),
+            sink: Sink::default(),
+            progress_tx,
+        }
+        .spawn();
+        queue.push(Job::Reconcile(None));
+        progress_rx.changed().await.unwrap();
+        let there = |name: &str| fs::read_to_string(follower_dir.path().join(name)).unwrap_or_default();
+        assert_eq!((queue.pending(), there("lead.pid"), there("source")), (1, "own".into(), String::new()));
+        well.store(true, Ordering::SeqCst);
+        tokio::time::timeout(Duration::from_secs(5), async {
+            while queue.pending() > 0 {
+                progress_rx.changed().await.unwrap();
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!((there("lead.pid"), there("source")), ("own".into(), "1".into()));
     }
 }

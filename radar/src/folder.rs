@@ -27,6 +27,8 @@ use crate::{
 
 mod stop;
 mod tell;
+#[cfg(test)]
+mod tests;
 pub(crate) mod view;
 
 use view::View;

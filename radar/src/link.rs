@@ -66,6 +66,9 @@ pub(crate) struct Link {
     process: OwnedFd,
 }
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 impl Link {
     /// Kills syncthing: for when a folder has to stop and syncthing does not answer. Its parent starts it afresh.
     pub(crate) fn kill(&self) {

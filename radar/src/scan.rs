@@ -82,3 +82,34 @@ fn note(batch: &mut Batch, change: Change, lead: &Attachment, folder: &str) -> R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ksync_tree::Ignore;
+    use syncthing::batch::Batch;
+
+    use super::{Lost, note};
+    use crate::{attach::fake::attached, watch::Change};
+
+    #[tokio::test]
+    async fn what_is_ignored_is_not_scanned_and_deafness_is_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(lead) = attached("l", dir.path()).await else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        let mut batch = Batch::default();
+        let mut hear = |path: &str| {
+            note(&mut batch, Change::Path(path.into()), &lead, "f").unwrap();
+            batch.take()
+        };
+        assert!(hear(".git/index.lock").is_empty());
+        assert_eq!(hear("a.git"), ["a.git"]);
+        // Something below an ignored directory is wanted.
+        lead.set_ignore(Arc::new(Ignore::with_defaults(&["!/.git/keep".to_owned()]).unwrap()));
+        assert_eq!(hear(".git"), [".git"]);
+        let broken = note(&mut batch, Change::Broken("deaf".into()), &lead, "f");
+        assert_eq!(broken, Err(Lost::Changed("deaf".into())));
+    }
+}

@@ -9,10 +9,10 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
-    FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest, ProofReply, ProofRequest,
-    RemoveReply, RemoveRequest, SeedReply, SeedRequest, SessionEvent, SessionRequest, SetDirectionReply,
-    SetDirectionRequest, SettleReply, SettleRequest, Submount, VersionReply, VersionRequest,
-    radar_server::Radar,
+    FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest, LookReply, LookRequest,
+    ProofReply, ProofRequest, RemoveReply, RemoveRequest, SeedReply, SeedRequest, SessionEvent,
+    SessionRequest, SetDirectionReply, SetDirectionRequest, SettleReply, SettleRequest, Submount,
+    VersionReply, VersionRequest, radar_server::Radar,
 };
 use rand::RngExt;
 use tokio::sync::oneshot;
@@ -40,7 +40,7 @@ mod streams;
 
 /// What this radar can do, by name. Names are only ever added.
 const CAPABILITIES: &[&str] =
-    &["bind", "list", "seed", "fetch", "remove", "fanout", "settle", "take-over", "bep", "base-path"];
+    &["bind", "list", "seed", "fetch", "remove", "look", "fanout", "settle", "take-over", "bep", "base-path"];
 /// How long [`Service::settle`] waits for a client that sets no deadline.
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -198,6 +198,17 @@ impl Radar for Service {
 
     async fn bep(&self, request: Request<Streaming<Bytes>>) -> Reply<Self::BepStream> {
         Ok(Response::new(bep::connect(self.places.bep(), request.into_inner(), self.stop.clone()).await?))
+    }
+
+    async fn look(&self, request: Request<LookRequest>) -> Reply<LookReply> {
+        let LookRequest { container, path } = request.into_inner();
+        let container = container_id(container)?;
+        let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::of_life(&e))?;
+        let pid = life.pid;
+        let looked = tokio::task::spawn_blocking(move || crate::mount::directory::look(pid, &path)).await;
+        let looked = looked.map_err(|error| Status::internal(format!("look: {error}")))?;
+        let exists = looked.map_err(|e| status::of_mount(&e))?;
+        Ok(Response::new(LookReply { exists }))
     }
 
     async fn base_path(&self, request: Request<BasePathRequest>) -> Reply<BasePathReply> {

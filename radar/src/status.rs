@@ -53,9 +53,8 @@ pub(crate) fn of_life(error: &pidfd::Error) -> Status {
 pub(crate) fn of_mount(error: &mount::Error) -> Status {
     use mount::Error as E;
     let code = match error {
-        E::BadPath { .. } => Code::InvalidArgument,
+        E::BadPath { .. } | E::WholeRoot { .. } => Code::InvalidArgument,
         E::Ended { .. } => Code::NotFound,
-        E::WholeRoot { .. } => Code::InvalidArgument,
         E::UserNamespace | E::OldKernel { .. } => Code::Unimplemented,
         E::NotADirectory { .. }
         | E::Dangling { .. }

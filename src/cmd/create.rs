@@ -12,13 +12,17 @@ use anyhow::Context;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client as KubeClient, api::ListParams};
 
+use tonic::Code;
+
 use super::{ensure, stignore};
 use crate::{
     cluster::{self, ClusterArgs, ClusterConfig},
     config::{Direction, Initial, ReloadMode, SpecDetails, Store, fresh_name, validate},
     home::Home,
     printer::{Printer, UserError},
-    service::targets,
+    node,
+    service::{RemoteContainer, targets},
+    tunnel::PortForward,
     watcher::client::Client,
 };
 
@@ -195,6 +199,9 @@ async fn preflight(
     if let Some(error) = found.errors.into_iter().next() {
         return Err(UserError::new(error, "").into());
     }
+    if let Some(container) = found.running.first() {
+        look(client, container, &spec.remotepath).await?;
+    }
     Ok(match found.running.len() {
         0 => "no container yet".to_owned(),
         1 => "1 container".to_owned(),
@@ -204,6 +211,24 @@ async fn preflight(
 
 fn ended() -> UserError {
     UserError::new("the watcher has ended", "run `kubectl ksync watch --daemon` to start it again")
+}
+
+/// Asks radar whether the path can be attached in one of the containers. Where radar can't be asked just now, the
+/// watcher will find out, and `get` tells.
+async fn look(client: &KubeClient, container: &RemoteContainer, path: &str) -> anyhow::Result<()> {
+    let tunnel = PortForward::new(client.clone(), &container.node);
+    match node::look(&*tunnel, container.to_wire(), path).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(refusal)) if refusal.code() == Code::Unimplemented => Ok(()),
+        Ok(Err(refusal)) => {
+            let message = format!("`{path}` can't be synced in pod `{}`: {}", container.pod, refusal.message());
+            Err(UserError::new(message, "").into())
+        }
+        Err(error) => {
+            tracing::debug!(%error, "ask radar about the path");
+            Ok(())
+        }
+    }
 }
 
 /// Waits for the watcher to say `watching`.

@@ -10,7 +10,7 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use ksync_proto::radar::{
-    SessionEvent, SessionRequest, VersionRequest, radar_client::RadarClient, session_event::Event,
+    Container, LookReply, LookRequest, SessionEvent, SessionRequest, VersionReply, VersionRequest, radar_client::RadarClient, session_event::Event,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -35,7 +35,7 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
     /// No way to radar.
     #[error(transparent)]
     Tunnel(#[from] tunnel::Error),
@@ -138,6 +138,27 @@ pub(super) async fn connect(
     identity: &SessionIdentity,
     fresh: bool,
 ) -> Result<(Link, Session), Error> {
+    let (mut radar, found) = dial(tunnel).await?;
+    open_session(&mut radar, found, identity, fresh).await
+}
+
+/// Whether `path` of a container could be attached, as its node's radar sees it; the inner error is radar's refusal.
+/// No session is opened.
+pub async fn look(
+    tunnel: &dyn Tunnel,
+    container: Container,
+    path: &str,
+) -> Result<Result<LookReply, tonic::Status>, Error> {
+    let (mut radar, _) = dial(tunnel).await?;
+    let request = LookRequest { container: Some(container), path: path.to_owned() };
+    match tokio::time::timeout(CALL_LIMIT, radar.look(request)).await {
+        Ok(answer) => Ok(answer.map(tonic::Response::into_inner)),
+        Err(_) => Err(Error::Slow { call: "Look", limit: CALL_LIMIT }),
+    }
+}
+
+/// Brings HTTP/2 up on a new tunnel, and checks that the two versions go together.
+async fn dial(tunnel: &dyn Tunnel) -> Result<(RadarClient<Channel>, VersionReply), Error> {
     let stream = tunnel.open().await?;
     let once = Mutex::new(Some(stream));
     let connector = tower::service_fn(move |_| {
@@ -161,6 +182,15 @@ pub(super) async fn connect(
     if !version::compatible(&found.version, version::OURS) {
         return Err(Error::Version { radar: found.version, ours: version::OURS });
     }
+    Ok((radar, found))
+}
+
+async fn open_session(
+    radar: &mut RadarClient<Channel>,
+    found: VersionReply,
+    identity: &SessionIdentity,
+    fresh: bool,
+) -> Result<(Link, Session), Error> {
     let (hello, requests) = mpsc::unbounded_channel();
     let request = SessionRequest {
         session_id: identity.session_id.clone(),
@@ -184,7 +214,7 @@ pub(super) async fn connect(
     };
     let link = Link {
         number: NUMBER.fetch_add(1, Ordering::Relaxed),
-        radar,
+        radar: radar.clone(),
         session_id: identity.session_id.clone(),
         device_id: ready.device_id,
         radar_version: found.version,

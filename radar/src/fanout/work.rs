@@ -59,7 +59,8 @@ impl Work {
 
     /// Tries once more what failed in the follower of this id.
     pub(super) fn again(&self, jobs: &[(String, Job)]) {
-        for (id, job) in jobs {
+        // A newer job may have settled it meanwhile: an old deletion must not take a new file.
+        for (id, job) in jobs.iter().filter(|(id, job)| self.failures.stands(id, job)) {
             for follower in self.alive().filter(|follower| follower.id == *id) {
                 self.one(follower, job);
             }
@@ -207,40 +208,18 @@ mod tests {
     use std::{
         collections::HashSet,
         fs,
-        path::Path,
         sync::{Arc, Mutex},
     };
 
-    use jiff::Timestamp;
     use ksync_proto::radar::{SessionEvent, session_event::Event};
     use ksync_tree::Ignore;
     use tokio::sync::mpsc;
 
     use super::{Failures, Job, Sink, Work};
     use crate::{
-        attach::{Attachment, Claim},
+        attach::{Attachment, fake::attached},
         fanout::Queue,
-        mount::directory::open_directory,
-        pidfd::Life,
-        runtime::ContainerId,
     };
-
-    /// A directory of this machine as if it were a container's; none where mounts can't be cloned.
-    async fn attached(id: &str, path: &Path) -> Option<Arc<Attachment>> {
-        let pid = i32::try_from(std::process::id()).unwrap();
-        let directory = open_directory(pid, &path.display().to_string()).await.ok()?;
-        let claim = Claim {
-            session: "s".into(),
-            holder: "u@m".into(),
-            since: Timestamp::UNIX_EPOCH,
-            folder: "f".into(),
-            container: ContainerId::parse("docker://a").unwrap(),
-            pod: "ns/web-1".into(),
-            path: directory.path.clone(),
-            identity: directory.identity,
-        };
-        Some(Arc::new(Attachment::new(id.into(), claim, Life::of(pid).unwrap(), directory)))
-    }
 
     fn work(lead: Arc<Attachment>, follower: Arc<Attachment>) -> (Work, mpsc::Receiver<SessionEvent>) {
         let (sink, (events_tx, events_rx)) = (Sink::default(), mpsc::channel(64));
@@ -396,6 +375,12 @@ mod tests {
         fs::remove_dir_all(path.join("x")).unwrap();
         work.again(&work.failures.again());
         assert!(queue.failures(&followers).is_empty() && path.join("x").is_file());
+        // A deletion that was overtaken by a newer file is not tried again.
+        work.failures.note("f", "x", "busy".into(), remove("x"));
+        let stale = work.failures.again();
+        work.all(&[update("x")]);
+        work.again(&stale);
+        assert!(path.join("x").is_file());
         work.failures.note("f", "y", "full".into(), update("y"));
         work.failures.retain(&[]);
         assert!(work.failures.again().is_empty());

@@ -158,9 +158,68 @@ pub(super) fn not_proven(now: &FolderStatus) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use syncthing::FolderStatus;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        time::Duration,
+    };
 
-    use super::not_proven;
+    use syncthing::FolderStatus;
+    use tokio::sync::watch;
+
+    use super::{View, not_proven};
+    use crate::{
+        attach::fake,
+        fanout::{Followers, Worker},
+        ground::Ground,
+        link::fake::{Answers, link},
+        session::Sink,
+    };
+
+    #[tokio::test]
+    async fn a_sequence_counts_only_while_the_client_is_connected() {
+        let (dir, at) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let Some(lead) = fake::attached("l", at.path()).await else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        let connected = Arc::new(AtomicBool::new(false));
+        let now = Arc::clone(&connected);
+        let answers: Answers = Arc::new(move |call| {
+            let up = now.load(Ordering::SeqCst);
+            Some(if call.starts_with("GET db/status") {
+                r#"{"state":"idle","remoteSequence":{"D":90}}"#.to_owned()
+            } else if call.starts_with("GET system/connections") {
+                format!(r#"{{"connections":{{"D":{{"connected":{up}}}}}}}"#)
+            } else {
+                r#"{"files":[]}"#.to_owned()
+            })
+        });
+        let link = link(dir.path(), answers);
+        let followers = Followers::default();
+        let ground =
+            Ground { lead: Arc::clone(&lead), link: Arc::clone(&link), place: dir.path().join("place") };
+        let (progress_tx, progress_rx) = watch::channel(0);
+        let queue = Worker {
+            ground,
+            followers: Arc::clone(&followers),
+            folder: "f".into(),
+            sink: Sink::default(),
+            progress_tx,
+        }
+        .spawn();
+        let (_seen_tx, seen_rx) = watch::channel(0);
+        let view =
+            View { id: "f".into(), device: "D".into(), link, lead, followers, queue, progress_rx, seen_rx };
+        let settled = async || view.settle(5, Duration::from_millis(50)).await.unwrap().settled;
+        assert!(!settled().await);
+        assert_eq!(view.proof().await.unwrap().remote_sequence, 0);
+        connected.store(true, Ordering::SeqCst);
+        assert!(settled().await);
+        assert_eq!(view.proof().await.unwrap().remote_sequence, 90);
+        assert!(!view.settle(91, Duration::from_millis(50)).await.unwrap().settled);
+    }
 
     #[test]
     fn only_a_complete_idle_folder_becomes_two_way() {

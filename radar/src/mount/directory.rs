@@ -53,6 +53,34 @@ pub(crate) async fn open_directory(pid: i32, path: &str) -> Result<Directory, Er
     in_thread(move || here(pid, &path)).await
 }
 
+/// Whether `path` is a directory in the container whose init is `pid`; what [`open_directory`] would refuse at the
+/// first look is refused here too, and nothing is created.
+pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
+    let path = clean(path)?;
+    if !same_user_namespace(pid)? {
+        return Err(Error::UserNamespace);
+    }
+    let root = Place::of(pid)?.root;
+    let mut at = path.as_str();
+    loop {
+        match open_in_root(&root, at) {
+            Ok(dir) => {
+                let flags = fstatvfs(&dir).map_err(kernel("stat the file system of", path.as_str()))?.f_flag;
+                if flags.contains(StatVfsMountFlags::RDONLY) {
+                    return Err(Error::ReadOnly { path: path.clone() });
+                }
+                return Ok(at == path);
+            }
+            // It would be created below the nearest directory that exists.
+            Err(Errno::NOENT) if at != "/" => {
+                at = at.rsplit_once('/').map_or("/", |(above, _)| if above.is_empty() { "/" } else { above });
+            }
+            Err(Errno::NOTDIR) => return Err(Error::NotADirectory { path: path.clone() }),
+            Err(errno) => return Err(kernel("open", path.as_str())(errno)),
+        }
+    }
+}
+
 fn here(pid: i32, path: &str) -> Result<Directory, Error> {
     let place = Place::of(pid)?;
     if !same_user_namespace(pid)? {

@@ -1,0 +1,25 @@
+//! A directory of this machine as if it were a container's, for tests.
+
+use std::{path::Path, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{Attachment, Claim};
+use crate::{mount::directory::open_directory, pidfd::Life, runtime::ContainerId};
+
+/// None where mounts can't be cloned. Its container lives as long as this process.
+pub(crate) async fn attached(id: &str, path: &Path) -> Option<Arc<Attachment>> {
+    let pid = i32::try_from(std::process::id()).unwrap();
+    let directory = open_directory(pid, &path.display().to_string()).await.ok()?;
+    let claim = Claim {
+        session: "s".into(),
+        holder: "u@m".into(),
+        since: Timestamp::UNIX_EPOCH,
+        folder: "f".into(),
+        container: ContainerId::parse("docker://a").unwrap(),
+        pod: "ns/web-1".into(),
+        path: directory.path.clone(),
+        identity: directory.identity,
+    };
+    Some(Arc::new(Attachment::new(id.into(), claim, Life::of(pid).unwrap(), directory)))
+}
