@@ -13,8 +13,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use ksync_proto::radar::{
-    AttachReply, AttachRequest, DetachRequest, JoinRequest, Role, SetDirectionRequest,
-    SettleRequest,
+    AttachReply, AttachRequest, DetachRequest, JoinRequest, Role, SetDirectionRequest, SettleRequest,
 };
 use ksync_tree::{Entry, Listing};
 use tokio::sync::{mpsc, watch};
@@ -334,8 +333,14 @@ impl Folder {
     fn conflicts(&self, count: u32) -> String {
         match count {
             0 => String::new(),
-            1 => format!("1 conflict: local content stays, the container's is in `{}`", self.local.kept.display()),
-            _ => format!("{count} conflicts: local content stays, the container's is in `{}`", self.local.kept.display()),
+            1 => format!(
+                "1 conflict: local content stays, the container's is in `{}`",
+                self.local.kept.display()
+            ),
+            _ => format!(
+                "{count} conflicts: local content stays, the container's is in `{}`",
+                self.local.kept.display()
+            ),
         }
     }
 

@@ -76,7 +76,9 @@ fn has_ended(pod: &Pod) -> bool {
 pub fn choose(pod: &Pod, container: &str) -> Result<String, String> {
     let pod_name = pod.name_any();
     if pod.spec.as_ref().is_some_and(|spec| spec.host_users == Some(false)) {
-        return Err(format!("pod `{pod_name}` runs in a user namespace (`hostUsers: false`), which is not supported"));
+        return Err(format!(
+            "pod `{pod_name}` runs in a user namespace (`hostUsers: false`), which is not supported"
+        ));
     }
     let names: Vec<&str> =
         pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str()).collect();

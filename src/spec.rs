@@ -86,7 +86,8 @@ impl Spec {
         use std::os::unix::fs::MetadataExt;
         let d = &self.details;
         let inode = std::fs::metadata(&d.localpath).map_or(0, |meta| meta.ino());
-        let parts = [&d.localpath, &d.remotepath, self.namespace(), &d.selector, &d.pod, &d.containername].map(|s| s as &str);
+        let parts = [&d.localpath, &d.remotepath, self.namespace(), &d.selector, &d.pod, &d.containername]
+            .map(|s| s as &str);
         format!("{} {inode}", parts.join("\u{1f}"))
     }
 

@@ -205,6 +205,7 @@ impl Radar for Service {
         let container = container_id(container)?;
         let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::of_life(&e))?;
         let pid = life.pid;
+        own::refuse(pid, self.link_rx.borrow().as_ref().map(|link| link.guardian))?;
         let looked = tokio::task::spawn_blocking(move || crate::mount::directory::look(pid, &path)).await;
         let looked = looked.map_err(|error| Status::internal(format!("look: {error}")))?;
         let exists = looked.map_err(|e| status::of_mount(&e))?;

@@ -19,8 +19,8 @@ use crate::{
     cluster::{self, ClusterArgs, ClusterConfig},
     config::{Direction, Initial, ReloadMode, SpecDetails, Store, fresh_name, validate},
     home::Home,
-    printer::{Printer, UserError},
     node,
+    printer::{Printer, UserError},
     service::{RemoteContainer, targets},
     tunnel::PortForward,
     watcher::client::Client,
@@ -221,7 +221,8 @@ async fn look(client: &KubeClient, container: &RemoteContainer, path: &str) -> a
         Ok(Ok(_)) => Ok(()),
         Ok(Err(refusal)) if refusal.code() == Code::Unimplemented => Ok(()),
         Ok(Err(refusal)) => {
-            let message = format!("`{path}` can't be synced in pod `{}`: {}", container.pod, refusal.message());
+            let message =
+                format!("`{path}` can't be synced in pod `{}`: {}", container.pod, refusal.message());
             Err(UserError::new(message, "").into())
         }
         Err(error) => {

@@ -54,7 +54,13 @@ impl Plan {
 /// Compares a local listing with that of the container `id`. Without a base, and in a container that the base
 /// does not know, local content wins where both sides differ. What lies at or below `unknown` (it could not be
 /// listed here) is left alone.
-pub(super) fn plan(local: &[Entry], remote: &[Entry], unknown: &[Skipped], base: Option<&Base>, id: &str) -> Plan {
+pub(super) fn plan(
+    local: &[Entry],
+    remote: &[Entry],
+    unknown: &[Skipped],
+    base: Option<&Base>,
+    id: &str,
+) -> Plan {
     let (here, there) = (by_path(local), by_path(remote));
     let known = by_path(base.map_or(&[], |base| &base.entries));
     let seen = base.is_some_and(|base| base.seen.contains(id));
@@ -68,7 +74,8 @@ pub(super) fn plan(local: &[Entry], remote: &[Entry], unknown: &[Skipped], base:
         if unknown.iter().any(|skipped| path == skipped.path || is_below(path, &skipped.path)) {
             continue;
         }
-        let (ours, theirs, was) = (here.get(path).copied(), there.get(path).copied(), known.get(path).copied());
+        let (ours, theirs, was) =
+            (here.get(path).copied(), there.get(path).copied(), known.get(path).copied());
         let is_dir = |entry: Option<&Entry>| entry.is_some_and(|entry| entry.kind == Kind::Dir);
         match difference.kind {
             DifferenceKind::OnlyInB => {
@@ -88,7 +95,10 @@ pub(super) fn plan(local: &[Entry], remote: &[Entry], unknown: &[Skipped], base:
                 }
                 _ => {
                     let edited = kind == DifferenceKind::Content && !unchanged(theirs, was);
-                    if precious && edited && theirs.is_some_and(|theirs| theirs.kind == Kind::File && theirs.size > 0) {
+                    if precious
+                        && edited
+                        && theirs.is_some_and(|theirs| theirs.kind == Kind::File && theirs.size > 0)
+                    {
                         plan.losers.push(difference.path.clone());
                     }
                     plan.send.push(difference.path);
@@ -98,7 +108,8 @@ pub(super) fn plan(local: &[Entry], remote: &[Entry], unknown: &[Skipped], base:
     }
     // A directory that holds something new over there stays.
     let holds_extra = |dir: &str| plan.extra.iter().any(|entry| is_below(&entry.path, dir));
-    let (kept, removed): (Vec<String>, Vec<String>) = gone_here.into_iter().partition(|path| holds_extra(path));
+    let (kept, removed): (Vec<String>, Vec<String>) =
+        gone_here.into_iter().partition(|path| holds_extra(path));
     plan.remove = removed;
     plan.extra.extend(kept.iter().filter_map(|path| there.get(path.as_str())).map(|entry| (*entry).clone()));
     plan.extra.sort_by(|a, b| ksync_tree::compare(&a.path, &b.path));
@@ -125,7 +136,11 @@ fn unchanged(now: Option<&Entry>, was: Option<&Entry>) -> bool {
     match (now, was) {
         (Some(now), Some(was)) => {
             let mtime = now.kind == Kind::Dir || now.mtime_ns == was.mtime_ns;
-            now.kind == was.kind && now.size == was.size && now.target == was.target && now.mode == was.mode && mtime
+            now.kind == was.kind
+                && now.size == was.size
+                && now.target == was.target
+                && now.mode == was.mode
+                && mtime
         }
         _ => false,
     }
@@ -172,7 +187,12 @@ mod tests {
     }
 
     fn base(entries: Vec<Entry>) -> Base {
-        Base { entries, two_way: Some("same".into()), seen: ["same".to_owned()].into(), gone: BTreeSet::new() }
+        Base {
+            entries,
+            two_way: Some("same".into()),
+            seen: ["same".to_owned()].into(),
+            gone: BTreeSet::new(),
+        }
     }
 
     fn extra(plan: &Plan) -> Vec<&str> {
@@ -181,9 +201,16 @@ mod tests {
 
     #[test]
     fn without_a_base_local_content_wins_the_other_is_kept_and_extra_files_stay() {
-        let plan =
-            plan(&[file("a", 1), file("b", 1), file("c", 1)], &[file("b", 2), file("c", 1), file("d", 1)], None, "");
-        assert_eq!((plan.send.clone(), plan.losers.clone()), (vec!["a".into(), "b".into()], vec!["b".into()]));
+        let plan = plan(
+            &[file("a", 1), file("b", 1), file("c", 1)],
+            &[file("b", 2), file("c", 1), file("d", 1)],
+            None,
+            "",
+        );
+        assert_eq!(
+            (plan.send.clone(), plan.losers.clone()),
+            (vec!["a".into(), "b".into()], vec!["b".into()])
+        );
         assert_eq!(extra(&plan), ["d"]);
         assert!(!plan.is_equal());
     }
@@ -192,8 +219,12 @@ mod tests {
     fn what_was_deleted_here_is_deleted_there_and_does_not_come_back() {
         let base = base(vec![dir("d", 0), file("d/old", 1), file("gone", 1)]);
         // A fresh container has the image's own version of it: that is no edit.
-        let fresh =
-            plan(&[], &[dir("d", 9), file("d/old", 7), file("gone", 1), file("new", 1)], Some(&base), "fresh");
+        let fresh = plan(
+            &[],
+            &[dir("d", 9), file("d/old", 7), file("gone", 1), file("new", 1)],
+            Some(&base),
+            "fresh",
+        );
         assert_eq!(fresh.remove, ["d", "d/old", "gone"]);
         assert_eq!(extra(&fresh), ["new"]);
         // In a container that the base knows it is one, and an edit beats a deletion.
@@ -204,7 +235,11 @@ mod tests {
 
     #[test]
     fn what_was_deleted_long_ago_does_not_come_back_with_a_new_container() {
-        let base = base(vec![file("a", 1), file("gone", 1)]).next(vec![file("a", 1)], None, ["same".to_owned()].into());
+        let base = base(vec![file("a", 1), file("gone", 1)]).next(
+            vec![file("a", 1)],
+            None,
+            ["same".to_owned()].into(),
+        );
         let there = [file("a", 1), file("gone", 5)];
         assert_eq!(plan(&[file("a", 1)], &there, Some(&base), "fresh").remove, ["gone"]);
         assert_eq!(extra(&plan(&[file("a", 1)], &there, Some(&base), "same")), ["gone"], "made anew there");
@@ -218,7 +253,10 @@ mod tests {
         assert_eq!(same.take.iter().map(|e| e.path.as_str()).collect::<Vec<_>>(), ["a"]);
         assert_eq!((same.send, same.losers), (vec!["b".to_owned()], vec!["b".to_owned()]));
         let fresh = plan(&here, &there, Some(&base), "fresh");
-        assert_eq!((fresh.take, fresh.send, fresh.losers), (vec![], vec!["a".to_owned(), "b".to_owned()], vec![]));
+        assert_eq!(
+            (fresh.take, fresh.send, fresh.losers),
+            (vec![], vec!["a".to_owned(), "b".to_owned()], vec![])
+        );
     }
 
     #[test]

@@ -11,7 +11,9 @@ use std::{
     sync::Arc,
 };
 
-use ksync_proto::radar::{Entry as WireEntry, EntryKind, FetchRequest, ListRequest, RemoveRequest, SeedRequest};
+use ksync_proto::radar::{
+    Entry as WireEntry, EntryKind, FetchRequest, ListRequest, RemoveRequest, SeedRequest,
+};
 use ksync_tree::{
     Entry, Ignore, Kind, ListOptions, Listing, Root, UnpackOptions, copy_entry, move_entry, stat_entry,
 };
@@ -141,11 +143,8 @@ pub(super) async fn remove(
     attachment_id: &str,
     paths: Vec<String>,
 ) -> Result<Vec<String>, Setback> {
-    let request = RemoveRequest {
-        session_id: link.session_id.clone(),
-        attachment_id: attachment_id.to_owned(),
-        paths,
-    };
+    let request =
+        RemoveRequest { session_id: link.session_id.clone(), attachment_id: attachment_id.to_owned(), paths };
     let reply = super::limited("Remove", link.radar.clone().remove(request)).await?;
     if !reply.left.is_empty() {
         debug!(left = ?reply.left, "not empty in the container");
@@ -189,7 +188,8 @@ pub(super) async fn take(
             }
             copy_entry(&folder.root, &old, path)?;
             let now = stat_entry(&folder.root, path, false)?;
-            let listed = now.is_some_and(|now| now.difference(&Entry { hash: None, ..entry.clone() }).is_none());
+            let listed =
+                now.is_some_and(|now| now.difference(&Entry { hash: None, ..entry.clone() }).is_none());
             if !listed {
                 continue;
             }

@@ -44,11 +44,7 @@ pub(super) fn original(path: &str) -> Option<String> {
 }
 
 /// Settles each of `copies` below `at`; returns the files' paths, and the first error.
-pub(super) fn settle_all(
-    at: &Path,
-    kept: &Path,
-    copies: BTreeSet<String>,
-) -> (Vec<String>, Option<Error>) {
+pub(super) fn settle_all(at: &Path, kept: &Path, copies: BTreeSet<String>) -> (Vec<String>, Option<Error>) {
     let root = match Root::open(at) {
         Ok(root) => root,
         Err(error) => return (Vec::new(), Some(error.into())),

@@ -237,7 +237,12 @@ impl LocalFolders {
         Ok(folder)
     }
 
-    fn open(&self, path: &Path, patterns: &[String], closed: CancellationToken) -> Result<LocalFolder, Error> {
+    fn open(
+        &self,
+        path: &Path,
+        patterns: &[String],
+        closed: CancellationToken,
+    ) -> Result<LocalFolder, Error> {
         let root = Root::open(path).map_err(Error::Open)?;
         if path.join(".stfolder").exists() {
             return Err(Error::Foreign { path: path.to_owned() });

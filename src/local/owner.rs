@@ -386,7 +386,8 @@ impl Owner {
             self.state_tx.send_if_modified(|s| s.held.take().is_some());
             return;
         }
-        if self.agreed.due().is_some() || self.check_root().is_err() || self.state_tx.borrow().error.is_some() {
+        if self.agreed.due().is_some() || self.check_root().is_err() || self.state_tx.borrow().error.is_some()
+        {
             return;
         }
         let folder =

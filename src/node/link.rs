@@ -10,7 +10,8 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use ksync_proto::radar::{
-    Container, LookReply, LookRequest, SessionEvent, SessionRequest, VersionReply, VersionRequest, radar_client::RadarClient, session_event::Event,
+    Container, LookReply, LookRequest, SessionEvent, SessionRequest, VersionReply, VersionRequest,
+    radar_client::RadarClient, session_event::Event,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;

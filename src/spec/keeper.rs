@@ -48,7 +48,16 @@ impl<'a> Keeper<'a> {
         file: &'a BaseFile,
         base_tx: &'a watch::Sender<Option<Arc<Base>>>,
     ) -> Self {
-        Self { name, board_tx: board, board: board.subscribe(), here: local.state(), local, file, base_tx, saved: None }
+        Self {
+            name,
+            board_tx: board,
+            board: board.subscribe(),
+            here: local.state(),
+            local,
+            file,
+            base_tx,
+            saved: None,
+        }
     }
 
     /// Writes the base each time that all containers hold what is here; the first one at once.

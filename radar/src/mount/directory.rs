@@ -60,6 +60,9 @@ pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
     if !same_user_namespace(pid)? {
         return Err(Error::UserNamespace);
     }
+    if path == "/" {
+        return Err(Error::WholeRoot { path });
+    }
     let root = Place::of(pid)?.root;
     let mut at = path.as_str();
     loop {

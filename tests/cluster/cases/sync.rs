@@ -224,7 +224,9 @@ fn decomposed(desk: &Desk) {
     assert!(read("mo\u{308}glich.txt").is_err(), "a decomposed name is passed over");
     let warned = |name: &str| {
         let said = desk.ksync.run(&["get"]).stderr;
-        let line = format!("warning: spec `main`: not synced: {name} (its name is not in Unicode's composed form (NFC))");
+        let line = format!(
+            "warning: spec `main`: not synced: {name} (its name is not in Unicode's composed form (NFC))"
+        );
         if said.lines().any(|l| l == line) { Ok(()) } else { Err(said) }
     };
     warned("mo\u{308}glich.txt").expect("a warning");

@@ -128,20 +128,14 @@ fn path_is_a_file(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::shell(desk, "echo mine >/code && exec sleep 1000000").apply(desk).only();
     let local = desk.local().display().to_string();
-    let output = desk.ksync.run(&[
-        "create",
-        "--name",
-        "main",
-        "-l",
-        "app=app",
-        "--wait",
-        "--timeout=10s",
-        &local,
-        CODE,
-    ]);
-    assert_eq!(output.status, Some(1), "{output:?}");
-    assert!(output.stderr.contains("error: ") && output.stderr.contains("/code"), "{output:?}");
-    assert!(output.stderr.contains("not a directory") || output.stderr.contains("is a file"), "{output:?}");
+    assert_eq!(
+        desk.ksync.refused(&["create", "--name", "main", "-l", "app=app", &local, CODE]),
+        format!(
+            "error: `{CODE}` can't be synced in pod `{}`: `{CODE}` in the container is not a directory\n",
+            container.pod
+        )
+    );
+    assert!(!desk.ksync.config_file().exists(), "nothing is written");
     let content = container.read(desk.cluster(), CODE).expect("the file");
     assert_eq!(content, "mine\n");
 }
