@@ -60,6 +60,8 @@ pub struct Local {
     pub error: Option<String>,
     /// Deletions of a container that wait, with a sentence.
     pub held: Option<String>,
+    /// Counts changes of names that syncthing passes over.
+    pub passed_over: u64,
     /// Conflicts settled since the folder was opened.
     pub conflicts: u32,
 }

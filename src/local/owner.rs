@@ -307,6 +307,10 @@ impl Owner {
 
     fn notice(&mut self, notice: Notice) {
         match notice {
+            // syncthing passes it over; whoever names such entries looks again.
+            Notice::Now(path) if !ksync_tree::is_composed(&path) => {
+                self.state_tx.send_modify(|s| s.passed_over += 1);
+            }
             Notice::Now(path) => {
                 self.soon.remove(&path);
                 self.batch.add(path);

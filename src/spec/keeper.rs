@@ -25,6 +25,7 @@ const MOST_WARNINGS: usize = 20;
 struct Moment {
     process: u64,
     sequence: i64,
+    passed_over: u64,
     two_way: Option<String>,
 }
 
@@ -133,6 +134,7 @@ fn settled(board: &Board, name: &str, here: &Local) -> Option<Moment> {
     good.then(|| Moment {
         process: here.process,
         sequence: here.sequence,
+        passed_over: here.passed_over,
         two_way: two_way.map(|service| service.container_id.clone()),
     })
 }

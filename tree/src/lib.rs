@@ -22,7 +22,7 @@ pub use copy::{Removed, copy_entry, move_entry, remove_entry};
 pub use entry::{Difference, DifferenceKind, Entry, Kind, Skipped, differences};
 pub use error::Error;
 pub use ignore::Ignore;
-pub use list::{ListOptions, Listing, list, list_chunks};
+pub use list::{ListOptions, Listing, is_composed, list, list_chunks};
 pub use pack::{Counts, pack};
 pub use path::compare;
 pub use relocate::move_new;

@@ -63,6 +63,11 @@ pub fn list_chunks(
     Ok(walk.skipped)
 }
 
+/// Whether a name or path is in Unicode's composed form (NFC), as syncthing wants it.
+pub fn is_composed(name: &str) -> bool {
+    unicode_normalization::is_nfc(name)
+}
+
 struct Walk<'a, F> {
     options: &'a ListOptions<'a>,
     chunk: usize,
@@ -101,7 +106,7 @@ impl<F: FnMut(Vec<Entry>) -> ControlFlow<()>> Walk<'_, F> {
         {
             return Ok(());
         }
-        if !unicode_normalization::is_nfc(name) {
+        if !is_composed(name) {
             // syncthing passes such names over, so they must not count as synced.
             self.skip(path, "its name is not in Unicode's composed form (NFC)".to_owned());
             return Ok(());
