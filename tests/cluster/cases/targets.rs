@@ -78,9 +78,10 @@ fn non_root(desk: &Desk) {
     desk.arrives(&containers, "/tmp/code");
     for container in &containers {
         owned(desk, container, "/tmp/code");
+        // `-f`: the two-way one's deletion may be here first.
         container.sh(
             desk.cluster(),
-            "cd /tmp/code && echo x >>index.html && echo x >>lib/a.txt && echo x >new/c.txt && rm new/b.txt",
+            "cd /tmp/code && echo x >>index.html && echo x >>lib/a.txt && echo x >new/c.txt && rm -f new/b.txt",
         );
     }
     let two_way = desk.two_way(&containers);
