@@ -86,6 +86,10 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     admit(&mut spec.clone(), args.name.as_deref(), &store.load()?.config)?;
     let client = cluster.client()?;
     let matching = preflight(&client, &cluster, &spec).await?;
+    if !args.no_start && !home.syncthing().exists() {
+        let message = format!("syncthing is not installed in `{}`", home.syncthing().display());
+        return Err(UserError::new(message, "run `kubectl ksync init`").into());
+    }
 
     let ((), lost) = store.modify(|draft| -> anyhow::Result<()> {
         admit(&mut spec, args.name.as_deref(), draft.config())?;

@@ -350,6 +350,13 @@ impl Owner {
             self.pause(client).await;
             return None;
         }
+        // syncthing reads the patterns at each scan: without the file nothing would be left out.
+        if !self.path.join(".stignore").exists()
+            && let Err(error) = stignore::install(&self.path, &self.patterns, &self.excluded)
+        {
+            self.fail(crate::printer::chain(&error));
+            return None;
+        }
         let subs = self.batch.take();
         debug!(?subs, "scan");
         let (client, id) = (client.clone(), self.id.clone());
