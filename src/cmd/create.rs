@@ -23,7 +23,7 @@ use crate::{
     printer::{Printer, UserError},
     service::{RemoteContainer, targets},
     tunnel::PortForward,
-    watcher::client::Client,
+    watcher::{self, client::Client},
 };
 
 /// Flags of `create`.
@@ -87,8 +87,9 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     let client = cluster.client()?;
     let matching = preflight(&client, &cluster, &spec).await?;
     if !args.no_start && !home.syncthing().exists() {
-        let message = format!("syncthing is not installed in `{}`", home.syncthing().display());
-        return Err(UserError::new(message, "run `kubectl ksync init`").into());
+        // The watcher would refuse to start, and the spec would be written by then.
+        let error = watcher::Error::NoSyncthing { path: home.syncthing() };
+        return Err(UserError::with_hint(&error, error.hint()).into());
     }
 
     let ((), lost) = store.modify(|draft| -> anyhow::Result<()> {

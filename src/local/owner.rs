@@ -351,7 +351,7 @@ impl Owner {
             return None;
         }
         // syncthing reads the patterns at each scan: without the file nothing would be left out.
-        if !self.path.join(".stignore").exists()
+        if stignore::is_missing(&self.path)
             && let Err(error) = stignore::install(&self.path, &self.patterns, &self.excluded)
         {
             self.fail(crate::printer::chain(&error));

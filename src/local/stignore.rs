@@ -86,6 +86,11 @@ pub(super) fn install(
     Ok(ignore)
 }
 
+/// Whether no patterns are in place: the file was removed under us.
+pub(super) fn is_missing(root: &Path) -> bool {
+    !root.join(NAME).exists()
+}
+
 /// Removes the file if it is ours.
 pub(super) fn remove(root: &Path) -> Result<(), Error> {
     let path = root.join(NAME);

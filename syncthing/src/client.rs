@@ -291,11 +291,6 @@ impl Client {
         Ok(events.unwrap_or_default())
     }
 
-    /// Asks the process to end.
-    pub async fn shutdown(&self) -> Result<(), Error> {
-        self.send(Method::POST, "system/shutdown", |r| r).await
-    }
-
     async fn json<T: DeserializeOwned>(
         &self,
         method: Method,
