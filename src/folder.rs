@@ -190,10 +190,7 @@ impl Folder {
         let (link, id) = (&attached.link, attached.id.as_str());
         let mut left = BTreeSet::new();
         for round in 0..ROUNDS {
-            local.check_root().map_err(Setback::Root)?;
             let (here, there) = self.list_both(local, attached).await?;
-            // A listing says what is gone only if it is one of the right directory.
-            local.check_root().map_err(Setback::Root)?;
             let base = self.base.borrow().clone();
             let base = base.as_deref();
             let mut plan = plan::plan(&here.entries, &there, &here.skipped, base, &self.container.id);

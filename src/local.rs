@@ -7,8 +7,10 @@ mod conflict;
 mod deletion;
 mod election;
 mod folder;
+mod ground;
 mod notice;
 mod owner;
+mod patterns;
 mod process;
 mod stignore;
 
@@ -22,19 +24,6 @@ use tokio::sync::watch;
 pub use election::{Election, Seat};
 pub use folder::{Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share};
 pub use process::{Error, STEP};
-
-/// Whether `path` is still the directory that it was; a sentence when it is not.
-fn check_root(path: &Path, identity: ksync_tree::Identity) -> Result<(), String> {
-    let shown = path.display();
-    let found = ksync_tree::Root::open(path).map_err(|_| format!("the local path `{shown}` is gone"))?;
-    if found.identity() == identity {
-        return Ok(());
-    }
-    Err(format!(
-        "`{shown}` is not the directory that it was: put it back, or run `kubectl ksync stop` and \
-         `kubectl ksync watch --daemon` to sync the new one"
-    ))
-}
 
 /// A syncthing that answers.
 #[derive(Debug, Clone)]

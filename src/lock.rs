@@ -1,4 +1,4 @@
-//! A lock that one process holds by having a file locked: for `ksync.yaml` and for a context's watcher. The only room
+//! A lock that one process holds by having a file locked: for `ksync.yaml`, for a context's watcher, and for a local path. The only room
 //! that knows fs2. The file stays when the lock is released (removing it would let two hold "the" lock), and tells
 //! the holder's process id.
 
@@ -90,6 +90,39 @@ impl Drop for Lock {
         let _ = self.file.set_len(0);
         let _ = FileExt::unlock(&self.file);
     }
+}
+
+/// A directory of which this process has the only say, and so of all below it. Nothing is written there: the lock is
+/// the kernel's, on the open directory, and shared ones on those above it.
+#[derive(Debug)]
+pub struct DirLock {
+    _held: Vec<File>,
+}
+
+impl DirLock {
+    /// Takes the lock if nobody has the directory, one above it, or one below it. A file system that knows no such locks
+    /// (NFS) lets everybody in.
+    pub fn try_acquire(path: &Path) -> Result<Option<Self>, Error> {
+        let failed = |operation| move |source| Error::Io { operation, path: path.to_owned(), source };
+        let real = path.canonicalize().map_err(failed("resolve"))?;
+        let own = File::open(&real).map_err(failed("open"))?;
+        if is_contended(FileExt::try_lock_exclusive(&own)) {
+            return Ok(None);
+        }
+        let mut held = vec![own];
+        // What can't be opened is nobody's of this user.
+        for above in real.ancestors().skip(1).filter_map(|dir| File::open(dir).ok()) {
+            if is_contended(FileExt::try_lock_shared(&above)) {
+                return Ok(None);
+            }
+            held.push(above);
+        }
+        Ok(Some(Self { _held: held }))
+    }
+}
+
+fn is_contended(locked: io::Result<()>) -> bool {
+    locked.is_err_and(|error| error.raw_os_error() == fs2::lock_contended_error().raw_os_error())
 }
 
 /// The process that says it holds the lock; only true while the lock is held.

@@ -80,15 +80,14 @@ impl Spec {
         Box::pin(work.instrument(span)).await;
     }
 
-    /// What a base must be of to count for this spec: the same directories of the same target. The inode tells a
-    /// directory from the empty mount point that it hides.
+    /// What a base must be of to count for this spec: the same paths of the same target, on the same file system.
+    /// That tells a directory from the mount point that it hides, and one that a build has made anew is still it.
     fn base_of(&self) -> String {
-        use std::os::unix::fs::MetadataExt;
         let d = &self.details;
-        let inode = std::fs::metadata(&d.localpath).map_or(0, |meta| meta.ino());
+        let system = rustix::fs::statvfs(&d.localpath).map_or(0, |stat| stat.f_fsid);
         let parts = [&d.localpath, &d.remotepath, self.namespace(), &d.selector, &d.pod, &d.containername]
             .map(|s| s as &str);
-        format!("{} {inode}", parts.join("\u{1f}"))
+        format!("{} {system:x}", parts.join("\u{1f}"))
     }
 
     /// Opens the local path, again and again until it works: a disk may be mounted later.

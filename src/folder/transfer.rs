@@ -31,12 +31,18 @@ const QUEUE: usize = 16;
 
 /// Everything below the local path, with hashes.
 pub(super) async fn list_local(local: &Arc<LocalFolder>, exclude: &[String]) -> Result<Listing, Setback> {
-    let (local, exclude) = (Arc::clone(local), exclude.to_vec());
+    let (folder, exclude) = (Arc::clone(local), exclude.to_vec());
+    let root = local.root();
+    local.is_at(&root).map_err(Setback::Root)?;
+    let listed = Arc::clone(&root);
     let listing = blocking(move || {
-        let options = ListOptions { hash: true, ignore: &local.ignore, exclude: &exclude };
-        ksync_tree::list(&local.root, &options)
+        let options = ListOptions { hash: true, ignore: &folder.ignore, exclude: &exclude };
+        ksync_tree::list(&listed, &options)
     });
-    Ok(listing.await?)
+    let listing = listing.await?;
+    // A listing says what is gone only if it is one of the right directory.
+    local.is_at(&root).map_err(Setback::Root)?;
+    Ok(listing)
 }
 
 /// Everything below the container's directory, with hashes.
@@ -72,7 +78,7 @@ pub(super) async fn send(
     let folder = Arc::clone(local);
     let packing = tokio::task::spawn_blocking(move || {
         let out = io::BufWriter::with_capacity(CHUNK, Sink(tx));
-        ksync_tree::pack(&folder.root, paths.iter().map(String::as_str), out)
+        ksync_tree::pack(&folder.root(), paths.iter().map(String::as_str), out)
     });
     let head = SeedRequest {
         session_id: link.session_id.clone(),
@@ -96,7 +102,7 @@ pub(super) async fn fetch(
     local: &Arc<LocalFolder>,
     entries: Vec<Entry>,
 ) -> Result<(), Setback> {
-    let root = Arc::new(local.root.try_clone()?);
+    let root = local.root();
     // What grows while it is fetched is synced later, like any other change.
     let bytes: u64 = entries.iter().map(|entry| entry.size).sum();
     let paths = entries.into_iter().map(|entry| entry.path).collect();
@@ -179,21 +185,21 @@ pub(super) async fn take(
     receive(link, attachment_id, Arc::clone(&incoming), paths, None).await?;
     let folder = Arc::clone(local);
     let moving = blocking(move || {
-        let old = Root::open(&old)?;
+        let (old, root) = (Root::open(&old)?, folder.root());
         for entry in &entries {
             let path = entry.path.as_str();
             // A file that the container lost meanwhile did not come; what is here stays.
             if stat_entry(&incoming, path, false)?.is_none() {
                 continue;
             }
-            copy_entry(&folder.root, &old, path)?;
-            let now = stat_entry(&folder.root, path, false)?;
+            copy_entry(&root, &old, path)?;
+            let now = stat_entry(&root, path, false)?;
             let listed =
                 now.is_some_and(|now| now.difference(&Entry { hash: None, ..entry.clone() }).is_none());
             if !listed {
                 continue;
             }
-            move_entry(&incoming, path, &folder.root, path)?;
+            move_entry(&incoming, path, &root, path)?;
         }
         Ok(())
     });

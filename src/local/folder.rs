@@ -17,6 +17,7 @@ use tracing::{Instrument, info_span};
 
 use super::{
     Election, LocalSyncthing,
+    ground::{self, Ground},
     notice::Notices,
     owner::{Owner, Start},
     stignore,
@@ -25,9 +26,9 @@ use super::{
 /// Why a local path can't be synced.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory can't be opened.
-    #[error("open the local path")]
-    Open(#[source] ksync_tree::Error),
+    /// The directory can't be had.
+    #[error(transparent)]
+    Ground(#[from] ground::Error),
     /// The ignore patterns can't be put in place.
     #[error(transparent)]
     Ignore(#[from] stignore::Error),
@@ -105,14 +106,13 @@ pub struct LocalFolder {
     pub id: String,
     /// The local path.
     pub path: PathBuf,
-    /// The directory, open.
-    pub root: Root,
     /// What is not synced.
     pub ignore: Ignore,
     /// Where what is replaced or removed here is kept.
     pub kept: PathBuf,
     /// Which container's changes come back.
     pub two_way: Election,
+    ground: Arc<Ground>,
     state: watch::Receiver<Local>,
     commands: mpsc::UnboundedSender<Command>,
     _end: DropGuard,
@@ -148,9 +148,18 @@ impl LocalFolder {
         share
     }
 
-    /// Whether the local path is still the directory that was opened; a sentence when it is not.
-    pub fn check_root(&self) -> Result<(), String> {
-        super::check_root(&self.path, self.root.identity())
+    /// The directory, open. A later one may be its successor: see [`LocalFolder::is_at`].
+    pub fn root(&self) -> Arc<Root> {
+        self.ground.root()
+    }
+
+    /// Whether `root` is the directory of the folder, and what the local path leads to; a sentence when it is not.
+    pub fn is_at(&self, root: &Arc<Root>) -> Result<(), String> {
+        self.ground.check()?;
+        if Arc::ptr_eq(root, &self.ground.root()) {
+            return Ok(());
+        }
+        Err(format!("`{}` was made anew", self.path.display()))
     }
 
     /// Agrees to a deletion that a living container made. What is not synced is nobody's to delete here.
@@ -245,7 +254,7 @@ impl LocalFolders {
         patterns: &[String],
         closed: CancellationToken,
     ) -> Result<LocalFolder, Error> {
-        let root = Root::open(path).map_err(Error::Open)?;
+        let ground = Arc::new(Ground::open(path)?);
         if path.join(".stfolder").exists() {
             return Err(Error::Foreign { path: path.to_owned() });
         }
@@ -261,9 +270,10 @@ impl LocalFolders {
         let owner = Owner::new(Start {
             id: id.clone(),
             path: path.to_owned(),
-            identity: root.identity(),
+            ground: Arc::clone(&ground),
             kept: kept.clone(),
             patterns: patterns.to_vec(),
+            ignore: ignore.clone(),
             syncthing: self.syncthing.state(),
             state_tx,
         });
@@ -279,10 +289,10 @@ impl LocalFolders {
         Ok(LocalFolder {
             id,
             path: path.to_owned(),
-            root,
             ignore,
             kept,
             two_way: Election::default(),
+            ground,
             state,
             commands,
             _end: end.drop_guard(),

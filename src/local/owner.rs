@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ksync_tree::Identity;
+use ksync_tree::Ignore;
 use syncthing::{Batch, Client, Device, Event, Folder, event::What};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -26,7 +26,9 @@ use super::{
     Running, State, conflict, deletion,
     deletion::Agreed,
     folder::{Command, Local},
+    ground::Ground,
     notice::{Notice, Notices, OPEN_LIMIT},
+    patterns::Patterns,
     stignore,
 };
 
@@ -36,16 +38,19 @@ const RESCAN: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(500);
 /// Scans that may fail in a row before the folder is said to stand still: a change of devices refuses one.
 const FAILURES: u32 = 4;
-/// How often a root that went away is looked for.
+/// How often it is looked whether the root is there.
 const ROOT_CHECK: Duration = Duration::from_secs(2);
+/// How often a root that went away is looked for: a build makes its output directory anew.
+const ROOT_LOOK: Duration = Duration::from_millis(200);
 
 /// What an owner starts from.
 pub(super) struct Start {
     pub(super) id: String,
     pub(super) path: PathBuf,
-    pub(super) identity: Identity,
+    pub(super) ground: Arc<Ground>,
     pub(super) kept: PathBuf,
     pub(super) patterns: Vec<String>,
+    pub(super) ignore: Ignore,
     pub(super) syncthing: watch::Receiver<State>,
     pub(super) state_tx: watch::Sender<Local>,
 }
@@ -54,7 +59,7 @@ pub(super) struct Start {
 pub(super) struct Owner {
     id: String,
     path: PathBuf,
-    identity: Identity,
+    ground: Arc<Ground>,
     kept: PathBuf,
     syncthing: watch::Receiver<State>,
     state_tx: watch::Sender<Local>,
@@ -67,10 +72,11 @@ pub(super) struct Owner {
     agreed: Agreed,
     /// Told once the state says what the commands before them have changed.
     marks: Vec<oneshot::Sender<()>>,
-    /// What the specs leave out.
-    patterns: Vec<String>,
-    /// What is mounted in containers.
-    excluded: BTreeSet<String>,
+    patterns: Patterns,
+    /// The patterns when the folder was opened.
+    ignore: Ignore,
+    /// No scan before this time.
+    hold: Option<Instant>,
     /// Conflict copies that syncthing made and that are not settled yet.
     conflicts: BTreeSet<String>,
     /// Scans that failed in a row.
@@ -85,8 +91,9 @@ impl Owner {
     pub(super) fn new(start: Start) -> Self {
         Self {
             id: start.id,
+            patterns: Patterns::new(&start.path, start.patterns),
             path: start.path,
-            identity: start.identity,
+            ground: start.ground,
             kept: start.kept,
             syncthing: start.syncthing,
             state_tx: start.state_tx,
@@ -95,8 +102,8 @@ impl Owner {
             soon: BTreeMap::new(),
             agreed: Agreed::default(),
             marks: Vec::new(),
-            patterns: start.patterns,
-            excluded: BTreeSet::new(),
+            ignore: start.ignore,
+            hold: None,
             conflicts: BTreeSet::new(),
             failures: 0,
         }
@@ -112,9 +119,8 @@ impl Owner {
         let mut flight: Option<Flight> = None;
         let mut events: Option<mpsc::UnboundedReceiver<Event>> = None;
         let mut rescan = interval(RESCAN);
-        let mut root_check = interval(ROOT_CHECK);
+        let mut root_check = Instant::now();
         rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        root_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.syncthing.mark_changed();
         loop {
             let next_soon = self.soon.values().min().copied();
@@ -143,14 +149,21 @@ impl Owner {
                 () = sleep_until(next_soon.unwrap_or_else(Instant::now)), if next_soon.is_some() => {
                     self.overdue(Instant::now());
                 }
+                () = sleep_until(self.hold.unwrap_or_else(Instant::now)), if self.hold.is_some() => {
+                    self.hold = None;
+                }
                 () = sleep_until(deletions_due.unwrap_or_else(Instant::now)), if deletions_due.is_some() => {
                     self.agreed.looked();
                     self.delete(running.as_deref()).await;
                 }
                 _ = rescan.tick() => self.batch.add_all(),
-                _ = root_check.tick() => if let Some(now) = &running {
-                    self.look_at_root(now).await;
-                },
+                () = sleep_until(root_check) => {
+                    if let Some(now) = &running {
+                        self.look_at_root(now, &mut notices).await;
+                    }
+                    let gone = self.ground.check().is_err();
+                    root_check = Instant::now() + if gone { ROOT_LOOK } else { ROOT_CHECK };
+                }
                 Some(event) = next(&mut events) => {
                     if matches!(event.what(), What::RemoteIndexUpdated { folder, .. } if folder == self.id) {
                         self.delete(running.as_deref()).await;
@@ -167,7 +180,10 @@ impl Owner {
                 && !self.batch.is_empty()
                 && let Some(now) = &running
             {
-                flight = self.launch(&now.client).await;
+                flight = self.launch(now, &mut notices).await;
+                if flight.is_none() {
+                    root_check = root_check.min(Instant::now() + ROOT_LOOK);
+                }
             }
             let pending = flight.is_some() || !self.batch.is_empty() || !self.soon.is_empty();
             self.state_tx.send_if_modified(|s| std::mem::replace(&mut s.pending, pending) != pending);
@@ -181,8 +197,11 @@ impl Owner {
 
     /// Takes the folder up in a syncthing process, after its root was found unchanged.
     async fn begin(&mut self, running: &Running) {
-        if let Err(reason) = self.check_root() {
+        if let Err(reason) = self.ground.check() {
             return self.fail(reason);
+        }
+        if let Err(error) = self.patterns.ensure() {
+            return self.fail(crate::printer::chain(&error));
         }
         match self.put(running).await {
             Ok(()) => {
@@ -198,17 +217,47 @@ impl Owner {
         }
     }
 
-    /// Stops the folder when the root is not the directory that it was, and takes it up again when it is.
-    async fn look_at_root(&mut self, running: &Running) {
+    /// Stops the folder when the root is not the directory that it was, and takes it up again when it is, or when
+    /// the directory was removed and made anew: that is what a person or a build has done, like any other change.
+    /// Returns whether the folder stands on its root.
+    async fn look_at_root(&mut self, running: &Running, notices: &mut Notices) -> bool {
         let stopped = self.state_tx.borrow().error.is_some();
-        match self.check_root() {
-            Err(reason) if !stopped => {
-                self.fail(reason);
-                self.pause(&running.client).await;
-            }
-            Ok(()) if stopped => self.begin(running).await,
-            _ => {}
+        let mut looked = self.ground.check();
+        if looked.is_err() {
+            looked = self.succeed(notices).await;
         }
+        match looked {
+            Err(reason) => {
+                if !stopped {
+                    self.fail(reason);
+                    self.pause(&running.client).await;
+                }
+                false
+            }
+            Ok(()) => {
+                if stopped {
+                    self.begin(running).await;
+                }
+                self.state_tx.borrow().error.is_none()
+            }
+        }
+    }
+
+    /// Goes on with the directory that was made anew; a sentence when there is none.
+    async fn succeed(&mut self, notices: &mut Notices) -> Result<(), String> {
+        if !self.ground.succeed().map_err(|error| crate::printer::chain(&error))? {
+            return self.ground.check();
+        }
+        info!("the local path was made anew: going on with the new directory");
+        let (path, ignore) = (self.path.clone(), self.ignore.clone());
+        let watching = tokio::task::spawn_blocking(move || Notices::watch(&path, ignore));
+        *notices = watching
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+            .map_err(|error| format!("watch `{}`: {error}", self.path.display()))?;
+        // What came before the watch.
+        self.batch.add_all();
+        self.ground.check()
     }
 
     async fn pause(&self, client: &Client) {
@@ -233,7 +282,7 @@ impl Owner {
         let devices = self.shares.keys().map(String::as_str).chain([running.device_id.as_str()]);
         let mut folder = Folder::local(&self.id, &self.path.to_string_lossy()).shared_with(devices);
         // Un-pausing scans, and so does a change of devices: never over a root that is not the right one.
-        folder.paused = self.check_root().is_err();
+        folder.paused = self.ground.check().is_err();
         "simple".clone_into(&mut folder.versioning.kind);
         folder.versioning.params =
             [("keep", "1000"), ("cleanoutDays", "7")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
@@ -296,10 +345,7 @@ impl Owner {
     }
 
     fn exclude(&mut self, paths: Vec<String>) -> Result<(), stignore::Error> {
-        let all: BTreeSet<String> = self.excluded.iter().cloned().chain(paths).collect();
-        if all != self.excluded {
-            stignore::install(&self.path, &self.patterns, &all)?;
-            self.excluded = all;
+        if self.patterns.exclude(paths)? {
             self.batch.add_all();
         }
         Ok(())
@@ -312,6 +358,7 @@ impl Owner {
                 self.state_tx.send_modify(|s| s.passed_over += 1);
             }
             Notice::Now(path) => {
+                self.patterns.notice(&path);
                 self.soon.remove(&path);
                 self.batch.add(path);
             }
@@ -342,24 +389,23 @@ impl Owner {
         }
     }
 
-    /// Starts a scan of what has gathered. Nothing is scanned while the root is not the one it was.
-    async fn launch(&mut self, client: &Client) -> Option<Flight> {
-        if let Err(reason) = self.check_root() {
-            self.fail(reason);
+    /// Starts a scan of what has gathered. Nothing is scanned while the root is not the one it was, or without the
+    /// patterns: nothing would be left out.
+    async fn launch(&mut self, running: &Running, notices: &mut Notices) -> Option<Flight> {
+        if self.ground.check().is_err() && !self.look_at_root(running, notices).await {
             self.batch.take();
-            self.pause(client).await;
             return None;
         }
-        // syncthing reads the patterns at each scan: without the file nothing would be left out.
-        if stignore::is_missing(&self.path)
-            && let Err(error) = stignore::install(&self.path, &self.patterns, &self.excluded)
-        {
-            self.fail(crate::printer::chain(&error));
+        match self.patterns.ensure() {
+            Ok(hold) => self.hold = hold,
+            Err(error) => self.fail(crate::printer::chain(&error)),
+        }
+        if self.hold.is_some() || self.state_tx.borrow().error.is_some() {
             return None;
         }
         let subs = self.batch.take();
         debug!(?subs, "scan");
-        let (client, id) = (client.clone(), self.id.clone());
+        let (client, id) = (running.client.clone(), self.id.clone());
         Some(tokio::spawn(async move {
             let scan = async {
                 client.scan(&id, &subs).await?;
@@ -397,7 +443,9 @@ impl Owner {
             self.state_tx.send_if_modified(|s| s.held.take().is_some());
             return;
         }
-        if self.agreed.due().is_some() || self.check_root().is_err() || self.state_tx.borrow().error.is_some()
+        if self.agreed.due().is_some()
+            || self.ground.check().is_err()
+            || self.state_tx.borrow().error.is_some()
         {
             return;
         }
@@ -416,7 +464,7 @@ impl Owner {
 
     /// Puts local content back where syncthing let a container's win.
     async fn settle_conflicts(&mut self) {
-        if self.conflicts.is_empty() || self.check_root().is_err() {
+        if self.conflicts.is_empty() || self.ground.check().is_err() {
             return;
         }
         let (copies, at) = (std::mem::take(&mut self.conflicts), self.path.clone());
@@ -433,10 +481,6 @@ impl Owner {
         }
         let count = u32::try_from(settled.len()).unwrap_or(u32::MAX);
         self.state_tx.send_modify(|s| s.conflicts = s.conflicts.saturating_add(count));
-    }
-
-    fn check_root(&self) -> Result<(), String> {
-        super::check_root(&self.path, self.identity)
     }
 
     fn fail(&self, reason: String) {

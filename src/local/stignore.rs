@@ -69,9 +69,7 @@ pub(super) fn install(
             None => Ok(ignore),
         };
     }
-    let mounts = excluded.iter().map(|below| format!("/{}", literal(below)));
-    let all: Vec<String> = mounts.chain(patterns.iter().cloned()).collect();
-    let ignore = Ignore::with_defaults(&all).map_err(bad)?;
+    let ignore = with_mounts(patterns, excluded).map_err(bad)?;
     let text = ignore.to_stignore();
     let written = tempfile::Builder::new()
         .prefix(ksync_tree::TEMP_PREFIX)
@@ -86,9 +84,17 @@ pub(super) fn install(
     Ok(ignore)
 }
 
-/// Whether no patterns are in place: the file was removed under us.
-pub(super) fn is_missing(root: &Path) -> bool {
-    !root.join(NAME).exists()
+/// Whether the patterns are in place, ours as they were written, or somebody else's.
+pub(super) fn is_in_place(root: &Path, patterns: &[String], excluded: &BTreeSet<String>) -> bool {
+    let Ok(text) = fs::read_to_string(root.join(NAME)) else { return false };
+    !is_ours(&text) || with_mounts(patterns, excluded).is_ok_and(|ignore| ignore.to_stignore() == text)
+}
+
+/// The patterns of the specs, the defaults, and `excluded`.
+fn with_mounts(patterns: &[String], excluded: &BTreeSet<String>) -> Result<Ignore, ksync_tree::Error> {
+    let mounts = excluded.iter().map(|below| format!("/{}", literal(below)));
+    let all: Vec<String> = mounts.chain(patterns.iter().cloned()).collect();
+    Ignore::with_defaults(&all)
 }
 
 /// Removes the file if it is ours.
@@ -144,7 +150,7 @@ fn keep_out_of_git(root: &Path) -> Result<(), Error> {
 mod tests {
     use std::{collections::BTreeSet, fs};
 
-    use super::{install, remove};
+    use super::{install, is_in_place, remove};
 
     #[test]
     fn ours_comes_and_goes_and_stays_out_of_git() {
@@ -157,6 +163,14 @@ mod tests {
         let ignore = install(dir.path(), &[], &mounts).unwrap();
         assert!(ignore.matches("conf/x") && ignore.matches("odd[1]*"));
         assert!(!ignore.matches("sub/conf") && !ignore.matches("odd1x"));
+        assert!(is_in_place(dir.path(), &[], &mounts) && !is_in_place(dir.path(), &[], &BTreeSet::new()));
+        // Edited by somebody, it is not what it should be; removed, neither.
+        let text = fs::read_to_string(dir.path().join(".stignore")).unwrap();
+        fs::write(dir.path().join(".stignore"), text.replace(".git", "")).unwrap();
+        assert!(!is_in_place(dir.path(), &[], &mounts));
+        fs::remove_file(dir.path().join(".stignore")).unwrap();
+        assert!(!is_in_place(dir.path(), &[], &mounts));
+        install(dir.path(), &[], &mounts).unwrap();
         let exclude = fs::read_to_string(dir.path().join(".git/info/exclude")).unwrap();
         assert_eq!(exclude, "# mine\n.stignore\n");
         remove(dir.path()).unwrap();
@@ -168,7 +182,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(".stignore"), "secret\n").unwrap();
         let ignore = install(dir.path(), &[], &BTreeSet::new()).unwrap();
-        assert!(ignore.matches("secret"));
+        assert!(ignore.matches("secret") && is_in_place(dir.path(), &[], &BTreeSet::new()));
         let refused = install(dir.path(), &[], &BTreeSet::from(["conf".to_owned()]));
         assert!(refused.unwrap_err().to_string().contains("add `/conf`"));
         remove(dir.path()).unwrap();

@@ -140,13 +140,14 @@ fn settled(board: &Board, name: &str, here: &Local) -> Option<Moment> {
 }
 
 async fn list(local: &Arc<LocalFolder>) -> Option<Listing> {
-    let local = Arc::clone(local);
+    let (folder, root) = (Arc::clone(local), local.root());
+    let listed = Arc::clone(&root);
     let listing = tokio::task::spawn_blocking(move || {
-        let options = ListOptions { hash: false, ignore: &local.ignore, exclude: &[] };
-        ksync_tree::list(&local.root, &options)
+        let options = ListOptions { hash: false, ignore: &folder.ignore, exclude: &[] };
+        ksync_tree::list(&listed, &options)
     });
     match listing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
-        Ok(listing) => Some(listing),
+        Ok(listing) => local.is_at(&root).is_ok().then_some(listing),
         Err(error) => {
             warn!(error = crate::printer::chain(&error), "list the local path for the base");
             None

@@ -19,6 +19,8 @@ pub(super) const CASES: &[Case] = &[
     Case::new("delete_lets_go_and_leaves_files", delete),
     Case::new("a_directory_that_another_watcher_holds", held),
     Case::new("a_local_directory_that_goes_away", unmounted).needs(&[Need::Processes]),
+    Case::new("a_local_directory_that_is_made_anew", made_anew),
+    Case::new("one_watcher_for_a_local_directory", one_watcher),
     Case::new("get_in_all_its_forms", get_forms),
 ];
 
@@ -174,6 +176,80 @@ fn unmounted(desk: &Desk) {
     desk.ksync.watching("main", 1, LONG);
     desk.write("0.txt", "edited\n");
     desk.arrives(&[container], CODE);
+}
+
+/// A build removes its output directory and makes it again.
+fn made_anew(desk: &Desk) {
+    for number in 0..30 {
+        desk.write(&format!("old/{number}.js"), "old\n");
+    }
+    let containers = App::web(desk).replicas(2).apply(desk).running(2);
+    desk.sync(APP, CODE);
+    eventually("the image's file here", SHORT, || desk.text("index.html"));
+    let build = |content: &str| {
+        fs::remove_dir_all(desk.local()).expect("remove");
+        fs::create_dir(desk.local()).expect("mkdir");
+        desk.write("new/app.js", content);
+    };
+    build("one\n");
+    desk.arrives(&containers, CODE);
+    build("two\n");
+    desk.arrives(&containers, CODE);
+    desk.ksync.watching("main", 2, SHORT);
+    // For a while there is none.
+    fs::remove_dir_all(desk.local()).expect("remove");
+    let spec = desk.ksync.becomes("main", "error", SHORT);
+    assert!(spec.containers[0].reason.ends_with("is gone"), "{spec:?}");
+    fs::create_dir(desk.local()).expect("mkdir");
+    desk.write("three.js", "three\n");
+    desk.ksync.watching("main", 2, SHORT);
+    desk.arrives(&containers, CODE);
+    let tree = desk.tree().expect("the local tree");
+    let names: Vec<&str> = tree.entries().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(names, ["three.js"], "something came back");
+    // And while nobody watches.
+    desk.ksync.ok(&["stop"]);
+    build("four\n");
+    desk.ksync.ok(&["watch", "--daemon"]);
+    desk.ksync.watching("main", 2, LONG);
+    desk.arrives(&containers, CODE);
+    assert!(!desk.path("three.js").exists(), "what was deleted has come back");
+}
+
+/// Neither two that write the same files, nor one that takes away what the other needs.
+fn one_watcher(desk: &Desk) {
+    desk.write("a.txt", "a\n");
+    desk.write(".git/HEAD", "ref: refs/heads/main\n");
+    let container = App::web(desk).apply(desk).only();
+    desk.sync(APP, CODE);
+    let colleague: Ksync = desk.colleague();
+    let local = desk.local().display().to_string();
+    colleague.ok(&["create", "--name", "main", "-l", "app=app", &local, "/elsewhere"]);
+    let spec = colleague.becomes("main", "error", LONG);
+    assert!(spec.reason.contains("synced by another watcher"), "{spec:?}");
+    colleague.ok(&["delete", "main"]);
+    colleague.ok(&["stop"]);
+    assert!(desk.path(".stignore").exists());
+    // Whoever takes it away or edits it.
+    for spoil in [None, Some("// Written by nobody\n")] {
+        match spoil {
+            None => fs::remove_file(desk.path(".stignore")).expect("remove"),
+            Some(text) => {
+                let ours = desk.text(".stignore").expect("read");
+                let header = ours.lines().next().unwrap_or_default().to_owned();
+                fs::write(desk.path(".stignore"), format!("{header}\n{text}")).expect("write");
+            }
+        }
+        desk.write(".git/index", format!("{spoil:?}"));
+        desk.write("a.txt", format!("{spoil:?}"));
+        eventually("the edit there", SHORT, || {
+            let there = container.read(desk.cluster(), "/code/a.txt")?;
+            holds(there == format!("{spoil:?}"), there)
+        });
+        let there = container.tree(desk.cluster(), CODE).expect("the container's tree");
+        assert!(!there.entries().any(|(path, _)| path.starts_with(".git")), "{there:?}");
+        assert!(desk.text(".stignore").expect("read").lines().any(|line| line.ends_with(".git")));
+    }
 }
 
 fn get_forms(desk: &Desk) {

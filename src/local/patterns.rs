@@ -1,0 +1,102 @@
+//! A local folder's patterns over time: what the specs leave out and what is mounted in containers, and that they are in
+//! place whenever syncthing looks.
+//!
+//! Invariant: nothing is scanned without them. Where the file was taken away, it is not put back while the directory is
+//! being removed: that would keep `rm -rf` from ending.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::stignore::{self, Error};
+
+/// A directory that nothing was removed from for so long is not being removed.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// The patterns of one local path.
+pub(super) struct Patterns {
+    root: PathBuf,
+    /// What the specs leave out.
+    specs: Vec<String>,
+    /// What is mounted in containers.
+    mounts: BTreeSet<String>,
+    /// While the file is not there: when something was last removed.
+    removing: Option<Instant>,
+}
+
+impl Patterns {
+    pub(super) fn new(root: &Path, specs: Vec<String>) -> Self {
+        Self { root: root.to_owned(), specs, mounts: BTreeSet::new(), removing: None }
+    }
+
+    /// Leaves out these mounts too; returns whether that is news.
+    pub(super) fn exclude(&mut self, paths: Vec<String>) -> Result<bool, Error> {
+        let all: BTreeSet<String> = self.mounts.iter().cloned().chain(paths).collect();
+        let news = all != self.mounts;
+        if news {
+            stignore::install(&self.root, &self.specs, &all)?;
+            self.mounts = all;
+        }
+        Ok(news)
+    }
+
+    /// Something happened at `path`, in a directory that may be on its way out.
+    pub(super) fn notice(&mut self, path: &str) {
+        if self.removing.is_some() && std::fs::symlink_metadata(self.root.join(path)).is_err() {
+            self.removing = Some(Instant::now());
+        }
+    }
+
+    /// Puts the file in place where it is not as it should be. Returns until when a scan has to wait for that.
+    pub(super) fn ensure(&mut self) -> Result<Option<Instant>, Error> {
+        if stignore::is_in_place(&self.root, &self.specs, &self.mounts) {
+            self.removing = None;
+            return Ok(None);
+        }
+        let now = Instant::now();
+        let until = *self.removing.get_or_insert(now) + QUIET;
+        if now < until {
+            return Ok(Some(until));
+        }
+        stignore::install(&self.root, &self.specs, &self.mounts)?;
+        self.removing = None;
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::time::advance;
+
+    use super::{Patterns, QUIET};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_taken_away_is_put_back_when_nothing_is_removed_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(".stignore");
+        let mut patterns = Patterns::new(dir.path(), vec!["*.log".to_owned()]);
+        assert!(patterns.exclude(vec!["mnt".to_owned()]).unwrap() && file.exists());
+        assert!(!patterns.exclude(vec!["mnt".to_owned()]).unwrap());
+        assert_eq!(patterns.ensure().unwrap(), None);
+        fs::remove_file(&file).unwrap();
+        for _ in 0..10 {
+            assert!(patterns.ensure().unwrap().is_some() && !file.exists());
+            advance(QUIET * 2 / 3).await;
+            patterns.notice("removed");
+        }
+        // An edit does not put it off.
+        fs::write(dir.path().join("edited"), "").unwrap();
+        advance(QUIET * 2 / 3).await;
+        patterns.notice("edited");
+        advance(QUIET).await;
+        assert_eq!(patterns.ensure().unwrap(), None);
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("*.log") && text.contains("/mnt"), "{text}");
+    }
+}
