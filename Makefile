@@ -18,7 +18,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 .NOTPARALLEL:
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
-	unit cli-test cluster-test cluster-selftest test lint clean
+	unit cli-test cluster-test cluster-selftest model test lint clean
 
 help:
 	@echo 'make demo          all of it, on a cluster of its own; leaves the cluster up'
@@ -31,6 +31,7 @@ help:
 	@echo 'make cluster       the test cluster, with radar'"'"'s image loaded; cluster-down ends it'
 	@echo 'make unit, cli-test, cluster-test, cluster-selftest, deps, clean'
 	@echo
+	@echo 'make model STEPS=n SEED=n   more of the random deeds that make test does'
 	@echo 'KSYNC_TEST_KUBECONFIG=FILE make cluster-test runs the suite on a cluster of yours.'
 
 deps:
@@ -77,6 +78,10 @@ endif
 
 cluster-test:
 	@$(STAGE) 'cluster tests' $(CARGO_TEST) --test cluster
+
+# More random deeds than `make test` does, or others: make model STEPS=2000 SEED=7
+model: build cluster
+	@KSYNC_MODEL_STEPS=$(STEPS) KSYNC_MODEL_SEED=$(SEED) $(STAGE) 'model' $(CARGO_TEST) --test cluster -- model:: --nocapture
 
 test: unit cli-test cluster-selftest cluster-test
 

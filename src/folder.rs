@@ -7,6 +7,7 @@
 
 mod plan;
 mod setback;
+mod take_over;
 mod transfer;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -22,11 +23,12 @@ use tonic::Code;
 use tracing::{debug, info, warn};
 
 pub use setback::Setback;
+pub use take_over::{Asked, TakeOver};
 
 use crate::{
     backoff::Backoff,
     base::Base,
-    config::Direction,
+    config::{Direction, Initial},
     local::{Local, LocalFolder, Seat, Share},
     node::{AttachmentEvent, Link, Node, NodeState, Nodes},
     service::RemoteContainer,
@@ -48,12 +50,16 @@ pub struct Folder {
     pub remote_path: String,
     /// Which way changes go.
     pub direction: Direction,
+    /// What wins at the first sync.
+    pub initial: Initial,
     /// Connections to nodes.
     pub nodes: Arc<Nodes>,
     /// The local side.
     pub local: Arc<LocalFolder>,
     /// What was last known equal.
     pub base: watch::Receiver<Option<Arc<Base>>>,
+    /// Whether it takes the directory over from others.
+    pub take_over: Asked,
     /// Where it reports.
     pub status: ServiceTx,
 }
@@ -73,10 +79,11 @@ impl Folder {
     pub async fn run(self, end: CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
         let mut attached = None;
+        let mut take_over = self.take_over.clone();
         // Held over setbacks, so that a lease outlives them.
         let mut node = None;
         loop {
-            let cycle = self.cycle(&mut node, &mut attached, &mut backoff);
+            let cycle = self.cycle(&mut node, &mut attached, &mut take_over, &mut backoff);
             let setback = tokio::select! {
                 () = end.cancelled() => break,
                 Err(setback) = cycle => setback,
@@ -94,6 +101,7 @@ impl Folder {
             }
             tokio::select! {
                 () = end.cancelled() => break,
+                () = take_over.news() => {}
                 () = backoff.wait() => {}
             }
         }
@@ -107,6 +115,7 @@ impl Folder {
         &self,
         held: &mut Option<Arc<Node>>,
         slot: &mut Option<Attached>,
+        take_over: &mut Asked,
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, Setback> {
         let local = &self.local;
@@ -117,7 +126,7 @@ impl Folder {
         *held = Some(Arc::clone(&node));
         let link = self.link(&node).await?;
         // In the slot at once: whatever fails from here on, it is detached.
-        let attached = slot.insert(self.attach(&node, link).await?);
+        let attached = slot.insert(self.attach(&node, link, take_over).await?);
         if !attached.excluded.is_empty() {
             local.exclude(attached.excluded.clone()).await?;
         }
@@ -150,16 +159,17 @@ impl Folder {
         }
     }
 
-    async fn attach(&self, node: &Node, link: Arc<Link>) -> Result<Attached, Setback> {
+    async fn attach(&self, node: &Node, link: Arc<Link>, take_over: &mut Asked) -> Result<Attached, Setback> {
         self.status.set(Status::Attaching, "");
         let request = AttachRequest {
             session_id: link.session_id.clone(),
             folder_id: self.local.id.clone(),
             container: Some(self.container.to_wire()),
             path: self.remote_path.clone(),
-            take_over: false,
+            take_over: take_over.now(),
         };
         let reply = limited("Attach", link.radar.clone().attach(request)).await?;
+        take_over.spend();
         let role = Some(reply.role()).filter(|role| *role != Role::Unspecified);
         let excluded = self.report_excluded(&reply);
         let events = node.events_of(&reply.attachment_id);
@@ -193,7 +203,7 @@ impl Folder {
             let (here, there) = self.list_both(local, attached).await?;
             let base = self.base.borrow().clone();
             let base = base.as_deref();
-            let mut plan = plan::plan(&here.entries, &there, &here.skipped, base, &self.container.id);
+            let mut plan = self.plan(&here, &there, base);
             plan.remove.retain(|path| !left.contains(path));
             if let Some(clash) = plan.clashes.first() {
                 return Err(Setback::Clash(clash.clone()));
@@ -224,6 +234,14 @@ impl Folder {
             }
         }
         Err(Setback::Restless)
+    }
+
+    /// What the container wins at a first sync it wins once: several would undo each other.
+    fn plan(&self, here: &Listing, there: &[Entry], base: Option<&Base>) -> plan::Plan {
+        let id = &self.container.id;
+        let first = self.local.first.get_or_init(|| id.clone()) == id;
+        let initial = if first && self.direction == Direction::Both { self.initial } else { Initial::Local };
+        plan::plan(&here.entries, there, &here.skipped, base, id, initial)
     }
 
     async fn list_both(
@@ -394,7 +412,7 @@ impl Folder {
         self.equalise(local, attached).await?;
         let (here, there) = self.list_both(local, attached).await?;
         let base = self.base.borrow().clone();
-        let plan = plan::plan(&here.entries, &there, &here.skipped, base.as_deref(), &self.container.id);
+        let plan = self.plan(&here, &there, base.as_deref());
         if let Some((files, bytes)) = plan::too_much(&plan.extra) {
             let reason = format!(
                 "{files} files ({} MB) exist only in the container and are not brought here: name them under \

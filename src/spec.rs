@@ -24,7 +24,7 @@ use crate::{
     base::{Base, BaseFile},
     cluster,
     config::SpecDetails,
-    folder::Folder,
+    folder::{Folder, TakeOver},
     local::{LocalFolder, LocalFolders},
     node::Nodes,
     service::{RemoteContainer, ServiceList, Targets, targets},
@@ -45,6 +45,8 @@ pub struct Shared {
     pub nodes: Arc<Nodes>,
     /// Local folders.
     pub locals: Arc<LocalFolders>,
+    /// Which specs take their directories over.
+    pub take_over: TakeOver,
     /// Where the bases are kept.
     pub bases: PathBuf,
     /// Where everything is reported.
@@ -165,9 +167,11 @@ impl Spec {
             container: container.clone(),
             remote_path: self.details.remotepath.clone(),
             direction: self.details.direction.unwrap_or_default(),
+            initial: self.details.initial.unwrap_or_default(),
             nodes: Arc::clone(&self.shared.nodes),
             local: Arc::clone(local),
             base: base.clone(),
+            take_over: self.shared.take_over.of(&self.details.name),
             status: self.shared.board.service(&self.details.name, state),
         };
         let span =

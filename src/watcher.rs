@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use crate::{
     cluster::ClusterConfig,
     config::Store,
+    folder::TakeOver,
     home::{ContextDir, Home},
     local::{self, LocalFolders, LocalSyncthing},
     lock::{self, Lock},
@@ -134,13 +135,24 @@ impl Watcher {
             namespace: self.cluster.namespace.clone(),
             nodes: Nodes::new(client, identity),
             locals,
+            take_over: TakeOver::default(),
             bases: dir.base(),
             board: board.clone(),
         };
 
         let (stop, served) = (CancellationToken::new(), CancellationToken::new());
         let (stopped_tx, stopped) = watch::channel(false);
-        let serving = self.serve(&dir, &board, &stop, stopped, &served)?;
+        let endpoint = server::Endpoint {
+            about: server::About {
+                context: self.cluster.context.clone(),
+                kubeconfig: self.cluster.paths_shown(),
+            },
+            board: board.subscribe(),
+            stop: stop.clone(),
+            take_over: shared.take_over.clone(),
+            stopped,
+        };
+        let serving = serve(&dir, endpoint, &served)?;
         let pins = Pins::new(self.home.contexts_dir().join("pins"));
         let speclist = SpecList::new(Store::new(self.home.config_file()), pins, cluster, shared);
         let mut specs = tokio::spawn(speclist.run(stop.clone()));
@@ -190,26 +202,20 @@ impl Watcher {
         };
         Ok(LocalSyncthing::start(paths)?)
     }
+}
 
-    fn serve(
-        &self,
-        dir: &ContextDir,
-        board: &BoardTx,
-        stop: &CancellationToken,
-        stopped: watch::Receiver<bool>,
-        served: &CancellationToken,
-    ) -> Result<JoinHandle<()>, Error> {
-        let path = dir.socket();
-        if let Some(parent) = path.parent() {
-            crate::home::private_dir(parent)?;
-        }
-        let bound = server::Socket::bind(&path);
-        let socket = bound.map_err(|source| Error::Io { operation: "listen on", path, source })?;
-        let about =
-            server::About { context: self.cluster.context.clone(), kubeconfig: self.cluster.paths_shown() };
-        let endpoint = server::Endpoint { about, board: board.subscribe(), stop: stop.clone(), stopped };
-        Ok(tokio::spawn(socket.serve(endpoint, served.clone())))
+fn serve(
+    dir: &ContextDir,
+    endpoint: server::Endpoint,
+    served: &CancellationToken,
+) -> Result<JoinHandle<()>, Error> {
+    let path = dir.socket();
+    if let Some(parent) = path.parent() {
+        crate::home::private_dir(parent)?;
     }
+    let bound = server::Socket::bind(&path);
+    let socket = bound.map_err(|source| Error::Io { operation: "listen on", path, source })?;
+    Ok(tokio::spawn(socket.serve(endpoint, served.clone())))
 }
 
 /// Why the last watcher ended, for `get` to tell.

@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(
             refused.message(),
             format!(
-                "`{}` is synced by s@laptop since 1970-01-01T00:00:00Z (at `{}`)",
+                "`{}` is synced by s@laptop since 1970-01-01T00:00:00Z (at `{}`); a spec created with `--take-over` takes it over",
                 sub.display(),
                 dir.path().display()
             )

@@ -57,6 +57,9 @@ pub struct Args {
     /// A further pattern that is not synced (may be repeated)
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
+    /// Take the containers' directory over from whoever else syncs it now
+    #[arg(long, conflicts_with = "no_start")]
+    take_over: bool,
     /// Write the spec only, start no watcher
     #[arg(long, conflicts_with = "wait")]
     no_start: bool,
@@ -112,6 +115,10 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     if ensure::watcher(&home, cluster_args, &cluster, printer).await? {
         printer.say(format!("started the watcher for context `{}`", cluster.context));
     }
+    if args.take_over {
+        let mut client = Client::connect(&socket(&home, &cluster)).await.ok_or_else(ended)?;
+        client.take_over(&spec.name).await?;
+    }
     if args.wait {
         wait(&home, &cluster, &spec.name, args.timeout).await?;
         printer.say("every container holds what is here");
@@ -142,6 +149,14 @@ fn details(args: &Args) -> anyhow::Result<SpecDetails> {
         validate::name(name).map_err(refused)?;
     }
     ksync_tree::Ignore::new(&args.ignore).map_err(|error| UserError::with_hint(&error, "see --ignore"))?;
+    if args.direction == Some(Direction::ToContainer) && args.initial.is_some_and(|i| i != Initial::Local) {
+        let hint = "leave one of them out";
+        return Err(UserError::new(
+            "`--direction to-container` brings nothing here, so only local content can win",
+            hint,
+        )
+        .into());
+    }
     let (reload, reload_mode) = reload(args.reload.as_deref())?;
     Ok(SpecDetails {
         name: String::new(),
@@ -237,9 +252,13 @@ async fn look(client: &KubeClient, container: &RemoteContainer, path: &str) -> a
     }
 }
 
+fn socket(home: &Home, cluster: &ClusterConfig) -> PathBuf {
+    home.context(&cluster.context, &cluster.hash()).socket()
+}
+
 /// Waits for the watcher to say `watching`.
 async fn wait(home: &Home, cluster: &ClusterConfig, name: &str, limit: Duration) -> anyhow::Result<()> {
-    let socket = home.context(&cluster.context, &cluster.hash()).socket();
+    let socket = socket(home, cluster);
     let mut last = "the watcher does not know it yet".to_owned();
     let watching = async {
         let mut client = Client::connect(&socket).await.ok_or_else(ended)?;

@@ -195,7 +195,10 @@ fn overlap(a: &SpecDetails, b: &SpecDetails, inherited: Inherited<'_>) -> bool {
         (if own.is_empty() { "default" } else { own }).to_owned()
     };
     let (one, two) = (&a.containername, &b.containername);
-    context(a) == context(b)
+    // A context may have led elsewhere when the other was made.
+    let elsewhere = a.cluster.is_some() && b.cluster.is_some() && a.cluster != b.cluster;
+    !elsewhere
+        && context(a) == context(b)
         && namespace(a) == namespace(b)
         && a.selector == b.selector
         && a.pod == b.pod
@@ -298,6 +301,13 @@ mod tests {
         };
         assert!(beside(&container("two", "x"), &[container("one", "y")], Inherited::default()).is_ok());
         assert!(beside(&container("two", "x"), &[container("one", "")], Inherited::default()).is_err());
+        let made_for = |name: &str, cluster: &str| SpecDetails {
+            cluster: Some(cluster.into()),
+            ..spec(name, "app=a", "/src/b", "/code")
+        };
+        let others = [made_for("one", "1")];
+        assert!(beside(&made_for("two", "1"), &others, Inherited::default()).is_err());
+        assert!(beside(&made_for("two", "2"), &others, Inherited::default()).is_ok(), "another cluster");
         let default = SpecDetails { namespace: "default".into(), ..spec("two", "app=a", "/src/b", "/code") };
         assert!(told(&default).is_some(), "an empty namespace is `default`");
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ksync_tree::{DifferenceKind, Entry, Kind, Skipped, differences};
 
-use crate::base::Base;
+use crate::{base::Base, config::Initial};
 
 /// Container-only files above which nothing is pulled unasked.
 const PULL_FILES: usize = 1000;
@@ -51,15 +51,16 @@ impl Plan {
     }
 }
 
-/// Compares a local listing with that of the container `id`. Without a base, and in a container that the base
-/// does not know, local content wins where both sides differ. What lies at or below `unknown` (it could not be
-/// listed here) is left alone.
+/// Compares a local listing with that of the container `id`. Without a base, `initial` says what wins where both sides
+/// differ; in a container that the base does not know, local content does. What lies at or below `unknown` (it could
+/// not be listed here) is left alone.
 pub(super) fn plan(
     local: &[Entry],
     remote: &[Entry],
     unknown: &[Skipped],
     base: Option<&Base>,
     id: &str,
+    initial: Initial,
 ) -> Plan {
     let (here, there) = (by_path(local), by_path(remote));
     let known = by_path(base.map_or(&[], |base| &base.entries));
@@ -93,6 +94,11 @@ pub(super) fn plan(
                 (Some(ours), Some(_)) if two_way && ours.kind != Kind::Dir && unchanged(Some(ours), was) => {
                     plan.take.push(ours.clone());
                 }
+                (Some(ours), Some(theirs))
+                    if base.is_none() && ours.kind != Kind::Dir && theirs_first(initial, ours, theirs) =>
+                {
+                    plan.take.push(ours.clone());
+                }
                 _ => {
                     let edited = kind == DifferenceKind::Content && !unchanged(theirs, was);
                     if precious
@@ -116,12 +122,21 @@ pub(super) fn plan(
     plan
 }
 
+/// Whether the container's content wins at the first sync.
+fn theirs_first(initial: Initial, ours: &Entry, theirs: &Entry) -> bool {
+    match initial {
+        Initial::Local => false,
+        Initial::Remote => true,
+        Initial::Newest => theirs.mtime_ns > ours.mtime_ns,
+    }
+}
+
 /// The paths that a container does not hold as they are here. Where the local entry is the very one that was
 /// `proved` to be there, it is the container that has changed its copy since: that is no missing acknowledgement.
 pub(super) fn missing(local: &[Entry], remote: &[Entry], proved: &[Entry]) -> Vec<String> {
     let proved = by_path(proved);
     let here = by_path(local);
-    let plan = plan(local, remote, &[], None, "");
+    let plan = plan(local, remote, &[], None, "", Initial::Local);
     let own = |path: &String| unchanged(here.get(path.as_str()).copied(), proved.get(path.as_str()).copied());
     plan.send.into_iter().chain(plan.clashes).filter(|path| !own(path)).collect()
 }
@@ -164,10 +179,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::{Plan, missing, too_much};
-    use crate::base::Base;
+    use crate::{base::Base, config::Initial};
 
     fn plan(local: &[Entry], remote: &[Entry], base: Option<&Base>, id: &str) -> Plan {
-        super::plan(local, remote, &[], base, id)
+        super::plan(local, remote, &[], base, id, Initial::Local)
     }
 
     fn file(path: &str, content: u8) -> Entry {
@@ -213,6 +228,25 @@ mod tests {
         );
         assert_eq!(extra(&plan), ["d"]);
         assert!(!plan.is_equal());
+    }
+
+    #[test]
+    fn the_first_sync_takes_what_was_asked_for() {
+        let (here, there) = (
+            [dir("d", 1), file("new", 3), file("old", 1), file("same", 2)],
+            [dir("d", 2), file("new", 1), file("old", 3), file("same", 2)],
+        );
+        let first = |initial| {
+            let plan = super::plan(&here, &there, &[], None, "", initial);
+            let taken: Vec<String> = plan.take.into_iter().map(|entry| entry.path).collect();
+            (taken, plan.send)
+        };
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(first(Initial::Local), (names(&[]), names(&["new", "old"])));
+        assert_eq!(first(Initial::Remote), (names(&["new", "old"]), names(&[])));
+        assert_eq!(first(Initial::Newest), (names(&["old"]), names(&["new"])));
+        let later = super::plan(&here, &there, &[], Some(&base(Vec::new())), "same", Initial::Remote);
+        assert_eq!((later.take, later.send), (vec![], names(&["new", "old"])));
     }
 
     #[test]
@@ -264,7 +298,7 @@ mod tests {
         let base = base(vec![dir("d", 0), file("d/f", 1)]);
         let there = [dir("d", 0), file("d/f", 1)];
         let unknown = [Skipped { path: "d".into(), reason: "it can't be read".into() }];
-        assert_eq!(super::plan(&[], &there, &unknown, Some(&base), "fresh"), Plan::default());
+        assert_eq!(super::plan(&[], &there, &unknown, Some(&base), "fresh", Initial::Local), Plan::default());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
 };
 
 use ksync_tree::{Ignore, Root};
@@ -112,6 +112,8 @@ pub struct LocalFolder {
     pub kept: PathBuf,
     /// Which container's changes come back.
     pub two_way: Election,
+    /// The container that was compared first.
+    pub first: OnceLock<String>,
     ground: Arc<Ground>,
     state: watch::Receiver<Local>,
     commands: mpsc::UnboundedSender<Command>,
@@ -292,6 +294,7 @@ impl LocalFolders {
             ignore,
             kept,
             two_way: Election::default(),
+            first: OnceLock::new(),
             ground,
             state,
             commands,

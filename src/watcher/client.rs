@@ -4,7 +4,8 @@ use std::{path::Path, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use ksync_proto::watch::{
-    StatusReply, StatusRequest, StopRequest, VersionReply, VersionRequest, watch_client::WatchClient,
+    StatusReply, StatusRequest, StopRequest, TakeOverRequest, VersionReply, VersionRequest,
+    watch_client::WatchClient,
 };
 use tokio::net::UnixStream;
 use tonic::{
@@ -67,6 +68,12 @@ impl Client {
     /// Where everything stands, again and again.
     pub async fn follow(&mut self) -> Result<Streaming<StatusReply>, Error> {
         limited("Follow", CALL_LIMIT, self.0.follow(StatusRequest {})).await
+    }
+
+    /// Has a spec's directories taken over from whoever else syncs them.
+    pub async fn take_over(&mut self, spec: &str) -> Result<(), Error> {
+        let request = TakeOverRequest { spec: spec.to_owned() };
+        limited("TakeOver", CALL_LIMIT, self.0.take_over(request)).await.map(drop)
     }
 
     /// Ends the watcher; returns when everything is let go of.

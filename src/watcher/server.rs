@@ -10,7 +10,8 @@ use std::{
 };
 
 use ksync_proto::watch::{
-    StatusReply, StatusRequest, StopReply, StopRequest, VersionReply, VersionRequest,
+    StatusReply, StatusRequest, StopReply, StopRequest, TakeOverReply, TakeOverRequest, VersionReply,
+    VersionRequest,
     watch_server::{Watch, WatchServer},
 };
 use tokio::{
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::wire;
-use crate::status::Board;
+use crate::{folder::TakeOver, status::Board};
 
 /// How long a stop waits for everything to be let go of.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -39,6 +40,7 @@ pub(super) struct Endpoint {
     pub(super) about: About,
     pub(super) board: watch::Receiver<Board>,
     pub(super) stop: CancellationToken,
+    pub(super) take_over: TakeOver,
     /// True once everything is let go of.
     pub(super) stopped: watch::Receiver<bool>,
 }
@@ -114,6 +116,11 @@ impl Watch for Endpoint {
             }
         });
         Ok(Response::new(ReceiverStream::new(rx)))
+    }
+
+    async fn take_over(&self, request: Request<TakeOverRequest>) -> Result<Response<TakeOverReply>, Status> {
+        self.take_over.ask(request.into_inner().spec);
+        Ok(Response::new(TakeOverReply {}))
     }
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopReply>, Status> {

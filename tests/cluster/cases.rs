@@ -7,6 +7,7 @@ mod config;
 mod follow;
 mod install;
 mod latency;
+mod model;
 mod refusals;
 mod scale;
 mod seed;
@@ -15,6 +16,7 @@ mod sync;
 mod targets;
 mod volumes;
 mod watcher;
+mod whose;
 
 use crate::suite::Case;
 
@@ -37,6 +39,8 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("seed", seed::CASES),
         ("config", config::CASES),
         ("watcher", watcher::CASES),
+        ("whose", whose::CASES),
+        ("model", model::CASES),
         ("refusals", refusals::CASES),
         ("latency", latency::CASES),
         ("survive", survive::CASES),

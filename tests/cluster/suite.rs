@@ -12,6 +12,7 @@ pub(crate) mod guard;
 pub(crate) mod ksync;
 pub(crate) mod kubectl;
 mod leftovers;
+pub(crate) mod model;
 mod own;
 pub(crate) mod process;
 pub(crate) mod run;

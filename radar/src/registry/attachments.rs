@@ -113,7 +113,7 @@ impl State {
                 Clash::Other if take_over => taken.push(id.clone()),
                 Clash::Other => {
                     return Err(Status::already_exists(format!(
-                        "`{}` is synced by {} since {} (at `{}`)",
+                        "`{}` is synced by {} since {} (at `{}`); a spec created with `--take-over` takes it over",
                         wanted.path,
                         existing.holder,
                         seconds(existing.since),

@@ -17,6 +17,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("deleted_here_is_no_more_in_a_new_pod", deleted_before_rollout),
     Case::new("edited_there_comes_here", edited_there),
     Case::new("edited_on_both_sides_is_kept", both),
+    Case::new("the_first_sync_as_it_was_asked_for", initial),
 ];
 
 /// Even when the watcher ends the moment that all is in sync.
@@ -98,4 +99,49 @@ fn both(desk: &Desk) {
         kept.iter().any(|content| content == "edited there\n"),
         "the container's content is lost: {kept:?}"
     );
+}
+
+/// What is there already differs, and the newer one of the two is on either side.
+fn initial(desk: &Desk) {
+    let container = App::web(desk).apply(desk).only();
+    let create = |name: &str, flags: &[&str]| {
+        let here = desk.scratch(name);
+        fs::create_dir(&here).expect("mkdir");
+        for (file, age) in [("older.txt", 4000), ("newer.txt", 0)] {
+            fs::write(here.join(file), "here\n").expect("write");
+            let when = SystemTime::now() - std::time::Duration::from_secs(age);
+            let opened = fs::File::options().write(true).open(here.join(file)).expect("open");
+            opened.set_modified(when).expect("set the time");
+        }
+        let there = format!("/{name}");
+        let script = format!(
+            "mkdir {there} && for f in older newer; do echo there >{there}/$f.txt; done && touch -d @$(($(date +%s) - 2000)) {there}/*"
+        );
+        container.sh(desk.cluster(), &script);
+        let local = here.display().to_string();
+        desk.ksync
+            .ok(&[&["create", "--name", name, "--wait", "-l", "app=app"], flags, &[&local, &there]].concat());
+        let read = |file: &str| -> String {
+            let text = fs::read_to_string(here.join(file)).expect("read");
+            let other = container.read(desk.cluster(), &format!("{there}/{file}"));
+            assert_eq!(other.as_deref(), Ok(text.as_str()), "{name} {file}");
+            text
+        };
+        (read("older.txt"), read("newer.txt"))
+    };
+    let told = |older: &str, newer: &str| (format!("{older}\n"), format!("{newer}\n"));
+    assert_eq!(create("plain", &[]), told("here", "here"));
+    assert_eq!(create("remote", &["--initial", "remote"]), told("there", "there"));
+    assert_eq!(create("newest", &["--initial", "newest"]), told("there", "here"));
+    assert_eq!(create("out", &["--direction", "to-container"]), told("here", "here"));
+    let kept = desk.ksync.kept();
+    let count = |content: &str| kept.iter().filter(|kept| kept.as_str() == content).count();
+    assert_eq!((count("here\n"), count("there\n")), (3, 5), "what lost is kept: {kept:?}");
+    // One way only.
+    container.sh(desk.cluster(), "echo new >/out/new.txt && echo edited there >/out/newer.txt");
+    fs::write(desk.scratch("out").join("late.txt"), "late\n").expect("write");
+    eventually("the edit there", SHORT, || container.read(desk.cluster(), "/out/late.txt"));
+    desk.ksync.watching("out", 1, SHORT);
+    assert!(!desk.scratch("out").join("new.txt").exists());
+    assert_eq!(fs::read_to_string(desk.scratch("out").join("newer.txt")).expect("read"), "here\n");
 }

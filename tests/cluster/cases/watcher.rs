@@ -18,6 +18,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_killed_local_syncthing", killed_syncthing),
     Case::new("delete_lets_go_and_leaves_files", delete),
     Case::new("a_directory_that_another_watcher_holds", held),
+    Case::new("a_directory_that_is_taken_over", taken_over),
     Case::new("a_local_directory_that_goes_away", unmounted).needs(&[Need::Processes]),
     Case::new("a_local_directory_that_is_made_anew", made_anew),
     Case::new("one_watcher_for_a_local_directory", one_watcher),
@@ -151,6 +152,37 @@ fn held(desk: &Desk) {
     colleague.watching("main", 1, LONG);
     assert_eq!(container.read(desk.cluster(), "/code/a.txt").as_deref(), Ok("theirs\n"));
     assert_eq!(desk.text("a.txt").as_deref(), Ok("a\n"));
+}
+
+/// By a person's word only, and the other one is told.
+fn taken_over(desk: &Desk) {
+    desk.write("a.txt", "a\n");
+    let container = App::web(desk).apply(desk).only();
+    desk.sync(APP, CODE);
+    let guard = Guard::over(&desk.local());
+    let colleague: Ksync = desk.colleague();
+    let theirs = desk.scratch("theirs");
+    fs::create_dir(&theirs).expect("mkdir");
+    fs::write(theirs.join("a.txt"), "theirs\n").expect("write");
+    let local = theirs.display().to_string();
+    let create = ["create", "--name", "main", "--wait", "--take-over", "-l", "app=app"];
+    colleague.ok(&[&create[..], &[&local, CODE]].concat());
+    assert_eq!(container.read(desk.cluster(), "/code/a.txt").as_deref(), Ok("theirs\n"));
+    let spec = desk.ksync.becomes("main", "error", SHORT);
+    assert!(spec.containers[0].reason.contains("is synced by"), "{spec:?}");
+    assert!(spec.containers[0].reason.contains("--take-over"), "{spec:?}");
+    // It is not taken back by itself, nor while the other one goes on.
+    crate::suite::eventually::throughout("the one who has it", std::time::Duration::from_secs(3), || {
+        let spec = colleague.spec("main")?;
+        holds(spec.status == "watching", format!("{spec:?}"))
+    });
+    desk.ksync.ok(&["delete", "main"]);
+    let local = desk.local().display().to_string();
+    desk.ksync.ok(&[&create[..], &[&local, CODE]].concat());
+    assert_eq!(container.read(desk.cluster(), "/code/a.txt").as_deref(), Ok("a\n"));
+    colleague.becomes("main", "error", SHORT);
+    assert_eq!(fs::read_to_string(theirs.join("a.txt")).expect("read"), "theirs\n");
+    guard.intact();
 }
 
 /// An unmounted disk must not empty the containers.

@@ -22,6 +22,10 @@ command_of() {
       --service-account-key-file "$pki/accounts.pub" --service-account-signing-key-file "$pki/accounts.key"
       --service-account-issuer https://kubernetes.default)
     ;;
+  second-apiserver)
+    command_of kube-apiserver
+    argv+=(--etcd-prefix /second --secure-port "${SECOND##*:}")
+    ;;
   kube-controller-manager)
     argv=(kube-controller-manager --kubeconfig "$pki/manager.conf" --bind-address "$NODE1"
       --root-ca-file "$pki/ca.crt" --service-account-private-key-file "$pki/accounts.key"
@@ -56,6 +60,7 @@ ready() {
   case $1 in
   etcd) listens "${ETCD#http://}" ;;
   kube-apiserver) as_admin get --raw /readyz ;;
+  second-apiserver) as_admin --server "$SECOND" get --raw /readyz ;;
   containerd) ctr --address /run/containerd/containerd.sock version ;;
   docker-containerd) ctr --address /run/docker-containerd/containerd.sock version ;;
   dockerd) docker --host unix:///run/docker.sock version ;;
@@ -110,7 +115,7 @@ stop() {
   running "$1" || return 0
   local pid limit=10
   case $1 in
-  kube-apiserver) limit=3 ;;
+  *apiserver) limit=3 ;;
   dockerd) limit=30 ;;
   esac
   pid=$(cat "$IN_STATE/pid/$1")

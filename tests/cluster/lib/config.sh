@@ -20,6 +20,8 @@ BRIDGE2=ksync$((2 * KSYNC_CLUSTER_INDEX + 1))
 PODS1=10.244.$((2 * KSYNC_CLUSTER_INDEX)).0/24
 PODS2=10.244.$((2 * KSYNC_CLUSTER_INDEX + 1)).0/24
 SERVER=https://$NODE1:6443
+# A further API server, of an empty cluster without nodes; not started by `up`.
+SECOND=https://$NODE1:6444
 ETCD=http://$NODE1:2379
 
 # Folders as the cluster's processes see them, in their own mount namespace (see space-init.sh).

@@ -37,6 +37,10 @@ pub(crate) trait Cluster: Send + Sync {
     /// Stops or starts the API server.
     fn api_server(&self, up: bool);
 
+    /// Stops or starts a second API server, of another cluster without nodes; the kubeconfig for it, whose context has
+    /// the same name.
+    fn second(&self, up: bool) -> String;
+
     /// The image with a shell and its usual company.
     fn app_image(&self) -> String;
 

@@ -82,6 +82,10 @@ impl Cluster for Foreign {
         unreachable!("a case that needs the API server's switch is skipped here");
     }
 
+    fn second(&self, _up: bool) -> String {
+        unreachable!("a case that needs a second API server is skipped here");
+    }
+
     fn app_image(&self) -> String {
         std::env::var("KSYNC_TEST_APP_IMAGE").unwrap_or_else(|_| "busybox:1.37".to_owned())
     }

@@ -181,8 +181,17 @@ impl Ksync {
 
     /// The log of the one context that there is.
     pub(crate) fn log(&self) -> String {
+        self.read_logs("watch.log")
+    }
+
+    /// The words of its syncthing.
+    pub(crate) fn syncthing_log(&self) -> String {
+        self.read_logs("syncthing.log")
+    }
+
+    fn read_logs(&self, name: &str) -> String {
         let contexts = entries(&self.home.join("contexts"));
-        contexts.filter_map(|context| std::fs::read_to_string(context.join("watch.log")).ok()).collect()
+        contexts.filter_map(|context| std::fs::read_to_string(context.join(name)).ok()).collect()
     }
 }
 

@@ -95,6 +95,12 @@ impl Cluster for Own {
         must(&["apiserver", if up { "start" } else { "stop" }]);
     }
 
+    fn second(&self, up: bool) -> String {
+        must(&["second", if up { "start" } else { "stop" }]);
+        let kubeconfig = fs::read_to_string(&self.kubectl.kubeconfig).expect("read the kubeconfig");
+        kubeconfig.replace(":6443", ":6444")
+    }
+
     fn app_image(&self) -> String {
         "localhost/busybox:1".to_owned()
     }
