@@ -29,7 +29,7 @@ use crate::{
     backoff::Backoff,
     base::Base,
     config::{Direction, Initial},
-    local::{Local, LocalFolder, Seat, Share},
+    local::{Local, LocalFolder, Presence, Seat, Share},
     node::{AttachmentEvent, Link, Node, NodeState, Nodes},
     service::RemoteContainer,
     status::{ServiceTx, Status},
@@ -80,14 +80,16 @@ impl Folder {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
         let mut attached = None;
         let mut take_over = self.take_over.clone();
+        let there = self.local.two_way.enter(&self.container.id, &self.container.node);
         // Held over setbacks, so that a lease outlives them.
         let mut node = None;
         loop {
-            let cycle = self.cycle(&mut node, &mut attached, &mut take_over, &mut backoff);
+            let cycle = self.cycle(&there, &mut node, &mut attached, &mut take_over, &mut backoff);
             let setback = tokio::select! {
                 () = end.cancelled() => break,
                 Err(setback) = cycle => setback,
             };
+            there.joined(false);
             let (status, reason) = setback.standing();
             info!(%status, reason, "attach anew");
             self.status.modify(|service| (service.role, service.two_way) = ("", false));
@@ -113,6 +115,7 @@ impl Folder {
     /// One life of an attachment, which ends with a setback.
     async fn cycle(
         &self,
+        there: &Presence,
         held: &mut Option<Arc<Node>>,
         slot: &mut Option<Attached>,
         take_over: &mut Asked,
@@ -133,9 +136,14 @@ impl Folder {
         let proved = match attached.role {
             // radar held it while the connection was away: what was equal then is in the base.
             Some(_) => self.base.borrow().as_ref().map(|base| base.entries.clone()).unwrap_or_default(),
-            None => self.equalise(local, attached).await?,
+            None => {
+                let proved = self.equalise(local, attached).await?;
+                there.turn().await;
+                proved
+            }
         };
         let role = self.join(attached).await?;
+        there.joined(true);
         attached.role = Some(role);
         let _share: Option<Share> = match role {
             Role::Lead => Some(local.share(&attached.link.device_id, node.bep_address).await),
@@ -291,10 +299,10 @@ impl Folder {
         loop {
             let now = here.borrow_and_update().clone();
             if now.process != process {
-                return Err(Setback::Lost("the local syncthing started anew".to_owned()));
+                return Err(Setback::Anew);
             }
             let behind = now.pending || settled != Some(now.sequence);
-            let elected = !candidate || seat.is_some() || election.borrow_and_update().is_some();
+            let elected = !candidate || seat.is_some() || election.is_taken();
             self.report(node, &now, behind || !elected, held.as_ref());
             if !behind && elected {
                 backoff.reset();
@@ -310,7 +318,7 @@ impl Folder {
                     }
                 }
                 // Somebody else's taking the seat is what this one waits for, too; the sender lives in `local`.
-                _ = election.changed() => {}
+                () = election.changed() => {}
                 event = attached.events.recv() => Self::event(local, event)?,
                 done = settle(local, &attached.link, now.sequence), if behind && !now.pending => {
                     done?;

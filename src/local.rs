@@ -21,7 +21,7 @@ use std::{
 
 use tokio::sync::watch;
 
-pub use election::{Election, Seat};
+pub use election::{Election, Presence, Seat};
 pub use folder::{Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share};
 pub use process::{Error, STEP};
 

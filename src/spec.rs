@@ -71,6 +71,9 @@ impl Spec {
         let work = async {
             let Some(local) = end.run_until_cancelled(self.open_local()).await else { return };
             let base_rx = base_tx.subscribe();
+            if let Some(last) = base_rx.borrow().as_ref().and_then(|base| base.two_way.clone()) {
+                local.two_way.remember(&last);
+            }
             let mut keeper = Keeper::new(&self.details.name, &self.shared.board, &local, &file, &base_tx);
             let both = async {
                 tokio::join!(self.follow_pods(&local, &mut services, &base_rx), keeper.follow());

@@ -7,9 +7,12 @@ use crate::{local, status::Status};
 /// Why a folder stopped following its container.
 #[derive(Debug, thiserror::Error)]
 pub enum Setback {
-    /// The connection, the session or the local syncthing went away; all of them come back by themselves.
+    /// The connection or the session went away; both come back by themselves.
     #[error("{0}")]
     Lost(String),
+    /// The local syncthing begins with an empty database.
+    #[error("the local syncthing started anew")]
+    Anew,
     /// radar said that the attachment ended.
     #[error("{0}")]
     Ended(String),
@@ -68,7 +71,9 @@ impl Setback {
     /// The status word and the sentence that go with it until the next try.
     pub fn standing(&self) -> (Status, String) {
         let status = match self {
-            Self::Lost(_) | Self::Ended(_) | Self::Restless | Self::Closed(_) => Status::Attaching,
+            Self::Lost(_) | Self::Anew | Self::Ended(_) | Self::Restless | Self::Closed(_) => {
+                Status::Attaching
+            }
             _ => Status::Error,
         };
         (status, crate::printer::chain(self))

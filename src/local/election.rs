@@ -1,57 +1,202 @@
 //! Which one of a local folder's containers is two-way.
 //!
-//! Never more than one at a time: else one replica's pid file becomes the next one's change, for ever.
+//! Never more than one at a time: else one replica's pid file becomes the next one's change, for ever. Whoever had the
+//! seat has it again after an interruption: what it wrote meanwhile is still to come here.
 
-use tokio::sync::watch;
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+/// How long a free seat waits for the one who had it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One seat, taken by whoever is ready first and free again when it goes.
 #[derive(Debug)]
-pub struct Election(watch::Sender<Option<String>>);
+pub struct Election(watch::Sender<State>);
+
+#[derive(Debug)]
+struct State {
+    holder: Option<String>,
+    /// Who had it last.
+    last: Option<String>,
+    /// When it became free.
+    free_since: Instant,
+    /// Who is there, ready or not.
+    there: BTreeMap<String, There>,
+}
+
+#[derive(Debug)]
+struct There {
+    node: String,
+    joined: bool,
+    /// Several specs may mean one container.
+    count: usize,
+}
 
 impl Default for Election {
     fn default() -> Self {
-        Self(watch::Sender::new(None))
+        let state = State { holder: None, last: None, free_since: Instant::now(), there: BTreeMap::new() };
+        Self(watch::Sender::new(state))
+    }
+}
+
+impl State {
+    /// Until when `who` leaves a free seat to the one who had it; none when it need not.
+    fn patient_until(&self, who: &str) -> Option<Instant> {
+        let last = self.last.as_ref().filter(|last| *last != who && self.there.contains_key(*last));
+        last.map(|_| self.free_since + PATIENCE).filter(|until| Instant::now() < *until)
+    }
+
+    /// Until when `who` lets the one who had the seat join the node's folder first; none when it need not.
+    fn polite_until(&self, who: &str, node: &str) -> Option<Instant> {
+        let last = self.last.as_ref().and_then(|last| self.there.get(last));
+        let before = last.is_some_and(|last| last.node == node && !last.joined);
+        self.patient_until(who).filter(|_| before && self.holder.is_none())
     }
 }
 
 impl Election {
     /// Follows the seat: whoever waits for it to be taken is woken.
-    pub fn watch(&self) -> watch::Receiver<Option<String>> {
-        self.0.subscribe()
+    pub fn watch(&self) -> Holder {
+        Holder(self.0.subscribe())
     }
 
-    /// Waits until the seat is free and takes it for `who` (a container id).
+    /// What was noted of an earlier time: who had the seat then. Counts as long as nobody has had it since.
+    pub fn remember(&self, who: &str) {
+        self.0.send_if_modified(|state| {
+            let news = state.holder.is_none() && state.last.is_none();
+            if news {
+                state.last = Some(who.to_owned());
+            }
+            news
+        });
+    }
+
+    /// `who` (a container id) is there, on `node`, and may come to be ready.
+    pub fn enter(&self, who: &str, node: &str) -> Presence {
+        self.0.send_modify(|state| {
+            let new = || There { node: node.to_owned(), joined: false, count: 0 };
+            state.there.entry(who.to_owned()).or_insert_with(new).count += 1;
+        });
+        Presence { who: who.to_owned(), node: node.to_owned(), state: self.0.clone() }
+    }
+
+    /// Waits until the seat is free and takes it for `who`.
     pub async fn seat(&self, who: &str) -> Seat {
-        let mut holder = self.0.subscribe();
+        let mut state = self.0.subscribe();
         loop {
-            let taken = self.0.send_if_modified(|seat| match seat {
-                Some(_) => false,
-                None => seat.replace(who.to_owned()).is_none(),
+            let taken = self.0.send_if_modified(|state| {
+                let free = state.holder.is_none() && state.patient_until(who).is_none();
+                if free {
+                    state.holder = Some(who.to_owned());
+                    state.last.clone_from(&state.holder);
+                }
+                free
             });
             if taken {
                 return Seat(self.0.clone());
             }
-            // The sender is in `self`, so this ends with a change.
-            let _ = holder.changed().await;
+            let until = {
+                let state = state.borrow_and_update();
+                state.holder.is_none().then(|| state.patient_until(who)).flatten()
+            };
+            change(&mut state, until).await;
         }
+    }
+}
+
+/// Waits for a change, at most until then. The sender lives as long as who waits, so there is no end without one.
+async fn change(state: &mut watch::Receiver<State>, until: Option<Instant>) {
+    match until {
+        Some(until) => drop(timeout_at(until, state.changed()).await),
+        None => drop(state.changed().await),
+    }
+}
+
+/// Tells whether the seat is taken.
+#[derive(Debug)]
+pub struct Holder(watch::Receiver<State>);
+
+impl Holder {
+    /// Whether somebody has it now.
+    pub fn is_taken(&mut self) -> bool {
+        self.0.borrow_and_update().holder.is_some()
+    }
+
+    /// Waits for a change.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A container is there as long as this lives.
+#[derive(Debug)]
+pub struct Presence {
+    who: String,
+    node: String,
+    state: watch::Sender<State>,
+}
+
+impl Presence {
+    /// Waits for the turn to join the folder on its node: the one who had the seat goes first, because only the first
+    /// one's changes come from a node.
+    pub async fn turn(&self) {
+        let mut state = self.state.subscribe();
+        loop {
+            let until = state.borrow_and_update().polite_until(&self.who, &self.node);
+            match until {
+                Some(_) => change(&mut state, until).await,
+                None => return,
+            }
+        }
+    }
+
+    /// It has joined, or has left again.
+    pub fn joined(&self, joined: bool) {
+        self.state.send_if_modified(|state| {
+            let there = state.there.get_mut(&self.who);
+            there.is_some_and(|there| std::mem::replace(&mut there.joined, joined) != joined)
+        });
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.state.send_modify(|state| {
+            if let Some(there) = state.there.get_mut(&self.who) {
+                there.count -= 1;
+                if there.count == 0 {
+                    state.there.remove(&self.who);
+                }
+            }
+        });
     }
 }
 
 /// Held by the two-way container; dropping it lets the next one have it.
 #[derive(Debug)]
-pub struct Seat(watch::Sender<Option<String>>);
+pub struct Seat(watch::Sender<State>);
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.send_replace(None);
+        self.0.send_modify(|state| {
+            state.holder = None;
+            state.free_since = Instant::now();
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use tokio::time::advance;
 
-    use super::Election;
+    use super::{Election, PATIENCE};
 
     #[tokio::test]
     async fn one_at_a_time_and_the_next_one_follows() {
@@ -62,5 +207,44 @@ mod tests {
         drop(first);
         let _second = second.await;
         assert!(election.seat("c").now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_had_it_has_it_again_unless_it_is_gone_or_late() {
+        let election = Election::default();
+        let (a, b) = (election.enter("a", "n"), election.enter("b", "n"));
+        election.remember("a");
+        let mut other = Box::pin(election.seat("b"));
+        assert!(other.as_mut().now_or_never().is_none(), "a is there");
+        let again = election.seat("a").await;
+        drop(again);
+        assert!(other.as_mut().now_or_never().is_none());
+        advance(PATIENCE).await;
+        drop(other.await);
+        // Now b is the one who had it; a is not there any more.
+        election.remember("a");
+        let again = Box::pin(election.seat("a"));
+        drop(a);
+        assert!(again.now_or_never().is_none(), "b is there");
+        drop(election.seat("b").await);
+        drop(b);
+        assert!(election.seat("c").now_or_never().is_some(), "nobody is waited for who is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_had_it_joins_its_node_first() {
+        let election = Election::default();
+        let (a, b, c) = (election.enter("a", "n"), election.enter("b", "n"), election.enter("c", "m"));
+        assert!(b.turn().now_or_never().is_some(), "nobody has had it");
+        election.remember("a");
+        assert!(b.turn().now_or_never().is_none() && a.turn().now_or_never().is_some());
+        assert!(c.turn().now_or_never().is_some(), "another node");
+        a.joined(true);
+        assert!(b.turn().now_or_never().is_some());
+        a.joined(false);
+        let mut late = Box::pin(b.turn());
+        assert!(late.as_mut().now_or_never().is_none());
+        advance(PATIENCE).await;
+        late.await;
     }
 }

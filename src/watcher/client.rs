@@ -9,7 +9,7 @@ use ksync_proto::watch::{
 };
 use tokio::net::UnixStream;
 use tonic::{
-    Streaming,
+    Code, Streaming,
     transport::{Channel, Endpoint},
 };
 
@@ -43,7 +43,8 @@ pub enum Error {
 pub struct Client(WatchClient<Channel>);
 
 impl Client {
-    /// Connects to the watcher that listens at `socket`; none when nobody listens there.
+    /// Connects to the watcher that listens at `socket`; none when nobody listens there. One that is being killed has
+    /// its socket for a moment longer than it answers.
     pub async fn connect(socket: &Path) -> Option<Self> {
         let path = socket.to_owned();
         let connector = tower::service_fn(move |_| {
@@ -52,7 +53,11 @@ impl Client {
         });
         let endpoint = Endpoint::from_static("http://watcher").connect_timeout(CALL_LIMIT);
         let channel = endpoint.connect_with_connector(connector).await;
-        channel.ok().map(|channel| Self(WatchClient::new(channel).max_decoding_message_size(64 << 20)))
+        let mut client = WatchClient::new(channel.ok()?).max_decoding_message_size(64 << 20);
+        match tokio::time::timeout(CALL_LIMIT, client.version(VersionRequest {})).await {
+            Ok(Err(status)) if status.code() == Code::Unavailable => None,
+            _ => Some(Self(client)),
+        }
     }
 
     /// Who answers.
@@ -91,5 +96,27 @@ async fn limited<T>(
         Ok(Ok(reply)) => Ok(reply.into_inner()),
         Ok(Err(status)) => Err(Error::Refused { call, message: status.message().to_owned() }),
         Err(_) => Err(Error::Slow { call, limit }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::Client;
+
+    #[tokio::test]
+    async fn a_watcher_that_ends_before_it_answers_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        assert!(Client::connect(&path).await.is_none());
+        let listener = UnixListener::bind(&path).unwrap();
+        let dying = tokio::spawn(async move {
+            let accepted = listener.accept().await.unwrap();
+            drop(listener);
+            drop(accepted);
+        });
+        assert!(Client::connect(&path).await.is_none());
+        dying.await.unwrap();
     }
 }
