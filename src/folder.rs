@@ -127,6 +127,7 @@ impl Folder {
             None => self.nodes.get(&self.container.node).await.map_err(Setback::Door)?,
         };
         *held = Some(Arc::clone(&node));
+        local.taken_up().await?;
         let link = self.link(&node).await?;
         // In the slot at once: whatever fails from here on, it is detached.
         let attached = slot.insert(self.attach(&node, link, take_over).await?);
@@ -303,6 +304,9 @@ impl Folder {
             }
             let behind = now.pending || settled != Some(now.sequence);
             let elected = !candidate || seat.is_some() || election.is_taken();
+            if !behind {
+                self.status.modify(|service| service.acknowledged = (process, now.sequence));
+            }
             self.report(node, &now, behind || !elected, held.as_ref());
             if !behind && elected {
                 backoff.reset();
@@ -390,7 +394,8 @@ impl Folder {
     }
 
     /// Reads every file in the container once more and compares: only then is it said to be in sync. What the
-    /// container has changed itself since it was `proved` equal is not missing.
+    /// container has changed itself since it was `proved` equal is not missing. What was removed here since then, the
+    /// node's syncthing may take for the container's own, because it never heard of it from here: it is removed there.
     async fn verify(
         &self,
         local: &Arc<LocalFolder>,
@@ -400,8 +405,12 @@ impl Folder {
         for _ in 0..ROUNDS {
             let (here, there) = self.list_both(local, attached).await?;
             let missing = plan::missing(&here.entries, &there, proved);
-            let Some(first) = missing.first() else { return Ok(()) };
+            let stale = plan::stale(&here, &there, proved);
+            let Some(first) = missing.first().or(stale.first()) else { return Ok(()) };
             debug!(first, "not equal yet");
+            if !stale.is_empty() {
+                transfer::remove(&attached.link, &attached.id, stale).await?;
+            }
             let sequence = local.scanned().await?;
             settle(local, &attached.link, sequence).await?;
         }

@@ -79,7 +79,7 @@ impl Spec {
                 tokio::join!(self.follow_pods(&local, &mut services, &base_rx), keeper.follow());
             };
             let _ = end.run_until_cancelled(Box::pin(both)).await;
-            keeper.keep(Duration::ZERO).await;
+            keeper.finish().await;
             services.close().await;
         };
         Box::pin(work.instrument(span)).await;
@@ -165,6 +165,7 @@ impl Spec {
             two_way: false,
             excluded: Vec::new(),
             percent: 0,
+            acknowledged: (0, 0),
         };
         let folder = Folder {
             container: container.clone(),

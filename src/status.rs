@@ -101,6 +101,8 @@ pub struct ServiceState {
     pub excluded: Vec<String>,
     /// How much of it is in sync, 0 to 100.
     pub percent: u32,
+    /// The local syncthing process, and the sequence of its index, that it holds everything of.
+    pub acknowledged: (u64, i64),
 }
 
 /// One spec.
@@ -253,6 +255,7 @@ mod tests {
             two_way: false,
             excluded: Vec::new(),
             percent: 0,
+            acknowledged: (0, 0),
         }
     }
 

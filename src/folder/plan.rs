@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ksync_tree::{DifferenceKind, Entry, Kind, Skipped, differences};
+use ksync_tree::{DifferenceKind, Entry, Kind, Listing, Skipped, differences};
 
 use crate::{base::Base, config::Initial};
 
@@ -141,6 +141,25 @@ pub(super) fn missing(local: &[Entry], remote: &[Entry], proved: &[Entry]) -> Ve
     plan.send.into_iter().chain(plan.clashes).filter(|path| !own(path)).collect()
 }
 
+/// The paths that a container holds still as they were when they were `proved` equal, and that are gone here since.
+pub(super) fn stale(local: &Listing, remote: &[Entry], proved: &[Entry]) -> Vec<String> {
+    let (here, proved) = (by_path(&local.entries), by_path(proved));
+    let gone = |there: &&Entry| {
+        let path = there.path.as_str();
+        let unknown =
+            local.skipped.iter().any(|skipped| path == skipped.path || is_below(path, &skipped.path));
+        !unknown && !here.contains_key(path) && unchanged(Some(there), proved.get(path).copied())
+    };
+    let stale: Vec<&Entry> = remote.iter().filter(gone).collect();
+    // A directory that holds something else stays.
+    let holds = |dir: &str| {
+        let other =
+            |entry: &&Entry| is_below(&entry.path, dir) && !stale.iter().any(|s| s.path == entry.path);
+        remote.iter().any(|entry| other(&entry))
+    };
+    stale.iter().filter(|e| e.kind != Kind::Dir || !holds(&e.path)).map(|e| e.path.clone()).collect()
+}
+
 pub(super) fn by_path(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
     entries.iter().map(|entry| (entry.path.as_str(), entry)).collect()
 }
@@ -174,7 +193,7 @@ pub(super) fn too_much(extra: &[Entry]) -> Option<(usize, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use ksync_tree::{Entry, Kind, Skipped};
+    use ksync_tree::{Entry, Kind, Listing, Skipped};
 
     use std::collections::BTreeSet;
 
@@ -317,6 +336,19 @@ mod tests {
         let (here, there) = ([file("log", 1), file("new", 1)], [file("log", 9)]);
         assert_eq!(missing(&here, &there, &[file("log", 1)]), ["new"]);
         assert_eq!(missing(&here, &there, &[file("log", 2)]), ["log", "new"]);
+    }
+
+    #[test]
+    fn what_was_removed_here_after_the_proof_is_stale_there() {
+        let proved = [dir("d", 1), file("d/a", 1), file("d/b", 1), file("edited", 1)];
+        let there = [dir("d", 1), file("d/a", 1), file("d/own", 1), file("edited", 2), file("own", 1)];
+        let here = |entries: &[Entry], skipped: Vec<Skipped>| Listing { entries: entries.to_vec(), skipped };
+        let stale = |here: &Listing| super::stale(here, &there, &proved);
+        assert_eq!(stale(&here(&[], vec![])), ["d/a"], "what the container has made or edited is its own");
+        let unknown = Skipped { path: "d".into(), reason: "it can't be read".into() };
+        assert!(stale(&here(&[], vec![unknown])).is_empty());
+        assert!(stale(&here(&proved, vec![])).is_empty());
+        assert_eq!(super::stale(&here(&[], vec![]), &proved[..2], &proved), ["d", "d/a"]);
     }
 
     #[test]

@@ -177,6 +177,14 @@ impl LocalFolder {
         let _ = self.commands.send(Command::Restored { path: path.to_owned() });
     }
 
+    /// Waits until the local syncthing has the folder.
+    pub async fn taken_up(&self) -> Result<(), Closed> {
+        let mut state = self.state.clone();
+        let now = state.wait_for(|s| s.error.is_some() || s.process != 0).await;
+        let now = now.map_err(|_| Closed::new("the local folder was closed"))?;
+        now.error.as_ref().map_or(Ok(()), |error| Err(Closed::new(error)))
+    }
+
     /// Waits until every change noticed so far is scanned; returns the sequence of our index then.
     pub async fn scanned(&self) -> Result<i64, Closed> {
         let mut state = self.state.clone();

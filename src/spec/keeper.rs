@@ -1,11 +1,14 @@
 //! Keeping a spec's base: a picture of the local tree, taken when every container holds it.
 //!
-//! Invariant: a picture is written only when nothing moved while it was taken.
+//! Invariant: what a picture shows was scanned after it was taken, and every container has acknowledged that scan.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ksync_tree::{ListOptions, Listing, Skipped};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 use tracing::warn;
 
 use crate::{
@@ -14,8 +17,13 @@ use crate::{
     status::{Board, BoardTx, Status},
 };
 
-/// How long nothing must move before a picture replaces another: a burst of edits is one.
-const QUIET: Duration = Duration::from_secs(2);
+/// How long the last base may take.
+const FINISH: Duration = Duration::from_secs(3);
+/// How long a scan's changes may take to every container.
+const REACHED: Duration = Duration::from_secs(10);
+/// The rest after a base was written, at least, and as a multiple of what it took.
+const REST: Duration = Duration::from_secs(1);
+const REST_FACTOR: u32 = 20;
 
 /// Entries that can't be synced and are named.
 const MOST_WARNINGS: usize = 20;
@@ -61,11 +69,14 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// Writes the base each time that all containers hold what is here; the first one at once.
+    /// Writes the base whenever all containers hold something new; the first one at once.
     pub(super) async fn follow(&mut self) {
         loop {
-            let quiet = if self.saved.is_none() { Duration::ZERO } else { QUIET };
-            if self.keep(quiet).await {
+            if self.news().is_some() {
+                let begun = Instant::now();
+                self.keep().await;
+                // A big tree is not looked at all the time.
+                sleep(REST.max(begun.elapsed() * REST_FACTOR)).await;
                 continue;
             }
             let changed = tokio::select! {
@@ -78,33 +89,50 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// Writes the base if it is news and nothing moves for `quiet`; returns whether it was.
-    pub(super) async fn keep(&mut self, quiet: Duration) -> bool {
-        let now = settled(&self.board.borrow_and_update(), self.name, &self.here.borrow_and_update());
-        let Some(moment) = now.filter(|now| self.saved.as_ref() != Some(now)) else { return false };
-        tokio::time::sleep(quiet).await;
-        // Everything is scanned once more: what is on the disk and was not noticed is not acknowledged by anybody.
-        self.local.look(Vec::new());
-        let scanned = self.local.scanned().await;
-        let Some(Listing { entries, skipped }) = list(self.local).await else { return false };
-        self.warn_of(&skipped);
-        let here = self.local.state().borrow().clone();
-        let still = here.process == moment.process && here.sequence == moment.sequence && !here.pending;
-        if !still || !scanned.is_ok_and(|sequence| sequence == moment.sequence) {
-            return false;
+    /// Writes what is equal at the end; what is on its way still is waited for, for a while.
+    pub(super) async fn finish(&mut self) {
+        if timeout(FINISH, self.keep()).await.is_err() {
+            warn!(limit = ?FINISH, "what is equal at the end was not noted: something moves still");
         }
-        let seen = self.containers();
+    }
+
+    /// The local side, when all containers hold more of it than was written.
+    fn news(&mut self) -> Option<Local> {
+        let here = self.here.borrow_and_update().clone();
+        let now = Moment::of(&self.board.borrow_and_update(), self.name, &here);
+        now.filter(|now| self.saved.as_ref() != Some(now)).map(|_| here)
+    }
+
+    /// Writes the base if there is news. What was listed before a scan whose sequence every container has acknowledged
+    /// was equal everywhere, whatever moves meanwhile.
+    async fn keep(&mut self) {
+        let Some(here) = self.news() else { return };
+        let Some(Listing { entries, skipped }) = list(self.local).await else { return };
+        self.warn_of(&skipped);
+        // All of it: what is on the disk and was not noticed is not acknowledged by anybody.
+        self.local.look(Vec::new());
+        let Ok(sequence) = self.local.scanned().await else { return };
+        let (name, process) = (self.name, here.process);
+        let held = |board: &Board| {
+            Moment::of(board, name, &here).is_some_and(|m| (m.process, m.sequence) >= (process, sequence))
+        };
+        let reached = timeout(REACHED, self.board.wait_for(held)).await;
+        let Ok(Ok(board)) = reached.map(|board| board.map(|board| board.clone())) else { return };
+        let Some(moment) = Moment::of(&board, name, &here).filter(|moment| moment.process == process) else {
+            return;
+        };
+        let seen =
+            board.specs.get(name).map(|spec| spec.services.keys().cloned().collect()).unwrap_or_default();
         let last = self.base_tx.borrow().clone().unwrap_or_default();
-        let base = last.next(entries, moment.two_way.clone(), seen);
-        let (file, base) = (self.file.clone(), Arc::new(base));
-        let writing = Arc::clone(&base);
+        let base = Arc::new(last.next(entries, moment.two_way.clone(), seen));
+        let (file, writing) = (self.file.clone(), Arc::clone(&base));
         let saved = tokio::task::spawn_blocking(move || file.save(&writing)).await;
         match saved.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
             Ok(()) => drop(self.base_tx.send_replace(Some(base))),
             Err(error) => warn!(error = crate::printer::chain(&error), "keep the base"),
         }
-        self.saved = Some(moment);
-        true
+        // What came between the listing and the scan is news still.
+        self.saved = Some(Moment { sequence: here.sequence, ..moment });
     }
 }
 
@@ -119,24 +147,20 @@ impl Keeper<'_> {
             }
         });
     }
-
-    fn containers(&self) -> BTreeSet<String> {
-        let board = self.board.borrow();
-        board.specs.get(self.name).map(|spec| spec.services.keys().cloned().collect()).unwrap_or_default()
-    }
 }
 
-/// The moment, when every container of the spec holds what is here.
-fn settled(board: &Board, name: &str, here: &Local) -> Option<Moment> {
-    let spec = board.specs.get(name)?;
-    let good = !spec.services.is_empty() && spec.overall().status == Status::Watching && !here.pending;
-    let two_way = spec.services.values().find(|service| service.two_way);
-    good.then(|| Moment {
-        process: here.process,
-        sequence: here.sequence,
-        passed_over: here.passed_over,
-        two_way: two_way.map(|service| service.container_id.clone()),
-    })
+impl Moment {
+    /// What every container of the spec holds; none while one of them is not in sync.
+    fn of(board: &Board, name: &str, here: &Local) -> Option<Self> {
+        let spec = board.specs.get(name)?;
+        if spec.overall().status != Status::Watching {
+            return None;
+        }
+        let (process, sequence) = spec.services.values().map(|service| service.acknowledged).min()?;
+        let two_way = spec.services.values().find(|service| service.two_way);
+        let two_way = two_way.map(|service| service.container_id.clone());
+        Some(Self { process, sequence, passed_over: here.passed_over, two_way })
+    }
 }
 
 async fn list(local: &Arc<LocalFolder>) -> Option<Listing> {

@@ -112,7 +112,7 @@ impl<'a> World<'a> {
                 self.count("the watcher is stopped and started");
                 self.desk.ksync.ok(&["stop"]);
                 self.here(4, &mut taken);
-                self.there(3, &mut taken);
+                self.there_apart(3, &mut taken);
                 self.both(&mut taken);
                 self.start();
             }
@@ -143,10 +143,11 @@ impl<'a> World<'a> {
             }
             _ => {
                 self.count("the local syncthing is killed");
+                self.noted();
                 let watcher = self.desk.ksync.watcher().expect("a watcher");
                 process::children(watcher).iter().for_each(|child| process::kill(child.pid));
                 self.here(3, &mut taken);
-                self.there(2, &mut taken);
+                self.there_apart(2, &mut taken);
             }
         }
         self.settle();
@@ -159,6 +160,7 @@ impl<'a> World<'a> {
     /// The two-way one. kubelet lets a container wait the longer the more often it was restarted, so that a pod loses
     /// each container once, and is replaced then.
     fn kill_container(&mut self) {
+        self.noted();
         let (pod, id) = (self.seat().pod.clone(), self.two_way.clone());
         if self.restarted.insert(pod.clone()) {
             process::kill(self.seat().pid(self.desk.cluster()).expect("its process"));
@@ -169,7 +171,7 @@ impl<'a> World<'a> {
     }
 
     /// What was noted last must be what is: after that, nothing done here is mistaken for something done there.
-    fn kill_watcher(&self) {
+    fn noted(&self) {
         eventually("the base to be written", SHORT, || {
             let bases: String =
                 self.desk.ksync.bases().iter().filter_map(|base| fs::read_to_string(base).ok()).collect();
@@ -181,6 +183,10 @@ impl<'a> World<'a> {
                 format!("{entries} entries, without {unknown:?}"),
             )
         });
+    }
+
+    fn kill_watcher(&self) {
+        self.noted();
         process::kill(self.desk.ksync.watcher().expect("a watcher"));
         eventually("the watcher's end", SHORT, || {
             let left = process::of_home(&self.desk.ksync.home);
@@ -195,11 +201,11 @@ impl<'a> World<'a> {
     }
 
     /// So many deeds, on paths that nobody has touched since both sides were equal.
-    fn draw(&mut self, deeds: usize, taken: &mut Vec<String>) -> Vec<Deed> {
+    fn draw(&mut self, deeds: usize, taken: &mut Vec<String>, allowed: impl Fn(&Deed) -> bool) -> Vec<Deed> {
         let mut drawn = Vec::new();
         while drawn.len() < deeds {
             // Deeds of one side may build on each other; what the other side has touched is its own.
-            if let Some(deed) = self.model.draw(taken) {
+            if let Some(deed) = self.model.draw(taken).filter(&allowed) {
                 self.model.apply(&deed);
                 drawn.push(deed);
             }
@@ -209,7 +215,7 @@ impl<'a> World<'a> {
     }
 
     fn here(&mut self, deeds: usize, taken: &mut Vec<String>) {
-        for deed in self.draw(deeds, taken) {
+        for deed in self.draw(deeds, taken, |_| true) {
             do_here(&self.desk.local(), &deed);
             self.count(format!("{} here", deed.kind()));
             self.diary.push(format!("here: {deed:?}"));
@@ -218,7 +224,18 @@ impl<'a> World<'a> {
 
     /// In the container whose changes come back.
     fn there(&mut self, deeds: usize, taken: &mut Vec<String>) {
-        let drawn = self.draw(deeds, taken);
+        let drawn = self.draw(deeds, taken, |_| true);
+        self.in_container(drawn);
+    }
+
+    /// The same while the connection is away: what the container deletes then is restored from here.
+    fn there_apart(&mut self, deeds: usize, taken: &mut Vec<String>) {
+        let drawn =
+            self.draw(deeds, taken, |deed| !matches!(deed, Deed::Remove { .. } | Deed::Rename { .. }));
+        self.in_container(drawn);
+    }
+
+    fn in_container(&mut self, drawn: Vec<Deed>) {
         let script: Vec<String> = drawn.iter().map(|deed| deed.shell(CODE)).collect();
         self.seat().sh(self.desk.cluster(), &format!("umask 022; set -e; {}", script.join("; ")));
         for deed in drawn {

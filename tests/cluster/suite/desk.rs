@@ -153,6 +153,8 @@ impl Desk {
         let keep = |name: &str, text: String| drop(fs::write(kept.join(name), text));
         keep("get.json", self.ksync.run(&["get", "-o", "json"]).stdout);
         keep("watch.log", self.ksync.log());
+        let bases = self.ksync.bases();
+        keep("base", bases.iter().filter_map(|base| fs::read_to_string(base).ok()).collect());
         keep("ksync.yaml", fs::read_to_string(self.ksync.config_file()).unwrap_or_default());
         let output = self.kubectl().run(&["get", "pods", "-A", "-o", "wide"], None);
         keep("pods.txt", output.stdout);
