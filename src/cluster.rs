@@ -118,6 +118,8 @@ pub struct ClusterConfig {
     pub context: String,
     /// `-n`, else the context's, else `default`.
     pub namespace: String,
+    /// The context's, else `default`, whatever `-n` says: of specs that name none.
+    pub own_namespace: String,
     /// The API server's URL.
     pub server: String,
     /// The kubeconfig files that were read, absolute.
@@ -163,15 +165,17 @@ impl ClusterConfig {
         config.disable_compression = chosen.cluster.disable_compression.unwrap_or(false);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.auth_info = impersonating(chosen.user, args);
-        let namespace = args.namespace.clone().or(chosen.namespace).filter(|name| !name.is_empty());
-        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+        let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        let own_namespace = given(&chosen.namespace).unwrap_or_else(|| "default".to_owned());
+        let namespace = given(&args.namespace).unwrap_or_else(|| own_namespace.clone());
         config.default_namespace.clone_from(&namespace);
         let call_timeout = match args.request_timeout {
             None => Some(CALL_TIMEOUT),
             Some(Duration::ZERO) => None,
             some => some,
         };
-        Ok(Self { config, context: chosen.context_name, namespace, server, paths, call_timeout })
+        let context = chosen.context_name;
+        Ok(Self { config, context, namespace, own_namespace, server, paths, call_timeout })
     }
 
     /// Twelve hex digits that stand for the cluster itself: its server's URL and certificate authority.
@@ -290,6 +294,9 @@ users:
         let other = load(&args).unwrap();
         assert_eq!((other.namespace.as_str(), other.server.as_str()), ("n", "https://two:6443"));
         assert_eq!(other.config.auth_info.impersonate.as_deref(), Some("eve"));
+        assert_eq!(other.own_namespace, "default", "`-n` is one command's");
+        let there = load(&ClusterArgs { namespace: Some("n".into()), ..ClusterArgs::default() }).unwrap();
+        assert_eq!((there.namespace.as_str(), there.own_namespace.as_str()), ("n", "team"));
         let cluster = ClusterArgs { cluster: Some("two".into()), ..ClusterArgs::default() };
         assert_eq!(load(&cluster).unwrap().server, "https://two:6443");
     }

@@ -36,6 +36,16 @@ pub struct Config {
     pub spec: Vec<SpecDetails>,
 }
 
+impl Config {
+    /// The namespace that a spec is in: its own, else the file's, else `context`'s.
+    pub fn namespace_of<'a>(&'a self, spec: &'a SpecDetails, context: &'a str) -> &'a str {
+        [&spec.namespace, &self.namespace]
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .map_or(context, |name| name)
+    }
+}
+
 /// A place in the file, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -175,6 +185,17 @@ mod tests {
                 "spec 5 at line 19 column 3: invalid type: string \"just text\", expected a mapping of a spec's keys",
             ]
         );
+    }
+
+    #[test]
+    fn a_spec_is_in_its_own_namespace_the_files_or_the_contexts() {
+        let text = "spec:\n- name: a\n  pod: p\n  namespace: own\n  localpath: /l\n  remotepath: /r\n\
+                    - name: b\n  pod: p\n  localpath: /l\n  remotepath: /r\n";
+        for (head, expected) in [("", ["own", "context"]), ("namespace: file\n", ["own", "file"])] {
+            let config = load(&format!("{head}{text}")).config;
+            let found: Vec<_> = config.spec.iter().map(|spec| config.namespace_of(spec, "context")).collect();
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]

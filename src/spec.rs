@@ -55,7 +55,7 @@ pub struct Shared {
 
 /// A spec with what it needs to run.
 pub struct Spec {
-    /// As in ksync.yaml.
+    /// As in ksync.yaml, with the namespace that it is in.
     pub details: SpecDetails,
     /// What all specs share.
     pub shared: Shared,
@@ -216,7 +216,7 @@ impl Spec {
     }
 
     fn namespace(&self) -> &str {
-        if self.details.namespace.is_empty() { &self.shared.namespace } else { &self.details.namespace }
+        &self.details.namespace
     }
 
     fn report(&self, status: Status, reason: impl Into<String>) {

@@ -88,9 +88,12 @@ impl SpecList {
 
     fn apply(&mut self, loaded: &Loaded) {
         let config = &loaded.config;
-        let wanted = config.spec.iter().map(|spec| (spec.clone(), self.belongs(spec, config)));
-        let wanted = wanted.filter(|(_, belongs)| *belongs != Belongs::Elsewhere).collect();
         let shared = &self.shared;
+        let wanted = config.spec.iter().map(|spec| {
+            let namespace = config.namespace_of(spec, &shared.namespace).to_owned();
+            (SpecDetails { namespace, ..spec.clone() }, self.belongs(spec, config))
+        });
+        let wanted = wanted.filter(|(_, belongs)| *belongs != Belongs::Elsewhere).collect();
         // A spec that was broken by an edit goes on as it was.
         let broken = |name: &str| names_broken(loaded, name);
         self.roster

@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::bail;
-
 use super::stignore;
 use crate::{
     base::BaseFile,
@@ -25,9 +23,39 @@ pub struct Args {
     /// Specs to delete
     #[arg(value_name = "NAME", required_unless_present = "all")]
     names: Vec<String>,
-    /// Delete every spec of this context
+    /// Delete every spec of this context; with -n, of that namespace only
     #[arg(long, conflicts_with = "names")]
     all: bool,
+}
+
+/// Which specs are meant.
+struct Scope<'a> {
+    args: &'a Args,
+    /// As given with `-n`.
+    namespace: Option<&'a str>,
+    /// None when the kubeconfig tells nothing: then only specs by name can be meant.
+    cluster: Option<&'a ClusterConfig>,
+}
+
+impl Scope<'_> {
+    fn names(&self, config: &Config) -> Result<Vec<String>, UserError> {
+        let own = self.cluster.map_or("", |cluster| &cluster.own_namespace);
+        if let (true, Some(cluster)) = (self.args.all, self.cluster) {
+            let specs = super::table::specs_of(config, &cluster.context);
+            let here =
+                specs.filter(|spec| self.namespace.is_none_or(|n| config.namespace_of(spec, own) == n));
+            return Ok(here.map(|spec| spec.name.clone()).collect());
+        }
+        let named = config.spec.iter().filter(|spec| self.args.names.contains(&spec.name));
+        for spec in named {
+            let namespace = config.namespace_of(spec, own);
+            if let Some(given) = self.namespace.filter(|given| !namespace.is_empty() && *given != namespace) {
+                let message = format!("spec `{}` is in namespace `{namespace}`, not in `{given}`", spec.name);
+                return Err(UserError::new(message, format!("give `-n {namespace}`, or no `-n` at all")));
+            }
+        }
+        Ok(self.args.names.clone())
+    }
 }
 
 /// Runs `delete`.
@@ -36,21 +64,14 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     // Taking a spec from the file needs no cluster, so a kubeconfig that is broken or gone is no obstacle.
     let context = ClusterConfig::load(cluster).await;
     let store = Store::new(home.config_file());
-    let pick = |config: &Config| -> Vec<String> {
-        match (&context, args.all) {
-            (_, false) => args.names.clone(),
-            (Ok(cluster), true) => {
-                super::table::specs_of(config, &cluster.context).map(|s| s.name.clone()).collect()
-            }
-            (Err(_), true) => Vec::new(),
-        }
+    let context = match context {
+        Err(error) if args.all => return Err(error.into()),
+        other => other.ok(),
     };
-    if let (Err(_), true) = (&context, args.all) {
-        context?;
-        bail!("no context");
-    }
+    let namespace = cluster.namespace.as_deref().filter(|name| !name.is_empty());
+    let scope = Scope { args: &args, namespace, cluster: context.as_ref() };
     let ((names, paths), lost) = store.modify(|draft| -> anyhow::Result<_> {
-        let names = pick(draft.config());
+        let names = scope.names(draft.config())?;
         let paths = alone(draft.config(), &names);
         for name in &names {
             if !draft.remove(name)? {
@@ -102,7 +123,8 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
         printer.data(format!("spec `{name}` deleted"));
     }
     if names.is_empty() {
-        printer.say("no specs to delete");
+        let place = namespace.map(|name| format!(" in namespace `{name}`")).unwrap_or_default();
+        printer.say(format!("no specs to delete{place}"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -124,7 +146,7 @@ fn is_alive(pid: u32) -> bool {
 /// Waits until the watcher has none of the specs any more, or is gone itself.
 async fn released(mut client: Client, names: &BTreeSet<&str>) {
     let Ok(mut states) = client.follow().await else { return };
-    while let Ok(Some(state)) = states.message().await {
+    while let Some(state) = states.next().await {
         if !state.specs.iter().any(|spec| names.contains(spec.name.as_str())) {
             return;
         }

@@ -69,6 +69,35 @@ fn all_of_this_context() {
     assert!(fs::read_to_string(bench.config()).unwrap().contains("- name: two"));
 }
 
+/// `two` says no namespace: it is in the context's, `team`.
+#[test]
+fn a_namespace_narrows_what_is_deleted() {
+    let bench = Bench::new();
+    bench.write_config(&TWO.replace("- name: one\n", "- name: one\n  namespace: other\n"));
+    let nobody = "no specs to delete in namespace `empty`\n";
+    bench.says(&["delete", "--all", "-n", "empty"], Says { status: 0, stdout: "", stderr: nobody });
+    for (name, given, own) in [("one", "team", "other"), ("two", "other", "team")] {
+        let refusal = format!(
+            "error: spec `{name}` is in namespace `{own}`, not in `{given}`\n\
+             hint: give `-n {own}`, or no `-n` at all\n"
+        );
+        bench.refuses(&["delete", name, "-n", given], &refusal);
+        bench.refuses(&["delete", "one", "two", "--namespace", given], &refusal);
+    }
+    bench.says(&["delete", "--all", "-n", "other"], data("spec `one` deleted\n"));
+    bench.says(&["delete", "two", "-n", "team"], data("spec `two` deleted\n"));
+}
+
+#[test]
+fn the_files_namespace_goes_before_the_contexts() {
+    let bench = Bench::new();
+    bench.write_config(&format!("namespace: file\n{TWO}"));
+    let shown =
+        |namespace: &str| bench.command(&["get", "-o", "name", "-n", namespace]).output().unwrap().stdout;
+    assert_eq!((shown("team"), shown("file").len()), (Vec::new(), "spec/one\nspec/two\n".len()));
+    bench.says(&["delete", "--all", "-n", "file"], data("spec `one` deleted\nspec `two` deleted\n"));
+}
+
 #[test]
 fn a_broken_file_is_not_written() {
     let bench = Bench::new();
