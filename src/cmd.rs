@@ -1,5 +1,6 @@
 //! The commands, one file each: what was typed is turned into what is meant, and the rooms below do it.
 
+mod changes;
 pub mod clean;
 pub mod completion;
 pub mod create;

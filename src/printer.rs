@@ -72,6 +72,11 @@ impl Printer {
         let _ = writeln!(stderr(), "warning: {line}");
     }
 
+    /// What to do next, where nothing failed.
+    pub fn hint(&self, line: impl fmt::Display) {
+        let _ = writeln!(stderr(), "hint: {line}");
+    }
+
     /// Why the command failed, and what to do.
     pub fn error(&self, error: &anyhow::Error) {
         let _ = write!(stderr(), "{}", Self::error_text(error));

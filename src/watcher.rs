@@ -116,7 +116,6 @@ impl Watcher {
         let Some(_lock) = Lock::try_acquire(&dir.lock())? else {
             return Err(Error::AlreadyRuns { context: cluster.context, pid: lock::holder(&dir.lock()) });
         };
-        let end = Ending::begin(&dir);
         let syncthing = self.start_syncthing(&dir)?;
         let Ok(Some(running)) = tokio::time::timeout(SYNCTHING_LIMIT, syncthing.ready()).await else {
             return Err(Error::SyncthingSilent { log: syncthing_log(&dir) });
@@ -132,7 +131,7 @@ impl Watcher {
         let locals = LocalFolders::new(Arc::clone(&syncthing), &identity.session_id);
         let shared = Shared {
             client: client.clone(),
-            namespace: self.cluster.namespace.clone(),
+            namespace: self.cluster.own_namespace.clone(),
             nodes: Nodes::new(client, identity),
             locals,
             take_over: TakeOver::default(),
@@ -157,6 +156,8 @@ impl Watcher {
         let speclist = SpecList::new(Store::new(self.home.config_file()), pins, cluster, shared);
         let mut specs = tokio::spawn(speclist.run(stop.clone()));
         let sweeping = tokio::spawn(sweep_kept(dir.kept()));
+        // A watcher that does not get this far has not run: its starter is told why.
+        let end = Ending::begin(&dir);
         info!(version = env!("CARGO_PKG_VERSION"), "ready");
         ready();
 

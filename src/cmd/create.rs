@@ -112,9 +112,7 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     if args.no_start {
         return Ok(ExitCode::SUCCESS);
     }
-    if ensure::watcher(&home, cluster_args, &cluster, printer).await? {
-        printer.say(format!("started the watcher for context `{}`", cluster.context));
-    }
+    ensure::watcher(&home, cluster_args, &cluster, printer).await?;
     if args.take_over {
         let mut client = Client::connect(&socket(&home, &cluster)).await.ok_or_else(ended)?;
         client.take_over(&spec.name).await?;
@@ -263,7 +261,7 @@ async fn wait(home: &Home, cluster: &ClusterConfig, name: &str, limit: Duration)
     let watching = async {
         let mut client = Client::connect(&socket).await.ok_or_else(ended)?;
         let mut states = client.follow().await?;
-        while let Some(state) = states.message().await? {
+        while let Some(state) = states.next().await {
             let Some(spec) = state.specs.into_iter().find(|spec| spec.name == name) else { continue };
             if spec.status == "watching" {
                 return anyhow::Ok(());

@@ -15,7 +15,7 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Starts the context's watcher when none runs, and replaces an older one; a newer one is left alone.
-/// Returns whether one was started.
+/// Says and returns whether one was started.
 pub(super) async fn watcher(
     home: &Home,
     args: &ClusterArgs,
@@ -33,8 +33,10 @@ pub(super) async fn watcher(
         drop(client);
         stopped(&dir).await?;
     }
+    let context = cluster.context.clone();
     let (home, args, cluster) = (home.clone(), args.clone(), cluster.clone());
     tokio::task::spawn_blocking(move || daemon::spawn(&home, &args, &cluster)).await??;
+    printer.say(format!("started the watcher for context `{context}`"));
     Ok(true)
 }
 

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use ksync_proto::watch::StatusReply;
 
-use super::table::{self, SpecRow};
+use super::{
+    changes::Changes,
+    table::{self, SpecRow},
+};
 use crate::{
     cluster::{ClusterArgs, ClusterConfig},
     config::Store,
@@ -26,9 +29,18 @@ pub struct Args {
     /// Leave the headings out
     #[arg(long)]
     no_headers: bool,
-    /// Print again after every change, until interrupted
+    /// Print again what changed after every change, until interrupted
     #[arg(short = 'w', long)]
     watch: bool,
+    /// Specs of every namespace, which is so without -n too
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+}
+
+impl Args {
+    fn is_table(&self) -> bool {
+        matches!(self.output, Output::Table | Output::Wide)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -43,49 +55,48 @@ enum Output {
 /// Runs `get`.
 pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let home = Home::from_env()?;
-    let namespace = cluster.namespace.clone();
+    let namespace = cluster.namespace.clone().filter(|name| !name.is_empty() && !args.all_namespaces);
     let cluster = ClusterConfig::load(cluster).await?;
     let dir = home.context(&cluster.context, &cluster.hash());
     let only = Only { names: args.names.clone(), namespace };
     let Some(mut client) = Client::connect(&dir.socket()).await else {
         let rows = only.pick(from_file(&home, &cluster, &dir, printer)?)?;
         print(&rows, &args, printer)?;
+        if !rows.is_empty() && args.is_table() {
+            printer.hint("no watcher runs; `kubectl ksync watch --daemon` starts one");
+        }
         return Ok(ExitCode::SUCCESS);
     };
     if !args.watch {
         let reply = client.status().await?;
-        warn(&reply, printer);
-        print(&only.pick(rows_of(reply))?, &args, printer)?;
+        for problem in [&reply.config_error, &reply.cluster_error].into_iter().filter(|text| !text.is_empty())
+        {
+            printer.warn(problem);
+        }
+        let rows = only.pick(rows_of(reply))?;
+        for (row, warning) in rows.iter().flat_map(|row| row.warnings.iter().map(move |text| (row, text))) {
+            printer.warn(format!("spec `{}`: {warning}", row.name));
+        }
+        print(&rows, &args, printer)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut states = client.follow().await?;
-    let mut shown = String::new();
-    while let Some(reply) = states.message().await? {
+    let (mut changes, mut shown) = (Changes::new(args.output == Output::Wide, !args.no_headers), None);
+    while let Some(reply) = states.next().await {
         let rows = only.pick(rows_of(reply))?;
         let now = format!("{rows:?}");
-        if now != shown {
+        if !rows.is_empty() && args.is_table() {
+            printer.raw(changes.next(&rows));
+        } else if shown.as_ref() != Some(&now) {
             print(&rows, &args, printer)?;
-            shown = now;
         }
+        shown = Some(now);
     }
     Err(UserError::new("the watcher has ended", "`kubectl ksync get` tells why").into())
 }
 
 fn rows_of(reply: StatusReply) -> Vec<SpecRow> {
     reply.specs.into_iter().map(table::live).collect()
-}
-
-fn warn(reply: &StatusReply, printer: Printer) {
-    for problem in [&reply.config_error, &reply.cluster_error] {
-        if !problem.is_empty() {
-            printer.warn(problem);
-        }
-    }
-    for spec in &reply.specs {
-        for warning in &spec.warnings {
-            printer.warn(format!("spec `{}`: {warning}", spec.name));
-        }
-    }
 }
 
 fn from_file(
@@ -97,11 +108,15 @@ fn from_file(
     let loaded = Store::new(home.config_file()).load()?;
     loaded.errors.iter().for_each(|error| printer.warn(error));
     let reason = match last_end(dir) {
-        Some(why) => format!("no watcher runs, the last one ended: {why}"),
-        None => "no watcher runs: start one with `kubectl ksync watch --daemon`".to_owned(),
+        Some(why) => format!("the last watcher ended: {why}"),
+        None => "no watcher has run yet".to_owned(),
     };
     let specs = table::specs_of(&loaded.config, &cluster.context);
-    Ok(specs.map(|spec| table::stopped(spec, &cluster.context, &reason)).collect())
+    let row = |spec| {
+        let namespace = loaded.config.namespace_of(spec, &cluster.own_namespace);
+        table::stopped(spec, &cluster.context, namespace, &reason)
+    };
+    Ok(specs.map(row).collect())
 }
 
 /// Which rows are asked for.

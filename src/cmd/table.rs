@@ -32,7 +32,7 @@ pub(super) struct SpecRow {
 }
 
 /// A container of a spec.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ContainerRow {
     pub(super) pod: String,
@@ -58,11 +58,11 @@ pub(super) fn specs_of<'a>(config: &'a Config, context: &str) -> impl Iterator<I
 }
 
 /// A spec that nobody runs.
-pub(super) fn stopped(spec: &SpecDetails, context: &str, reason: &str) -> SpecRow {
+pub(super) fn stopped(spec: &SpecDetails, context: &str, namespace: &str, reason: &str) -> SpecRow {
     SpecRow {
         name: spec.name.clone(),
         context: context.to_owned(),
-        namespace: spec.namespace.clone(),
+        namespace: namespace.to_owned(),
         selector: spec.selector.clone(),
         pod: spec.pod.clone(),
         container: spec.containername.clone(),
@@ -127,105 +127,98 @@ fn time(ms: i64) -> Option<String> {
 /// The table: a line for each container, and one for a spec without any. Columns as the old ksync had them;
 /// a REASON column only when there is one to give.
 pub(super) fn render(rows: &[SpecRow], wide: bool, headers: bool) -> String {
-    let lines: Vec<Line> = rows.iter().flat_map(lines_of).collect();
-    let reasons = lines.iter().any(|line| !line.reason.is_empty());
+    let lines = lines(rows, wide);
+    // It is the last column.
+    let reasons = lines.iter().any(|line| line.cells.last().is_some_and(|reason| !reason.is_empty()));
+    let columns = headings(wide);
+    let shown = columns.len() - usize::from(!reasons);
+    let head = (headers && !lines.is_empty()).then_some(columns);
+    let cells = head.into_iter().chain(lines.into_iter().map(|line| line.cells));
+    let cells: Vec<Vec<String>> = cells.map(|cells| cells.into_iter().take(shown).collect()).collect();
+    align(&cells).into_iter().fold(String::new(), |all, line| all + &line + "\n")
+}
+
+/// The names of all columns.
+pub(super) fn headings(wide: bool) -> Vec<String> {
     let mut columns = vec!["NAME", "LOCAL", "REMOTE", "STATUS", "POD", "CONTAINER"];
     if wide {
         columns.extend(["NAMESPACE", "NODE", "ROLE", "DIRECTION", "SINCE", "NOT-SYNCED"]);
     }
-    if reasons {
-        columns.push("REASON");
-    }
+    columns.push("REASON");
+    columns.into_iter().map(str::to_owned).collect()
+}
+
+/// A line of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    /// The spec, and the container's id; empty where the spec speaks for itself.
+    pub(super) of: (String, String),
+    /// A cell for each of the [`headings`].
+    pub(super) cells: Vec<String>,
+}
+
+/// The table's lines, without the headings.
+pub(super) fn lines(rows: &[SpecRow], wide: bool) -> Vec<Line> {
+    rows.iter().flat_map(|row| lines_of(row, wide)).collect()
+}
+
+/// Lines of equal numbers of cells as text, each column as wide as its widest cell.
+pub(super) fn align(lines: &[Vec<String>]) -> Vec<String> {
     let mut table = TabWriter::new(Vec::new()).padding(3).tab_indent(false);
-    let mut text = String::new();
-    if headers && !lines.is_empty() {
-        text.push_str(&columns.join("\t"));
-        text.push('\n');
-    }
-    for line in &lines {
-        let mut cells = line.cells(wide);
-        if reasons {
-            cells.push(line.reason.clone());
-        }
-        text.push_str(&cells.join("\t"));
-        text.push('\n');
-    }
+    let text: String = lines.iter().map(|cells| cells.join("\t") + "\n").collect();
     // Writing to memory can't fail, and what went in was UTF-8.
     let written = table.write_all(text.as_bytes()).and_then(|()| table.flush());
     let bytes = written.ok().and_then(|()| table.into_inner().ok()).unwrap_or_default();
-    let aligned = String::from_utf8_lossy(&bytes).into_owned();
-    aligned.lines().map(str::trim_end).fold(String::new(), |all, line| all + line + "\n")
-}
-
-struct Line {
-    spec: [String; 3],
-    status: String,
-    pod: String,
-    container: String,
-    wide: Vec<String>,
-    reason: String,
-}
-
-impl Line {
-    fn cells(&self, wide: bool) -> Vec<String> {
-        let mut cells = self.spec.to_vec();
-        cells.extend([&self.status, &self.pod, &self.container].map(|cell| dash(cell)));
-        if wide {
-            cells.extend(self.wide.iter().map(|cell| dash(cell)));
-        }
-        cells
-    }
+    String::from_utf8_lossy(&bytes).lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 fn dash(cell: &str) -> String {
     if cell.is_empty() { "-".to_owned() } else { cell.to_owned() }
 }
 
-fn lines_of(row: &SpecRow) -> Vec<Line> {
-    let spec = [row.name.clone(), row.local_path.clone(), row.remote_path.clone()];
-    let own = || Line {
-        spec: spec.clone(),
-        status: row.status.clone(),
-        pod: row.pod.clone(),
-        container: row.container.clone(),
-        wide: vec![
-            row.namespace.clone(),
-            String::new(),
-            String::new(),
-            String::new(),
-            row.since.clone().unwrap_or_default(),
-            String::new(),
-        ],
-        reason: row.reason.clone(),
+fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
+    let line = |id: &str, own: [&str; 3], more: [&str; 6], reason: &str| {
+        let mut cells = vec![row.name.clone(), row.local_path.clone(), row.remote_path.clone()];
+        cells.extend(own.map(dash));
+        if wide {
+            cells.extend(more.map(dash));
+        }
+        cells.push(reason.to_owned());
+        Line { of: (row.name.clone(), id.to_owned()), cells }
     };
-    let each = row.containers.iter().map(|container| Line {
-        spec: spec.clone(),
-        status: container.status.clone(),
-        pod: container.pod.clone(),
-        container: container.container.clone(),
-        wide: vec![
-            row.namespace.clone(),
-            container.node.clone(),
-            container.role.clone(),
-            if container.two_way { "both" } else { "to-container" }.to_owned(),
-            container.since.clone().unwrap_or_default(),
-            container.excluded.join(", "),
-        ],
-        reason: container.reason.clone(),
+    let own = || {
+        let since = row.since.as_deref().unwrap_or_default();
+        line(
+            "",
+            [&row.status, &row.pod, &row.container],
+            [&row.namespace, "", "", "", since, ""],
+            &row.reason,
+        )
+    };
+    let each = row.containers.iter().map(|container| {
+        let direction = if container.two_way { "both" } else { "to-container" };
+        let since = container.since.as_deref().unwrap_or_default();
+        let excluded = container.excluded.join(", ");
+        line(
+            &container.container_id,
+            [&container.status, &container.pod, &container.container],
+            [&row.namespace, &container.node, &container.role, direction, since, &excluded],
+            &container.reason,
+        )
     });
     let mut lines: Vec<Line> = each.collect();
     // What the spec says of itself, when none of its containers says it.
-    if lines.is_empty() || !lines.iter().any(|line| line.status == row.status) {
+    if lines.is_empty() || !row.containers.iter().any(|container| container.status == row.status) {
         lines.insert(0, own());
     }
     lines
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{ContainerRow, SpecRow, render};
 
-    fn spec(name: &str, status: &str, containers: Vec<ContainerRow>) -> SpecRow {
+    pub(in crate::cmd) fn spec(name: &str, status: &str, containers: Vec<ContainerRow>) -> SpecRow {
         SpecRow {
             name: name.into(),
             context: "c".into(),
@@ -245,7 +238,7 @@ mod tests {
         }
     }
 
-    fn container(pod: &str, two_way: bool) -> ContainerRow {
+    pub(in crate::cmd) fn container(pod: &str, two_way: bool) -> ContainerRow {
         ContainerRow {
             pod: pod.into(),
             container: "web".into(),

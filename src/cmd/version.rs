@@ -30,7 +30,15 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     if args.client {
         return Ok(ExitCode::SUCCESS);
     }
-    let (home, cluster) = (Home::from_env()?, ClusterConfig::load(cluster).await?);
+    let cluster = match ClusterConfig::load(cluster).await {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            let why = crate::printer::chain(&error);
+            printer.warn(format!("neither the watcher nor radar can be asked: {why}"));
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let home = Home::from_env()?;
     let socket = home.context(&cluster.context, &cluster.hash()).socket();
     match Client::connect(&socket).await {
         Some(mut client) => {

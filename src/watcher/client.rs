@@ -71,8 +71,8 @@ impl Client {
     }
 
     /// Where everything stands, again and again.
-    pub async fn follow(&mut self) -> Result<Streaming<StatusReply>, Error> {
-        limited("Follow", CALL_LIMIT, self.0.follow(StatusRequest {})).await
+    pub async fn follow(&mut self) -> Result<States, Error> {
+        Ok(States(limited("Follow", CALL_LIMIT, self.0.follow(StatusRequest {})).await?))
     }
 
     /// Has a spec's directories taken over from whoever else syncs them.
@@ -84,6 +84,22 @@ impl Client {
     /// Ends the watcher; returns when everything is let go of.
     pub async fn stop(&mut self) -> Result<(), Error> {
         limited("Stop", STOP_LIMIT, self.0.stop(StopRequest {})).await.map(drop)
+    }
+}
+
+/// What a watcher tells until it ends.
+pub struct States(Streaming<StatusReply>);
+
+impl States {
+    /// The next state; none when the watcher has ended, in order or not.
+    pub async fn next(&mut self) -> Option<StatusReply> {
+        match self.0.message().await {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::debug!(%error, "the watcher went away");
+                None
+            }
+        }
     }
 }
 

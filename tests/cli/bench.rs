@@ -73,6 +73,12 @@ impl Bench {
         self.home().join("ksync.yaml")
     }
 
+    /// The state directories of all contexts.
+    pub(crate) fn contexts(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.home().join("contexts")).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
     pub(crate) fn write_config(&self, text: &str) {
         fs::create_dir_all(self.home()).unwrap();
         fs::write(self.config(), text).unwrap();

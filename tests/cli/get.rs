@@ -1,5 +1,7 @@
 //! `get`, `stop` and `watch` where no watcher runs.
 
+use std::fs;
+
 use super::bench::{Bench, Says, data};
 
 const ONE: &str = "\
@@ -17,7 +19,7 @@ spec:
   context: prod
 ";
 
-const STOPPED: &str = "no watcher runs: start one with `kubectl ksync watch --daemon`";
+const START: &str = "hint: no watcher runs; `kubectl ksync watch --daemon` starts one\n";
 
 #[test]
 fn no_specs() {
@@ -33,15 +35,34 @@ fn no_specs() {
 fn specs_of_this_context_are_stopped() {
     let bench = Bench::new();
     bench.write_config(ONE);
-    let table = format!(
-        "NAME          LOCAL        REMOTE   STATUS    POD   CONTAINER   REASON\n\
-         sunny-husky   /tmp/ksync   /code    stopped   -     -           {STOPPED}\n"
-    );
-    bench.says(&["get"], data(&table));
+    let table = "NAME          LOCAL        REMOTE   STATUS    POD   CONTAINER   REASON\n\
+                 sunny-husky   /tmp/ksync   /code    stopped   -     -           no watcher has run yet\n";
+    bench.says(&["get"], Says { status: 0, stdout: table, stderr: START });
     bench.says(&["get", "-o", "name"], data("spec/sunny-husky\n"));
     bench.says(&["get", "--context", "prod", "-o", "name"], data("spec/sunny-husky\nspec/elsewhere\n"));
     bench.says(&["get", "-n", "default", "-o", "name"], data("spec/sunny-husky\n"));
     bench.says(&["get", "-n", "other", "-o", "name"], data(""));
+    for all in ["-A", "--all-namespaces"] {
+        bench.says(&["get", "-n", "other", all, "-o", "name"], data("spec/sunny-husky\n"));
+    }
+}
+
+/// A start that failed is no run, and how the last run ended is told with how to start the next.
+#[test]
+fn why_it_is_stopped() {
+    let bench = Bench::new();
+    bench.write_config(ONE);
+    let reason = |expected: &str| {
+        let output = bench.command(&["get", "--no-headers"]).output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(stdout.ends_with(&format!("   {expected}\n")), "{stdout}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), START);
+    };
+    assert_eq!(bench.command(&["watch"]).output().unwrap().status.code(), Some(1));
+    reason("no watcher has run yet");
+    let context = bench.contexts().pop().unwrap();
+    fs::write(context.join("ended"), "it was killed").unwrap();
+    reason("the last watcher ended: it was killed");
 }
 
 #[test]

@@ -8,5 +8,7 @@ mod get;
 mod help;
 mod init_clean;
 mod kubeconfig;
+mod live;
 mod paths;
 mod specs;
+mod watcher;

@@ -1,0 +1,113 @@
+//! A watcher that says what it is told to say: what the commands make of its answers needs no cluster.
+
+use std::{fs, path::Path};
+
+use ksync_proto::watch::{
+    SpecStatus, StatusReply, StatusRequest, StopReply, StopRequest, VersionReply, VersionRequest,
+    watch_server::{Watch, WatchServer},
+};
+use kubectl_ksync::home::short_hash;
+use tokio::{
+    net::UnixListener,
+    runtime::Runtime,
+    sync::{mpsc, watch},
+};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::{Request, Response, Status};
+
+use super::bench::Bench;
+
+/// Listens until it is dropped.
+pub(crate) struct FakeWatcher {
+    _runtime: Runtime,
+    board: watch::Sender<StatusReply>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl FakeWatcher {
+    /// Listens where the watcher of `context` of the bench's kubeconfig would.
+    pub(crate) fn of(bench: &Bench, context: &str) -> Self {
+        let cluster = short_hash(b"https://127.0.0.1:1");
+        Self::at(&bench.home().join(format!("contexts/{context}-{cluster}")), context)
+    }
+
+    /// Listens in a state directory.
+    pub(crate) fn at(dir: &Path, context: &str) -> Self {
+        fs::create_dir_all(dir).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let board = watch::Sender::new(StatusReply::default());
+        let (stop, stopped) = watch::channel(false);
+        let service = Service { context: context.to_owned(), board: board.subscribe(), stop };
+        let entered = runtime.enter();
+        let listener = UnixListener::bind(dir.join("watch.sock")).unwrap();
+        drop(entered);
+        let server = tonic::transport::Server::builder()
+            .add_service(WatchServer::new(service))
+            .serve_with_incoming(UnixListenerStream::new(listener));
+        runtime.spawn(server);
+        Self { _runtime: runtime, board, stopped }
+    }
+
+    /// What it answers from now on.
+    pub(crate) fn says(&self, specs: Vec<SpecStatus>) {
+        self.board.send_replace(StatusReply { specs, ..StatusReply::default() });
+    }
+
+    /// Whether it was told to stop.
+    pub(crate) fn was_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+}
+
+/// A spec of this name and namespace.
+pub(crate) fn spec(name: &str, namespace: &str) -> SpecStatus {
+    SpecStatus {
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        local_path: "/l".to_owned(),
+        remote_path: "/r".to_owned(),
+        status: "waiting".to_owned(),
+        reason: "why".to_owned(),
+        ..SpecStatus::default()
+    }
+}
+
+struct Service {
+    context: String,
+    board: watch::Receiver<StatusReply>,
+    stop: watch::Sender<bool>,
+}
+
+#[tonic::async_trait]
+impl Watch for Service {
+    type FollowStream = ReceiverStream<Result<StatusReply, Status>>;
+
+    async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionReply>, Status> {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let context = self.context.clone();
+        Ok(Response::new(VersionReply { version, pid: 7, context, ..VersionReply::default() }))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        Ok(Response::new(self.board.borrow().clone()))
+    }
+
+    async fn follow(&self, _: Request<StatusRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let (tx, rx) = mpsc::channel(1);
+        let mut board = self.board.clone();
+        tokio::spawn(async move {
+            loop {
+                let reply = board.borrow_and_update().clone();
+                if tx.send(Ok(reply)).await.is_err() || board.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(rx)))
+    }
+
+    async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopReply>, Status> {
+        self.stop.send_replace(true);
+        Ok(Response::new(StopReply {}))
+    }
+}
