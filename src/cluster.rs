@@ -14,7 +14,7 @@ use std::{ffi::OsString, future::Future, path::PathBuf, time::Duration};
 use kube::config::{AuthInfo, ExecInteractiveMode, Kubeconfig};
 
 pub use args::{ClusterArgs, parse_duration};
-pub use explain::{explain, explain_watch};
+pub use explain::{explain, explain_watch, is_expired, is_refusal};
 
 use crate::printer::UserError;
 

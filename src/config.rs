@@ -6,6 +6,7 @@ mod draft;
 mod layout;
 mod name;
 mod render;
+mod selector;
 mod spec;
 mod store;
 pub mod validate;
@@ -72,6 +73,8 @@ pub struct SpecError {
     pub place: Place,
     /// What is wrong, one phrase.
     pub message: String,
+    /// A good one has its name: nobody can tell which of the two was meant to have it.
+    pub duplicate: bool,
 }
 
 impl fmt::Display for SpecError {
@@ -181,7 +184,7 @@ mod tests {
             [
                 "spec `a` at line 6 column 11: reload: invalid type: string \"maybe\", expected a boolean",
                 "spec `c` at line 11 column 1: `localpath` is not an absolute path: `rel`",
-                "spec `b` at line 15 column 1: there is another spec of this name",
+                "spec `b` at line 15 column 9: there is another spec of this name",
                 "spec 5 at line 19 column 3: invalid type: string \"just text\", expected a mapping of a spec's keys",
             ]
         );
@@ -196,6 +199,26 @@ mod tests {
             let found: Vec<_> = config.spec.iter().map(|spec| config.namespace_of(spec, "context")).collect();
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn a_selector_that_is_none_is_told_with_its_place() {
+        let spec = |name: &str, selector: &str| {
+            format!("  - name: {name}\n    selector:   {selector}\n    localpath: /a\n    remotepath: /r\n")
+        };
+        let loaded = load(&format!("spec:\n{}{}", spec("a", "app in web"), spec("b", "app in (web)")));
+        let names: Vec<_> = loaded.config.spec.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["b"]);
+        let told: Vec<_> = loaded.errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "spec `a` at line 3 column 17: can't understand the selector `app in web`: `(` after `in` is expected \
+              instead of `web`"
+            ]
+        );
+        let first = load("spec:\n- selector: =\n  name: a\n  localpath: /a\n  remotepath: /r\n");
+        assert_eq!(first.errors[0].place, Place { line: 2, column: 13 });
     }
 
     #[test]

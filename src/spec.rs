@@ -11,7 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
-    runtime::{WatchStreamExt, reflector, watcher},
+    runtime::{reflector, watcher},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,13 @@ use crate::{
 
 /// A watch is renewed this often, so that a dead one is noticed: a laptop sleeps.
 const WATCH_LIMIT_S: u32 = 60;
+
+/// How soon a broken watch is begun again, and how late at last.
+const WATCH_AGAIN: Duration = Duration::from_millis(500);
+const WATCH_AGAIN_AT_LAST: Duration = Duration::from_secs(10);
+
+/// A watch that could not be begun the last time is believed in when it lasts as long.
+const PROVEN: Duration = Duration::from_secs(2);
 
 /// What all specs of a watcher share.
 #[derive(Clone)]
@@ -108,12 +115,37 @@ impl Spec {
         }
     }
 
+    /// Follows the pods, from a new list after each time that the watch breaks: only so it is seen that it goes again.
     async fn follow_pods(
         &self,
         local: &Arc<LocalFolder>,
         services: &mut ServiceList,
         base: &watch::Receiver<Option<Arc<Base>>>,
     ) {
+        self.report(Status::Waiting, "looking for pods");
+        let mut backoff = Backoff::new(WATCH_AGAIN, WATCH_AGAIN_AT_LAST);
+        let mut doubtful = false;
+        loop {
+            let error = self.follow_watch(local, services, base, doubtful, &mut backoff).await;
+            doubtful = false;
+            if let Some(error) = error.filter(|error| !cluster::is_expired(error)) {
+                doubtful = matches!(error, watcher::Error::WatchStartFailed(_));
+                self.watch_failed(&error, services);
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// Follows the pods until the watch breaks, and returns why. A `doubtful` one could be listed and not watched the
+    /// last time: that it goes now is said when it went for a while.
+    async fn follow_watch(
+        &self,
+        local: &Arc<LocalFolder>,
+        services: &mut ServiceList,
+        base: &watch::Receiver<Option<Arc<Base>>>,
+        mut doubtful: bool,
+        backoff: &mut Backoff,
+    ) -> Option<watcher::Error> {
         let details = &self.details;
         let pods: Api<Pod> = Api::namespaced(self.shared.client.clone(), self.namespace());
         let mut config = watcher::Config::default().timeout(WATCH_LIMIT_S);
@@ -123,25 +155,28 @@ impl Spec {
             config = config.labels(&details.selector);
         }
         let (store, writer) = reflector::store();
-        let events = reflector(writer, watcher(pods, config)).default_backoff();
-        let mut events = std::pin::pin!(events);
-        self.report(Status::Waiting, "looking for pods");
+        let mut events = std::pin::pin!(reflector(writer, watcher(pods, config)));
         let mut complete = false;
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => continue,
-                Ok(watcher::Event::InitDone) => complete = true,
-                Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {}
-                Err(error) => {
-                    self.watch_failed(&error, services);
-                    continue;
+        loop {
+            let wait = if complete && doubtful { PROVEN } else { Duration::MAX };
+            match tokio::time::timeout(wait, events.next()).await {
+                Ok(None) => return None,
+                Ok(Some(Ok(watcher::Event::Init | watcher::Event::InitApply(_)))) => continue,
+                Ok(Some(Ok(watcher::Event::InitDone))) => complete = true,
+                Err(_) | Ok(Some(Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_)))) => {
+                    doubtful = false;
                 }
+                Ok(Some(Err(error))) => return Some(error),
             }
-            self.shared.board.modify(|board| board.cluster_error = None);
-            if complete {
-                let pods = store.state();
-                let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
-                services.follow(&found.running, |container, end| self.start(local, base, container, end));
+            if !complete {
+                continue;
+            }
+            let pods = store.state();
+            let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
+            services.follow(&found.running, |container, end| self.start(local, base, container, end));
+            if !doubtful {
+                backoff.reset();
+                self.shared.board.modify(|board| board.cluster_error = None);
                 self.report_targets(&found);
             }
         }
@@ -205,12 +240,16 @@ impl Spec {
         }
     }
 
-    /// The pods that are known stay as they are; their connections tell for themselves whether they live.
+    /// The pods that are known stay as they are; their connections tell for themselves whether they live. What the
+    /// cluster refuses is this spec's alone, and new pods are not seen any more.
     fn watch_failed(&self, error: &watcher::Error, services: &ServiceList) {
         let sentence = cluster::explain_watch(error);
         warn!(error = sentence, "watch pods");
-        self.shared.board.modify(|board| board.cluster_error = Some(sentence.clone()));
-        if services.is_empty() {
+        let refused = cluster::is_refusal(error);
+        if !refused {
+            self.shared.board.modify(|board| board.cluster_error = Some(sentence.clone()));
+        }
+        if refused || services.is_empty() {
             self.report(Status::Error, sentence);
         }
     }

@@ -1,7 +1,7 @@
 //! The specs of `ksync.yaml` at work: what the file says is what is live.
 //!
 //! A broken file, or a broken spec in it, changes nothing: the last good state keeps running and the board
-//! says what is wrong and where. A spec runs only in the cluster that it belongs to.
+//! says what is wrong and where. So do two specs of one name: neither is taken for the one that ran under it. A spec runs only in the cluster that it belongs to.
 
 mod file;
 mod pin;
@@ -93,7 +93,10 @@ impl SpecList {
             let namespace = config.namespace_of(spec, &shared.namespace).to_owned();
             (SpecDetails { namespace, ..spec.clone() }, self.belongs(spec, config))
         });
-        let wanted = wanted.filter(|(_, belongs)| *belongs != Belongs::Elsewhere).collect();
+        let wanted = wanted.filter(|(_, belongs)| *belongs != Belongs::Elsewhere);
+        let runs = |name: &str| self.roster.names().any(|live| live == name);
+        let unclear = |name: &str| names_twice(loaded, name) && runs(name);
+        let wanted = wanted.filter(|(spec, _)| !unclear(&spec.name)).collect();
         // A spec that was broken by an edit goes on as it was.
         let broken = |name: &str| names_broken(loaded, name);
         self.roster
@@ -155,9 +158,15 @@ fn mentions(loaded: &Loaded, name: &str) -> bool {
     loaded.config.spec.iter().any(|spec| spec.name == name) || names_broken(loaded, name)
 }
 
-/// Whether the spec is among the broken ones; one without a name may be any.
+/// Whether the spec is among the broken ones; one without a name of its own may be any.
 fn names_broken(loaded: &Loaded, name: &str) -> bool {
-    loaded.errors.iter().any(|error| error.name.as_deref().is_none_or(|broken| broken == name))
+    let may_be = |broken: Option<&str>| broken.is_none_or(|broken| broken == name);
+    loaded.errors.iter().any(|error| error.duplicate || may_be(error.name.as_deref()))
+}
+
+/// Whether several specs have the name.
+fn names_twice(loaded: &Loaded, name: &str) -> bool {
+    loaded.errors.iter().any(|error| error.duplicate && error.name.as_deref() == Some(name))
 }
 
 fn place(cluster: &Cluster, context: &str, stamp: &str) -> Belongs {
@@ -174,7 +183,7 @@ fn place(cluster: &Cluster, context: &str, stamp: &str) -> Belongs {
 
 #[cfg(test)]
 mod tests {
-    use super::{Belongs, Cluster, mentions, names_broken, place};
+    use super::{Belongs, Cluster, mentions, names_broken, names_twice, place};
     use crate::config::Draft;
 
     #[test]
@@ -185,6 +194,22 @@ mod tests {
         assert_eq!(place(&here, "", "1"), Belongs::Here);
         assert_eq!(place(&here, "", "2"), Belongs::Elsewhere);
         assert!(matches!(place(&here, "dev", "2"), Belongs::Neither(_)));
+    }
+
+    /// `b` was renamed to `a`: it goes on, and so does the old `a`, whichever of the two comes first now.
+    #[test]
+    fn of_two_specs_of_one_name_neither_is_believed() {
+        let item = |name: &str, path: &str| {
+            format!("- name: {name}\n  pod: p\n  localpath: {path}\n  remotepath: /r\n")
+        };
+        let load = |text: &str| Draft::parse("k".as_ref(), text).unwrap().loaded().clone();
+        let loaded = load(&format!("spec:\n{}{}{}", item("a", "/b"), item("a", "/a"), item("c", "/c")));
+        assert!(names_broken(&loaded, "b") && mentions(&loaded, "b"));
+        assert!(names_twice(&loaded, "a") && !names_twice(&loaded, "c"));
+        let other = load(&format!("spec:\n{}- name: a\n", item("a", "/a")));
+        assert!(names_twice(&other, "a"), "whatever else is wrong with the second");
+        let broken = load(&format!("spec:\n{}- name: b\n", item("a", "/a")));
+        assert!(!names_twice(&broken, "a") && !names_broken(&broken, "a") && !names_broken(&broken, "c"));
     }
 
     #[test]

@@ -29,6 +29,32 @@ pub fn explain_watch(error: &watcher::Error) -> String {
     }
 }
 
+/// Whether a broken watch is a matter of what was asked for, so that other watches may go on: the API server answered, and
+/// knows who asked.
+pub fn is_refusal(error: &watcher::Error) -> bool {
+    // 401 is the login's, 429 the server's load.
+    let refused = |code: u16| (400..500).contains(&code) && ![401, 408, 429].contains(&code);
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => {
+            matches!(error, kube::Error::Api(status) if refused(status.code))
+        }
+        watcher::Error::WatchError(status) => refused(status.code),
+        watcher::Error::NoResourceVersion => false,
+    }
+}
+
+/// Whether the watch is only too old to be gone on with: it is to be begun anew, and nothing is wrong.
+pub fn is_expired(error: &watcher::Error) -> bool {
+    let (watcher::Error::WatchStartFailed(kube::Error::Api(status)) | watcher::Error::WatchError(status)) =
+        error
+    else {
+        return false;
+    };
+    status.code == 410
+}
+
 fn refusal(status: &Status) -> UserError {
     match status.code {
         401 => UserError::new(
@@ -111,7 +137,9 @@ fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 mod tests {
     use kube::core::Status;
 
-    use super::{forbidden, refusal};
+    use kube::runtime::watcher;
+
+    use super::{forbidden, is_expired, is_refusal, refusal};
 
     #[test]
     fn a_403_says_who_may_not_do_what_where() {
@@ -129,6 +157,26 @@ mod tests {
         );
         let other = Status { code: 403, message: "quota exceeded".into(), ..Status::default() };
         assert_eq!(refusal(&other).to_string(), "the cluster refuses it: quota exceeded");
+    }
+
+    #[test]
+    fn what_was_asked_for_is_told_from_who_cannot_be_asked() {
+        let status = |code| Box::new(Status { code, ..Status::default() });
+        for (code, refused) in
+            [(400, true), (403, true), (404, true), (401, false), (429, false), (503, false)]
+        {
+            let api = || kube::Error::Api(status(code));
+            for error in [
+                watcher::Error::InitialListFailed(api()),
+                watcher::Error::WatchStartFailed(api()),
+                watcher::Error::WatchError(status(code)),
+            ] {
+                assert_eq!((is_refusal(&error), is_expired(&error)), (refused, false), "{error}");
+            }
+        }
+        assert!(is_expired(&watcher::Error::WatchError(status(410))));
+        let broken = kube::Error::Service(std::io::Error::other("reset").into());
+        assert!(!is_refusal(&watcher::Error::WatchStartFailed(broken)));
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use tonic::Code;
 use super::{ensure, stignore};
 use crate::{
     cluster::{self, ClusterArgs, ClusterConfig},
-    config::{Direction, Initial, ReloadMode, SpecDetails, Store, fresh_name, validate},
+    config::{Direction, Initial, Loaded, ReloadMode, SpecDetails, Store, fresh_name, validate},
     home::Home,
     node,
     printer::{Printer, UserError},
@@ -86,7 +86,7 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     spec.namespace.clone_from(&cluster.namespace);
     let store = Store::new(home.config_file());
     // Refused early where the file alone tells; looked at again under the lock.
-    admit(&mut spec.clone(), args.name.as_deref(), &store.load()?.config)?;
+    admit(&mut spec.clone(), args.name.as_deref(), &store.load()?)?;
     let client = cluster.client()?;
     let matching = preflight(&client, &cluster, &spec).await?;
     if !args.no_start && !home.syncthing().exists() {
@@ -96,7 +96,7 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     }
 
     let ((), lost) = store.modify(|draft| -> anyhow::Result<()> {
-        admit(&mut spec, args.name.as_deref(), draft.config())?;
+        admit(&mut spec, args.name.as_deref(), draft.loaded())?;
         Ok(draft.add(&spec)?)
     })?;
     if lost {
@@ -155,6 +155,7 @@ fn details(args: &Args) -> anyhow::Result<SpecDetails> {
         )
         .into());
     }
+    args.selector.as_deref().map_or(Ok(()), validate::selector).map_err(refused)?;
     let (reload, reload_mode) = reload(args.reload.as_deref())?;
     Ok(SpecDetails {
         name: String::new(),
@@ -184,9 +185,16 @@ fn reload(given: Option<&str>) -> anyhow::Result<(bool, Option<ReloadMode>)> {
 }
 
 /// Names the spec where it has no name yet, and checks it against the others.
-fn admit(spec: &mut SpecDetails, name: Option<&str>, config: &crate::config::Config) -> anyhow::Result<()> {
-    let taken = |name: &str| config.spec.iter().any(|other| other.name == name);
+fn admit(spec: &mut SpecDetails, name: Option<&str>, loaded: &Loaded) -> anyhow::Result<()> {
+    let config = &loaded.config;
+    let broken = |name: &str| loaded.errors.iter().find(|error| error.name.as_deref() == Some(name));
+    let taken = |name: &str| broken(name).is_some() || config.spec.iter().any(|other| other.name == name);
     spec.name = name.map_or_else(|| fresh_name(taken), str::to_owned);
+    if let Some(other) = broken(&spec.name) {
+        let hint =
+            format!("mend it, give another `--name`, or run `kubectl ksync delete {}` first", spec.name);
+        return Err(UserError::new(format!("there is a broken spec of this name: {other}"), hint).into());
+    }
     let inherited = validate::Inherited { context: &config.context, namespace: &config.namespace };
     let fits = validate::beside(spec, &config.spec, inherited);
     Ok(fits.map_err(refused)?)

@@ -18,13 +18,13 @@ pub async fn run(cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<Exit
     let home = Home::from_env()?;
     let (context, dir) = match ClusterConfig::load(cluster).await {
         Ok(cluster) => (cluster.context.clone(), home.context(&cluster.context, &cluster.hash())),
-        Err(error) => match pick(running(&home).await?, cluster.context.as_deref(), error)? {
-            Some(found) => found,
-            None => {
+        Err(error) => {
+            let Some(found) = pick(running(&home).await?, cluster.context.as_deref(), error)? else {
                 printer.say("no watcher runs");
                 return Ok(ExitCode::SUCCESS);
-            }
-        },
+            };
+            found
+        }
     };
     if ensure::stopped(&dir).await? {
         printer.data(format!("the watcher for context `{context}` has ended"));

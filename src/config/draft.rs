@@ -7,7 +7,7 @@ use std::{collections::HashSet, path::Path};
 use super::{
     Config, Error, Loaded, Place, SpecDetails, SpecError, layout,
     layout::Layout,
-    render,
+    render, validate,
     yaml::{self, Mapping, Value},
 };
 
@@ -66,15 +66,19 @@ impl Draft {
                 if names.insert(spec.name.clone()) {
                     Ok(spec)
                 } else {
-                    Err((at.place(), "there is another spec of this name".to_owned()))
+                    Err((at.value("name"), "there is another spec of this name".to_owned()))
                 }
             }) {
                 Ok(spec) => loaded.config.spec.push(spec),
                 Err((place, message)) => {
                     let name = item.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
-                    loaded.errors.push(SpecError { index, name: name.map(str::to_owned), place, message });
+                    let name = name.map(str::to_owned);
+                    loaded.errors.push(SpecError { index, name, place, message, duplicate: false });
                 }
             }
+        }
+        for error in &mut loaded.errors {
+            error.duplicate = error.name.as_ref().is_some_and(|name| names.contains(name));
         }
         Ok(Self { path: path.to_owned(), text: text.to_owned(), root, loaded, lost_comments: false })
     }
@@ -204,6 +208,19 @@ impl Item<'_> {
         self.lines().map_or(self.key, |lines| Place { line: lines.start + 1, column: self.layout.indent + 1 })
     }
 
+    /// Where the value of one of its keys begins.
+    fn value(&self, key: &str) -> Place {
+        let lines = self.lines().cloned().unwrap_or_default();
+        let own = self.text.lines().enumerate().skip(lines.start).take(lines.len());
+        let mut found = own.filter_map(|(number, line)| {
+            let value =
+                line.trim_start_matches([' ', '-']).strip_prefix(key)?.strip_prefix(':')?.trim_start();
+            let column = line.strip_suffix(value)?.chars().count() + 1;
+            Some(Place { line: number + 1, column })
+        });
+        found.next().unwrap_or_else(|| self.place())
+    }
+
     fn read(&self, item: &Value) -> Result<SpecDetails, (Place, String)> {
         let spec: SpecDetails = yaml::typed(item).map_err(|without| {
             // Read once more from its own lines, for the place.
@@ -217,6 +234,10 @@ impl Item<'_> {
             }
         })?;
         spec.check().map_err(|message| (self.place(), message))?;
+        if !spec.selector.is_empty() {
+            let understood = validate::selector(&spec.selector);
+            understood.map_err(|invalid| (self.value("selector"), invalid.message))?;
+        }
         Ok(spec)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::SpecDetails;
+use super::{SpecDetails, selector};
 
 /// A refusal, and what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +97,14 @@ pub fn remote_path(given: &str) -> Result<String, Invalid> {
         return invalid(format!("remote path `{path}` is on a kernel file system `/{kernel}`"), "");
     }
     Ok(path)
+}
+
+/// A label selector. What is right here may still match nothing.
+pub fn selector(given: &str) -> Result<(), Invalid> {
+    selector::check(given).or_else(|why| {
+        let hint = "for example `app=api` or `app=api,tier!=test`";
+        invalid(format!("can't understand the selector `{given}`: {why}"), hint)
+    })
 }
 
 /// A spec's name: what a command line and a file name take as it is.

@@ -93,6 +93,15 @@ fn a_broken_file_and_a_broken_spec() {
     let start = format!("error: can't read `{}`: ", bench.config().display());
     assert!(stderr.starts_with(&start) && stderr.contains("line 3 column 1"), "{stderr}");
 
+    let more = "- name: sunny-husky\n  selector: a in b\n  localpath: /l\n  remotepath: /r\n";
+    let twice = "- name: sunny-husky\n  pod: p\n  localpath: /l\n  remotepath: /r\n";
+    bench.write_config(&format!("{ONE}{more}{twice}"));
+    let warnings = "\
+        warning: spec `sunny-husky` at line 14 column 13: can't understand the selector `a in b`: `(` after `in` is \
+        expected instead of `b`\n\
+        warning: spec `sunny-husky` at line 17 column 9: there is another spec of this name\n";
+    bench.says(&["get", "-o", "name"], Says { status: 0, stdout: "spec/sunny-husky\n", stderr: warnings });
+
     bench.write_config(&format!("{ONE}- name: bad\n  localpath: here\n"));
     let warning = "warning: spec `bad` at line 13 column 1: `localpath` is not an absolute path: `here`\n";
     bench.says(&["get", "-o", "name"], Says { status: 0, stdout: "spec/sunny-husky\n", stderr: warning });

@@ -87,6 +87,36 @@ fn names() {
 }
 
 #[test]
+fn the_name_of_a_broken_spec_is_taken() {
+    let bench = Bench::new();
+    bench.write_config("spec:\n- name: bad\n  localpath: here\n");
+    bench.refuses(
+        &[&create("local", "/code")[..], &["--name", "bad"]].concat(),
+        "error: there is a broken spec of this name: spec `bad` at line 2 column 1: `localpath` is not an absolute \
+         path: `here`\n\
+         hint: mend it, give another `--name`, or run `kubectl ksync delete bad` first\n",
+    );
+}
+
+#[test]
+fn selectors() {
+    let bench = Bench::new();
+    for (selector, why) in [
+        ("app in web", "`(` after `in` is expected instead of `web`"),
+        ("app==,=x", "a label is expected instead of `=`"),
+        ("", "it names no label"),
+    ] {
+        bench.refuses(
+            &["create", "-l", selector, "local", "/code"],
+            &format!(
+                "error: can't understand the selector `{selector}`: {why}\n\
+                 hint: for example `app=api` or `app=api,tier!=test`\n"
+            ),
+        );
+    }
+}
+
+#[test]
 fn reload_modes() {
     let bench = Bench::new();
     for mode in ["sometimes", "signal:", "signal:hup"] {

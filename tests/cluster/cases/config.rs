@@ -12,6 +12,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_hand_edit_adds_and_removes_live", hand_edit),
     Case::new("a_broken_edit_is_told_and_changes_nothing", broken),
     Case::new("a_broken_spec_spares_the_others", broken_spec),
+    Case::new("a_selector_that_is_none_spares_the_others", broken_selector),
+    Case::new("two_specs_of_one_name_change_nothing", twice),
+    Case::new("a_spec_that_the_cluster_refuses_is_alone", refused),
     Case::new("a_moved_spec_follows", moved),
     Case::new("unknown_keys_and_comments_stay", kept),
 ];
@@ -128,6 +131,96 @@ fn broken_spec(desk: &Desk) {
     });
     desk.write("c.txt", "c\n");
     desk.arrives(&[container], CODE);
+}
+
+/// Two specs of one local path run; the selector of the second is broken.
+fn broken_selector(desk: &Desk) {
+    desk.write("a.txt", "a\n");
+    let container = App::web(desk).apply(desk).only();
+    desk.sync(APP, CODE);
+    let before = text(desk);
+    let second = item(desk, "second", &desk.local().display().to_string(), "/second");
+    rewrite(desk, &format!("{before}{second}"));
+    desk.ksync.watching("second", 1, LONG);
+    rewrite(desk, &format!("{before}{}", second.replace("selector: app=app", "selector: app in app")));
+    let line = before.lines().count() + 4;
+    eventually("the warning", SHORT, || {
+        let said = warnings(desk);
+        let expected = format!(
+            "warning: spec `second` at line {line} column 13: can't understand the selector `app in app`: `(` after \
+             `in` is expected instead of `app`\n"
+        );
+        holds(said == expected, said)
+    });
+    throughout("both specs", std::time::Duration::from_secs(1), || {
+        let specs = desk.ksync.specs()?;
+        let well = specs.iter().all(|spec| spec.status == "watching" && spec.containers.len() == 1);
+        holds(well && specs.len() == 2, format!("{specs:?}"))
+    });
+    desk.write("b.txt", "b\n");
+    desk.arrives(std::slice::from_ref(&container), CODE);
+    desk.arrives(&[container], "/second");
+}
+
+/// The second is renamed to the first, and stands before it.
+fn twice(desk: &Desk) {
+    desk.write("a.txt", "a\n");
+    let container = App::web(desk).apply(desk).only();
+    desk.sync(APP, CODE);
+    let before = text(desk);
+    let (head, main) = before.split_once("- name: main").expect("the spec");
+    let second = |name: &str| item(desk, name, &desk.local().display().to_string(), "/second");
+    let with = |name: &str| format!("{head}{}- name: main{main}", second(name));
+    rewrite(desk, &with("second"));
+    desk.ksync.watching("second", 1, LONG);
+    rewrite(desk, &with("main"));
+    let line = head.lines().count() + second("main").lines().count() + 1;
+    let expected =
+        format!("warning: spec `main` at line {line} column 9: there is another spec of this name\n");
+    eventually("the warning", SHORT, || {
+        let said = warnings(desk);
+        holds(said == expected, said)
+    });
+    throughout("both specs as they were", std::time::Duration::from_secs(1), || {
+        let specs = desk.ksync.specs()?;
+        let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        let well = specs.iter().all(|spec| spec.status == "watching" && spec.containers.len() == 1);
+        holds(well && names == ["main", "second"], format!("{specs:?}"))
+    });
+    desk.write("b.txt", "b\n");
+    desk.arrives(std::slice::from_ref(&container), CODE);
+    desk.arrives(&[container], "/second");
+    desk.ksync.ok(&["stop"]);
+    let offline = warnings(desk);
+    assert!(offline.starts_with(&expected), "`get` without a watcher says it too: {offline}");
+}
+
+/// The API server refuses to look for such a pod; nothing is wrong with the cluster or the other spec.
+fn refused(desk: &Desk) {
+    desk.write("a.txt", "a\n");
+    let container = App::web(desk).apply(desk).only();
+    desk.sync(APP, CODE);
+    let other = desk.scratch("other");
+    fs::create_dir(&other).expect("mkdir");
+    let odd = item(desk, "odd", &other.display().to_string(), "/odd");
+    let odd = odd.replace("pod: \"\"", "pod: \"a,b\"").replace("selector: app=app", "selector: \"\"");
+    let before = text(desk);
+    rewrite(desk, &format!("{before}{odd}"));
+    let spec = desk.ksync.becomes("odd", "error", SHORT);
+    assert!(spec.reason.starts_with("the cluster refuses it: "), "{spec:?}");
+    throughout("the other spec", std::time::Duration::from_secs(2), || {
+        let spec = desk.ksync.spec("main")?;
+        holds(spec.status == "watching" && spec.containers.len() == 1, format!("{spec:?}"))?;
+        let said = warnings(desk);
+        holds(said.is_empty(), said)
+    });
+    desk.write("b.txt", "b\n");
+    desk.arrives(&[container], CODE);
+    rewrite(desk, &before);
+    eventually("the spec to go", SHORT, || {
+        let names: Vec<String> = desk.ksync.specs()?.into_iter().map(|spec| spec.name).collect();
+        holds(names == ["main"], format!("{names:?}"))
+    });
 }
 
 fn moved(desk: &Desk) {
