@@ -40,7 +40,7 @@ enum Verb {
     Watch(cmd::watch::Args),
     /// End the watcher of this context; specs stay for the next start
     Stop,
-    /// Remove what `init` and the watcher have made; files that were synced stay where they are
+    /// Remove what `init` has made, there and here; files that were synced stay where they are
     Clean(cmd::clean::Args),
     /// Print the versions of this program, its watcher, and radar
     Version(cmd::version::Args),

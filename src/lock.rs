@@ -132,6 +132,12 @@ pub fn holder(path: &Path) -> Option<u32> {
     text.trim().parse().ok()
 }
 
+/// Whether the process that says so lives. Nothing is changed, so it may be wrong for an instant.
+pub fn is_held(path: &Path) -> bool {
+    let pid = holder(path).and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+}
+
 fn holder_words(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
@@ -140,7 +146,7 @@ fn holder_words(pid: Option<u32>) -> String {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Error, Lock, holder};
+    use super::{Error, Lock, holder, is_held};
 
     #[test]
     fn one_at_a_time_and_free_after_drop() {
@@ -148,6 +154,7 @@ mod tests {
         let path = dir.path().join("l");
         let lock = Lock::try_acquire(&path).unwrap().unwrap();
         assert_eq!(holder(&path), Some(std::process::id()));
+        assert!(is_held(&path));
         assert!(Lock::try_acquire(&path).unwrap().is_none());
         let started = Instant::now();
         let error = Lock::acquire(&path, Duration::from_millis(50)).unwrap_err();
@@ -155,6 +162,7 @@ mod tests {
         assert!(matches!(error, Error::Held { pid: Some(_), .. }));
         drop(lock);
         assert_eq!(holder(&path), None);
+        assert!(!is_held(&path));
         assert!(Lock::try_acquire(&path).unwrap().is_some());
     }
 }

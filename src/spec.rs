@@ -225,18 +225,9 @@ impl Spec {
             // Others may run: then this is the worst of them.
             self.report(Status::Waiting, waiting.clone());
         } else if found.running.is_empty() {
-            self.report(Status::Waiting, self.nobody());
+            self.report(Status::Waiting, self.details.nobody());
         } else {
             self.report(Status::Watching, "");
-        }
-    }
-
-    fn nobody(&self) -> String {
-        let (details, namespace) = (&self.details, self.namespace());
-        if details.selector.is_empty() {
-            format!("no pod `{}` in namespace `{namespace}`", details.pod)
-        } else {
-            format!("no pod matches `{}` in namespace `{namespace}`", details.selector)
         }
     }
 

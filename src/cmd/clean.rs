@@ -1,5 +1,6 @@
-//! `clean`: takes away what `init` and the watcher have made. Directories that were synced are never touched, here or
-//! there; `ksync.yaml` and what was kept of replaced files only with `--all`. Run twice, it is fine.
+//! `clean`: takes away what `init` has made, and with `--local` what the watchers have. Directories that were synced are
+//! never touched, here or there; `ksync.yaml` and what was kept of replaced files only with `--all`. Run twice, it is
+//! fine.
 
 use std::{fs, io, path::Path, process::ExitCode, time::Duration};
 
@@ -18,6 +19,7 @@ use super::ensure;
 use crate::{
     cluster::{self, ClusterArgs, ClusterConfig, explain},
     home::Home,
+    lock,
     printer::{Printer, UserError},
     tunnel::{NAMESPACE, SELECTOR},
 };
@@ -27,7 +29,7 @@ const POLL: Duration = Duration::from_millis(300);
 /// Flags of `clean`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Remove the state on this machine too: watchers' state of all contexts, the fetched syncthing
+    /// Remove the watchers' state too: of all contexts on this machine, ending the watchers that run
     #[arg(long)]
     local: bool,
     /// With --local: also ksync.yaml and what was kept of replaced and deleted files
@@ -65,7 +67,26 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         local(&home, args.all, printer).await?;
     }
     remote?;
+    if !args.local {
+        programs(&home, printer)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes the syncthing that `init` has put here, unless a watcher of another context has it.
+fn programs(home: &Home, printer: Printer) -> anyhow::Result<()> {
+    let bin = home.bin_dir();
+    if fs::symlink_metadata(&bin).is_err() {
+        return Ok(());
+    }
+    let shown = bin.display();
+    if home.contexts()?.iter().any(|dir| lock::is_held(&dir.lock())) {
+        printer.say(format!("kept `{shown}`: a watcher of another context runs the syncthing in it"));
+        return Ok(());
+    }
+    remove(&bin)?;
+    printer.say(format!("removed `{shown}`; `kubectl ksync init` fetches syncthing again"));
+    Ok(())
 }
 
 /// Removes radar and its namespace, and waits until they are gone.
@@ -77,6 +98,9 @@ async fn remote(cluster: &ClusterConfig, limit: Duration, printer: Printer) -> a
         DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
     let had_set = deleted(cluster, sets.delete("ksync", &policy)).await?;
     if had_set {
+        printer.say(
+            "radar is shared: nobody can sync with this cluster until `kubectl ksync init` is run again",
+        );
         // radar unbinds what it holds while its pods end; the namespace's removal would not wait for that.
         gone(cluster, deadline, "radar's pods", || pods_left(&client)).await?;
     }

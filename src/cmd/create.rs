@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{Api, Client as KubeClient, api::ListParams};
 
 use tonic::Code;
@@ -28,13 +28,14 @@ use crate::{
 
 /// Flags of `create`.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["selector", "pod"]))]
 pub struct Args {
     /// Local directory
     local: PathBuf,
     /// Directory in the container, absolute
     remote: String,
     /// Pods with these labels, for example app=app
-    #[arg(short = 'l', long, required_unless_present = "pod", conflicts_with = "pod")]
+    #[arg(short = 'l', long)]
     selector: Option<String>,
     /// One pod by its name
     #[arg(short, long)]
@@ -45,7 +46,8 @@ pub struct Args {
     /// The spec's name; two words are made up otherwise
     #[arg(long)]
     name: Option<String>,
-    /// Give the app the new code after a sync: true, false, auto, process, container, signal:NAME
+    /// How the app is to be given the new code, from a later version on: true, false, auto, process, container,
+    /// signal:NAME
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
     reload: Option<String>,
     /// Which way changes go
@@ -88,7 +90,7 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     // Refused early where the file alone tells; looked at again under the lock.
     admit(&mut spec.clone(), args.name.as_deref(), &store.load()?)?;
     let client = cluster.client()?;
-    let matching = preflight(&client, &cluster, &spec).await?;
+    let (matching, missing) = preflight(&client, &cluster, &spec).await?;
     if !args.no_start && !home.syncthing().exists() {
         // The watcher would refuse to start, and the spec would be written by then.
         let error = watcher::Error::NoSyncthing { path: home.syncthing() };
@@ -105,6 +107,14 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         );
     }
     printer.data(format!("spec `{}` created", spec.name));
+    if let Some(mode) = args.reload.as_deref().filter(|_| spec.reload) {
+        printer.say(format!(
+            "note: `--reload={mode}` is kept in the spec, and acted upon from a later version on"
+        ));
+    }
+    if let Some(missing) = missing {
+        printer.warn(missing);
+    }
     printer.say(format!(
         "{} -> {} in {matching} of namespace `{}`",
         spec.localpath, spec.remotepath, spec.namespace
@@ -201,12 +211,13 @@ fn admit(spec: &mut SpecDetails, name: Option<&str>, loaded: &Loaded) -> anyhow:
 }
 
 /// Looks at the cluster: may pods be read, does radar run in a version that fits, is the container clear?
-/// Returns how many containers match, in words. Pods that do not exist yet are no error.
+/// Returns how many containers match, in words, and a sentence when not even a pod does: that is no error, the pods may
+/// be made later.
 async fn preflight(
     client: &KubeClient,
     cluster: &ClusterConfig,
     spec: &SpecDetails,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<(String, Option<String>)> {
     cluster::radar::check(client, cluster).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), &spec.namespace);
     let which = if spec.selector.is_empty() {
@@ -221,6 +232,7 @@ async fn preflight(
         }
         other => other.map_err(|error| cluster::explain(&error, &cluster.server))?,
     };
+    let missing = if found.items.is_empty() { Some(missing(client, cluster, spec).await?) } else { None };
     let found = targets(&found.items, &spec.containername);
     if let Some(error) = found.errors.into_iter().next() {
         return Err(UserError::new(error, "").into());
@@ -228,10 +240,26 @@ async fn preflight(
     if let Some(container) = found.running.first() {
         look(client, container, &spec.remotepath).await?;
     }
-    Ok(match found.running.len() {
+    let matching = match found.running.len() {
         0 => "no container yet".to_owned(),
         1 => "1 container".to_owned(),
         many => format!("{many} containers"),
+    };
+    Ok((matching, missing))
+}
+
+/// What is not there yet: a name may be mistyped. Not everyone may look at namespaces; then it is the pod that is not.
+async fn missing(
+    client: &KubeClient,
+    cluster: &ClusterConfig,
+    spec: &SpecDetails,
+) -> Result<String, UserError> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    Ok(match cluster.call_raw(namespaces.get(&spec.namespace)).await? {
+        Err(kube::Error::Api(refusal)) if refusal.code == 404 => {
+            format!("there is no namespace `{}` in the cluster; the spec waits for it", spec.namespace)
+        }
+        _ => format!("{} now; the spec waits for one", spec.nobody()),
     })
 }
 

@@ -100,7 +100,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     for dir in contexts.iter().filter(|_| !gone.is_empty()) {
         free &= match Client::connect(&dir.socket()).await {
             Some(client) => tokio::time::timeout(LIMIT, released(client, &gone)).await.is_ok(),
-            None => !lock::holder(&dir.lock()).is_some_and(is_alive),
+            None => !lock::is_held(&dir.lock()),
         };
     }
     if !free {
@@ -136,11 +136,6 @@ fn alone(config: &Config, names: &[String]) -> BTreeSet<PathBuf> {
         specs.map(|spec| PathBuf::from(&spec.localpath)).collect::<BTreeSet<_>>()
     };
     &of(true) - &of(false)
-}
-
-fn is_alive(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
 }
 
 /// Waits until the watcher has none of the specs any more, or is gone itself.

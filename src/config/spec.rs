@@ -146,6 +146,16 @@ impl fmt::Display for Direction {
 }
 
 impl SpecDetails {
+    /// That no pod is there for it, in a sentence. Its namespace has been told.
+    pub fn nobody(&self) -> String {
+        let which = if self.selector.is_empty() {
+            format!("`{}`", self.pod)
+        } else {
+            format!("matches `{}`", self.selector)
+        };
+        format!("no pod {which} in namespace `{}`", self.namespace)
+    }
+
     /// What makes a spec unusable whatever the machine and the cluster look like; one phrase.
     pub fn check(&self) -> Result<(), String> {
         if self.name.is_empty() {

@@ -3,6 +3,12 @@
 use std::{fs, path::Path};
 
 use assert_cmd::Command;
+use serde_json::json;
+
+use super::{
+    api::{FakeApi, pods},
+    bench::{Bench, Says},
+};
 
 fn ksync(home: &Path, kubeconfig: &Path, args: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_kubectl-ksync"))
@@ -103,4 +109,39 @@ fn clean_keeps_what_is_the_users_until_all_is_said() {
         assert_eq!(ksync(&home, &none, &["clean", "--local", "--all"]).0, 0);
         assert_eq!(fs::read_dir(&home).unwrap().count(), 0);
     }
+}
+
+/// syncthing is taken away like radar, unless another watcher still runs it; what watchers keep stays.
+#[test]
+fn clean_takes_away_what_init_has_made() {
+    let bench = Bench::new();
+    let gone = json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" });
+    let answers = [
+        ("DELETE /apis/apps/v1/namespaces/ksync-system/daemonsets/ksync", 200, gone.clone()),
+        ("GET /api/v1/namespaces/ksync-system/pods", 200, pods(&[])),
+        ("DELETE /api/v1/namespaces/ksync-system", 200, gone),
+    ];
+    FakeApi::of(&bench, &answers);
+    let write = |path: &str, text: &str| {
+        let path = bench.home().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("bin/syncthing", "x");
+    write("contexts/other-0/base/spec", "x");
+    write("contexts/other-0/lock", &std::process::id().to_string());
+    let bin = bench.home().join("bin");
+    let stdout = "radar removed from the cluster of context `dev`\n";
+    let shared =
+        "radar is shared: nobody can sync with this cluster until `kubectl ksync init` is run again\n";
+    let kept =
+        format!("{shared}kept `{}`: a watcher of another context runs the syncthing in it\n", bin.display());
+    bench.says(&["clean"], Says { status: 0, stdout, stderr: &kept });
+    assert!(bin.join("syncthing").exists());
+    write("contexts/other-0/lock", "");
+    let removed =
+        format!("{shared}removed `{}`; `kubectl ksync init` fetches syncthing again\n", bin.display());
+    bench.says(&["clean"], Says { status: 0, stdout, stderr: &removed });
+    assert!(!bin.exists() && bench.home().join("contexts/other-0/base/spec").exists());
+    bench.says(&["clean"], Says { status: 0, stdout, stderr: shared });
 }

@@ -3,7 +3,9 @@
 //! Invariant: no test here needs anything but the program; each has a home and a kubeconfig of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "the whole target is a test")]
 
+mod api;
 mod bench;
+mod create;
 mod get;
 mod help;
 mod init_clean;

@@ -1,0 +1,80 @@
+//! What `create` says of a spec that it has written, and of one that matches nothing yet.
+
+use serde_json::json;
+
+use super::{
+    api::{FakeApi, pods, radar, refusal},
+    bench::{Bench, Says},
+};
+
+const RADAR: &str = "GET /api/v1/namespaces/ksync-system/pods";
+const PODS: &str = "GET /api/v1/namespaces/team/pods";
+const NAMESPACE: &str = "GET /api/v1/namespaces/team";
+
+fn create<'a>(flags: &[&'a str]) -> Vec<&'a str> {
+    [&["create", "--no-start", "--name", "s"], flags, &["local", "/code"]].concat()
+}
+
+/// What is said after the spec is written, with nothing running for it yet.
+#[track_caller]
+fn says(bench: &Bench, flags: &[&str], talk: &str) {
+    let stderr = format!("{talk}{} -> /code in no container yet of namespace `team`\n", bench.text("local"));
+    bench.says(&create(flags), Says { status: 0, stdout: "spec `s` created\n", stderr: &stderr });
+    bench.says(&["delete", "s"], super::bench::data("spec `s` deleted\n"));
+}
+
+#[test]
+fn a_name_that_may_be_mistyped_is_told() {
+    let bench = Bench::new();
+    let there = json!({ "kind": "Namespace", "apiVersion": "v1", "metadata": { "name": "team" } });
+    FakeApi::of(&bench, &[(RADAR, 200, radar()), (PODS, 200, pods(&[])), (NAMESPACE, 200, there)]);
+    says(&bench, &["-p", "typo"], "warning: no pod `typo` in namespace `team` now; the spec waits for one\n");
+    let nobody = "warning: no pod matches `app=typo` in namespace `team` now; the spec waits for one\n";
+    says(&bench, &["-l", "app=typo"], nobody);
+}
+
+#[test]
+fn a_namespace_that_is_not_there_is_told() {
+    let bench = Bench::new();
+    FakeApi::of(&bench, &[(RADAR, 200, radar()), (PODS, 200, pods(&[]))]);
+    says(
+        &bench,
+        &["-p", "typo"],
+        "warning: there is no namespace `team` in the cluster; the spec waits for it\n",
+    );
+}
+
+#[test]
+fn who_may_not_look_at_namespaces_is_not_told_of_them() {
+    let bench = Bench::new();
+    let forbidden = refusal(403, "namespaces \"team\" is forbidden");
+    FakeApi::of(&bench, &[(RADAR, 200, radar()), (PODS, 200, pods(&[])), (NAMESPACE, 403, forbidden)]);
+    says(&bench, &["-p", "typo"], "warning: no pod `typo` in namespace `team` now; the spec waits for one\n");
+}
+
+/// A pod that is there and does not run yet is no slip.
+#[test]
+fn a_pod_that_does_not_run_yet_is_waited_for_in_silence() {
+    let bench = Bench::new();
+    let pod = json!({
+        "metadata": { "name": "p", "namespace": "team" },
+        "spec": { "containers": [{ "name": "c" }] },
+        "status": { "phase": "Pending" }
+    });
+    let api = FakeApi::of(&bench, &[(RADAR, 200, radar()), (PODS, 200, pods(&[pod]))]);
+    says(&bench, &["-p", "p"], "");
+    assert!(!api.asked().contains(&NAMESPACE.to_owned()));
+}
+
+#[test]
+fn reload_is_kept_for_later() {
+    let bench = Bench::new();
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c" }] } });
+    FakeApi::of(&bench, &[(RADAR, 200, radar()), (PODS, 200, pods(&[pod]))]);
+    for mode in ["process", "true"] {
+        let note =
+            format!("note: `--reload={mode}` is kept in the spec, and acted upon from a later version on\n");
+        says(&bench, &["-p", "p", &format!("--reload={mode}")], &note);
+    }
+    says(&bench, &["-p", "p", "--reload=false"], "");
+}
