@@ -18,6 +18,7 @@ pub use draft::Draft;
 pub use name::fresh_name;
 pub use spec::{Direction, Initial, ReloadMode, SpecDetails};
 pub use store::Store;
+pub(crate) use store::write_whole;
 pub use yaml::to_yaml;
 
 /// The typed view of the file.

@@ -7,6 +7,7 @@ mod conflict;
 mod deletion;
 mod election;
 mod folder;
+mod gitexclude;
 mod ground;
 mod notice;
 mod owner;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 pub use election::{Election, Presence, Seat};
 pub use folder::{Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share};
 pub use process::{Error, STEP};
+pub use stignore::remove as sweep;
 
 /// A syncthing that answers.
 #[derive(Debug, Clone)]

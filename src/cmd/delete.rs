@@ -115,8 +115,9 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     }
     // A watcher that still runs needs the patterns, and removes them itself.
     for path in paths.iter().filter(|_| free) {
-        if let Err(error) = stignore::remove_ours(path) {
-            printer.warn(format!("can't remove `{}`: {error}", path.join(".stignore").display()));
+        if let Err(error) = stignore::sweep(path) {
+            let why = crate::printer::chain(error.as_ref());
+            printer.warn(format!("something of ours is left in `{}`: can't {why}", path.display()));
         }
     }
     for name in &names {

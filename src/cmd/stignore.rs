@@ -8,7 +8,7 @@ use std::{
 
 use ksync_tree::ignore::STIGNORE_HEADER;
 
-use crate::lock::DirLock;
+use crate::{local, lock::DirLock};
 
 /// The file, if it is there and somebody else's.
 pub(super) fn foreign(dir: &Path) -> io::Result<Option<PathBuf>> {
@@ -16,16 +16,13 @@ pub(super) fn foreign(dir: &Path) -> io::Result<Option<PathBuf>> {
     Ok(read(&path)?.filter(|text| !is_ours(text)).map(|_| path))
 }
 
-/// Removes the file if a watcher wrote it that has let go of the directory.
-pub(super) fn remove_ours(dir: &Path) -> io::Result<()> {
-    let path = dir.join(".stignore");
-    if !read(&path)?.is_some_and(|text| is_ours(&text)) {
-        return Ok(());
+/// Removes what a watcher that has let go of the directory has left there. Nobody has a directory that is gone.
+pub(super) fn sweep(dir: &Path) -> anyhow::Result<()> {
+    let alone = if dir.is_dir() { DirLock::try_acquire(dir)?.map(Some) } else { Some(None) };
+    if alone.is_some() {
+        local::sweep(dir)?;
     }
-    match DirLock::try_acquire(dir).map_err(io::Error::other)? {
-        Some(_alone) => fs::remove_file(path),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn is_ours(text: &[u8]) -> bool {
@@ -46,25 +43,25 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 mod tests {
     use std::fs;
 
-    use super::{DirLock, STIGNORE_HEADER, foreign, remove_ours};
+    use super::{DirLock, STIGNORE_HEADER, foreign, sweep};
 
     #[test]
     fn only_what_a_watcher_wrote_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".stignore");
+        sweep(dir.path()).unwrap();
+        sweep(&dir.path().join("none")).unwrap();
         assert_eq!(foreign(dir.path()).unwrap(), None);
-        remove_ours(dir.path()).unwrap();
-        remove_ours(&dir.path().join("none")).unwrap();
         for (text, ours) in
             [(format!("{STIGNORE_HEADER}\n.git\n"), true), (format!("x\n{STIGNORE_HEADER}\n"), false)]
         {
             fs::write(&path, text).unwrap();
             let held = DirLock::try_acquire(dir.path()).unwrap();
-            remove_ours(dir.path()).unwrap();
+            sweep(dir.path()).unwrap();
             assert!(path.exists(), "a watcher that has the directory needs it");
             drop(held);
             assert_eq!(foreign(dir.path()).unwrap().is_none(), ours);
-            remove_ours(dir.path()).unwrap();
+            sweep(dir.path()).unwrap();
             assert_eq!(path.exists(), !ours);
         }
     }

@@ -102,7 +102,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Replaces a file's content: a temporary file in the target's directory, synced, renamed over it, and the directory
 /// synced. A new file is 0600.
-fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let target = resolve(path)?;
     let mode = match fs::metadata(&target) {
         Ok(metadata) => metadata.permissions().mode() & 0o7777,

@@ -12,6 +12,8 @@ use std::{
 
 use ksync_tree::Ignore;
 
+use super::gitexclude;
+
 /// The file's name, in the root of a folder.
 const NAME: &str = ".stignore";
 
@@ -80,7 +82,7 @@ pub(super) fn install(
             file.persist(&path).map_err(|error| error.error)
         });
     written.map_err(|source| Error::Io { operation: "write", path: path.clone(), source })?;
-    keep_out_of_git(root)?;
+    gitexclude::add(root, NAME).map_err(failed)?;
     Ok(ignore)
 }
 
@@ -97,17 +99,24 @@ fn with_mounts(patterns: &[String], excluded: &BTreeSet<String>) -> Result<Ignor
     Ignore::with_defaults(&all)
 }
 
-/// Removes the file if it is ours.
-pub(super) fn remove(root: &Path) -> Result<(), Error> {
+/// Removes the file if it is ours, and what keeps it out of git.
+pub fn remove(root: &Path) -> Result<(), Error> {
+    use io::ErrorKind::{NotADirectory, NotFound};
     let path = root.join(NAME);
-    match fs::read_to_string(&path) {
-        Ok(text) if is_ours(&text) => {
-            fs::remove_file(&path).map_err(|source| Error::Io { operation: "remove", path, source })
+    let header = ksync_tree::ignore::STIGNORE_HEADER.as_bytes();
+    match fs::read(&path) {
+        Ok(text) if text.split(|byte| *byte == b'\n').next() == Some(header) => {
+            fs::remove_file(&path).map_err(|source| Error::Io { operation: "remove", path, source })?;
         }
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(Error::Io { operation: "read", path, source }),
+        Ok(_) => {}
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {}
+        Err(source) => return Err(Error::Io { operation: "read", path, source }),
     }
+    gitexclude::remove(root, NAME).map_err(failed)
+}
+
+fn failed((operation, path, source): (&'static str, PathBuf, io::Error)) -> Error {
+    Error::Io { operation, path, source }
 }
 
 /// A path as a pattern that matches nothing else.
@@ -118,32 +127,6 @@ fn literal(path: &str) -> String {
 
 fn is_ours(text: &str) -> bool {
     text.lines().next() == Some(ksync_tree::ignore::STIGNORE_HEADER)
-}
-
-/// Adds the name to `info/exclude` of the git repository that holds `root`, if one does.
-fn keep_out_of_git(root: &Path) -> Result<(), Error> {
-    // A worktree or submodule has a file `.git`, whose repository is not ours to search for.
-    let Some(git) =
-        root.ancestors().map(|dir| dir.join(".git")).find(|git| git.exists()).filter(|git| git.is_dir())
-    else {
-        return Ok(());
-    };
-    let path = git.join("info/exclude");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(source) => return Err(Error::Io { operation: "read", path, source }),
-    };
-    if text.lines().any(|line| line.trim() == NAME) {
-        return Ok(());
-    }
-    let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    let add = || {
-        fs::create_dir_all(git.join("info"))?;
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
-        writeln!(file, "{gap}{NAME}")
-    };
-    add().map_err(|source| Error::Io { operation: "write", path: path.clone(), source })
 }
 
 #[cfg(test)]
@@ -171,9 +154,10 @@ mod tests {
         fs::remove_file(dir.path().join(".stignore")).unwrap();
         assert!(!is_in_place(dir.path(), &[], &mounts));
         install(dir.path(), &[], &mounts).unwrap();
-        let exclude = fs::read_to_string(dir.path().join(".git/info/exclude")).unwrap();
-        assert_eq!(exclude, "# mine\n.stignore\n");
+        let exclude = || fs::read_to_string(dir.path().join(".git/info/exclude")).unwrap();
+        assert!(exclude().starts_with("# mine\n#") && exclude().ends_with("\n/.stignore\n"), "{}", exclude());
         remove(dir.path()).unwrap();
+        assert_eq!(exclude(), "# mine\n");
         assert!(!dir.path().join(".stignore").exists());
     }
 
@@ -187,5 +171,13 @@ mod tests {
         assert!(refused.unwrap_err().to_string().contains("add `/conf`"));
         remove(dir.path()).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join(".stignore")).unwrap(), "secret\n");
+        let not_text = format!("\u{fffd}\n{}\n", ksync_tree::ignore::STIGNORE_HEADER);
+        for text in [not_text.as_bytes(), b"\xff\n"] {
+            fs::write(dir.path().join(".stignore"), text).unwrap();
+            remove(dir.path()).unwrap();
+            assert_eq!(fs::read(dir.path().join(".stignore")).unwrap(), text);
+        }
+        remove(&dir.path().join("none")).unwrap();
+        remove(&dir.path().join(".stignore")).unwrap();
     }
 }

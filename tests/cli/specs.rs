@@ -40,6 +40,28 @@ fn delete_needs_no_kubeconfig() {
     assert_eq!(fs::read_to_string(bench.config()).unwrap(), "# mine\napikey: ksync\nport: 40322\nspec: []\n");
 }
 
+/// No watcher runs any more to sweep what it left.
+#[test]
+fn the_last_spec_of_a_directory_takes_ours_from_it() {
+    let bench = Bench::new();
+    let (local, exclude) = (bench.path("local"), bench.path("local/.git/info/exclude"));
+    fs::create_dir_all(exclude.parent().unwrap()).unwrap();
+    fs::write(&exclude, "# mine\n*.o\n").unwrap();
+    let item = |name: &str| {
+        format!("- name: {name}\n  pod: p\n  localpath: {}\n  remotepath: /{name}\n", local.display())
+    };
+    bench.write_config(&format!("spec:\n{}{}", item("one"), item("two")));
+    let ours = format!("{}\n.git\n", ksync_tree::ignore::STIGNORE_HEADER);
+    fs::write(local.join(".stignore"), &ours).unwrap();
+    let marked = "# mine\n# kubectl-ksync adds the next line, and removes it\n/.stignore\n*.o\n";
+    fs::write(&exclude, marked).unwrap();
+    bench.says(&["delete", "one"], data("spec `one` deleted\n"));
+    let now = || (local.join(".stignore").exists(), fs::read_to_string(&exclude).unwrap());
+    assert_eq!(now(), (true, marked.to_owned()), "the other spec needs them");
+    bench.says(&["delete", "two"], data("spec `two` deleted\n"));
+    assert_eq!(now(), (false, "# mine\n*.o\n".to_owned()));
+}
+
 #[test]
 fn an_unknown_name_deletes_nothing() {
     let bench = Bench::new();
