@@ -27,6 +27,8 @@ pub(super) enum Notice {
     Now(String),
     /// It is being written: look when it is closed, at the latest after [`OPEN_LIMIT`].
     Soon(String),
+    /// A name that is not UTF-8 came or went: it can't be synced.
+    Nameless,
     /// syncthing made this conflict copy.
     Conflict(String),
     /// Events were lost: look at everything.
@@ -79,7 +81,9 @@ fn classify(base: &Path, ignore: &Ignore, event: &Event) -> Vec<Notice> {
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => false,
     };
     let notice = |path: &PathBuf| {
-        let rel = relative(base, path)?;
+        // An event may tell of both ends of a rename, one of them elsewhere.
+        let below = path.strip_prefix(base).ok()?;
+        let Some(rel) = text(below) else { return Some(Notice::Nameless) };
         if conflict::original(&rel).is_some() {
             return Some(Notice::Conflict(rel));
         }
@@ -107,16 +111,24 @@ fn name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-/// `path` below `base`, `/` between names; none when it is elsewhere or not UTF-8 (such names are not synced).
-fn relative(base: &Path, path: &Path) -> Option<String> {
-    let below = path.strip_prefix(base).ok()?;
+/// Whether there is something at `path` that can be synced. What is gone may have been a pipe, a socket or a device too.
+pub(super) fn may_be_synced(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_file() || meta.is_dir() || meta.is_symlink())
+}
+
+/// A relative path as text, `/` between names; none when it is not UTF-8 (such names are not synced).
+fn text(below: &Path) -> Option<String> {
     let names: Option<Vec<&str>> = below.components().map(|c| c.as_os_str().to_str()).collect();
     Some(names?.join("/"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
+    use std::{
+        fs,
+        os::{unix, unix::ffi::OsStrExt},
+        path::{Path, PathBuf},
+    };
 
     use ksync_tree::Ignore;
     use notify::{
@@ -124,7 +136,7 @@ mod tests {
         event::{AccessKind, AccessMode, DataChange, Flag, ModifyKind, RenameMode},
     };
 
-    use super::{Notice, classify};
+    use super::{Notice, classify, may_be_synced};
 
     fn seen(kind: EventKind, path: &str) -> Vec<Notice> {
         let ignore = Ignore::with_defaults(&[]).unwrap();
@@ -156,8 +168,31 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_not_utf8_is_told_of() {
+        let path: PathBuf = std::ffi::OsStr::from_bytes(b"/w/a\xff").into();
+        let ignore = Ignore::new(&[]).unwrap();
+        let to = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        let event = |path| Event::new(to).add_path(path);
+        assert_eq!(classify(Path::new("/w"), &ignore, &event(path)), [Notice::Nameless]);
+        assert_eq!(classify(Path::new("/w"), &ignore, &event("/elsewhere".into())), []);
+    }
+
+    #[test]
     fn lost_events_mean_everything() {
         let event = Event::new(EventKind::Other).set_flag(Flag::Rescan);
         assert_eq!(classify(Path::new("/w"), &Ignore::new(&[]).unwrap(), &event), [Notice::Everything]);
+    }
+
+    #[test]
+    fn pipes_sockets_and_what_is_gone_cannot_be_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        fs::create_dir(at("dir")).unwrap();
+        unix::fs::symlink("gone", at("link")).unwrap();
+        let _socket = unix::net::UnixListener::bind(at("socket")).unwrap();
+        let can: Vec<bool> =
+            ["file", "dir", "link", "socket", "gone"].map(|name| may_be_synced(&at(name))).into();
+        assert_eq!(can, [true, true, true, false, false]);
     }
 }

@@ -27,7 +27,7 @@ use super::{
     deletion::Agreed,
     folder::{Command, Local},
     ground::Ground,
-    notice::{Notice, Notices, OPEN_LIMIT},
+    notice::{Notice, Notices, OPEN_LIMIT, may_be_synced},
     patterns::Patterns,
     stignore,
 };
@@ -353,14 +353,11 @@ impl Owner {
 
     fn notice(&mut self, notice: Notice) {
         match notice {
-            // syncthing passes it over; whoever names such entries looks again.
-            Notice::Now(path) if !ksync_tree::is_composed(&path) => {
-                self.state_tx.send_modify(|s| s.passed_over += 1);
-            }
+            Notice::Nameless => self.pass_over(),
             Notice::Now(path) => {
                 self.patterns.notice(&path);
                 self.soon.remove(&path);
-                self.batch.add(path);
+                self.changed(path);
             }
             Notice::Soon(path) => {
                 self.soon.entry(path).or_insert_with(|| Instant::now() + OPEN_LIMIT);
@@ -385,8 +382,24 @@ impl Owner {
             self.soon.iter().filter(|(_, at)| **at <= now).map(|(path, _)| path.clone()).collect();
         for path in late {
             self.soon.remove(&path);
-            self.batch.add(path);
+            self.changed(path);
         }
+    }
+
+    /// Has a path scanned, unless syncthing passes it over.
+    fn changed(&mut self, path: String) {
+        if !ksync_tree::is_composed(&path) {
+            return self.pass_over();
+        }
+        if !may_be_synced(&self.path.join(&path)) {
+            self.pass_over();
+        }
+        self.batch.add(path);
+    }
+
+    /// Something changed that syncthing passes over: whoever names such entries looks again.
+    fn pass_over(&self) {
+        self.state_tx.send_modify(|s| s.passed_over += 1);
     }
 
     /// Starts a scan of what has gathered. Nothing is scanned while the root is not the one it was, or without the

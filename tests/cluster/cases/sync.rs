@@ -12,7 +12,7 @@ use crate::suite::{
     App, Case, Desk, Need,
     container::Container,
     eventually,
-    eventually::{LONG, SHORT},
+    eventually::{LONG, SHORT, holds},
     steps,
 };
 
@@ -22,6 +22,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("every_kind_of_edit_arrives", edits),
     Case::new("every_kind_of_entry_arrives", entries),
     Case::new("names_in_decomposed_form_are_warned_of", decomposed),
+    Case::new("what_is_no_file_is_warned_of", specials),
     Case::new("much_at_once_arrives", much),
     Case::new("ignored_files_stay_here", ignored),
 ];
@@ -232,6 +233,34 @@ fn decomposed(desk: &Desk) {
     warned("mo\u{308}glich.txt").expect("a warning");
     desk.write("gro\u{308}ße.txt", "later\n");
     eventually("a warning of a later name", SHORT, || warned("gro\u{308}ße.txt"));
+}
+
+/// A socket that an app has made, here when the sync begins and later; syncthing passes them over.
+fn specials(desk: &Desk) {
+    let bind = |name: &str| std::os::unix::net::UnixListener::bind(desk.path(name)).expect("a socket");
+    let first = bind("first.sock");
+    desk.write("a.txt", "a\n");
+    let container = App::web(desk).apply(desk).only();
+    desk.sync(APP, CODE);
+    let warned = |expected: &str| {
+        let said = desk.ksync.run(&["get"]).stderr;
+        holds(said == expected, said)
+    };
+    let line = |name: &str, what: &str| format!("warning: spec `main`: not synced: {name} ({what})\n");
+    let socket = |name: &str| line(name, "it is a socket");
+    eventually("a warning", SHORT, || warned(&socket("first.sock")));
+    let second = bind("second.sock");
+    let both = socket("first.sock") + &socket("second.sock");
+    eventually("a warning of a later one", SHORT, || warned(&both));
+    let name = std::os::unix::ffi::OsStrExt::from_bytes(b"bad\xff");
+    std::fs::write(desk.local().join::<&std::ffi::OsStr>(name), "").expect("a file");
+    let all = line("bad\u{fffd}", "its name is not UTF-8") + &both;
+    eventually("a warning of a name", SHORT, || warned(&all));
+    std::fs::remove_file(desk.path("first.sock")).expect("remove");
+    std::fs::remove_file(desk.local().join::<&std::ffi::OsStr>(name)).expect("remove");
+    eventually("only the other", SHORT, || warned(&socket("second.sock")));
+    assert!(container.read(desk.cluster(), "/code/second.sock").is_err());
+    drop((first, second));
 }
 
 fn much(desk: &Desk) {
