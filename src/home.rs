@@ -168,6 +168,11 @@ impl ContextDir {
         self.dir.join("lock")
     }
 
+    /// Locked by a command that starts the watcher, until it is ready.
+    pub fn starting(&self) -> PathBuf {
+        self.dir.join("starting")
+    }
+
     /// The watcher's log.
     pub fn log(&self) -> PathBuf {
         self.dir.join("watch.log")

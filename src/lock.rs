@@ -132,10 +132,12 @@ pub fn holder(path: &Path) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Whether the process that says so lives. Nothing is changed, so it may be wrong for an instant.
+/// Whether somebody holds the lock. What its file tells may be of a process that is long gone, its number another's by
+/// now. Whoever tries to take it in this very instant is told that it is held.
 pub fn is_held(path: &Path) -> bool {
-    let pid = holder(path).and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+    let Ok(file) = File::open(path) else { return false };
+    FileExt::try_lock_shared(&file)
+        .is_err_and(|e| e.raw_os_error() == fs2::lock_contended_error().raw_os_error())
 }
 
 fn holder_words(pid: Option<u32>) -> String {
@@ -163,6 +165,9 @@ mod tests {
         drop(lock);
         assert_eq!(holder(&path), None);
         assert!(!is_held(&path));
+        std::fs::write(&path, format!("{}\n", std::process::id())).unwrap();
+        assert!(!is_held(&path), "left behind by a process whose number is another's now");
+        assert!(!is_held(&dir.path().join("none")));
         assert!(Lock::try_acquire(&path).unwrap().is_some());
     }
 }

@@ -32,6 +32,8 @@ use crate::{
     status::BoardTx,
 };
 
+/// How long the lock may be held by somebody who only looks at it.
+const LOOKED_AT: Duration = Duration::from_millis(200);
 /// How long the local syncthing may take to answer at the start.
 const SYNCTHING_LIMIT: Duration = Duration::from_secs(30);
 /// How often what is kept is swept.
@@ -113,8 +115,15 @@ impl Watcher {
         let cluster = Cluster { context: self.cluster.context.clone(), hash: self.cluster.hash() };
         let dir = self.home.context(&cluster.context, &cluster.hash);
         dir.create()?;
-        let Some(_lock) = Lock::try_acquire(&dir.lock())? else {
-            return Err(Error::AlreadyRuns { context: cluster.context, pid: lock::holder(&dir.lock()) });
+        let path = dir.lock();
+        // A command may look at the lock just now.
+        let locking = tokio::task::spawn_blocking(move || Lock::acquire(&path, LOOKED_AT));
+        let _lock = match locking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        {
+            Err(lock::Error::Held { pid, .. }) => {
+                return Err(Error::AlreadyRuns { context: cluster.context, pid });
+            }
+            other => other?,
         };
         let syncthing = self.start_syncthing(&dir)?;
         let Ok(Some(running)) = tokio::time::timeout(SYNCTHING_LIMIT, syncthing.ready()).await else {

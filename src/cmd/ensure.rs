@@ -11,10 +11,13 @@ use crate::{
     watcher::{client::Client, daemon},
 };
 
+/// How long another command may take to start the watcher.
+const START_LIMIT: Duration = Duration::from_secs(45);
 /// How long an ended watcher's process may take to go.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Starts the context's watcher when none runs, and replaces an older one; a newer one is left alone.
+/// Starts the context's watcher when none runs, and replaces an older one; a newer one is left alone. Of several commands
+/// that do so at once, one starts it and the others wait until it is ready.
 /// Says and returns whether one was started.
 pub(super) async fn watcher(
     home: &Home,
@@ -23,14 +26,20 @@ pub(super) async fn watcher(
     printer: Printer,
 ) -> anyhow::Result<bool> {
     let dir = home.context(&cluster.context, &cluster.hash());
-    let socket = dir.socket();
-    if let Some(mut client) = Client::connect(&socket).await {
-        let theirs = client.version().await?.version;
+    if version_of(&dir).await?.is_some_and(|theirs| !version::is_newer(version::OURS, &theirs)) {
+        return Ok(false);
+    }
+    dir.create()?;
+    let starting = dir.starting();
+    let starting = tokio::task::spawn_blocking(move || Lock::acquire(&starting, START_LIMIT)).await?;
+    let _starting =
+        starting.map_err(|error| UserError::with_hint(&error, "another command starts the watcher"))?;
+    // Another command may have started it since.
+    if let Some(theirs) = version_of(&dir).await? {
         if !version::is_newer(version::OURS, &theirs) {
             return Ok(false);
         }
         printer.say(format!("replacing the watcher of version {theirs}"));
-        drop(client);
         stopped(&dir).await?;
     }
     let context = cluster.context.clone();
@@ -38,6 +47,14 @@ pub(super) async fn watcher(
     tokio::task::spawn_blocking(move || daemon::spawn(&home, &args, &cluster)).await??;
     printer.say(format!("started the watcher for context `{context}`"));
     Ok(true)
+}
+
+/// The version of the watcher that runs; none when none does.
+async fn version_of(dir: &ContextDir) -> anyhow::Result<Option<String>> {
+    Ok(match Client::connect(&dir.socket()).await {
+        Some(mut client) => Some(client.version().await?.version),
+        None => None,
+    })
 }
 
 /// Ends the watcher of a context, if one runs, and waits until its process has let go of everything. Returns

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use assert_cmd::Command;
+use kubectl_ksync::lock::Lock;
 use serde_json::json;
 
 use super::{
@@ -129,7 +130,8 @@ fn clean_takes_away_what_init_has_made() {
     };
     write("bin/syncthing", "x");
     write("contexts/other-0/base/spec", "x");
-    write("contexts/other-0/lock", &std::process::id().to_string());
+    write("contexts/other-0/lock", "");
+    let lock = Lock::try_acquire(&bench.home().join("contexts/other-0/lock")).unwrap();
     let bin = bench.home().join("bin");
     let stdout = "radar removed from the cluster of context `dev`\n";
     let shared =
@@ -138,7 +140,7 @@ fn clean_takes_away_what_init_has_made() {
         format!("{shared}kept `{}`: a watcher of another context runs the syncthing in it\n", bin.display());
     bench.says(&["clean"], Says { status: 0, stdout, stderr: &kept });
     assert!(bin.join("syncthing").exists());
-    write("contexts/other-0/lock", "");
+    drop(lock);
     let removed =
         format!("{shared}removed `{}`; `kubectl ksync init` fetches syncthing again\n", bin.display());
     bench.says(&["clean"], Says { status: 0, stdout, stderr: &removed });

@@ -102,3 +102,25 @@ fn version_without_a_kubeconfig_says_what_it_knows() {
     );
     bench.says(&["version"], Says { status: 0, stdout: VERSION, stderr: &warning });
 }
+
+/// The newer program takes the watcher's place; that there is no syncthing is found out after the old one has ended.
+#[test]
+fn a_newer_program_replaces_an_older_watcher_and_never_the_other_way() {
+    let bench = Bench::new();
+    let older = FakeWatcher::of_version(&bench, "dev", "0.0.9");
+    let told = format!(
+        "replacing the watcher of version 0.0.9\n\
+         error: syncthing is not installed in `{}`\n\
+         hint: run `kubectl ksync init`\n",
+        bench.home().join("bin/syncthing").display()
+    );
+    bench.says(&["watch", "--daemon"], refusal(&told));
+    assert!(older.was_stopped());
+    for version in [env!("CARGO_PKG_VERSION"), "9.0.0"] {
+        let bench = Bench::new();
+        let watcher = FakeWatcher::of_version(&bench, "dev", version);
+        let runs = "the watcher for context `dev` runs already\n";
+        bench.says(&["watch", "--daemon"], Says { status: 0, stdout: "", stderr: runs });
+        assert!(!watcher.was_stopped(), "{version}");
+    }
+}

@@ -1,6 +1,6 @@
 //! A watcher that says what it is told to say: what the commands make of its answers needs no cluster.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use ksync_proto::watch::{
     SpecStatus, StatusReply, StatusRequest, StopReply, StopRequest, VersionReply, VersionRequest,
@@ -27,17 +27,22 @@ pub(crate) struct FakeWatcher {
 impl FakeWatcher {
     /// Listens where the watcher of `context` of the bench's kubeconfig would.
     pub(crate) fn of(bench: &Bench, context: &str) -> Self {
-        let cluster = short_hash(b"https://127.0.0.1:1");
-        Self::at(&bench.home().join(format!("contexts/{context}-{cluster}")), context)
+        Self::of_version(bench, context, env!("CARGO_PKG_VERSION"))
     }
 
-    /// Listens in a state directory.
-    pub(crate) fn at(dir: &Path, context: &str) -> Self {
-        fs::create_dir_all(dir).unwrap();
+    /// The same, of another version.
+    pub(crate) fn of_version(bench: &Bench, context: &str, version: &str) -> Self {
+        let cluster = short_hash(b"https://127.0.0.1:1");
+        let dir = bench.home().join(format!("contexts/{context}-{cluster}"));
+        fs::create_dir_all(&dir).unwrap();
+        for private in [bench.home().join("contexts"), dir.clone()] {
+            fs::set_permissions(private, fs::Permissions::from_mode(0o700)).unwrap();
+        }
         let runtime = Runtime::new().unwrap();
         let board = watch::Sender::new(StatusReply::default());
         let (stop, stopped) = watch::channel(false);
-        let service = Service { context: context.to_owned(), board: board.subscribe(), stop };
+        let (context, version) = (context.to_owned(), version.to_owned());
+        let service = Service { context, version, board: board.subscribe(), stop };
         let entered = runtime.enter();
         let listener = UnixListener::bind(dir.join("watch.sock")).unwrap();
         drop(entered);
@@ -74,6 +79,7 @@ pub(crate) fn spec(name: &str, namespace: &str) -> SpecStatus {
 
 struct Service {
     context: String,
+    version: String,
     board: watch::Receiver<StatusReply>,
     stop: watch::Sender<bool>,
 }
@@ -83,8 +89,7 @@ impl Watch for Service {
     type FollowStream = ReceiverStream<Result<StatusReply, Status>>;
 
     async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionReply>, Status> {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let context = self.context.clone();
+        let (version, context) = (self.version.clone(), self.context.clone());
         Ok(Response::new(VersionReply { version, pid: 7, context, ..VersionReply::default() }))
     }
 
