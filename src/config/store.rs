@@ -14,6 +14,9 @@ use crate::lock::Lock;
 /// How long a command waits for another one that changes the file.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a change is made anew because an editor was faster.
+const TRIES: usize = 20;
+
 #[cfg(test)]
 pub(super) const SEED: &str = "apikey: ksync
 context: \"\"
@@ -54,35 +57,46 @@ impl Store {
     }
 
     /// Changes it under its lock. Nothing is written when `change` fails or changes nothing. The returned flag tells
-    /// that comments were lost (the file as it was is then beside it, with `.bak` at the end).
+    /// that comments were lost (the file as it was is then beside it, with `.bak` at the end). An editor knows no lock:
+    /// when it has written meanwhile, `change` is made anew, to what it wrote.
     pub fn modify<T, E: From<Error>>(
         &self,
-        change: impl FnOnce(&mut Draft) -> Result<T, E>,
+        mut change: impl FnMut(&mut Draft) -> Result<T, E>,
     ) -> Result<(T, bool), E> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         crate::home::make_dir(dir).map_err(|source| Error::Home { path: self.path.clone(), source })?;
         let lock = Lock::acquire(&with_suffix(&self.path, ".lock"), LOCK_TIMEOUT)
             .map_err(|source| Error::Lock { path: self.path.clone(), source })?;
-        let mut draft = self.draft()?;
-        let before = draft.text().to_owned();
-        let result = change(&mut draft)?;
-        if draft.text() != before {
+        for _ in 0..TRIES {
+            let mut draft = self.draft()?;
+            let before = draft.text().to_owned();
+            let result = change(&mut draft)?;
+            if draft.text() == before {
+                return Ok((result, draft.lost_comments()));
+            }
+            if self.text()? != before {
+                continue;
+            }
             if draft.lost_comments() {
                 self.replace(&with_suffix(&self.path, ".bak"), &before)?;
             }
             self.replace(&self.path, draft.text())?;
+            drop(lock);
+            return Ok((result, draft.lost_comments()));
         }
-        drop(lock);
-        Ok((result, draft.lost_comments()))
+        Err(Error::Edit { path: self.path.clone(), reason: "somebody else writes it all the time" }.into())
+    }
+
+    fn text(&self) -> Result<String, Error> {
+        match fs::read_to_string(&self.path) {
+            Ok(text) => Ok(text),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(source) => Err(self.io("read", source)),
+        }
     }
 
     fn draft(&self) -> Result<Draft, Error> {
-        let text = match fs::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(source) => return Err(self.io("read", source)),
-        };
-        Draft::parse(&self.path, &text)
+        Draft::parse(&self.path, &self.text()?)
     }
 
     fn replace(&self, path: &Path, text: &str) -> Result<(), Error> {
@@ -139,7 +153,7 @@ mod tests {
     };
 
     use super::{SEED, Store};
-    use crate::config::{Error, SpecDetails};
+    use crate::config::{Draft, Error, SpecDetails};
 
     fn spec(name: &str) -> SpecDetails {
         SpecDetails {
@@ -193,6 +207,30 @@ mod tests {
         let ((), lost) = store.modify(|draft| draft.add(&spec("b"))).unwrap();
         assert!(lost);
         assert_eq!(fs::read_to_string(dir.path().join("ksync.yaml.bak")).unwrap(), text);
+    }
+
+    #[test]
+    fn what_an_editor_writes_meanwhile_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("ksync.yaml"));
+        fs::write(store.path(), SEED).unwrap();
+        let mut edits = 0;
+        let add = |draft: &mut Draft| {
+            edits += 1;
+            if edits < 3 {
+                fs::write(store.path(), format!("# edit {edits}\n{SEED}")).unwrap();
+            }
+            draft.add(&spec("added"))
+        };
+        store.modify(add).unwrap();
+        let text = fs::read_to_string(store.path()).unwrap();
+        assert!(text.starts_with("# edit 2\n") && text.contains("- name: added"), "{text}");
+        let always = |draft: &mut Draft| {
+            fs::write(store.path(), format!("{}#\n", fs::read_to_string(store.path()).unwrap())).unwrap();
+            draft.add(&spec("never"))
+        };
+        assert!(matches!(store.modify(always), Err(Error::Edit { .. })));
+        assert!(!fs::read_to_string(store.path()).unwrap().contains("never"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -93,6 +94,24 @@ impl Bench {
         command
     }
 
+    /// The same as a user whom modes hold back. root needs its capabilities taken away for that.
+    pub(crate) fn powerless(&self, args: &[&str]) -> Command {
+        let inner = self.command(args);
+        let probe = self.path("probe");
+        fs::create_dir(&probe).unwrap();
+        set_mode(&probe, 0o000);
+        let mighty = fs::read_dir(&probe).is_ok();
+        fs::remove_dir(&probe).unwrap();
+        if !mighty {
+            return inner;
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]).arg(inner.get_program());
+        command.args(inner.get_args()).current_dir(inner.get_current_dir().unwrap());
+        command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
+
     #[track_caller]
     pub(crate) fn says(&self, args: &[&str], expected: Says<'_>) {
         check(&mut self.command(args), expected);
@@ -105,6 +124,10 @@ impl Bench {
         self.says(args, refusal(stderr));
         assert_eq!(snapshot(&self.home()), before, "something was half-written");
     }
+}
+
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 #[track_caller]

@@ -8,6 +8,7 @@ mod bench;
 mod create;
 mod get;
 mod help;
+mod home;
 mod init_clean;
 mod kubeconfig;
 mod live;

@@ -1,8 +1,8 @@
 //! Paths, names and patterns that `create` refuses before it asks anybody.
 
-use std::{fs, process::Command};
+use std::fs;
 
-use super::bench::{Bench, check, refusal};
+use super::bench::{Bench, check, refusal, set_mode};
 
 fn create<'a>(local: &'a str, remote: &'a str) -> Vec<&'a str> {
     vec!["create", "-l", "app=app", local, remote]
@@ -26,24 +26,12 @@ fn local_paths() {
     );
 }
 
-/// As a user who may not read it. root needs its capabilities taken away for that.
 #[test]
 fn an_unreadable_local_path() {
     let bench = Bench::new();
-    let path = bench.path("local");
-    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
-    let inner = bench.command(&create("local", "/code"));
-    let mut command = if fs::read_dir(&path).is_ok() {
-        std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
-        let mut command = Command::new("setpriv");
-        command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]).arg(inner.get_program());
-        command.args(inner.get_args()).current_dir(inner.get_current_dir().unwrap());
-        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command
-    } else {
-        inner
-    };
-    check(&mut command, refusal("error: can't read local path `local`: Permission denied (os error 13)\n"));
+    set_mode(&bench.path("local"), 0o000);
+    let refusal = refusal("error: can't read local path `local`: Permission denied (os error 13)\n");
+    check(&mut bench.powerless(&create("local", "/code")), refusal);
     assert!(!bench.config().exists());
 }
 

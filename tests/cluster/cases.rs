@@ -7,6 +7,7 @@ mod config;
 mod follow;
 mod install;
 mod latency;
+mod life;
 mod model;
 mod refusals;
 mod scale;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("watcher", watcher::CASES),
         ("whose", whose::CASES),
         ("model", model::CASES),
+        ("life", life::CASES),
         ("refusals", refusals::CASES),
         ("latency", latency::CASES),
         ("survive", survive::CASES),
