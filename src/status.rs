@@ -125,6 +125,13 @@ impl SpecState {
         match worst {
             Some(standing) if self.standing.status == Status::Watching => standing.clone(),
             Some(standing) if standing.status > self.standing.status => standing.clone(),
+            // Containers run, and whoever was to look after them is gone.
+            None if self.standing.status == Status::Watching => Standing {
+                status: Status::Error,
+                reason: "a defect: nobody looks after its containers; the watcher's log tells more"
+                    .to_owned(),
+                since: self.standing.since,
+            },
             _ => self.standing.clone(),
         }
     }
@@ -273,6 +280,14 @@ mod tests {
         assert_eq!(seen.borrow().specs["s"].overall().status, Status::Watching);
         good.set(Status::Syncing, "");
         assert_eq!(seen.borrow().specs["s"].overall().status, Status::Syncing);
+        drop(good);
+        assert_eq!(
+            seen.borrow().specs["s"].overall().status,
+            Status::Error,
+            "all is not well with nobody there"
+        );
+        board.spec("s", Status::Waiting, "no pod");
+        assert_eq!(seen.borrow().specs["s"].overall().status, Status::Waiting);
     }
 
     #[test]

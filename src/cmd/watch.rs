@@ -123,6 +123,8 @@ fn log_to_stderr(home: &Home) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // They would be told on stderr again, and where that is a log on a full disk, telling them panics.
+        .log_internal_errors(false)
         .with_ansi(false)
         .try_init();
 }

@@ -187,22 +187,31 @@ fn full_disk(desk: &Desk) {
     let guard = Guard::over(&desk.local());
     disk.fill();
     desk.write("full.txt", "full\n");
+    // What a container replaces and deletes could not be kept now.
+    container.sh(desk.cluster(), "rm /code/0.txt; echo theirs >/code/1.txt; echo there >/code/there.txt");
+    let spec = ksync.becomes("main", "error", SHORT);
+    assert!(spec.containers[0].reason.contains("space"), "{spec:?}");
     let other = desk.scratch("other");
     fs::create_dir(&other).expect("mkdir");
     let refused =
         ksync.refused(&["create", "--name", "other", "-l", "app=x", &other.display().to_string(), "/x"]);
     assert!(refused.starts_with("error: can't ") && refused.contains("No space left"), "{refused}");
     assert_eq!(fs::read_to_string(ksync.config_file()).expect("the file"), before, "half-written");
-    ksync.run(&["get"]).ok().expect("get");
-    container.sh(desk.cluster(), "echo there >/code/there.txt");
+    guard.intact();
     disk.free();
     ksync.watching("main", 1, LONG);
+    eventually("what the container did", SHORT, || {
+        let gone = !desk.path("0.txt").exists();
+        let now = (desk.text("1.txt")?, desk.text("there.txt")?);
+        holds(gone && now == ("theirs\n".to_owned(), "there\n".to_owned()), format!("{gone} {now:?}"))
+    });
+    assert_eq!(ksync.kept(), ["content\n", "content\n"]);
     desk.write("after.txt", "after\n");
     desk.arrives(std::slice::from_ref(&container), CODE);
-    assert_eq!(desk.text("there.txt").as_deref(), Ok("there\n"));
     // And from the beginning, on a disk that is full.
+    let guard = Guard::over(&desk.local());
     disk.fill();
-    ksync.run(&["stop"]).ok().expect("stop");
+    ksync.ok(&["stop"]);
     let start = ksync.run(&["watch", "--daemon"]);
     assert!(start.status == Some(0) || start.stderr.starts_with("error: "), "{start:?}");
     disk.free();
