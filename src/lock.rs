@@ -136,8 +136,7 @@ pub fn holder(path: &Path) -> Option<u32> {
 /// now. Whoever tries to take it in this very instant is told that it is held.
 pub fn is_held(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
-    FileExt::try_lock_shared(&file)
-        .is_err_and(|e| e.raw_os_error() == fs2::lock_contended_error().raw_os_error())
+    is_contended(FileExt::try_lock_shared(&file))
 }
 
 fn holder_words(pid: Option<u32>) -> String {

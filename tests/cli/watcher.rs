@@ -3,7 +3,8 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use ksync_proto::watch::{
-    SpecStatus, StatusReply, StatusRequest, StopReply, StopRequest, VersionReply, VersionRequest,
+    SpecStatus, StatusReply, StatusRequest, StopReply, StopRequest, TakeOverReply, TakeOverRequest,
+    VersionReply, VersionRequest,
     watch_server::{Watch, WatchServer},
 };
 use kubectl_ksync::home::short_hash;
@@ -109,6 +110,10 @@ impl Watch for Service {
             }
         });
         Ok(Response::new(ReceiverStream::new(rx)))
+    }
+
+    async fn take_over(&self, _: Request<TakeOverRequest>) -> Result<Response<TakeOverReply>, Status> {
+        Ok(Response::new(TakeOverReply {}))
     }
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopReply>, Status> {
