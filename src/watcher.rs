@@ -191,6 +191,14 @@ impl Watcher {
         if let Err(error) = serving.await {
             warn!(%error, "the status endpoint");
         }
+        // Only a long home has its sockets in a directory of their own; one that is not empty stays.
+        if let Some(own) = dir.socket().parent().filter(|own| *own != dir.path()) {
+            // syncthing may have removed its socket itself.
+            let _ = std::fs::remove_file(dir.syncthing_socket());
+            if let Err(error) = std::fs::remove_dir(own) {
+                warn!(%error, "remove the sockets' directory");
+            }
+        }
         Ok(())
     }
 

@@ -133,7 +133,16 @@ fn long_home(desk: &Desk) {
     assert!(process::of_home(&home).is_empty());
     ksync.ok(&["watch", "--daemon"]);
     ksync.watching("main", 1, LONG);
+    let context = context(&ksync);
+    let hash = kubectl_ksync::home::short_hash(context.as_os_str().as_encoded_bytes());
+    let sockets = || {
+        let dirs = [Some(std::env::temp_dir()), std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)];
+        let entries = dirs.into_iter().flatten().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(&hash)).count()
+    };
+    assert_eq!(sockets(), 1, "the sockets are elsewhere");
     ksync.ok(&["stop"]);
+    assert_eq!(sockets(), 0, "the sockets' directory is left");
 }
 
 /// A small file system of its own, unmounted at the end whatever happens.
