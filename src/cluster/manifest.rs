@@ -1,5 +1,8 @@
 //! radar's manifest, rendered by plain substitution. What is put in can't break out of its place.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::PodSpec;
 use kube::core::DynamicObject;
 
 /// This program's version, strict semver.
@@ -14,7 +17,7 @@ pub fn default_image() -> String {
         .map_or_else(|| format!("ghcr.io/kubectl-ksync/radar:v{VERSION}"), str::to_owned)
 }
 
-/// When kubelet pulls the image.
+/// When kubelet pulls the image; the names are Kubernetes' own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum PullPolicy {
     /// At every start
@@ -29,8 +32,23 @@ pub enum PullPolicy {
     Never,
 }
 
+impl PullPolicy {
+    /// As a pod's spec has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Always, Self::IfNotPresent, Self::Never].into_iter().find(|policy| policy.name() == name)
+    }
+}
+
 /// What is filled in.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Image reference.
     pub image: String,
@@ -38,6 +56,62 @@ pub struct Options {
     pub pull_policy: PullPolicy,
     /// Names of secrets in radar's namespace.
     pub pull_secrets: Vec<String>,
+}
+
+/// What a person said of radar's image; what was not said is open.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Image reference.
+    pub image: Option<String>,
+    /// When it is pulled.
+    pub pull_policy: Option<PullPolicy>,
+    /// Names of secrets in radar's namespace.
+    pub pull_secrets: Vec<String>,
+}
+
+/// The radar that is in a cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Installed {
+    /// Its version, where its label says one.
+    pub version: Option<String>,
+    /// Its image and how it is pulled; none where it has none.
+    pub options: Option<Options>,
+}
+
+impl Installed {
+    /// From its labels and the spec of its pods.
+    pub fn of(labels: &BTreeMap<String, String>, pod: Option<&PodSpec>) -> Self {
+        let container = pod.and_then(|pod| pod.containers.iter().find(|c| c.name == "radar"));
+        let options = container.and_then(|container| {
+            let policy = container.image_pull_policy.as_deref().and_then(PullPolicy::from_name);
+            let secrets = pod.into_iter().flat_map(|pod| pod.image_pull_secrets.iter().flatten());
+            Some(Options {
+                image: container.image.clone()?,
+                pull_policy: policy.unwrap_or_default(),
+                pull_secrets: secrets.map(|secret| secret.name.clone()).collect(),
+            })
+        });
+        Self { version: labels.get(super::radar::VERSION_LABEL).cloned(), options }
+    }
+}
+
+impl Wanted {
+    /// What is to be applied where `there` is installed. A radar of our own version keeps its image, and how that is
+    /// pulled, unless something else is said: whoever installed it knew where nodes get it from.
+    pub fn beside(&self, there: Option<&Installed>) -> Options {
+        let kept = there.filter(|there| self.image.is_none() && there.version.as_deref() == Some(VERSION));
+        let kept = kept.and_then(|there| there.options.clone());
+        let was = kept.unwrap_or_else(|| Options { image: default_image(), ..Options::default() });
+        Options {
+            image: self.image.clone().unwrap_or(was.image),
+            pull_policy: self.pull_policy.unwrap_or(was.pull_policy),
+            pull_secrets: if self.pull_secrets.is_empty() {
+                was.pull_secrets
+            } else {
+                self.pull_secrets.clone()
+            },
+        }
+    }
 }
 
 /// Why it can't be rendered.
@@ -76,11 +150,6 @@ pub fn render(options: &Options) -> Result<Manifest, Error> {
     {
         return Err(Error::Secret(bad.clone()));
     }
-    let policy = match options.pull_policy {
-        PullPolicy::Always => "Always",
-        PullPolicy::IfNotPresent => "IfNotPresent",
-        PullPolicy::Never => "Never",
-    };
     let secrets: Vec<String> =
         options.pull_secrets.iter().map(|name| format!(r#"{{"name": "{name}"}}"#)).collect();
     let mut text = String::new();
@@ -92,7 +161,7 @@ pub fn render(options: &Options) -> Result<Manifest, Error> {
     let text = text
         .replace("{{image}}", &options.image)
         .replace("{{version}}", VERSION)
-        .replace("{{imagePullPolicy}}", policy)
+        .replace("{{imagePullPolicy}}", options.pull_policy.name())
         .replace("{{imagePullSecrets}}", &format!("[{}]", secrets.join(", ")));
     let mut objects = Vec::new();
     for document in text.split("\n---\n") {
@@ -105,7 +174,7 @@ pub fn render(options: &Options) -> Result<Manifest, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, Options, PullPolicy, VERSION, render};
+    use super::{Error, Installed, Options, PullPolicy, VERSION, Wanted, default_image, render};
 
     #[test]
     fn the_rendered_manifest() {
@@ -132,5 +201,38 @@ mod tests {
         }
         let secrets = Options { image: "a".into(), pull_secrets: vec!["a\"}".into()], ..Options::default() };
         assert!(matches!(render(&secrets), Err(Error::Secret(_))));
+    }
+
+    #[test]
+    fn a_radar_of_our_version_keeps_what_is_not_said_otherwise() {
+        let pod = serde_json::from_value(serde_json::json!({
+            "containers": [{"name": "radar", "image": "mirror/radar:1", "imagePullPolicy": "Never"}],
+            "imagePullSecrets": [{"name": "regcred"}],
+        }))
+        .unwrap();
+        let installed = |version: &str| {
+            Installed::of(&[(crate::cluster::radar::VERSION_LABEL.into(), version.into())].into(), Some(&pod))
+        };
+        let mirror = Options {
+            image: "mirror/radar:1".into(),
+            pull_policy: PullPolicy::Never,
+            pull_secrets: vec!["regcred".into()],
+        };
+        let ours = Options { image: default_image(), ..Options::default() };
+        let silent = Wanted::default();
+        assert_eq!(silent.beside(None), ours);
+        assert_eq!(silent.beside(Some(&installed(VERSION))), mirror);
+        assert_eq!(silent.beside(Some(&installed("0.0.9"))), ours, "an older radar is replaced by ours");
+        assert_eq!(silent.beside(Some(&Installed { options: None, ..installed(VERSION) })), ours);
+        let policy = Wanted { pull_policy: Some(PullPolicy::Always), ..Wanted::default() };
+        assert_eq!(
+            policy.beside(Some(&installed(VERSION))),
+            Options { pull_policy: PullPolicy::Always, ..mirror.clone() }
+        );
+        let other = Wanted { image: Some("other:2".into()), ..Wanted::default() };
+        assert_eq!(
+            other.beside(Some(&installed(VERSION))),
+            Options { image: "other:2".into(), ..Options::default() }
+        );
     }
 }

@@ -18,12 +18,12 @@ pub struct Args {
     /// Use this syncthing (1.27 to 2.x) instead of fetching one
     #[arg(long, value_name = "FILE")]
     syncthing: Option<PathBuf>,
-    /// radar's image
+    /// radar's image; without this flag a radar of this version keeps the one that it has
     #[arg(long, value_name = "REFERENCE")]
     image: Option<String>,
-    /// When radar's image is pulled
-    #[arg(long, value_enum, value_name = "POLICY", default_value = "IfNotPresent")]
-    image_pull_policy: manifest::PullPolicy,
+    /// When radar's image is pulled; IfNotPresent unless the radar that keeps its image has another
+    #[arg(long, value_enum, value_name = "POLICY")]
+    image_pull_policy: Option<manifest::PullPolicy>,
     /// A secret in namespace ksync-system to pull radar's image with (may be repeated)
     #[arg(long, value_name = "NAME")]
     image_pull_secret: Vec<String>,
@@ -49,11 +49,13 @@ enum Output {
 
 /// Runs `init`.
 pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
-    let manifest = manifest::render(&manifest::Options {
-        image: args.image.clone().unwrap_or_else(manifest::default_image),
+    let wanted = manifest::Wanted {
+        image: args.image.clone(),
         pull_policy: args.image_pull_policy,
         pull_secrets: args.image_pull_secret.clone(),
-    })?;
+    };
+    // What was typed is looked at before anything is done, and is all that a dry run knows.
+    let manifest = manifest::render(&wanted.beside(None))?;
     if args.dry_run || matches!(args.output, Some(Output::Yaml)) {
         printer.raw(&manifest.text);
         return Ok(ExitCode::SUCCESS);
@@ -63,7 +65,7 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     let cluster = ClusterConfig::load(cluster_args).await?;
     let fetched = syncthing(&home, args.syncthing.as_deref(), printer).await?;
     let client = cluster.client()?;
-    let applied = install::radar(&client, &cluster, &manifest, args.force, printer).await?;
+    let applied = install::radar(&client, &cluster, &wanted, args.force, printer).await?;
     let nodes = wait::rollout(&client, &cluster, args.timeout, printer).await?;
     if nodes == 0 {
         return Err(

@@ -10,7 +10,7 @@ use kube::{
 use crate::{
     cluster::{
         ClusterConfig, explain,
-        manifest::{Manifest, VERSION},
+        manifest::{self, Installed, VERSION, Wanted},
     },
     printer::{Printer, UserError},
     tunnel::NAMESPACE,
@@ -26,12 +26,13 @@ pub(super) const NAME: &str = "ksync";
 pub(super) async fn radar(
     client: &Client,
     cluster: &ClusterConfig,
-    manifest: &Manifest,
+    wanted: &Wanted,
     force: bool,
     printer: Printer,
 ) -> anyhow::Result<bool> {
-    let there = installed_version(client, cluster).await?;
-    if let Some(there) = &there
+    let installed = installed(client, cluster).await?;
+    let there = installed.as_ref().and_then(|there| there.version.as_deref());
+    if let Some(there) = there
         && crate::version::is_newer(there, VERSION)
         && !force
     {
@@ -39,6 +40,11 @@ pub(super) async fn radar(
         let hint = "bring this program up to date (`kubectl krew upgrade ksync`), or install the older one with `--force`";
         return Err(UserError::new(message, hint).into());
     }
+    let options = wanted.beside(installed.as_ref());
+    if wanted.image.is_none() && options.image != manifest::default_image() {
+        printer.say(format!("radar {VERSION} keeps the image {} (give --image to change it)", options.image));
+    }
+    let manifest = manifest::render(&options)?;
     let mut changed = false;
     for object in &manifest.objects {
         match apply(client, cluster, object).await? {
@@ -46,7 +52,7 @@ pub(super) async fn radar(
             Err(error) => {
                 let denied = matches!(&error, kube::Error::Api(status) if status.code == 403);
                 let told = explain(&error, &cluster.server);
-                if denied && there.as_deref() == Some(VERSION) {
+                if denied && there == Some(VERSION) {
                     printer.say(format!("radar {VERSION} runs already and is left as it is: {told}"));
                     return Ok(changed);
                 }
@@ -60,20 +66,21 @@ pub(super) async fn radar(
     Ok(changed)
 }
 
-/// The version of the radar in the cluster, if there is one that can be seen.
-async fn installed_version(client: &Client, cluster: &ClusterConfig) -> Result<Option<String>, UserError> {
+/// The radar in the cluster, if there is one that can be seen.
+async fn installed(client: &Client, cluster: &ClusterConfig) -> Result<Option<Installed>, UserError> {
     let sets: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
-    let label = |labels: &std::collections::BTreeMap<String, String>| {
-        labels.get(crate::cluster::radar::VERSION_LABEL).cloned()
-    };
     match cluster.call_raw(sets.get_opt(NAME)).await? {
-        Ok(set) => Ok(set.and_then(|set| label(set.labels()))),
+        Ok(set) => Ok(set.map(|set| {
+            let pod = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+            Installed::of(set.labels(), pod)
+        })),
         Err(kube::Error::Api(status)) if status.code == 403 => {
             // Whoever may use radar may at least see its pods.
             let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), NAMESPACE);
             let params = kube::api::ListParams::default().labels(crate::tunnel::SELECTOR);
             let pods = cluster.call(pods.list(&params)).await?;
-            Ok(pods.items.iter().filter_map(|pod| label(pod.labels())).min())
+            let all = pods.items.iter().map(|pod| Installed::of(pod.labels(), pod.spec.as_ref()));
+            Ok(all.min_by(|a, b| a.version.cmp(&b.version)))
         }
         Err(error) => Err(explain(&error, &cluster.server)),
     }

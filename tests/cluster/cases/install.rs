@@ -55,6 +55,17 @@ fn twice(desk: &Desk) {
         (versions(desk), fs::metadata(&syncthing).and_then(|meta| meta.modified()).expect("syncthing"));
     assert_eq!(before, after);
     assert!(said.trim_end().ends_with("; nothing had to be changed"), "{said}");
+    // Nobody has to say once more where radar's image is, nor how it is pulled.
+    let output = desk.run.installer.run(&["init"]);
+    assert_eq!(output.status, Some(0), "{output:?}");
+    assert_eq!(versions(desk), before.0);
+    assert!(output.stdout.trim_end().ends_with("; nothing had to be changed"), "{output:?}");
+    let line = format!(
+        "radar {} keeps the image {} (give --image to change it)\n",
+        env!("CARGO_PKG_VERSION"),
+        image()
+    );
+    assert_eq!(output.stderr, line);
 }
 
 fn not_well(desk: &Desk) {
