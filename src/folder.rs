@@ -296,6 +296,7 @@ impl Folder {
         let mut election = local.two_way.watch();
         let mut seat: Option<Seat> = None;
         let mut settled: Option<i64> = None;
+        let mut failing = Vec::new();
         let mut held: Option<(Status, String)> = None;
         loop {
             let now = here.borrow_and_update().clone();
@@ -307,7 +308,7 @@ impl Folder {
             if !behind {
                 self.status.modify(|service| service.acknowledged = (process, now.sequence));
             }
-            self.report(node, &now, behind || !elected, held.as_ref());
+            self.report(node, &now, behind || !elected, &failing, held.as_ref());
             if !behind && elected {
                 backoff.reset();
             }
@@ -324,8 +325,15 @@ impl Folder {
                 // Somebody else's taking the seat is what this one waits for, too; the sender lives in `local`.
                 () = election.changed() => {}
                 event = attached.events.recv() => Self::event(local, event)?,
-                done = settle(local, &attached.link, now.sequence), if behind && !now.pending => {
-                    done?;
+                left = settle(local, &attached.link, now.sequence, &failing), if behind && !now.pending => {
+                    match left? {
+                        Settled::Done => failing.clear(),
+                        // What there is room for arrives all the same, and what is not is tried again by syncthing.
+                        Settled::Failing(errors) => {
+                            failing = errors;
+                            continue;
+                        }
+                    }
                     if settled.is_none() {
                         self.verify(local, attached, proved).await?;
                     }
@@ -340,10 +348,18 @@ impl Folder {
         }
     }
 
-    fn report(&self, node: &Node, local: &Local, busy: bool, held: Option<&(Status, String)>) {
+    fn report(
+        &self,
+        node: &Node,
+        local: &Local,
+        busy: bool,
+        failing: &[String],
+        held: Option<&(Status, String)>,
+    ) {
         let (status, reason) = match (&local.error, &local.held, held) {
             (Some(error), ..) => (Status::Error, error.clone()),
             (None, Some(reason), _) => (Status::Paused, reason.clone()),
+            _ if busy && !failing.is_empty() => (Status::Error, first_of(failing)),
             _ if busy => (Status::Syncing, String::new()),
             (None, None, Some((status, reason))) => (*status, reason.clone()),
             (None, None, None) => (Status::Watching, self.conflicts(local.conflicts)),
@@ -412,7 +428,7 @@ impl Folder {
                 transfer::remove(&attached.link, &attached.id, stale).await?;
             }
             let sequence = local.scanned().await?;
-            settle(local, &attached.link, sequence).await?;
+            settle_all(local, &attached.link, sequence).await?;
         }
         Err(Setback::Restless)
     }
@@ -446,7 +462,7 @@ impl Folder {
         }
         let link = &attached.link;
         let sequence = local.scanned().await?;
-        settle(local, link, sequence).await?;
+        settle_all(local, link, sequence).await?;
         let request = SetDirectionRequest {
             session_id: link.session_id.clone(),
             folder_id: local.id.clone(),
@@ -468,13 +484,28 @@ impl Folder {
     }
 }
 
-/// Waits until the node's folder, and all that follow it, hold everything up to `sequence` of our index.
-async fn settle(local: &LocalFolder, link: &Link, sequence: i64) -> Result<(), Setback> {
+/// What became of waiting for an index to be everywhere.
+enum Settled {
+    /// It is.
+    Done,
+    /// Not yet: this is what fails now, one sentence each; nothing when what failed before does no more.
+    Failing(Vec<String>),
+}
+
+/// Waits until the node's folder, and all that follow it, hold everything up to `sequence` of our index, or until
+/// something else fails than what is `known` to.
+async fn settle(
+    local: &LocalFolder,
+    link: &Link,
+    sequence: i64,
+    known: &[String],
+) -> Result<Settled, Setback> {
     loop {
         let mut request = tonic::Request::new(SettleRequest {
             session_id: link.session_id.clone(),
             folder_id: local.id.clone(),
             sequence,
+            known_errors: known.to_owned(),
         });
         request.set_timeout(SETTLE_LIMIT);
         let reply = match link.radar.clone().settle(request).await {
@@ -484,11 +515,28 @@ async fn settle(local: &LocalFolder, link: &Link, sequence: i64) -> Result<(), S
             Err(status) => return Err(status.into()),
         };
         if reply.settled {
-            return Ok(());
+            return Ok(Settled::Done);
         }
-        if let Some(error) = reply.errors.into_iter().next() {
-            return Err(Setback::Pull(error));
+        if reply.errors != known {
+            return Ok(Settled::Failing(reply.errors));
         }
+    }
+}
+
+/// The same where nothing may fail.
+async fn settle_all(local: &LocalFolder, link: &Link, sequence: i64) -> Result<(), Setback> {
+    match settle(local, link, sequence, &[]).await? {
+        Settled::Done => Ok(()),
+        Settled::Failing(errors) => Err(Setback::Pull(first_of(&errors))),
+    }
+}
+
+/// The first of several sentences, and how many more there are.
+fn first_of(errors: &[String]) -> String {
+    match errors {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
     }
 }
 

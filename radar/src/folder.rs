@@ -29,6 +29,7 @@ mod stop;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod trouble;
 pub(crate) mod view;
 
 use view::View;
@@ -236,7 +237,10 @@ impl Folder {
 
     /// The folder as it is added: receive-only.
     fn config(&self) -> Config {
-        Config::node(&self.id, &self.ground.place.to_string_lossy()).shared_with([self.device.as_str()])
+        Config {
+            min_disk_free: trouble::keep_free(&self.ground.lead.root),
+            ..Config::node(&self.id, &self.ground.place.to_string_lossy()).shared_with([self.device.as_str()])
+        }
     }
 
     async fn run(
@@ -387,8 +391,9 @@ impl Folder {
         match what {
             What::ItemFinished { folder, item, action, error, .. } if folder == self.id => {
                 tell::item(&self.sink, &self.ground.lead.id, &item, &action, error.as_deref());
-                if error.is_none() {
-                    self.queue_change(item, &action);
+                match error {
+                    Some(error) => trouble::give_back(&self.ground.lead, &item, &error),
+                    None => self.queue_change(item, &action),
                 }
             }
             What::LocalChange { folder, path, kind, action } if folder == self.id => {

@@ -186,10 +186,10 @@ impl Radar for Service {
 
     async fn settle(&self, request: Request<SettleRequest>) -> Reply<SettleReply> {
         let limit = deadline(request.metadata()).unwrap_or(SETTLE);
-        let SettleRequest { session_id, folder_id, sequence } = request.into_inner();
+        let SettleRequest { session_id, folder_id, sequence, known_errors } = request.into_inner();
         let folder = self.registry.ask(|reply| Command::Folder(session_id, folder_id, reply)).await?;
         tokio::select! {
-            settled = folder.view.settle(sequence, limit) => Ok(Response::new(settled?)),
+            settled = folder.view.settle(sequence, &known_errors, limit) => Ok(Response::new(settled?)),
             () = folder.done.cancelled() => Err(Status::aborted("the folder has ended")),
         }
     }

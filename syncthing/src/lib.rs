@@ -11,6 +11,6 @@ pub mod home;
 pub mod launch;
 
 pub use batch::Batch;
-pub use client::{Client, Error, FolderStatus};
-pub use config::{Device, Folder, FolderType};
+pub use client::{Client, Error, FolderStatus, PullError};
+pub use config::{Device, Folder, FolderType, MinDiskFree};
 pub use event::Event;

@@ -10,6 +10,7 @@ use syncthing::FolderStatus;
 use tokio::sync::watch;
 use tonic::Status;
 
+use super::trouble;
 use crate::{
     attach::Attachment,
     events::KINDS,
@@ -20,6 +21,8 @@ use crate::{
 
 /// Looks again this often, should an event be missed.
 const AGAIN: Duration = Duration::from_millis(250);
+/// What fails is told when it stands for this long: most of it goes well at the next try.
+const STANDING: Duration = Duration::from_secs(2);
 
 /// A folder, seen from outside its task.
 #[derive(Debug, Clone)]
@@ -91,15 +94,22 @@ impl View {
         if now.pull_errors > 0 {
             let failed = self.link.client.folder_errors(&self.id).await;
             let failed = failed.map_err(|error| status::of_syncthing(&error))?;
-            errors.extend(failed.into_iter().map(|e| format!("`{}`: {}", e.path, e.error)));
+            errors.extend(failed.iter().map(trouble::words));
         }
         errors.extend(self.queue.failures(&fanout::snapshot(&self.followers)));
         Ok(errors)
     }
 
-    /// Waits until everything up to `sequence` of the client's index is here and in all followers, at most `limit`.
-    pub(crate) async fn settle(&self, sequence: i64, limit: Duration) -> Result<SettleReply, Status> {
+    /// Waits until everything up to `sequence` of the client's index is here and in all followers, at most `limit`, or
+    /// until something else fails than what is `known` to.
+    pub(crate) async fn settle(
+        &self,
+        sequence: i64,
+        known: &[String],
+        limit: Duration,
+    ) -> Result<SettleReply, Status> {
         let until = tokio::time::Instant::now() + limit;
+        let mut failing = Failing::default();
         let mut progress_rx = self.progress_rx.clone();
         loop {
             progress_rx.borrow_and_update();
@@ -112,8 +122,11 @@ impl View {
             if here && self.connected().await? && self.everywhere().await? {
                 return Ok(SettleReply { settled: true, errors: self.errors(&now).await? });
             }
-            if tokio::time::Instant::now() >= until {
-                return Ok(SettleReply { settled: false, errors: self.errors(&now).await? });
+            let errors = self.errors(&now).await?;
+            // While it pulls, syncthing knows of no errors.
+            let news = is_at_rest(&now) && failing.stand(&errors, known, tokio::time::Instant::now());
+            if news || tokio::time::Instant::now() >= until {
+                return Ok(SettleReply { settled: false, errors });
             }
             tokio::select! {
                 changed = progress_rx.changed() => if changed.is_err() {
@@ -140,6 +153,32 @@ impl View {
     }
 }
 
+/// Whether syncthing has tried everything and waits for its next try.
+fn is_at_rest(now: &FolderStatus) -> bool {
+    matches!(now.state.as_str(), "idle" | "error")
+}
+
+/// What fails and is not known yet, and since when.
+#[derive(Debug, Default)]
+struct Failing(Option<(Vec<String>, tokio::time::Instant)>);
+
+impl Failing {
+    /// Whether `errors` are others than the `known` ones, and have been for a while.
+    fn stand(&mut self, errors: &[String], known: &[String], now: tokio::time::Instant) -> bool {
+        if errors == known {
+            self.0 = None;
+            return false;
+        }
+        match &self.0 {
+            Some((seen, since)) if seen == errors => now.duration_since(*since) >= STANDING,
+            _ => {
+                self.0 = Some((errors.to_owned(), now));
+                false
+            }
+        }
+    }
+}
+
 /// Why a folder may not become two-way, if so.
 pub(super) fn not_proven(now: &FolderStatus) -> Option<String> {
     if now.state != "idle" {
@@ -159,17 +198,18 @@ pub(super) fn not_proven(now: &FolderStatus) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::{
+        path::Path,
         sync::{
             Arc,
             atomic::{AtomicBool, Ordering},
         },
-        time::Duration,
+        time::{Duration, Instant},
     };
 
     use syncthing::FolderStatus;
     use tokio::sync::watch;
 
-    use super::{View, not_proven};
+    use super::{Failing, STANDING, View, not_proven};
     use crate::{
         attach::fake,
         fanout::{Followers, Worker},
@@ -178,12 +218,30 @@ mod tests {
         session::Sink,
     };
 
+    /// A folder at `at` whose syncthing gives these answers; none where mounts can't be cloned.
+    async fn view(dir: &Path, at: &Path, answers: Answers) -> Option<(View, watch::Sender<u64>)> {
+        let lead = fake::attached("l", at).await?;
+        let link = link(dir, answers);
+        let followers = Followers::default();
+        let ground = Ground { lead: Arc::clone(&lead), link: Arc::clone(&link), place: dir.join("place") };
+        let (progress_tx, progress_rx) = watch::channel(0);
+        let queue = Worker {
+            ground,
+            followers: Arc::clone(&followers),
+            folder: "f".into(),
+            sink: Sink::default(),
+            progress_tx,
+        }
+        .spawn();
+        let (seen_tx, seen_rx) = watch::channel(0);
+        let view =
+            View { id: "f".into(), device: "D".into(), link, lead, followers, queue, progress_rx, seen_rx };
+        Some((view, seen_tx))
+    }
+
     #[tokio::test]
     async fn a_sequence_counts_only_while_the_client_is_connected() {
         let (dir, at) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let Some(lead) = fake::attached("l", at.path()).await else {
-            return tracing::warn!("SKIPPED: mounts can't be cloned here");
-        };
         let connected = Arc::new(AtomicBool::new(false));
         let now = Arc::clone(&connected);
         let answers: Answers = Arc::new(move |call| {
@@ -196,29 +254,54 @@ mod tests {
                 r#"{"files":[]}"#.to_owned()
             })
         });
-        let link = link(dir.path(), answers);
-        let followers = Followers::default();
-        let ground =
-            Ground { lead: Arc::clone(&lead), link: Arc::clone(&link), place: dir.path().join("place") };
-        let (progress_tx, progress_rx) = watch::channel(0);
-        let queue = Worker {
-            ground,
-            followers: Arc::clone(&followers),
-            folder: "f".into(),
-            sink: Sink::default(),
-            progress_tx,
-        }
-        .spawn();
-        let (_seen_tx, seen_rx) = watch::channel(0);
-        let view =
-            View { id: "f".into(), device: "D".into(), link, lead, followers, queue, progress_rx, seen_rx };
-        let settled = async || view.settle(5, Duration::from_millis(50)).await.unwrap().settled;
+        let Some((view, _seen_tx)) = view(dir.path(), at.path(), answers).await else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        let settled = async || view.settle(5, &[], Duration::from_millis(50)).await.unwrap().settled;
         assert!(!settled().await);
         assert_eq!(view.proof().await.unwrap().remote_sequence, 0);
         connected.store(true, Ordering::SeqCst);
         assert!(settled().await);
         assert_eq!(view.proof().await.unwrap().remote_sequence, 90);
-        assert!(!view.settle(91, Duration::from_millis(50)).await.unwrap().settled);
+        assert!(!view.settle(91, &[], Duration::from_millis(50)).await.unwrap().settled);
+    }
+
+    #[tokio::test]
+    async fn what_fails_is_told_long_before_the_limit_and_only_once() {
+        let (dir, at) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let answers: Answers = Arc::new(|call| {
+            Some(if call.starts_with("GET db/status") {
+                r#"{"state":"idle","needTotalItems":1,"pullErrors":1,"remoteSequence":{"D":90}}"#.to_owned()
+            } else if call.starts_with("GET folder/errors") {
+                r#"{"errors":[{"path":"big","error":"no space left on device"}]}"#.to_owned()
+            } else {
+                r#"{"connections":{"D":{"connected":true}}}"#.to_owned()
+            })
+        });
+        let Some((view, _seen_tx)) = view(dir.path(), at.path(), answers).await else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        let begun = Instant::now();
+        let told = view.settle(5, &[], Duration::from_secs(60)).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(30), "after {:?}", begun.elapsed());
+        assert_eq!(told.errors, ["`big`: no space left on device in the container"]);
+        let limit = STANDING * 2;
+        let begun = Instant::now();
+        let again = view.settle(5, &told.errors, limit).await.unwrap();
+        assert!(begun.elapsed() >= limit && !again.settled, "after {:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn only_what_stands_for_a_while_is_news() {
+        let (mut failing, begin) = (Failing::default(), tokio::time::Instant::now());
+        let [none, a, b] = [vec![], vec!["a".to_owned()], vec!["b".to_owned()]];
+        let mut stand = |errors: &[String], known: &[String], after: u32| {
+            failing.stand(errors, known, begin + STANDING * after)
+        };
+        assert!(!stand(&none, &none, 0) && !stand(&a, &none, 1));
+        assert!(!stand(&b, &none, 2), "something else fails, from now on");
+        assert!(stand(&b, &none, 3));
+        assert!(!stand(&b, &b, 4) && !stand(&none, &b, 5) && stand(&none, &b, 6), "an end is news, too");
     }
 
     #[test]
