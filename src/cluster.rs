@@ -1,23 +1,30 @@
 //! Which cluster is meant, and the client for it: kubectl's own rules for kubeconfig files, contexts and overrides,
 //! and sentences for what goes wrong. Nothing here changes a cluster.
 
+mod access;
 mod args;
 mod explain;
 mod files;
 pub mod manifest;
+mod plugin;
 mod proxy;
 pub mod radar;
 pub mod rollout;
 
 use std::{ffi::OsString, future::Future, path::PathBuf, time::Duration};
 
-use kube::config::{AuthInfo, ExecInteractiveMode, Kubeconfig};
+use jiff::Timestamp;
+use kube::config::{AuthInfo, Kubeconfig};
 
+pub use access::Access;
 pub use args::{ClusterArgs, parse_duration};
-pub use explain::{explain, explain_watch, is_expired, is_refusal};
+pub use explain::{explain, explain_watch, is_denied, is_expired, is_refusal};
+use plugin::Person;
 
 use crate::printer::UserError;
 
+/// For what kube reads or runs while it makes a client.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Unless `--request-timeout` says otherwise.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,6 +93,15 @@ pub enum Error {
     /// The client can't be made.
     #[error("{0}")]
     Client(UserError),
+    /// There are no credentials.
+    #[error(transparent)]
+    Plugin(#[from] plugin::Error),
+    /// The context is another cluster's by now.
+    #[error("context `{context}` now points to another cluster")]
+    Elsewhere {
+        /// Its name.
+        context: String,
+    },
 }
 
 impl Error {
@@ -104,6 +120,11 @@ impl Error {
                 format!("there are: {}", existing.join(", "))
             }),
             Self::Client(error) => Some(error.hint().to_owned()).filter(|hint| !hint.is_empty()),
+            Self::Plugin(plugin::Error::Start { .. }) => Some("is it installed and in PATH?".to_owned()),
+            Self::Plugin(error) if error.is_for_a_person() => Some(
+                "log in again; `kubectl get pods` at a terminal runs the same plugin, and it can ask there"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -124,6 +145,8 @@ pub struct ClusterConfig {
     pub server: String,
     /// The kubeconfig files that were read, absolute.
     paths: Vec<PathBuf>,
+    /// How it was chosen, so that it can be read again.
+    args: ClusterArgs,
     call_timeout: Option<Duration>,
 }
 
@@ -174,8 +197,15 @@ impl ClusterConfig {
             Some(Duration::ZERO) => None,
             some => some,
         };
+        let args = ClusterArgs { context: Some(chosen.context_name.clone()), ..args.clone() };
         let context = chosen.context_name;
-        Ok(Self { config, context, namespace, own_namespace, server, paths, call_timeout })
+        Ok(Self { config, context, namespace, own_namespace, server, paths, args, call_timeout })
+    }
+
+    /// The same context of the same cluster as the kubeconfig has it now.
+    async fn again(&self) -> Result<Self, Error> {
+        let now = Self::load(&self.args).await?;
+        if now.hash() == self.hash() { Ok(now) } else { Err(Error::Elsewhere { context: now.context }) }
     }
 
     /// Twelve hex digits that stand for the cluster itself: its server's URL and certificate authority.
@@ -188,19 +218,44 @@ impl ClusterConfig {
         crate::home::short_hash(&identity)
     }
 
-    /// For a process without a terminal: what gets credentials must not ask a person.
-    #[must_use]
-    pub fn in_background(mut self) -> Self {
-        if let Some(exec) = &mut self.config.auth_info.exec {
-            exec.interactive_mode = Some(ExecInteractiveMode::Never);
-        }
-        self
+    /// A client for a command. Runs the context's credential plugin, if it has one; at a terminal it may ask.
+    pub async fn client(&self) -> Result<kube::Client, Error> {
+        let (config, _) = self.login(Person::here()).await?;
+        self.build(config).await
     }
 
-    /// A client. Runs the context's credential plugin, if it has one, and blocks for it.
-    pub fn client(&self) -> Result<kube::Client, Error> {
-        kube::Client::try_from(self.config.clone())
-            .map_err(|error| Error::Client(explain(&error, &self.server)))
+    /// At a terminal, runs the credential plugin once: there it may ask what it can't ask in the background.
+    pub async fn ask(&self) -> Result<(), Error> {
+        match Person::here() {
+            Person::There => self.login(Person::There).await.map(drop),
+            Person::Away => Ok(()),
+        }
+    }
+
+    /// Asks the context's credential plugin, where it has one. Gives the configuration with what it said, and until
+    /// when that holds.
+    async fn login(&self, person: Person) -> Result<(kube::Config, Option<Timestamp>), Error> {
+        let mut config = self.config.clone();
+        let Some(exec) = &config.auth_info.exec else { return Ok((config, None)) };
+        let credential = plugin::run(exec, person).await?;
+        let expires = credential.expires;
+        credential.fill(&mut config.auth_info);
+        Ok((config, expires))
+    }
+
+    /// Makes a client, off the runtime: kube reads files and may run an old kind of plugin for it.
+    async fn build(&self, config: kube::Config) -> Result<kube::Client, Error> {
+        let server = self.server.clone();
+        // Its connections are kept by the runtime that it is made in.
+        let made = tokio::task::spawn_blocking(move || kube::Client::try_from(config));
+        match tokio::time::timeout(CLIENT_TIMEOUT, made).await {
+            Ok(Ok(made)) => made.map_err(|error| Error::Client(explain(&error, &server))),
+            Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => {
+                let message = format!("no client for `{server}` within {CLIENT_TIMEOUT:?}");
+                Err(Error::Client(UserError::new(message, "does the kubeconfig's credential plugin answer?")))
+            }
+        }
     }
 
     /// One call, with its time limit and its error in words.
@@ -319,9 +374,18 @@ users:
         assert!(load(&ClusterArgs { user: Some("x".into()), ..ClusterArgs::default() }).is_err());
     }
 
-    #[test]
-    fn plugins_never_ask_in_the_background() {
-        let exec = load(&ClusterArgs::default()).unwrap().in_background().config.auth_info.exec.unwrap();
-        assert_eq!(format!("{:?}", exec.interactive_mode), "Some(Never)");
+    #[tokio::test]
+    async fn a_context_that_moved_to_another_cluster_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config");
+        std::fs::write(&path, FILE).unwrap();
+        let args = ClusterArgs { kubeconfig: Some(path.clone()), ..ClusterArgs::default() };
+        let before = ClusterConfig::load(&args).await.unwrap();
+        // Another current context is nobody's business here.
+        std::fs::write(&path, FILE.replace("current-context: a", "current-context: b")).unwrap();
+        assert_eq!(before.again().await.unwrap().server, before.server);
+        std::fs::write(&path, FILE.replace("https://one:6443", "https://three:6443")).unwrap();
+        let error = before.again().await.unwrap_err();
+        assert_eq!(error.to_string(), "context `a` now points to another cluster");
     }
 }

@@ -213,7 +213,7 @@ impl Keeper {
                     });
                     (end.await, false)
                 }
-                Err(error) => (crate::printer::chain(&error), error.is_broken()),
+                Err(error) => (error.sentence(), error.is_broken()),
             };
             warn!(reason, "not connected");
             self.state_tx.send_replace(NodeState::Down { reason, broken });

@@ -176,7 +176,6 @@ impl Spec {
             services.follow(&found.running, |container, end| self.start(local, base, container, end));
             if !doubtful {
                 backoff.reset();
-                self.shared.board.modify(|board| board.cluster_error = None);
                 self.report_targets(&found);
             }
         }
@@ -236,11 +235,7 @@ impl Spec {
     fn watch_failed(&self, error: &watcher::Error, services: &ServiceList) {
         let sentence = cluster::explain_watch(error);
         warn!(error = sentence, "watch pods");
-        let refused = cluster::is_refusal(error);
-        if !refused {
-            self.shared.board.modify(|board| board.cluster_error = Some(sentence.clone()));
-        }
-        if refused || services.is_empty() {
+        if cluster::is_refusal(error) || services.is_empty() {
             self.report(Status::Error, sentence);
         }
     }

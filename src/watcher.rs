@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    cluster::ClusterConfig,
+    cluster::{Access, ClusterConfig},
     config::Store,
     folder::TakeOver,
     home::{ContextDir, Home},
@@ -73,9 +73,6 @@ pub enum Error {
         /// Its log.
         log: PathBuf,
     },
-    /// No client for the cluster.
-    #[error(transparent)]
-    Cluster(#[from] crate::cluster::Error),
     /// The socket can't be bound, or the session's id not be kept.
     #[error("{operation} `{path}`")]
     Io {
@@ -129,7 +126,6 @@ impl Watcher {
         let Ok(Some(running)) = tokio::time::timeout(SYNCTHING_LIMIT, syncthing.ready()).await else {
             return Err(Error::SyncthingSilent { log: syncthing_log(&dir) });
         };
-        let client = self.cluster.client()?;
         let identity = SessionIdentity {
             session_id: session_id(&dir)?,
             machine: machine(),
@@ -137,18 +133,21 @@ impl Watcher {
             device_id: running.device_id.clone(),
         };
         let board = BoardTx::default();
+        let (stop, served) = (CancellationToken::new(), CancellationToken::new());
+        // There may be no credentials and no cluster yet: `get` tells.
+        let access = Access::open(self.cluster.clone(), stop.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(tell(access.trouble(), board.clone())));
         let locals = LocalFolders::new(Arc::clone(&syncthing), &identity.session_id);
         let shared = Shared {
-            client: client.clone(),
+            client: access.client(),
             namespace: self.cluster.own_namespace.clone(),
-            nodes: Nodes::new(client, identity),
+            nodes: Nodes::new(access.client(), identity),
             locals,
             take_over: TakeOver::default(),
             bases: dir.base(),
             board: board.clone(),
         };
 
-        let (stop, served) = (CancellationToken::new(), CancellationToken::new());
         let (stopped_tx, stopped) = watch::channel(false);
         let endpoint = server::Endpoint {
             about: server::About {
@@ -156,6 +155,7 @@ impl Watcher {
                 kubeconfig: self.cluster.paths_shown(),
             },
             board: board.subscribe(),
+            access,
             stop: stop.clone(),
             take_over: shared.take_over.clone(),
             stopped,
@@ -264,6 +264,17 @@ pub fn last_end(dir: &ContextDir) -> Option<String> {
 
 fn syncthing_log(dir: &ContextDir) -> PathBuf {
     dir.path().join("syncthing.log")
+}
+
+/// Puts the cluster's trouble on the board.
+async fn tell(mut trouble: watch::Receiver<Option<String>>, board: BoardTx) {
+    loop {
+        let now = trouble.borrow_and_update().clone();
+        board.modify(|board| board.cluster_error = now);
+        if trouble.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Keeps what is kept within its limits.

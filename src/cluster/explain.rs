@@ -4,6 +4,7 @@ use std::{error::Error, io};
 
 use kube::{client::AuthError, core::Status, runtime::watcher};
 
+use super::access::Denied;
 use crate::printer::{UserError, chain};
 
 /// A failed call in one sentence, with what to do.
@@ -11,11 +12,17 @@ pub fn explain(error: &kube::Error, server: &str) -> UserError {
     match error {
         kube::Error::Api(status) => refusal(status),
         kube::Error::Auth(error) => credentials(error),
-        other => match first_auth(other) {
-            Some(error) => credentials(error),
-            None => unreachable(other, server),
+        other => match (first::<Denied>(other), first::<AuthError>(other)) {
+            (Some(denied), _) => UserError::new(denied.to_string(), ""),
+            (None, Some(error)) => credentials(error),
+            (None, None) => unreachable(other, server),
         },
     }
+}
+
+/// Whether a call was not even made, for want of credentials.
+pub fn is_denied(error: &kube::Error) -> bool {
+    first::<Denied>(error).is_some()
 }
 
 /// A broken watch in one sentence.
@@ -102,8 +109,8 @@ fn credentials(error: &AuthError) -> UserError {
     }
 }
 
-fn first_auth(error: &kube::Error) -> Option<&AuthError> {
-    causes(error).find_map(|cause| cause.downcast_ref::<AuthError>())
+fn first<T: Error + 'static>(error: &kube::Error) -> Option<&T> {
+    causes(error).find_map(|cause| cause.downcast_ref::<T>())
 }
 
 fn unreachable(error: &kube::Error, server: &str) -> UserError {

@@ -91,7 +91,7 @@ fn programs(home: &Home, printer: Printer) -> anyhow::Result<()> {
 
 /// Removes radar and its namespace, and waits until they are gone.
 async fn remote(cluster: &ClusterConfig, limit: Duration, printer: Printer) -> anyhow::Result<()> {
-    let client = cluster.client()?;
+    let client = cluster.client().await?;
     let deadline = Instant::now() + limit;
     let sets: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
     let policy =

@@ -89,8 +89,9 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     let store = Store::new(home.config_file());
     // Refused early where the file alone tells; looked at again under the lock.
     admit(&mut spec.clone(), args.name.as_deref(), &store.load()?)?;
-    let client = cluster.client()?;
+    let client = cluster.client().await?;
     let (matching, missing) = preflight(&client, &cluster, &spec).await?;
+    ensure::woken(&home, &cluster).await;
     if !args.no_start && !home.syncthing().exists() {
         // The watcher would refuse to start, and the spec would be written by then.
         let error = watcher::Error::NoSyncthing { path: home.syncthing() };

@@ -57,6 +57,18 @@ async fn version_of(dir: &ContextDir) -> anyhow::Result<Option<String>> {
     })
 }
 
+/// Tells the watcher of a context, if one runs, that the cluster has just been reached: credentials that it waits for
+/// may be there.
+pub(super) async fn woken(home: &Home, cluster: &ClusterConfig) {
+    let socket = home.context(&cluster.context, &cluster.hash()).socket();
+    if let Some(mut client) = Client::connect(&socket).await
+        && let Err(error) = client.wake().await
+    {
+        // One that is older than this call looks again by itself.
+        tracing::debug!(%error, "wake the watcher");
+    }
+}
+
 /// Ends the watcher of a context, if one runs, and waits until its process has let go of everything. Returns
 /// whether one ran.
 pub(super) async fn stopped(dir: &ContextDir) -> anyhow::Result<bool> {

@@ -64,8 +64,9 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     home.create()?;
     let cluster = ClusterConfig::load(cluster_args).await?;
     let fetched = syncthing(&home, args.syncthing.as_deref(), printer).await?;
-    let client = cluster.client()?;
+    let client = cluster.client().await?;
     let applied = install::radar(&client, &cluster, &wanted, args.force, printer).await?;
+    super::ensure::woken(&home, &cluster).await;
     let nodes = wait::rollout(&client, &cluster, args.timeout, printer).await?;
     if nodes == 0 {
         return Err(

@@ -47,7 +47,18 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
         }
         None => printer.data("watcher not running"),
     }
-    match tokio::time::timeout(LIMIT, radars(&cluster)).await {
+    let client = match cluster.client().await {
+        Ok(client) => client,
+        Err(error) => {
+            printer.warn(crate::printer::chain(&error));
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let found = tokio::time::timeout(LIMIT, radars(client, &cluster)).await;
+    if matches!(found, Ok(Ok(_))) {
+        super::ensure::woken(&home, &cluster).await;
+    }
+    match found {
         Ok(Ok(found)) if found.is_empty() => printer.data("radar not installed"),
         Ok(Ok(found)) => {
             for (version, nodes) in found {
@@ -61,8 +72,11 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
 }
 
 /// Nodes by the version of their radar.
-async fn radars(cluster: &ClusterConfig) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
-    let pods: Api<Pod> = Api::namespaced(cluster.client()?, tunnel::NAMESPACE);
+async fn radars(
+    client: kube::Client,
+    cluster: &ClusterConfig,
+) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    let pods: Api<Pod> = Api::namespaced(client, tunnel::NAMESPACE);
     let found = pods.list(&ListParams::default().labels(tunnel::SELECTOR)).await;
     let found = found.map_err(|error| crate::cluster::explain(&error, &cluster.server))?;
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -39,9 +39,14 @@ struct Detached {
 /// Runs `watch`.
 pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let (home, cluster_config) = (Home::from_env()?, ClusterConfig::load(cluster).await?);
+    if let Err(error) = cluster_config.ask().await {
+        // The watcher begins without credentials, too, and `get` says what it lacks.
+        printer.warn(chain(&error));
+    }
     if args.daemon {
         let started = ensure::watcher(&home, cluster, &cluster_config, printer).await?;
         if !started {
+            ensure::woken(&home, &cluster_config).await;
             printer.say(format!("the watcher for context `{}` runs already", cluster_config.context));
         }
         return Ok(ExitCode::SUCCESS);
@@ -88,7 +93,7 @@ fn in_background(args: &ClusterArgs, report: Report) -> ExitCode {
         let home = Home::from_env()?;
         log_to_stderr(&home);
         let result = runtime.block_on(async {
-            let cluster = ClusterConfig::load(args).await?.in_background();
+            let cluster = ClusterConfig::load(args).await?;
             let ready = || {
                 if let Some(report) = report.take() {
                     report.ready();

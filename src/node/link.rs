@@ -21,6 +21,7 @@ use tonic::{
 };
 
 use crate::{
+    cluster,
     tunnel::{self, Tunnel},
     version,
 };
@@ -70,9 +71,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// With its cause, in a sentence.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Self::Tunnel(tunnel::Error::Cluster { source, .. }) => {
+                format!("{self}: {}", cluster::explain(source, ""))
+            }
+            _ => crate::printer::chain(self),
+        }
+    }
+
     /// Whether a person must put it right.
     pub(super) fn is_broken(&self) -> bool {
         match self {
+            Self::Tunnel(tunnel::Error::Cluster { source, .. }) if cluster::is_denied(source) => true,
             Self::Tunnel(error) => error.is_broken(),
             Self::Version { .. } => true,
             Self::Transport(_) | Self::Call { .. } | Self::Slow { .. } => false,

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use ksync_proto::watch::{
-    StatusReply, StatusRequest, StopRequest, TakeOverRequest, VersionReply, VersionRequest,
+    StatusReply, StatusRequest, StopRequest, TakeOverRequest, VersionReply, VersionRequest, WakeRequest,
     watch_client::WatchClient,
 };
 use tokio::net::UnixStream;
@@ -79,6 +79,11 @@ impl Client {
     pub async fn take_over(&mut self, spec: &str) -> Result<(), Error> {
         let request = TakeOverRequest { spec: spec.to_owned() };
         limited("TakeOver", CALL_LIMIT, self.0.take_over(request)).await.map(drop)
+    }
+
+    /// Tells it that the cluster has just been reached.
+    pub async fn wake(&mut self) -> Result<(), Error> {
+        limited("Wake", CALL_LIMIT, self.0.wake(WakeRequest {})).await.map(drop)
     }
 
     /// Ends the watcher; returns when everything is let go of.

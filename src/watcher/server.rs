@@ -11,7 +11,7 @@ use std::{
 
 use ksync_proto::watch::{
     StatusReply, StatusRequest, StopReply, StopRequest, TakeOverReply, TakeOverRequest, VersionReply,
-    VersionRequest,
+    VersionRequest, WakeReply, WakeRequest,
     watch_server::{Watch, WatchServer},
 };
 use tokio::{
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::wire;
-use crate::{folder::TakeOver, status::Board};
+use crate::{cluster::Access, folder::TakeOver, status::Board};
 
 /// How long a stop waits for everything to be let go of.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -35,10 +35,11 @@ pub(super) struct About {
     pub(super) kubeconfig: String,
 }
 
-/// The endpoint's state: reading ends only, and the request to stop.
+/// The endpoint's state: reading ends only, and the requests to stop and to look again.
 pub(super) struct Endpoint {
     pub(super) about: About,
     pub(super) board: watch::Receiver<Board>,
+    pub(super) access: Access,
     pub(super) stop: CancellationToken,
     pub(super) take_over: TakeOver,
     /// True once everything is let go of.
@@ -121,6 +122,11 @@ impl Watch for Endpoint {
     async fn take_over(&self, request: Request<TakeOverRequest>) -> Result<Response<TakeOverReply>, Status> {
         self.take_over.ask(request.into_inner().spec);
         Ok(Response::new(TakeOverReply {}))
+    }
+
+    async fn wake(&self, _: Request<WakeRequest>) -> Result<Response<WakeReply>, Status> {
+        self.access.wake();
+        Ok(Response::new(WakeReply {}))
     }
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopReply>, Status> {

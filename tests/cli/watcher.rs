@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use ksync_proto::watch::{
     SpecStatus, StatusReply, StatusRequest, StopReply, StopRequest, TakeOverReply, TakeOverRequest,
-    VersionReply, VersionRequest,
+    VersionReply, VersionRequest, WakeReply, WakeRequest,
     watch_server::{Watch, WatchServer},
 };
 use kubectl_ksync::home::short_hash;
@@ -110,6 +110,10 @@ impl Watch for Service {
             }
         });
         Ok(Response::new(ReceiverStream::new(rx)))
+    }
+
+    async fn wake(&self, _: Request<WakeRequest>) -> Result<Response<WakeReply>, Status> {
+        Ok(Response::new(WakeReply {}))
     }
 
     async fn take_over(&self, _: Request<TakeOverRequest>) -> Result<Response<TakeOverReply>, Status> {
