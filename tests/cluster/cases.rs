@@ -8,6 +8,7 @@ mod follow;
 mod install;
 mod latency;
 mod life;
+mod login;
 mod model;
 mod refusals;
 mod scale;
@@ -18,6 +19,7 @@ mod targets;
 mod volumes;
 mod watcher;
 mod whose;
+mod wire;
 
 use crate::suite::Case;
 
@@ -44,6 +46,8 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("model", model::CASES),
         ("life", life::CASES),
         ("refusals", refusals::CASES),
+        ("login", login::CASES),
+        ("wire", wire::CASES),
         ("latency", latency::CASES),
         ("survive", survive::CASES),
         ("install", install::CASES),

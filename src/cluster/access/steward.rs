@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -102,18 +102,19 @@ impl Steward {
     /// Gets credentials and opens a way with them. Where the present one is `usable`, it stays until then.
     async fn renew(&mut self, usable: bool) -> Result<Opened, Denied> {
         let cluster = self.cluster.clone();
-        let work = async {
-            let cluster = cluster.again().await?;
-            let (config, expires) = cluster.login(Person::Away).await?;
-            let client = cluster.build(config.clone()).await?;
-            Ok::<_, Error>((cluster, config, expires, client))
-        };
-        let mut work = std::pin::pin!(work);
-        let done = match timeout(PATIENCE, &mut work).await {
-            Ok(done) => done,
-            Err(_) => {
-                self.deny(Denied("waiting for the kubeconfig's credential plugin".into()), usable);
-                work.await
+        let mut work = std::pin::pin!(login(&cluster));
+        let wake = Arc::clone(&self.wake);
+        let mut patience = std::pin::pin!(sleep(PATIENCE));
+        let mut told = false;
+        let done = loop {
+            tokio::select! {
+                done = &mut work => break done,
+                () = &mut patience, if !told => {
+                    told = true;
+                    self.deny(Denied("waiting for the kubeconfig's credential plugin".into()), usable);
+                }
+                // Who has just logged in need not wait for a plugin that hangs since before.
+                () = wake.notified(), if told => work.set(login(&cluster)),
             }
         };
         let (cluster, config, expires, client) = done.map_err(|error| self.no_credentials(&error))?;
@@ -219,6 +220,16 @@ impl Steward {
                 .into(),
         )
     }
+}
+
+/// Reads the kubeconfig anew, gets credentials, and makes a client with them.
+async fn login(
+    cluster: &ClusterConfig,
+) -> Result<(ClusterConfig, kube::Config, Option<Timestamp>, kube::Client), Error> {
+    let cluster = cluster.again().await?;
+    let (config, expires) = cluster.login(Person::Away).await?;
+    let client = cluster.build(config.clone()).await?;
+    Ok((cluster, config, expires, client))
 }
 
 /// Asks for the version, which anybody may.

@@ -1,6 +1,6 @@
 //! Bad input that only a cluster can refuse. Each is one sentence, status 1, and nothing half-written.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use serde_json::json;
 
@@ -36,18 +36,6 @@ fn config(desk: &Desk) -> String {
     fs::read_to_string(desk.ksync.config_file()).expect("read ksync.yaml")
 }
 
-/// The desk's kubeconfig with another user or server in it.
-fn kubeconfig(desk: &Desk, edit: &[&[&str]]) -> PathBuf {
-    let file = desk.scratch("kubeconfig");
-    let raw = desk.kubectl().ok(&["config", "view", "--raw", "--flatten"]);
-    fs::write(&file, raw).expect("write");
-    let flag = format!("--kubeconfig={}", file.display());
-    for args in edit {
-        desk.kubectl().ok(&[&[flag.as_str(), "config"], *args].concat());
-    }
-    file
-}
-
 /// A user who may see radar but no pods of the namespace, then no pods at all.
 fn no_permission(desk: &Desk) {
     desk.write("a.txt", "a\n");
@@ -56,10 +44,10 @@ fn no_permission(desk: &Desk) {
     kubectl.ok(&["create", "serviceaccount", "-n", namespace, "nobody"]);
     let token = kubectl.ok(&["create", "token", "-n", namespace, "nobody"]);
     let token = format!("--token={}", token.trim());
-    let file = kubeconfig(
-        desk,
-        &[&["set-credentials", "nobody", &token], &["set-context", "--current", "--user=nobody"]],
-    );
+    let file = desk.kubeconfig(&[
+        &["set-credentials", "nobody", &token],
+        &["set-context", "--current", "--user=nobody"],
+    ]);
     let ksync = Ksync { kubeconfig: file, ..desk.ksync.clone() };
     let local = desk.local().display().to_string();
     let create = ["create", "-l", "app=app", local.as_str(), CODE];
@@ -104,7 +92,7 @@ fn no_permission(desk: &Desk) {
 fn no_cluster(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let context = desk.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].name}"]);
-    let file = kubeconfig(desk, &[&["set-cluster", &context, "--server=https://127.0.0.1:1"]]);
+    let file = desk.kubeconfig(&[&["set-cluster", &context, "--server=https://127.0.0.1:1"]]);
     let ksync = Ksync { kubeconfig: file, ..desk.ksync.clone() };
     let local = desk.local().display().to_string();
     let said = ksync.refused(&["create", "-l", "app=app", &local, CODE]);

@@ -15,6 +15,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_volume_below_the_path", below),
     Case::new("a_single_file_mounted_below_the_path", single_file),
     Case::new("a_volume_that_two_containers_share", shared),
+    Case::new("a_volume_that_is_full", full),
     Case::new("a_volume_goes_when_its_pod_goes", goes),
 ];
 
@@ -121,6 +122,43 @@ fn shared(desk: &Desk) {
     containers[1].sh(desk.cluster(), "echo c >/code/c.txt && rm /code/a.txt");
     eventually("what either container does", SHORT, || desk.equal(&containers[0], CODE));
     assert!(!desk.path("a.txt").exists());
+}
+
+/// What has no room is said; what has room arrives, and nothing that was begun stays. Two of the containers may share a
+/// node, where one gets copies of the other's.
+fn full(desk: &Desk) {
+    desk.write("a.txt", "a\n");
+    let app = App::idle(desk).memory_dir("code", CODE, "1Mi").replicas(3);
+    let containers = app.apply(desk).running(3);
+    desk.sync(APP, CODE);
+    desk.write("dir/big.bin", vec![b'b'; 3_000_000]);
+    // Each of them would fit alone.
+    for name in ["one.bin", "two.bin"] {
+        desk.write(name, vec![b'x'; 600_000]);
+    }
+    let spec = desk.ksync.becomes("main", "error", SHORT);
+    assert!(spec.reason.contains("no space left on device in the container"), "{spec:?}");
+    assert!(spec.containers.iter().all(|row| row.reason.contains("no space left on device")), "{spec:?}");
+    desk.write("a.txt", "edited\n");
+    desk.write("small.txt", "small\n");
+    for container in &containers {
+        for (path, content) in [("/code/a.txt", "edited\n"), ("/code/small.txt", "small\n")] {
+            eventually("what there is room for", SHORT, || {
+                let there = container.read(desk.cluster(), path)?;
+                holds(there == content, format!("{} bytes in {container}", there.len()))
+            });
+        }
+    }
+    assert_eq!(desk.ksync.spec("main").expect("the spec").status, "error", "it still has no room");
+    for name in ["dir/big.bin", "two.bin"] {
+        std::fs::remove_file(desk.path(name)).expect("remove");
+    }
+    desk.ksync.watching("main", 3, SHORT);
+    desk.arrives(&containers, CODE);
+    for container in &containers {
+        let left = container.sh(desk.cluster(), "find /code -name '*.tmp'");
+        assert_eq!(left, "", "{container}");
+    }
 }
 
 /// The volume's files are removed by kubelet while they are still bound.

@@ -98,6 +98,14 @@ impl App {
         self
     }
 
+    /// An emptyDir in memory that holds no more than `size`.
+    pub(crate) fn memory_dir(mut self, name: &str, path: &str, size: &str) -> Self {
+        let volume = json!({ "name": name, "emptyDir": { "medium": "Memory", "sizeLimit": size } });
+        push(&mut self.pod["volumes"], volume);
+        push(&mut self.pod["containers"][0]["volumeMounts"], json!({ "name": name, "mountPath": path }));
+        self
+    }
+
     /// One file of a ConfigMap, mounted by itself.
     pub(crate) fn config_file(mut self, config_map: &str, key: &str, path: &str) -> Self {
         push(&mut self.pod["volumes"], json!({ "name": config_map, "configMap": { "name": config_map } }));

@@ -9,6 +9,8 @@ pub(crate) enum Need {
     Processes,
     /// An API server that can be stopped.
     ApiServer,
+    /// The key that client certificates are signed with.
+    Authority,
     /// The image with one static program and nothing else.
     StaticImage,
     /// A node with containerd and one with Docker.

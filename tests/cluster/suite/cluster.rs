@@ -19,6 +19,9 @@ pub(crate) trait Cluster: Send + Sync {
     /// Why a need can't be met; none when it can.
     fn lacks(&self, need: Need) -> Option<&'static str>;
 
+    /// The key of the authority `ksync-test-ca`, PEM.
+    fn authority_key(&self) -> Result<String, String>;
+
     /// Makes radar's image known to every node.
     fn load(&self) -> Result<(), String>;
 

@@ -67,6 +67,18 @@ impl Desk {
         self.cluster().kubectl()
     }
 
+    /// The desk's kubeconfig with other users or servers in it: what `kubectl config` is to do.
+    pub(crate) fn kubeconfig(&self, edit: &[&[&str]]) -> PathBuf {
+        let file = self.scratch("kubeconfig");
+        let raw = self.kubectl().ok(&["config", "view", "--raw", "--flatten"]);
+        fs::write(&file, raw).expect("write");
+        let flag = format!("--kubeconfig={}", file.display());
+        for args in edit {
+            self.kubectl().ok(&[&[flag.as_str(), "config"], *args].concat());
+        }
+        file
+    }
+
     /// Where files beside the local directory go.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         self.root.path().join(name)

@@ -47,9 +47,14 @@ impl Cluster for Foreign {
         Some(match need {
             Need::Processes => "its containers' processes can't be seen from here",
             Need::ApiServer => "its API server is not ours to stop",
+            Need::Authority => "its authority's key is not here",
             Need::StaticImage => "it does not have the image `localhost/static:1`",
             Need::BothRuntimes => "it has not both containerd and Docker",
         })
+    }
+
+    fn authority_key(&self) -> Result<String, String> {
+        Err("it is not here".to_owned())
     }
 
     /// KSYNC_TEST_IMAGE is where its nodes find the image.

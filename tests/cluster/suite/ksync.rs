@@ -76,6 +76,16 @@ impl Ksync {
         shell::run(&mut command, None)
     }
 
+    /// The same at a terminal, whose talk is all on stdout. Words are not to need quotes.
+    pub(crate) fn run_at_terminal(&self, args: &[&str]) -> Output {
+        let program = Self::program().display().to_string();
+        let line = [&[program.as_str(), "-n", &self.namespace], args].concat().join(" ");
+        let mut command = shell::command(Path::new("script"));
+        command.env("KUBECONFIG", &self.kubeconfig).env("KSYNC_HOME", &self.home).env_remove("RUST_LOG");
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        shell::run(&mut command, None)
+    }
+
     /// Stdout of a success.
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> String {

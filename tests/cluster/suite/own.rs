@@ -63,6 +63,11 @@ impl Cluster for Own {
         None
     }
 
+    fn authority_key(&self) -> Result<String, String> {
+        let key = self.kubectl.kubeconfig.with_file_name("pki").join("ca.key");
+        fs::read_to_string(&key).map_err(|error| format!("read `{}`: {error}", key.display()))
+    }
+
     fn load(&self) -> Result<(), String> {
         let archive = root().join("target/image/radar.tar");
         let shown = archive.display().to_string();

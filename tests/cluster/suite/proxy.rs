@@ -1,0 +1,127 @@
+//! A TCP proxy on the loopback in front of the API server, as networks have them: one that cuts what is idle, one that
+//! swallows what it is given.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    runtime::Runtime,
+    sync::watch,
+};
+
+use super::Desk;
+
+/// What becomes of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// They are passed on.
+    Pass,
+    /// They are passed on, and a connection that carries none for so long is closed.
+    CutIdle(Duration),
+    /// They vanish. A connection that has lost some never carries any again.
+    Swallow,
+}
+
+/// A proxy that runs until it is dropped.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    mode_tx: watch::Sender<Mode>,
+    cuts: Arc<AtomicUsize>,
+    _runtime: Runtime,
+}
+
+impl Proxy {
+    /// In front of the desk's API server.
+    pub(crate) fn before(desk: &Desk, mode: Mode) -> Self {
+        let (host, port) = server(desk);
+        let server = (host.as_str(), port).to_socket_addrs().expect("an address").next().expect("one");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let (mode_tx, mode) = watch::channel(mode);
+        let cuts = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&cuts);
+        runtime.spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(client, server, mode.clone(), Arc::clone(&counted)));
+            }
+        });
+        Self { address, mode_tx, cuts, _runtime: runtime }
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        self.mode_tx.send_replace(mode);
+    }
+
+    /// How many connections were cut for being idle.
+    pub(crate) fn cuts(&self) -> usize {
+        self.cuts.load(Ordering::SeqCst)
+    }
+
+    /// A kubeconfig of the desk's that leads through it.
+    pub(crate) fn kubeconfig(&self, desk: &Desk) -> PathBuf {
+        let (host, _) = server(desk);
+        let cluster =
+            desk.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].name}"]);
+        let server = format!("--server=https://{}", self.address);
+        let name = format!("--tls-server-name={host}");
+        desk.kubeconfig(&[&["set-cluster", &cluster, &server, &name]])
+    }
+}
+
+/// Host and port of the desk's API server.
+fn server(desk: &Desk) -> (String, u16) {
+    let url =
+        desk.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]);
+    let url: http::Uri = url.trim().parse().expect("the server's URL");
+    (url.host().expect("its host").to_owned(), url.port_u16().unwrap_or(443))
+}
+
+async fn carry(
+    client: TcpStream,
+    server: SocketAddr,
+    mut mode: watch::Receiver<Mode>,
+    cuts: Arc<AtomicUsize>,
+) {
+    let Ok(server) = TcpStream::connect(server).await else { return };
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let (mut up, mut down) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut lost = false;
+    loop {
+        let now = *mode.borrow_and_update();
+        let idle = async {
+            match now {
+                Mode::CutIdle(limit) => tokio::time::sleep(limit).await,
+                _ => std::future::pending().await,
+            }
+        };
+        let (read, buffer, to) = tokio::select! {
+            read = from_client.read(&mut up) => (read, &up, &mut to_server),
+            read = from_server.read(&mut down) => (read, &down, &mut to_client),
+            () = idle => {
+                cuts.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+            changed = mode.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        };
+        let Ok(read @ 1..) = read else { return };
+        lost |= now == Mode::Swallow;
+        if !lost && to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
