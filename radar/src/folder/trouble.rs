@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ksync_tree::{Root, remove_entry};
+use ksync_tree::{Removed, Root, remove_entry};
 use rustix::fs::fstatvfs;
 use syncthing::{MinDiskFree, PullError};
 
@@ -39,7 +39,8 @@ pub(super) fn give_back(lead: &Arc<Attachment>, path: &str, error: &str) {
     let lead = Arc::clone(lead);
     // If syncthing is at it again already, its next try begins anew.
     tokio::task::spawn_blocking(move || match remove_entry(&lead.root, &temp) {
-        Ok(removed) => tracing::info!(temp, ?removed, "no room: what was written of it is given back"),
+        Ok(Removed::Missing) => {}
+        Ok(_) => tracing::info!(temp, "no room: what was written of it is given back"),
         Err(error) => tracing::warn!(temp, error = sentence(&error), "give back what was written of a file"),
     });
 }

@@ -8,7 +8,7 @@ use crate::suite::{
     App, Case, Desk, Need,
     container::Container,
     eventually,
-    eventually::{LONG, SHORT, holds},
+    eventually::{LONG, SHORT, holds, throughout},
     guard::Guard,
     process,
     run::SYSTEM,
@@ -24,6 +24,8 @@ pub(super) const CASES: &[Case] = &[
 
 /// Watching is left within this time of losing contact.
 const NOTICED: Duration = Duration::from_secs(15);
+/// Longer than radar keeps a session whose stream is gone (30 s), so that everything begins anew after it.
+const OUTAGE: Duration = Duration::from_secs(35);
 
 fn scene(desk: &Desk) -> Vec<Container> {
     for number in 0..30 {
@@ -189,9 +191,11 @@ fn api_server(desk: &Desk) {
         assert!(begun.elapsed() < NOTICED, "after {:?}", begun.elapsed());
         assert!(spec.containers.iter().all(|row| !row.reason.is_empty()), "it says why: {spec:?}");
         desk.write("meanwhile.txt", "meanwhile\n");
-        for pid in &pids {
-            assert!(process::lives(*pid), "the app goes on");
-        }
+        let said = desk.ksync.run(&["get"]).stderr;
+        assert!(said.starts_with("warning: can't reach the cluster"), "{said}");
+        throughout("the app", OUTAGE.saturating_sub(begun.elapsed()), || {
+            holds(pids.iter().all(|pid| process::lives(*pid)), "it has ended")
+        });
     }
     heals(desk, &containers);
     guard.intact();

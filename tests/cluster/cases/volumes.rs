@@ -6,6 +6,7 @@ use super::{APP, CODE};
 use crate::suite::{
     App, Case, Desk, eventually,
     eventually::{LONG, SHORT, holds},
+    ksync::Row,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -84,8 +85,7 @@ fn single_file(desk: &Desk) {
     let containers = app.replicas(2).apply(desk).running(2);
     desk.sync(APP, CODE);
     let spec = desk.ksync.watching("main", 2, SHORT);
-    let named =
-        |row: &crate::suite::ksync::Row| row.excluded.iter().any(|path| path.contains("config/app.yml"));
+    let named = |row: &Row| row.excluded.iter().any(|path| path.contains("config/app.yml"));
     assert!(spec.containers.iter().all(named), "{spec:?}");
     let wide = desk.ksync.ok(&["get", "-o", "wide"]);
     assert!(wide.contains("config/app.yml"), "{wide}");
@@ -136,9 +136,15 @@ fn full(desk: &Desk) {
     for name in ["one.bin", "two.bin"] {
         desk.write(name, vec![b'x'; 600_000]);
     }
-    let spec = desk.ksync.becomes("main", "error", SHORT);
-    assert!(spec.reason.contains("no space left on device in the container"), "{spec:?}");
-    assert!(spec.containers.iter().all(|row| row.reason.contains("no space left on device")), "{spec:?}");
+    let begun = std::time::Instant::now();
+    eventually("every container's row to say what has no room", SHORT, || {
+        let spec = desk.ksync.spec("main")?;
+        let told = |row: &Row| {
+            row.status == "error" && row.reason.contains("`: no space left on device in the container")
+        };
+        holds(spec.status == "error" && spec.containers.iter().all(told), format!("{spec:?}"))
+    });
+    println!("a full volume was told of after {:?}", begun.elapsed());
     desk.write("a.txt", "edited\n");
     desk.write("small.txt", "small\n");
     for container in &containers {
