@@ -203,17 +203,19 @@ impl Folder {
         paths
     }
 
-    /// Transfers what differs until a listing of both sides proves the container to hold what is here; returns
-    /// what it holds then.
+    /// Transfers what differs until a listing of both sides proves the container to hold what is here, but for what it
+    /// has no room for; returns what it holds then. What is missing is left to syncthing, which tries it again and again.
     async fn equalise(&self, local: &Arc<LocalFolder>, attached: &Attached) -> Result<Vec<Entry>, Setback> {
         let (link, id) = (&attached.link, attached.id.as_str());
-        let mut left = BTreeSet::new();
+        let (mut left, mut no_room) = (BTreeSet::new(), BTreeSet::new());
         for round in 0..ROUNDS {
             let (here, there) = self.list_both(local, attached).await?;
             let base = self.base.borrow().clone();
             let base = base.as_deref();
             let mut plan = self.plan(&here, &there, base);
             plan.remove.retain(|path| !left.contains(path));
+            plan.send.retain(|path| !no_room.contains(path));
+            plan.losers.retain(|path| !no_room.contains(path));
             if let Some(clash) = plan.clashes.first() {
                 return Err(Setback::Clash(clash.clone()));
             }
@@ -221,7 +223,8 @@ impl Folder {
                 return Err(Setback::Doubt(doubt));
             }
             if plan.is_equal() {
-                return Ok(here.entries);
+                let there = here.entries.into_iter().filter(|entry| !no_room.contains(&entry.path));
+                return Ok(there.collect());
             }
             let (send, take, remove) = (plan.send.len(), plan.take.len(), plan.remove.len());
             info!(round, send, take, remove, extra = plan.extra.len(), "make the trees equal");
@@ -239,7 +242,7 @@ impl Folder {
                 transfer::keep(link, id, local, plan.losers).await?;
             }
             if !plan.send.is_empty() {
-                transfer::send(link, id, local, plan.send).await?;
+                no_room.extend(transfer::send(link, id, local, plan.send).await?);
             }
         }
         Err(Setback::Restless)

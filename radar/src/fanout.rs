@@ -201,6 +201,8 @@ impl Worker {
             let (unequal, again): (Vec<_>, Vec<_>) =
                 again.into_iter().partition(|(_, job)| matches!(job, Job::Reconcile(_)));
             let mut done = single.len();
+            // Where something went there is room again for what failed.
+            let freed = single.iter().any(|job| matches!(job, Job::Remove { .. }));
             if !single.is_empty() || !again.is_empty() {
                 let work = Arc::clone(&work);
                 self.blocking(move || {
@@ -226,6 +228,9 @@ impl Worker {
             retry_at = if put_off.is_empty() && failures.lock().is_empty() {
                 backoff.reset();
                 None
+            } else if freed {
+                backoff.reset();
+                Some(Instant::now() + backoff.next())
             } else if retry || retry_at.is_none() {
                 Some(Instant::now() + backoff.next())
             } else {

@@ -67,13 +67,13 @@ pub(super) async fn list_remote(
     Ok(entries)
 }
 
-/// Sends the named local entries into the container.
+/// Sends the named local entries into the container; returns those that it has no room for.
 pub(super) async fn send(
     link: &Link,
     attachment_id: &str,
     local: &Arc<LocalFolder>,
     paths: Vec<String>,
-) -> Result<(), Setback> {
+) -> Result<Vec<String>, Setback> {
     let (tx, rx) = mpsc::channel::<Vec<u8>>(QUEUE);
     let folder = Arc::clone(local);
     let packing = tokio::task::spawn_blocking(move || {
@@ -90,9 +90,12 @@ pub(super) async fn send(
     let answer = link.radar.clone().seed(tokio_stream::once(head).chain(data)).await;
     let packed = packing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
     // radar's word comes first: when it hangs up, packing fails too, for no reason of its own.
-    answer?;
+    let no_room = answer?.into_inner().no_room;
     packed?;
-    Ok(())
+    if !no_room.is_empty() {
+        info!(first = no_room.first(), files = no_room.len(), "no room in the container");
+    }
+    Ok(no_room)
 }
 
 /// Brings the named entries of the container here. What exists here by then is never replaced.

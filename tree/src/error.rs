@@ -92,6 +92,12 @@ impl Error {
         Self::Io { operation, path: path.to_owned(), source: source.into() }
     }
 
+    /// Whether the cause is that there is no room, or no more of it for this owner.
+    pub fn is_no_room(&self) -> bool {
+        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, Self::Io { source, .. } if full(source.kind()))
+    }
+
     /// Whether the cause is that the entry is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

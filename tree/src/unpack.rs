@@ -1,8 +1,9 @@
 //! A packed stream into a tree. Each entry lands whole under its name or not at all; nothing is followed out of the
 //! tree, and no directory that is not empty is ever replaced.
 
-use crate::entry::{Entry, Kind};
+use crate::entry::{Entry, Kind, Skipped};
 use crate::error::Error;
+use crate::list::reason;
 use crate::pack::Counts;
 use crate::path::{components, covers};
 use crate::pax;
@@ -30,16 +31,26 @@ pub struct UnpackOptions<'a> {
     pub keep: bool,
     /// Most bytes of file content that the stream may hold.
     pub max_bytes: Option<u64>,
+    /// Passes over a file that there is no room for, and goes on with the next.
+    pub pass_over_no_room: bool,
 }
 
 impl Default for UnpackOptions<'_> {
     fn default() -> Self {
-        Self { owner: Owner::AsIs, exclude: &[], only: None, keep: false, max_bytes: None }
+        Self {
+            owner: Owner::AsIs,
+            exclude: &[],
+            only: None,
+            keep: false,
+            max_bytes: None,
+            pass_over_no_room: false,
+        }
     }
 }
 
 /// Reads a stream of [`crate::pack`] to its end. `on_entry` gets each entry once it is in place (directories: once
-/// they exist), with the hash of what was written. After an error, what was unpacked before it stays.
+/// they exist), with the hash of what was written. After an error, what was unpacked before it stays. What was passed
+/// over for want of room is in [`Counts::skipped`].
 pub fn unpack(
     root: &Root,
     input: impl Read,
@@ -168,10 +179,19 @@ impl<F: FnMut(&Entry)> Unpacker<'_, F> {
                 if let Some(limit) = self.options.max_bytes.filter(|limit| total > *limit) {
                     return Err(Error::TooLarge { path: entry.path, limit });
                 }
-                let mut pending = Pending::create(&dir, &entry.path)?;
-                let hash = fill(pending.file(), content, &entry)?;
-                pending.commit(name, attributes)?;
-                entry.hash = Some(hash);
+                let written = Pending::create(&dir, &entry.path).and_then(|mut pending| {
+                    let hash = fill(pending.file(), content, &entry)?;
+                    pending.commit(name, attributes).map(|_| hash)
+                });
+                match written {
+                    Ok(hash) => entry.hash = Some(hash),
+                    Err(error) if error.is_no_room() && self.options.pass_over_no_room => {
+                        let reason = reason(&error);
+                        self.counts.skipped.push(Skipped { path: entry.path, reason });
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
+                }
                 self.counts.files += 1;
                 self.counts.bytes = total;
             }
@@ -445,5 +465,30 @@ mod tests {
         write_file(&Root::open(to.path()).unwrap(), "f", b"old", None, Owner::AsIs).unwrap();
         put(to.path(), &out).unwrap();
         assert_eq!(fs::read(to.path().join("f")).unwrap(), b"x");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_without_room_can_be_passed_over() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (name, length) in [("a", 10), ("big", 3_000_000), ("z", 10)] {
+            fs::write(from.path().join(name), vec![b'x'; length]).unwrap();
+        }
+        let none = rustix::mount::MountFlags::empty();
+        if rustix::mount::mount("none", to.path(), "tmpfs", none, Some(c"size=1m")).is_err() {
+            return eprintln!("SKIPPED: nothing can be mounted here");
+        }
+        let (stream, root) = (packed(from.path()), Root::open(to.path()).unwrap());
+        let strict = unpack(&root, &stream[..], &UnpackOptions::default(), |_| {});
+        let options = UnpackOptions { pass_over_no_room: true, ..UnpackOptions::default() };
+        let passed = unpack(&root, &stream[..], &options, |_| {});
+        let left: Vec<String> = entries(to.path()).into_iter().map(|entry| entry.path).collect();
+        let temporary = fs::read_dir(to.path()).unwrap().count();
+        drop(root);
+        rustix::mount::unmount(to.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+        assert!(strict.unwrap_err().is_no_room());
+        let counts = passed.unwrap();
+        assert_eq!((counts.files, counts.skipped[0].path.as_str()), (2, "big"));
+        assert_eq!((left, temporary), (vec!["a".to_owned(), "z".to_owned()], 2));
     }
 }

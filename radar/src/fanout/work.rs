@@ -116,10 +116,23 @@ impl Work {
             }
             // Gone again in the lead: the event that says so follows.
             Err(error) if error.is_not_found() => self.failures.clear(&follower.id, path),
+            // A copy needs room beside the old one. Where syncthing only took note of what was there, none is needed.
+            Err(error) if error.is_no_room() && self.has_it(follower, path) => {
+                self.failures.clear(&follower.id, path);
+                self.tell(follower, path, action, None);
+            }
             Err(error) => {
                 let again = Job::Copy { path: path.to_owned(), action: action.to_owned() };
                 self.failed(follower, path, action, &error, again);
             }
+        }
+    }
+
+    /// Whether a follower has an entry just as the lead has it, to the byte.
+    fn has_it(&self, follower: &Attachment, path: &str) -> bool {
+        match (stat_entry(&self.lead.root, path, true), stat_entry(&follower.root, path, true)) {
+            (Ok(Some(lead)), Ok(Some(there))) => lead.difference(&there).is_none(),
+            _ => false,
         }
     }
 
@@ -384,5 +397,38 @@ mod tests {
         work.failures.note("f", "y", "full".into(), update("y"));
         work.failures.retain(&[]);
         assert!(work.failures.again().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_a_full_follower_has_already_needs_no_room() {
+        use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+        let (lead_dir, follower_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (lead_path, path) = (lead_dir.path(), follower_dir.path());
+        if mount("none", path, "tmpfs", MountFlags::empty(), Some(c"size=1m")).is_err() {
+            return tracing::warn!("SKIPPED: nothing can be mounted here");
+        }
+        let pair = (attached("l", lead_path).await, attached("f", path).await);
+        let failures = match pair {
+            (Some(lead), Some(follower)) => {
+                let (work, _events_rx) = work(lead, follower);
+                let write = |byte: u8| fs::write(lead_path.join("x"), vec![byte; 600_000]).unwrap();
+                let mut failures = Vec::new();
+                for step in [1, 1, 2] {
+                    write(step);
+                    // As if it were as old as the other one.
+                    let file = fs::File::options().write(true).open(lead_path.join("x")).unwrap();
+                    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+                    work.all(&[update("x")]);
+                    failures.push(work.failures.again().len());
+                }
+                failures
+            }
+            _ => Vec::new(),
+        };
+        unmount(path, UnmountFlags::DETACH).unwrap();
+        if failures.is_empty() {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        }
+        assert_eq!(failures, [0, 0, 1], "copied, there already, no room for other content");
     }
 }

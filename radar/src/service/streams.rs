@@ -92,8 +92,12 @@ pub(super) async fn seed(
     let (data_tx, data_rx) = mpsc::channel(AHEAD);
     let unpacking = tokio::task::spawn_blocking(move || {
         let exclude = attachment.about.excluded();
-        let options =
-            UnpackOptions { owner: Owner::FromParent, exclude: &exclude, ..UnpackOptions::default() };
+        let options = UnpackOptions {
+            owner: Owner::FromParent,
+            exclude: &exclude,
+            pass_over_no_room: true,
+            ..UnpackOptions::default()
+        };
         let input = Incoming { data_rx, now: first, broken: false };
         unpack(&attachment.root, input, &options, |_| {})
     });
@@ -118,7 +122,8 @@ pub(super) async fn seed(
     }
     let unpacked = unpacking.await.map_err(|error| Status::internal(format!("unpack: {error}")))?;
     let counts = unpacked.map_err(|error| status::of_tree(&error))?;
-    Ok(SeedReply { files: counts.files, bytes: counts.bytes })
+    let no_room = counts.skipped.into_iter().map(|skipped| skipped.path).collect();
+    Ok(SeedReply { files: counts.files, bytes: counts.bytes, no_room })
 }
 
 /// The client's stream as something to read from. Ends well only after the client ended well.

@@ -143,7 +143,7 @@ impl Steward {
                     info!("the kubeconfig has changed");
                     return false;
                 }
-                refused = self.refused_rx.recv() => if refused == Some(self.number) {
+                Some(number) = self.refused_rx.recv() => if number == self.number {
                     return true;
                 },
                 () = self.wake.notified() => probe.reset_immediately(),

@@ -199,4 +199,6 @@ fn api_server(desk: &Desk) {
     }
     heals(desk, &containers);
     guard.intact();
+    // The cluster's own controllers come back later; who comes after this needs them.
+    renew_radar(desk);
 }

@@ -136,26 +136,33 @@ fn full(desk: &Desk) {
     for name in ["one.bin", "two.bin"] {
         desk.write(name, vec![b'x'; 600_000]);
     }
+    let told = |row: &Row| {
+        row.status == "error" && row.reason.contains("`: no space left on device in the container")
+    };
     let begun = std::time::Instant::now();
     eventually("every container's row to say what has no room", SHORT, || {
         let spec = desk.ksync.spec("main")?;
-        let told = |row: &Row| {
-            row.status == "error" && row.reason.contains("`: no space left on device in the container")
-        };
         holds(spec.status == "error" && spec.containers.iter().all(told), format!("{spec:?}"))
     });
     println!("a full volume was told of after {:?}", begun.elapsed());
-    desk.write("a.txt", "edited\n");
-    desk.write("small.txt", "small\n");
-    for container in &containers {
-        for (path, content) in [("/code/a.txt", "edited\n"), ("/code/small.txt", "small\n")] {
+    let arrive = |edit: &str| {
+        desk.write("a.txt", edit);
+        for container in &containers {
             eventually("what there is room for", SHORT, || {
-                let there = container.read(desk.cluster(), path)?;
-                holds(there == content, format!("{} bytes in {container}", there.len()))
+                let there = container.read(desk.cluster(), "/code/a.txt")?;
+                holds(there == edit, format!("{} bytes in {container}", there.len()))
             });
         }
-    }
-    assert_eq!(desk.ksync.spec("main").expect("the spec").status, "error", "it still has no room");
+    };
+    arrive("edited\n");
+    // And so when everything is attached anew.
+    desk.ksync.ok(&["stop"]);
+    desk.ksync.ok(&["watch", "--daemon"]);
+    arrive("edited again\n");
+    eventually("it to be said again", SHORT, || {
+        let spec = desk.ksync.spec("main")?;
+        holds(spec.containers.len() == 3 && spec.containers.iter().all(told), format!("{spec:?}"))
+    });
     for name in ["dir/big.bin", "two.bin"] {
         std::fs::remove_file(desk.path(name)).expect("remove");
     }
