@@ -131,6 +131,7 @@ pub(crate) fn spawn(start: Start) -> Handle {
         queue: queue.clone(),
         progress_rx,
         seen_rx,
+        failing: Arc::default(),
     };
     let done = CancellationToken::new();
     let handle = Handle { commands_tx, view: view.clone(), done: done.clone() };

@@ -3,7 +3,10 @@
 //! Invariant: settled means that the client's index up to a sequence was received, the client is
 //! connected, nothing is missing, and the followers have got all of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use ksync_proto::radar::{ProofReply, SettleReply};
 use syncthing::FolderStatus;
@@ -37,6 +40,8 @@ pub(crate) struct View {
     pub(super) progress_rx: watch::Receiver<u64>,
     /// Id of the newest event that the folder has taken in.
     pub(super) seen_rx: watch::Receiver<u64>,
+    /// What could not be written when it was last looked at.
+    pub(super) failing: Arc<Mutex<Failing>>,
 }
 
 impl View {
@@ -109,7 +114,6 @@ impl View {
         limit: Duration,
     ) -> Result<SettleReply, Status> {
         let until = tokio::time::Instant::now() + limit;
-        let mut failing = Failing::default();
         let mut progress_rx = self.progress_rx.clone();
         loop {
             progress_rx.borrow_and_update();
@@ -124,8 +128,8 @@ impl View {
             }
             let errors = self.errors(&now).await?;
             // While it pulls, syncthing knows of no errors.
-            let news = is_at_rest(&now) && failing.stand(&errors, known, tokio::time::Instant::now());
-            if news || tokio::time::Instant::now() >= until {
+            let stand = is_at_rest(&now) && self.stand(&errors);
+            if stand && errors != known || tokio::time::Instant::now() >= until {
                 return Ok(SettleReply { settled: false, errors });
             }
             tokio::select! {
@@ -135,6 +139,11 @@ impl View {
                 () = tokio::time::sleep_until(until.min(tokio::time::Instant::now() + AGAIN)) => {}
             }
         }
+    }
+
+    fn stand(&self, errors: &[String]) -> bool {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.stand(errors, tokio::time::Instant::now())
     }
 
     /// Whether the followers have what the lead has: all events so far are taken in, and what came of them is done.
@@ -158,17 +167,13 @@ fn is_at_rest(now: &FolderStatus) -> bool {
     matches!(now.state.as_str(), "idle" | "error")
 }
 
-/// What fails and is not known yet, and since when.
+/// What fails, and since when just that. Kept with the folder: its clients ask again whenever something happens.
 #[derive(Debug, Default)]
-struct Failing(Option<(Vec<String>, tokio::time::Instant)>);
+pub(super) struct Failing(Option<(Vec<String>, tokio::time::Instant)>);
 
 impl Failing {
-    /// Whether `errors` are others than the `known` ones, and have been for a while.
-    fn stand(&mut self, errors: &[String], known: &[String], now: tokio::time::Instant) -> bool {
-        if errors == known {
-            self.0 = None;
-            return false;
-        }
+    /// Whether these `errors`, or that there are none, have stood for a while.
+    fn stand(&mut self, errors: &[String], now: tokio::time::Instant) -> bool {
         match &self.0 {
             Some((seen, since)) if seen == errors => now.duration_since(*since) >= STANDING,
             _ => {
@@ -234,8 +239,8 @@ mod tests {
         }
         .spawn();
         let (seen_tx, seen_rx) = watch::channel(0);
-        let view =
-            View { id: "f".into(), device: "D".into(), link, lead, followers, queue, progress_rx, seen_rx };
+        let (id, device, failing) = ("f".into(), "D".into(), Arc::default());
+        let view = View { id, device, link, lead, followers, queue, progress_rx, seen_rx, failing };
         Some((view, seen_tx))
     }
 
@@ -295,13 +300,10 @@ mod tests {
     fn only_what_stands_for_a_while_is_news() {
         let (mut failing, begin) = (Failing::default(), tokio::time::Instant::now());
         let [none, a, b] = [vec![], vec!["a".to_owned()], vec!["b".to_owned()]];
-        let mut stand = |errors: &[String], known: &[String], after: u32| {
-            failing.stand(errors, known, begin + STANDING * after)
-        };
-        assert!(!stand(&none, &none, 0) && !stand(&a, &none, 1));
-        assert!(!stand(&b, &none, 2), "something else fails, from now on");
-        assert!(stand(&b, &none, 3));
-        assert!(!stand(&b, &b, 4) && !stand(&none, &b, 5) && stand(&none, &b, 6), "an end is news, too");
+        let mut stand = |errors: &[String], after: u32| failing.stand(errors, begin + STANDING * after);
+        assert!(!stand(&none, 0) && stand(&none, 1) && !stand(&a, 2));
+        assert!(!stand(&b, 3), "something else fails, from now on");
+        assert!(stand(&b, 4) && !stand(&none, 5) && stand(&none, 6), "an end stands, too");
     }
 
     #[test]
