@@ -17,6 +17,7 @@ mod pidfd;
 mod places;
 mod probe;
 mod registry;
+mod reload;
 mod runtime;
 mod scan;
 mod serve;

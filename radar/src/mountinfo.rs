@@ -102,6 +102,11 @@ pub(crate) fn mount_of<'m>(mounts: &'m [Mount], path: &str) -> Option<&'m Mount>
     mounts.iter().filter(|m| below(&m.point, path).is_some()).max_by_key(|m| m.point.len())
 }
 
+/// Whether `path` (absolute, without symlinks) lies on a mount of its own, so that it outlives its container.
+pub(crate) fn in_volume(mounts: &[Mount], path: &str) -> bool {
+    mount_of(mounts, path).is_some_and(|mount| mount.point != "/")
+}
+
 /// The mounts below `path`, parents first, each with what becomes of it. `is_file` tells for a relative path
 /// whether the mount is of a single file.
 ///
@@ -151,7 +156,7 @@ pub(crate) fn upper_dir(mounts: &[Mount]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{below, mount_of, parse, submounts, upper_dir};
+    use super::{below, in_volume, mount_of, parse, submounts, upper_dir};
 
     const TEXT: &str = "\
 600 500 0:90 / / rw,relatime - overlay overlay rw,lowerdir=/l1:/l2,upperdir=/u/fs,workdir=/u/work
@@ -190,6 +195,7 @@ mod tests {
         assert_eq!(mount_of(&mounts, "/code/datum").unwrap().point, "/");
         assert_eq!(mount_of(&mounts, "/proc/1").unwrap().kind, "proc");
         assert_eq!(upper_dir(&mounts).as_deref(), Some("/u/fs"));
+        assert!(in_volume(&mounts, "/code/data/x") && !in_volume(&mounts, "/code"));
     }
 
     #[test]

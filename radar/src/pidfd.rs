@@ -8,7 +8,7 @@ use std::{io, os::fd::OwnedFd, sync::Arc};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 use tokio::io::{Interest, unix::AsyncFd};
 use tokio_util::sync::CancellationToken;
@@ -89,6 +89,11 @@ impl Life {
         let mut fds = [PollFd::new(&*self.pidfd, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         !self.exited.is_cancelled() && matches!(poll(&mut fds, Some(&now)), Ok(0))
+    }
+
+    /// Sends it a signal; never one that has taken its number.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(pidfd_send_signal(self.pidfd.get_ref(), signal)?)
     }
 
     /// Cancelled the moment the process ends.

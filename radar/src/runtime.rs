@@ -13,6 +13,9 @@ use futures::future::BoxFuture;
 
 mod cri;
 mod docker;
+pub(crate) mod record;
+
+use record::Record;
 
 /// Longest time that one runtime may take for an answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -59,6 +62,14 @@ pub(crate) enum Error {
     /// The runtime has no process on this machine for it.
     #[error("container `{id}` runs in a sandbox (such as Kata or gVisor) whose files the node can't reach")]
     Sandboxed {
+        /// Without its scheme.
+        id: String,
+    },
+    /// The runtime does not tell how the container was started.
+    #[error("{scheme} on this node does not tell how container `{id}` was started")]
+    NoRecord {
+        /// Which runtime.
+        scheme: Scheme,
         /// Without its scheme.
         id: String,
     },
@@ -165,6 +176,12 @@ pub(crate) struct ContainerProcess {
 trait Runtime: Send + Sync {
     /// The process of the container `id` (without its scheme).
     fn resolve<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<ContainerProcess, Error>>;
+
+    /// How that process was started.
+    fn record<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Record, Error>>;
+
+    /// Ends the container: SIGTERM, and SIGKILL after `seconds`. kubelet starts it anew where the pod says so.
+    fn stop<'a>(&'a self, id: &'a str, seconds: u32) -> BoxFuture<'a, Result<(), Error>>;
 }
 
 /// The runtimes of this node.
@@ -181,9 +198,28 @@ impl Runtimes {
     }
 
     /// Asks the container's runtime for its process.
-    ///
-    /// Where several sockets of the runtime exist, the first one that has the container answers.
     pub(crate) async fn resolve(&self, container: &ContainerId) -> Result<ContainerProcess, Error> {
+        self.ask(container, LIMIT, |runtime, id| runtime.resolve(id)).await
+    }
+
+    /// Asks the container's runtime how its process was started.
+    pub(crate) async fn record(&self, container: &ContainerId) -> Result<Record, Error> {
+        self.ask(container, LIMIT, |runtime, id| runtime.record(id)).await
+    }
+
+    /// Has the container's runtime end it: SIGTERM, and SIGKILL after `seconds`.
+    pub(crate) async fn stop(&self, container: &ContainerId, seconds: u32) -> Result<(), Error> {
+        let limit = LIMIT + Duration::from_secs(seconds.into());
+        self.ask(container, limit, move |runtime, id| runtime.stop(id, seconds)).await
+    }
+
+    /// Where several sockets of the runtime exist, the first one that has the container answers.
+    async fn ask<T>(
+        &self,
+        container: &ContainerId,
+        limit: Duration,
+        question: impl for<'r> Fn(&'r dyn Runtime, &'r str) -> BoxFuture<'r, Result<T, Error>>,
+    ) -> Result<T, Error> {
         let ContainerId { scheme, id } = container;
         let candidates = scheme.sockets();
         let mut failure = None;
@@ -199,14 +235,14 @@ impl Runtimes {
                 reason,
             };
             let runtime: Box<dyn Runtime> = match scheme {
-                Scheme::Docker => Box::new(docker::Docker::on(socket, &asked)),
+                Scheme::Docker => Box::new(docker::Docker::on(socket, limit, &asked)),
                 Scheme::Containerd | Scheme::CriO => Box::new(cri::Cri::on(*scheme, socket, &asked)),
             };
-            match tokio::time::timeout(LIMIT, runtime.resolve(id)).await {
-                Ok(Ok(process)) => return Ok(process),
+            match tokio::time::timeout(limit, question(&*runtime, id)).await {
+                Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error @ (Error::NotFound { .. } | Error::Asked { .. }))) => failure = Some(error),
                 Ok(Err(error)) => return Err(error),
-                Err(_) => failure = Some(asked(format!("no answer within {} s", LIMIT.as_secs()))),
+                Err(_) => failure = Some(asked(format!("no answer within {} s", limit.as_secs()))),
             }
         }
         let tried = candidates.iter().map(|c| format!("/{c}")).collect::<Vec<_>>().join(", ");

@@ -14,7 +14,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
-use crate::{link, places::Places, registry::Registry, runtime::Runtimes, service::Service};
+use crate::{
+    link, places::Places, registry::Registry, reload::Reloader, runtime::Runtimes, service::Service,
+};
 
 /// How long the good order may take.
 const STOP: Duration = Duration::from_secs(10);
@@ -63,9 +65,11 @@ pub(crate) async fn run(places: Places, address: SocketAddr, node: String, host:
     let (link_tx, link_rx) = watch::channel(None);
     tokio::spawn(link::keep(places.clone(), link_tx, stop.clone()));
     let registry = Registry::spawn(link_rx.clone(), places.clone());
+    let runtimes = Runtimes::below(host);
     let service = Service {
         registry: registry.clone(),
-        runtimes: Runtimes::below(host),
+        reloader: Reloader::new(runtimes.clone()),
+        runtimes,
         link_rx,
         places,
         node,

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
     FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest, LookReply, LookRequest,
-    ProofReply, ProofRequest, RemoveReply, RemoveRequest, SeedReply, SeedRequest, SessionEvent,
-    SessionRequest, SetDirectionReply, SetDirectionRequest, SettleReply, SettleRequest, Submount,
-    VersionReply, VersionRequest, radar_server::Radar,
+    ProofReply, ProofRequest, ReloadReply, ReloadRequest, RemoveReply, RemoveRequest, SeedReply, SeedRequest,
+    SessionEvent, SessionRequest, SetDirectionReply, SetDirectionRequest, SettleReply, SettleRequest,
+    Submount, VersionReply, VersionRequest, radar_server::Radar,
 };
 use rand::RngExt;
 use tokio::sync::oneshot;
@@ -28,6 +28,7 @@ use crate::{
     pidfd::Life,
     places::Places,
     registry::{Command, GRACE, Registry},
+    reload::Reloader,
     runtime::{ContainerId, Runtimes},
     status,
 };
@@ -36,11 +37,24 @@ mod bep;
 mod check;
 mod open;
 mod own;
+mod reload;
 mod streams;
 
 /// What this radar can do, by name. Names are only ever added.
-const CAPABILITIES: &[&str] =
-    &["bind", "list", "seed", "fetch", "remove", "look", "fanout", "settle", "take-over", "bep", "base-path"];
+const CAPABILITIES: &[&str] = &[
+    "bind",
+    "list",
+    "seed",
+    "fetch",
+    "remove",
+    "look",
+    "fanout",
+    "settle",
+    "take-over",
+    "bep",
+    "base-path",
+    "reload",
+];
 /// How long [`Service::settle`] waits for a client that sets no deadline.
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -53,6 +67,8 @@ pub(crate) struct Service {
     pub(crate) registry: Registry,
     /// Where containers are found.
     pub(crate) runtimes: Runtimes,
+    /// How apps get to run new code.
+    pub(crate) reloader: Reloader,
     /// The node's syncthing.
     pub(crate) link_rx: LinkRx,
     /// Where it accepts connections.
@@ -192,6 +208,13 @@ impl Radar for Service {
             settled = folder.view.settle(sequence, &known_errors, limit) => Ok(Response::new(settled?)),
             () = folder.done.cancelled() => Err(Status::aborted("the folder has ended")),
         }
+    }
+
+    async fn reload(&self, request: Request<ReloadRequest>) -> Reply<ReloadReply> {
+        let (session, id, mode) = reload::read(request.into_inner())?;
+        let attachment = self.find(session, id).await?;
+        let outcome = self.reloader.reload(attachment, mode).await;
+        outcome.map(reload::reply).map_err(|error| status::of_reload(&error))
     }
 
     type BepStream = Replies<Bytes>;

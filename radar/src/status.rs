@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 
 use tonic::{Code, Status};
 
-use crate::{mount, pidfd, runtime};
+use crate::{mount, pidfd, reload, runtime};
 
 /// An error and its causes in one line.
 pub(crate) fn sentence(error: &dyn StdError) -> String {
@@ -33,7 +33,7 @@ pub(crate) fn of_runtime(error: &runtime::Error) -> Status {
     use runtime::Error as E;
     let code = match error {
         E::BadId { .. } => Code::InvalidArgument,
-        E::UnknownScheme { .. } | E::Sandboxed { .. } => Code::Unimplemented,
+        E::UnknownScheme { .. } | E::Sandboxed { .. } | E::NoRecord { .. } => Code::Unimplemented,
         E::NotFound { .. } => Code::NotFound,
         E::NotRunning { .. } | E::NoSocket { .. } | E::Asked { .. } => Code::FailedPrecondition,
     };
@@ -62,6 +62,24 @@ pub(crate) fn of_mount(error: &mount::Error) -> Status {
         | E::KernelFs { .. }
         | E::NotWritable { .. } => Code::FailedPrecondition,
         E::Kernel { .. } | E::WrongDirectory { .. } | E::Thread(_) => Code::Internal,
+    };
+    status(code, error)
+}
+
+/// Of reloading an app.
+pub(crate) fn of_reload(error: &reload::Error) -> Status {
+    use reload::Error as E;
+    let code = match error {
+        E::Runtime(error) => return of_runtime(error),
+        E::Ended => Code::NotFound,
+        E::Stopped { .. }
+        | E::Traced { .. }
+        | E::Start(_)
+        | E::Trace(_)
+        | E::Signal(_)
+        | E::NoVolume { .. }
+        | E::NoRestart { .. } => Code::FailedPrecondition,
+        E::Look(_) => Code::Internal,
     };
     status(code, error)
 }

@@ -7,7 +7,7 @@
 use std::{
     io,
     mem::MaybeUninit,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,7 @@ use rustix::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
+pub(crate) mod mark;
 mod tree;
 
 use tree::Tree;
@@ -91,6 +92,24 @@ impl Watch {
             .map_err(|source| Error::Kernel { operation: "start a thread", path: ".".to_owned(), source })?;
         Ok(Self { _stop: stop })
     }
+}
+
+/// How the kernel itself names the directories below `root` in proc_pid_fdinfo(5), up to `most` of them: what stat(2)
+/// gives for an inode on an overlay or a btrfs need not be that. Watches them for a moment to learn it.
+pub(crate) fn marks(
+    root: Root,
+    excluded: Vec<String>,
+    idle: Idle,
+    most: usize,
+) -> Result<Vec<mark::Mark>, Error> {
+    let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
+    let inotify = inotify::init(flags).map_err(kernel("make a queue", ""))?;
+    let mut tree = Tree::new(inotify, root, excluded, idle, most);
+    tree.add("")?;
+    let path = format!("/proc/self/fdinfo/{}", tree.queue().as_raw_fd());
+    let info = std::fs::read_to_string(&path);
+    let info = info.map_err(|source| Error::Kernel { operation: "read", path, source })?;
+    Ok(mark::read(&info))
 }
 
 fn run(mut tree: Tree, stop: &OwnedFd, changes_tx: &UnboundedSender<Change>) {

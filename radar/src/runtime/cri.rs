@@ -7,17 +7,20 @@ use std::path::PathBuf;
 use futures::{FutureExt, future::BoxFuture};
 use hyper_util::rt::TokioIo;
 use ksync_proto::cri::{
-    ContainerState, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse,
+    ContainerState, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse, StopContainerRequest,
     runtime_service_client::RuntimeServiceClient,
 };
 use tokio::net::UnixStream;
 use tonic::{
-    Code,
+    Code, Status,
     transport::{Channel, Endpoint, Uri},
 };
 use tower::service_fn;
 
-use super::{ContainerProcess, Error, Runtime, Scheme};
+use super::{
+    ContainerProcess, Error, Runtime, Scheme,
+    record::{self, Record},
+};
 
 /// A CRI runtime behind one socket.
 pub(super) struct Cri<'a> {
@@ -49,24 +52,41 @@ impl<'a> Cri<'a> {
         })
     }
 
-    async fn status(&self, id: &str) -> Result<ContainerProcess, Error> {
+    async fn status(&self, id: &str) -> Result<ContainerStatusResponse, Error> {
         let mut client = RuntimeServiceClient::new(self.connect().await?);
         let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: true };
-        let answer = client.container_status(request).await.map_err(|status| {
-            // CRI-O and older containerd say "not found" under another code.
-            if status.code() == Code::NotFound || status.message().contains("not found") {
-                Error::NotFound { scheme: self.scheme, id: id.to_owned() }
-            } else {
-                (self.asked)(status.message().to_owned())
-            }
-        })?;
-        read(id, answer.get_ref())
+        let answer = client.container_status(request).await.map_err(|status| self.refused(id, &status))?;
+        Ok(answer.into_inner())
+    }
+
+    fn refused(&self, id: &str, status: &Status) -> Error {
+        // CRI-O and older containerd say "not found" under another code.
+        if status.code() == Code::NotFound || status.message().contains("not found") {
+            Error::NotFound { scheme: self.scheme, id: id.to_owned() }
+        } else {
+            (self.asked)(status.message().to_owned())
+        }
+    }
+
+    async fn end(&self, id: &str, seconds: u32) -> Result<(), Error> {
+        let mut client = RuntimeServiceClient::new(self.connect().await?);
+        let request = StopContainerRequest { container_id: id.to_owned(), timeout: seconds.into() };
+        client.stop_container(request).await.map_err(|status| self.refused(id, &status)).map(drop)
     }
 }
 
 impl Runtime for Cri<'_> {
     fn resolve<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<ContainerProcess, Error>> {
-        self.status(id).boxed()
+        async move { read(id, &self.status(id).await?) }.boxed()
+    }
+
+    fn record<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Record, Error>> {
+        let missing = || Error::NoRecord { scheme: self.scheme, id: id.to_owned() };
+        async move { start_of(&self.status(id).await?).ok_or_else(missing) }.boxed()
+    }
+
+    fn stop<'a>(&'a self, id: &'a str, seconds: u32) -> BoxFuture<'a, Result<(), Error>> {
+        self.end(id, seconds).boxed()
     }
 }
 
@@ -82,10 +102,7 @@ fn read(id: &str, answer: &ContainerStatusResponse) -> Result<ContainerProcess, 
     if let Some(state) = name {
         return Err(Error::NotRunning { id, state: state.to_owned() });
     }
-    let pid = answer
-        .info
-        .get("info")
-        .and_then(|info| serde_json::from_str::<serde_json::Value>(info).ok())
+    let pid = verbose(answer)
         .and_then(|info| info["pid"].as_i64())
         .and_then(|pid| i32::try_from(pid).ok())
         .filter(|pid| *pid > 1)
@@ -93,11 +110,20 @@ fn read(id: &str, answer: &ContainerStatusResponse) -> Result<ContainerProcess, 
     Ok(ContainerProcess { pid, base_path: None })
 }
 
+fn verbose(answer: &ContainerStatusResponse) -> Option<serde_json::Value> {
+    answer.info.get("info").and_then(|info| serde_json::from_str(info).ok())
+}
+
+/// The runtime's specification is in the verbose answer too, under the key `runtimeSpec`, on both.
+fn start_of(answer: &ContainerStatusResponse) -> Option<Record> {
+    record::of_spec(verbose(answer)?["runtimeSpec"].take())
+}
+
 #[cfg(test)]
 mod tests {
     use ksync_proto::cri::{ContainerState, ContainerStatus, ContainerStatusResponse};
 
-    use super::{ContainerProcess, Error, read};
+    use super::{ContainerProcess, Error, read, start_of};
 
     fn answer(state: ContainerState, info: &str) -> ContainerStatusResponse {
         ContainerStatusResponse {
@@ -123,5 +149,13 @@ mod tests {
             let sandboxed = read("a", &answer(ContainerState::ContainerRunning, info));
             assert_eq!(sandboxed, Err(Error::Sandboxed { id: "a".into() }), "{info}");
         }
+    }
+
+    #[test]
+    fn the_start_is_in_the_verbose_answer() {
+        let info = r#"{"pid":1,"runtimeSpec":{"process":{"args":["/a","b"],"cwd":"/c"}}}"#;
+        let record = start_of(&answer(ContainerState::ContainerRunning, info)).unwrap();
+        assert_eq!((record.args.join(" ").as_str(), record.cwd.as_str()), ("/a b", "/c"));
+        assert_eq!(start_of(&answer(ContainerState::ContainerRunning, r#"{"pid":1}"#)), None);
     }
 }

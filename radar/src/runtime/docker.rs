@@ -1,46 +1,163 @@
 //! Docker: `containers/{id}/json` over its socket, in a version of the API that both sides know.
+//!
+//! It does not tell the specification that it made, so what it adds to the configuration is added here: the default
+//! PATH, HOSTNAME and TERM, docker-init, the default capabilities, the default seccomp filter.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use bollard::{API_DEFAULT_VERSION, errors::Error as DockerError, models::ContainerInspectResponse};
+use bollard::{
+    API_DEFAULT_VERSION,
+    errors::Error as DockerError,
+    models::{ContainerConfig, ContainerInspectResponse, HostConfig},
+    query_parameters::StopContainerOptionsBuilder,
+};
 use futures::{FutureExt, future::BoxFuture};
 
-use super::{ContainerProcess, Error, LIMIT, Runtime, Scheme};
+use super::{
+    ContainerProcess, Error, Runtime, Scheme,
+    record::{self, Record, User},
+};
+
+/// What Docker gives a container in which nobody sets a PATH.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Docker's own first process, where it is asked for one.
+const INIT: [&str; 2] = ["/sbin/docker-init", "--"];
+/// What Docker gives a container that is not privileged.
+const DEFAULT_CAPABILITIES: [&str; 14] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
+];
 
 /// Docker behind one socket.
 pub(super) struct Docker<'a> {
     socket: PathBuf,
+    limit: Duration,
     asked: &'a (dyn Fn(String) -> Error + Send + Sync),
 }
 
 impl<'a> Docker<'a> {
-    /// `asked` makes the error for a failed question.
-    pub(super) fn on(socket: PathBuf, asked: &'a (dyn Fn(String) -> Error + Send + Sync)) -> Self {
-        Self { socket, asked }
+    /// `asked` makes the error for a failed question, which takes no longer than `limit`.
+    pub(super) fn on(
+        socket: PathBuf,
+        limit: Duration,
+        asked: &'a (dyn Fn(String) -> Error + Send + Sync),
+    ) -> Self {
+        Self { socket, limit, asked }
     }
 
-    async fn inspect(&self, id: &str) -> Result<ContainerProcess, Error> {
-        let failed = |error: DockerError| match error {
+    fn failed(&self, id: &str, error: &DockerError) -> Error {
+        match error {
             DockerError::DockerResponseServerError { status_code: 404, .. } => {
                 Error::NotFound { scheme: Scheme::Docker, id: id.to_owned() }
             }
-            other => (self.asked)(chain(&other)),
-        };
+            other => (self.asked)(chain(other)),
+        }
+    }
+
+    async fn connect(&self) -> Result<bollard::Docker, DockerError> {
         let path = self.socket.to_string_lossy();
-        let docker = bollard::Docker::connect_with_unix(&path, LIMIT.as_secs(), API_DEFAULT_VERSION)
-            .map_err(failed)?
+        bollard::Docker::connect_with_unix(&path, self.limit.as_secs(), API_DEFAULT_VERSION)?
             .negotiate_version()
             .await
-            .map_err(failed)?;
-        let inspected = docker.inspect_container(id, None).await.map_err(failed)?;
-        read(id, &inspected)
+    }
+
+    async fn inspect(&self, id: &str) -> Result<ContainerInspectResponse, Error> {
+        let asked = async { self.connect().await?.inspect_container(id, None).await };
+        asked.await.map_err(|error| self.failed(id, &error))
+    }
+
+    async fn end(&self, id: &str, seconds: u32) -> Result<(), Error> {
+        let options =
+            StopContainerOptionsBuilder::new().t(i32::try_from(seconds).unwrap_or(i32::MAX)).build();
+        let asked = async { self.connect().await?.stop_container(id, Some(options)).await };
+        asked.await.map_err(|error| self.failed(id, &error))
     }
 }
 
 impl Runtime for Docker<'_> {
     fn resolve<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<ContainerProcess, Error>> {
-        self.inspect(id).boxed()
+        async move { read(id, &self.inspect(id).await?) }.boxed()
     }
+
+    fn record<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Record, Error>> {
+        let missing = || Error::NoRecord { scheme: Scheme::Docker, id: id.to_owned() };
+        async move { start_of(self.inspect(id).await?).ok_or_else(missing) }.boxed()
+    }
+
+    fn stop<'a>(&'a self, id: &'a str, seconds: u32) -> BoxFuture<'a, Result<(), Error>> {
+        self.end(id, seconds).boxed()
+    }
+}
+
+/// Makes the record that the configuration amounts to.
+fn start_of(inspected: ContainerInspectResponse) -> Option<Record> {
+    let ContainerInspectResponse { path, args, config, host_config, .. } = inspected;
+    let (config, host) = (config?, host_config.unwrap_or_default());
+    let program = path.filter(|path| !path.is_empty())?;
+    let init = INIT.iter().filter(|_| host.init == Some(true)).map(|word| (*word).to_owned());
+    let args = init.chain([program]).chain(args.unwrap_or_default()).collect();
+    let privileged = host.privileged == Some(true);
+    let options = host.security_opt.clone().unwrap_or_default();
+    let groups = host.group_add.iter().flatten().filter_map(|group| group.parse().ok()).collect();
+    let unfiltered = |option: &String| matches!(option.as_str(), "seccomp=unconfined" | "seccomp:unconfined");
+    let no_new_privileges = |option: &String| {
+        let value = option.strip_prefix("no-new-privileges");
+        value.is_some_and(|value| matches!(value, "" | ":true" | "=true"))
+    };
+    Some(Record {
+        args,
+        env: environment(&config),
+        cwd: config.working_dir.filter(|dir| !dir.is_empty()).unwrap_or_else(|| "/".to_owned()),
+        umask: record::UMASK,
+        user: User::Named(config.user.unwrap_or_default()),
+        groups,
+        bounding: capabilities(&host),
+        inheritable: 0,
+        ambient: 0,
+        no_new_privileges: options.iter().any(no_new_privileges),
+        filtered: !privileged && !options.iter().any(unfiltered),
+    })
+}
+
+/// Docker's own variables, and over them the configured ones.
+fn environment(config: &ContainerConfig) -> Vec<String> {
+    let mut env = vec![PATH.to_owned()];
+    env.push(format!("HOSTNAME={}", config.hostname.as_deref().unwrap_or_default()));
+    if config.tty == Some(true) {
+        env.push("TERM=xterm".to_owned());
+    }
+    for variable in config.env.iter().flatten() {
+        let name = variable.split('=').next().unwrap_or_default();
+        match env.iter_mut().find(|set| set.split('=').next() == Some(name)) {
+            Some(set) => set.clone_from(variable),
+            None => env.push(variable.clone()),
+        }
+    }
+    env
+}
+
+/// The bounding set; none when it is all that the node has.
+fn capabilities(host: &HostConfig) -> Option<u64> {
+    let list = |names: &Option<Vec<String>>| names.clone().unwrap_or_default();
+    let (add, drop) = (list(&host.cap_add), list(&host.cap_drop));
+    let all = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case("ALL"));
+    if host.privileged == Some(true) || all(&add) {
+        return None;
+    }
+    let begun = if all(&drop) { 0 } else { record::capabilities(&DEFAULT_CAPABILITIES) };
+    Some(begun & !record::capabilities(&drop) | record::capabilities(&add))
 }
 
 fn read(id: &str, inspected: &ContainerInspectResponse) -> Result<ContainerProcess, Error> {
@@ -72,9 +189,12 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, DriverData};
+    use bollard::models::{
+        ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, DriverData,
+        HostConfig,
+    };
 
-    use super::{ContainerProcess, Error, read};
+    use super::{ContainerProcess, Error, User, read, record, start_of};
 
     fn inspected(running: bool, pid: i64) -> ContainerInspectResponse {
         ContainerInspectResponse {
@@ -111,5 +231,42 @@ mod tests {
             Err(Error::NotRunning { id: "a".into(), state: "exited".into() })
         );
         assert_eq!(read("a", &inspected(true, 0)), Err(Error::Sandboxed { id: "a".into() }));
+    }
+
+    #[test]
+    fn the_start_is_the_configuration_and_what_docker_adds() {
+        let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+        let mut inspected = ContainerInspectResponse {
+            path: Some("/entry".into()),
+            args: words(&["serve"]),
+            config: Some(ContainerConfig {
+                user: Some("app".into()),
+                hostname: Some("pod-1".into()),
+                env: words(&["A=1", "PATH=/bin"]),
+                ..ContainerConfig::default()
+            }),
+            host_config: Some(HostConfig {
+                cap_drop: words(&["ALL"]),
+                cap_add: words(&["CAP_KILL"]),
+                security_opt: words(&["no-new-privileges", "seccomp=unconfined"]),
+                group_add: words(&["7"]),
+                ..HostConfig::default()
+            }),
+            ..ContainerInspectResponse::default()
+        };
+        let start = start_of(inspected.clone()).unwrap();
+        assert_eq!(start.args, ["/entry", "serve"]);
+        assert_eq!(start.env, ["PATH=/bin", "HOSTNAME=pod-1", "A=1"]);
+        assert_eq!((start.cwd.as_str(), start.groups.as_slice()), ("/", &[7][..]));
+        assert_eq!(start.user, User::Named("app".into()));
+        assert_eq!(start.bounding, Some(record::capabilities(&["KILL"])));
+        assert!(start.no_new_privileges && !start.filtered);
+        inspected.host_config =
+            Some(HostConfig { privileged: Some(true), init: Some(true), ..HostConfig::default() });
+        let start = start_of(inspected.clone()).unwrap();
+        assert_eq!(start.args, ["/sbin/docker-init", "--", "/entry", "serve"]);
+        assert!(start.bounding.is_none() && !start.filtered);
+        inspected.path = None;
+        assert_eq!(start_of(inspected), None);
     }
 }

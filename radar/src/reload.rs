@@ -1,0 +1,251 @@
+//! Reload: the app of a container runs the code that was just synced, and nothing else restarts.
+//!
+//! Invariant: nothing falls back to something worse. What was asked for is done, is left out because the app does it
+//! itself, or is refused in a sentence with the app running on.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use tokio::sync::Mutex;
+
+use crate::{
+    attach::Attachment,
+    mountinfo,
+    runtime::{self, Runtimes},
+};
+
+mod accounts;
+mod family;
+mod inspect;
+mod itself;
+mod signal;
+mod start;
+mod trace;
+mod view;
+
+use inspect::Status;
+
+/// How an app is reloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// In place, unless the app watches its directory itself.
+    Auto,
+    /// In place.
+    Process,
+    /// By its runtime: kubelet starts another container from the image.
+    Container {
+        /// `restartPolicy` of the pod.
+        policy: String,
+        /// From SIGTERM to SIGKILL.
+        grace: Duration,
+    },
+    /// By a signal that the app handles, by its name.
+    Signal(String),
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It runs the new code.
+    Reloaded(Done),
+    /// It needs nobody; why.
+    LeftAlone(String),
+}
+
+/// A reload that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// From the call to the new program.
+    pub(crate) took: Duration,
+    /// Of the main process, on the node.
+    pub(crate) pid: i32,
+    /// The command line that was executed, or what was done instead.
+    pub(crate) executed: String,
+    /// What the process had dropped since its start, so that its program was executed again and not what was
+    /// recorded.
+    pub(crate) dropped: Option<&'static str>,
+    /// Processes that were ended.
+    pub(crate) ended: usize,
+}
+
+/// Why an app was not reloaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The container is gone.
+    #[error("the container has ended")]
+    Ended,
+    /// Somebody stopped the main process.
+    #[error("the container's {process} is stopped (SIGSTOP): let it go on with SIGCONT")]
+    Stopped {
+        /// Number and name.
+        process: String,
+    },
+    /// Somebody debugs it.
+    #[error("the container's {process} is traced by process {tracer} of the node (a debugger?)")]
+    Traced {
+        /// Number and name.
+        process: String,
+        /// As the node numbers it.
+        tracer: i32,
+    },
+    /// The runtime did not answer.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// There is nothing to execute.
+    #[error(transparent)]
+    Start(#[from] start::Error),
+    /// The process could not be replaced.
+    #[error("the app was not reloaded")]
+    Trace(#[from] trace::Error),
+    /// No such signal, or nobody handles it.
+    #[error(transparent)]
+    Signal(#[from] signal::Error),
+    /// The files would be lost.
+    #[error("`{path}` is not in a volume: a restart of the container would start it with the image's files")]
+    NoVolume {
+        /// The attached path.
+        path: String,
+    },
+    /// Nobody would start it again.
+    #[error("the pod's restartPolicy is `{policy}`: nobody would start the container again")]
+    NoRestart {
+        /// As it was said; may be empty.
+        policy: String,
+    },
+    /// Something could not be read.
+    #[error("{0}")]
+    Look(String),
+}
+
+/// Reloads containers of this node, one at a time where processes are replaced.
+#[derive(Debug, Clone)]
+pub(crate) struct Reloader {
+    runtimes: Runtimes,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Reloader {
+    pub(crate) fn new(runtimes: Runtimes) -> Self {
+        Self { runtimes, turn: Arc::default() }
+    }
+
+    /// Reloads the app of an attachment's container. What is begun is finished, even if the caller goes away.
+    pub(crate) async fn reload(&self, attachment: Arc<Attachment>, mode: Mode) -> Result<Outcome, Error> {
+        let this = self.clone();
+        let done = tokio::spawn(async move {
+            let container = attachment.claim.container.clone();
+            let outcome = this.work(&attachment, mode).await;
+            match &outcome {
+                Ok(Outcome::Reloaded(done)) => tracing::info!(%container, ?done, "reloaded"),
+                Ok(Outcome::LeftAlone(why)) => tracing::info!(%container, why, "left alone"),
+                Err(error) => {
+                    tracing::warn!(%container, error = crate::status::sentence(error), "not reloaded");
+                }
+            }
+            outcome
+        });
+        done.await.unwrap_or_else(|error| Err(Error::Look(format!("reload: {error}"))))
+    }
+
+    async fn work(&self, attachment: &Arc<Attachment>, mode: Mode) -> Result<Outcome, Error> {
+        match mode {
+            Mode::Auto => {
+                let watched = blocking({
+                    let attachment = Arc::clone(attachment);
+                    move || {
+                        let tid = inspect::living_thread(attachment.life.pid).ok_or(Error::Ended)?;
+                        itself::watcher(&attachment, tid).map_err(Error::Look)
+                    }
+                });
+                match watched.await? {
+                    Some(process) => {
+                        let path = &attachment.claim.path;
+                        Ok(Outcome::LeftAlone(format!(
+                            "the app watches `{path}` itself (inotify, {process})"
+                        )))
+                    }
+                    None => self.process(attachment).await,
+                }
+            }
+            Mode::Process => self.process(attachment).await,
+            Mode::Container { policy, grace } => self.container(attachment, policy, grace).await,
+            Mode::Signal(name) => send(attachment, &name),
+        }
+    }
+
+    async fn process(&self, attachment: &Arc<Attachment>) -> Result<Outcome, Error> {
+        let _turn = self.turn.lock().await;
+        let begun = Instant::now();
+        let pid = attachment.life.pid;
+        let record = self.runtimes.record(&attachment.claim.container).await?;
+        let planned = blocking(move || {
+            let tid = inspect::living_thread(pid).ok_or(Error::Ended)?;
+            let status = Status::of(tid).map_err(|_| Error::Ended)?;
+            refuse(&status)?;
+            Ok(start::plan(tid, &status, &record)?)
+        });
+        let plan = planned.await?;
+        if !attachment.life.alive() {
+            return Err(Error::Ended);
+        }
+        let ended = trace::replace(pid, plan.start).await?;
+        let done = Done { took: begun.elapsed(), pid, executed: plan.shown, dropped: plan.dropped, ended };
+        Ok(Outcome::Reloaded(done))
+    }
+
+    async fn container(
+        &self,
+        attachment: &Arc<Attachment>,
+        policy: String,
+        grace: Duration,
+    ) -> Result<Outcome, Error> {
+        let begun = Instant::now();
+        let (pid, path) = (attachment.life.pid, attachment.claim.path.clone());
+        if policy != "Always" {
+            return Err(Error::NoRestart { policy });
+        }
+        let mounts = blocking(move || {
+            let tid = inspect::living_thread(pid).ok_or(Error::Ended)?;
+            std::fs::read_to_string(format!("/proc/{tid}/mountinfo")).map_err(|_| Error::Ended)
+        });
+        if !mountinfo::in_volume(&mountinfo::parse(&mounts.await?), &path) {
+            return Err(Error::NoVolume { path });
+        }
+        let seconds = u32::try_from(grace.as_secs()).unwrap_or(u32::MAX);
+        self.runtimes.stop(&attachment.claim.container, seconds).await?;
+        let executed = "the container was stopped, for kubelet to start it anew".to_owned();
+        Ok(Outcome::Reloaded(Done { took: begun.elapsed(), pid, executed, dropped: None, ended: 0 }))
+    }
+}
+
+/// A process that somebody else holds is left to them.
+fn refuse(status: &Status) -> Result<(), Error> {
+    let process = status.shown();
+    match status {
+        Status { tracer: tracer @ 1.., .. } => Err(Error::Traced { process, tracer: *tracer }),
+        Status { state: 'T' | 't', .. } => Err(Error::Stopped { process }),
+        _ => Ok(()),
+    }
+}
+
+fn send(attachment: &Attachment, name: &str) -> Result<Outcome, Error> {
+    let begun = Instant::now();
+    let pid = attachment.life.pid;
+    let signal: Signal = signal::named(name)?;
+    let tid = inspect::living_thread(pid).ok_or(Error::Ended)?;
+    let status = Status::of(tid).map_err(|_| Error::Ended)?;
+    signal::handled(signal, name, &status)?;
+    attachment.life.signal(signal).map_err(|_| Error::Ended)?;
+    let executed = format!("signal {} was sent", signal::plain(name));
+    Ok(Outcome::Reloaded(Done { took: begun.elapsed(), pid, executed, dropped: None, ended: 0 }))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Error::Look(format!("look at the container: {error}"))))
+}

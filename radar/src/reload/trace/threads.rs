@@ -1,0 +1,177 @@
+//! All threads of a process, held still.
+//!
+//! Invariant: of a set that [`Threads::hold`] returned, no thread runs a further instruction of its program: it is
+//! stopped, or it waits in the kernel (as the parent of a vfork does) and stops before it leaves it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Error,
+    kernel::{self, Stop},
+};
+
+/// How long a thread that waits in the kernel may take to leave it before it counts as held there.
+const IN_KERNEL: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Stopped,
+    /// It stops before it runs again.
+    Bound,
+}
+
+/// Seized threads by id. When it is dropped, those that are stopped run on.
+#[derive(Debug)]
+pub(super) struct Threads {
+    process: i32,
+    held: BTreeMap<i32, Hold>,
+}
+
+impl Threads {
+    /// Seizes the threads of `process` until a look finds no further one.
+    pub(super) fn hold(process: i32, deadline: Instant) -> Result<Self, Error> {
+        let mut threads = Self { process, held: BTreeMap::new() };
+        loop {
+            let mut found = false;
+            for tid in threads.list()? {
+                found |= !threads.held.contains_key(&tid) && threads.seize(tid)?;
+            }
+            if !found {
+                return if threads.held.is_empty() { Err(Error::Ended) } else { Ok(threads) };
+            }
+            threads.settle(deadline)?;
+        }
+    }
+
+    fn list(&self) -> Result<Vec<i32>, Error> {
+        let entries = std::fs::read_dir(format!("/proc/{}/task", self.process)).map_err(|_| Error::Ended)?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    /// Whether there was a living thread to seize.
+    fn seize(&mut self, tid: i32) -> Result<bool, Error> {
+        if self.is_dead(tid) {
+            return Ok(false);
+        }
+        match kernel::seize(tid).and_then(|()| kernel::interrupt(tid)) {
+            Ok(()) => {
+                self.held.insert(tid, Hold::Bound);
+                Ok(true)
+            }
+            Err(_) if self.is_dead(tid) => Ok(false),
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Err(Error::Refused),
+            Err(source) => Err(Error::Kernel { operation: "seize a thread of", source }),
+        }
+    }
+
+    /// The letter of a thread's state in `/proc`; none when it is gone.
+    fn state(&self, tid: i32) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.process)).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    fn is_dead(&self, tid: i32) -> bool {
+        matches!(self.state(tid), None | Some('Z' | 'X'))
+    }
+
+    /// Waits until each thread is held.
+    fn settle(&mut self, deadline: Instant) -> Result<(), Error> {
+        let patience = Instant::now() + IN_KERNEL;
+        let bound: Vec<i32> =
+            self.held.iter().filter(|(_, hold)| **hold == Hold::Bound).map(|(tid, _)| *tid).collect();
+        for tid in bound {
+            let waits = |threads: &Self| Instant::now() >= patience && threads.state(tid) == Some('D');
+            let held = kernel::until(deadline, || match kernel::look(tid)? {
+                Some(stop) => self.take(tid, stop),
+                None if waits(self) => Ok(Some(Ok(()))),
+                None => Ok(None),
+            });
+            match held {
+                Ok(Some(held)) => held?,
+                Ok(None) => return Err(Error::Slow("stop all threads of")),
+                Err(source) => return Err(Error::Kernel { operation: "wait for a thread of", source }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what a thread that was asked to stop has come to; none when that is not yet the stop.
+    fn take(&mut self, tid: i32, stop: Stop) -> io::Result<Option<Result<(), Error>>> {
+        match stop {
+            Stop::Interrupted => {
+                self.held.insert(tid, Hold::Stopped);
+                Ok(Some(Ok(())))
+            }
+            Stop::Group => Ok(Some(Err(Error::Stopped))),
+            Stop::Ended => {
+                self.held.remove(&tid);
+                Ok(Some(Ok(())))
+            }
+            // It came first, and is the program's.
+            Stop::Signal(signal) => kernel::resume(tid, signal).map(|()| None),
+            Stop::Syscall | Stop::Exec => kernel::resume(tid, 0).map(|()| None),
+        }
+    }
+
+    /// The thread that shall make the calls: the process's first one, or another where that has ended.
+    pub(super) fn first(&self) -> Option<i32> {
+        self.held.keys().find(|tid| **tid == self.process).or_else(|| self.held.keys().next()).copied()
+    }
+
+    /// Whether a thread is stopped, not only bound to.
+    pub(super) fn is_stopped(&self, tid: i32) -> bool {
+        self.held.get(&tid) == Some(&Hold::Stopped)
+    }
+
+    /// Waits until a thread that was held in the kernel has left it.
+    pub(super) fn stop(&mut self, tid: i32, deadline: Instant) -> Result<(), Error> {
+        if self.is_stopped(tid) {
+            return Ok(());
+        }
+        let held = kernel::until(deadline, || match kernel::look(tid)? {
+            Some(stop) => self.take(tid, stop),
+            None => Ok(None),
+        });
+        match held {
+            Ok(Some(held)) => held?,
+            Ok(None) => return Err(Error::Slow("stop the main thread of")),
+            Err(source) => return Err(Error::Kernel { operation: "wait for a thread of", source }),
+        }
+        if self.is_stopped(tid) { Ok(()) } else { Err(Error::Ended) }
+    }
+
+    /// Takes note of the threads that have ended, but `but`: while a traced thread that has is not taken note of, an
+    /// execve waits for it.
+    pub(super) fn reap(&mut self, but: i32) -> io::Result<()> {
+        let others: Vec<i32> = self.held.keys().filter(|tid| **tid != but).copied().collect();
+        for tid in others {
+            if kernel::look(tid)? == Some(Stop::Ended) {
+                self.held.remove(&tid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Is no longer this set's to let go of.
+    pub(super) fn forget(&mut self, tid: i32) {
+        self.held.remove(&tid);
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        for (tid, hold) in &self.held {
+            if *hold == Hold::Stopped
+                && let Err(error) = kernel::detach(*tid)
+                && error.raw_os_error() != Some(libc::ESRCH)
+            {
+                tracing::warn!(tid, %error, "let go of a thread");
+            }
+            // One that is not stopped is let go of by the kernel, when this thread ends.
+        }
+    }
+}
