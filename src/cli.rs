@@ -36,6 +36,8 @@ enum Verb {
     Delete(cmd::delete::Args),
     /// Show what is synced and how it stands
     Get(cmd::get::Args),
+    /// Have the app in a spec's containers run the code that is there now
+    Reload(cmd::reload::Args),
     /// Run the watcher of this context (`create` starts it in the background by itself)
     Watch(cmd::watch::Args),
     /// End the watcher of this context; specs stay for the next start
@@ -124,6 +126,7 @@ async fn dispatch(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Create(args) => cmd::create::run(args, cluster, printer).await,
         Verb::Delete(args) => cmd::delete::run(args, cluster, printer).await,
         Verb::Get(args) => cmd::get::run(args, cluster, printer).await,
+        Verb::Reload(args) => cmd::reload::run(args, cluster, printer).await,
         Verb::Watch(args) => cmd::watch::run(args, cluster, printer).await,
         Verb::Stop => cmd::stop::run(cluster, printer).await,
         Verb::Version(args) => cmd::version::run(args, cluster, printer).await,

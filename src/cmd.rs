@@ -8,6 +8,7 @@ pub mod delete;
 mod ensure;
 pub mod get;
 pub mod init;
+pub mod reload;
 mod stignore;
 pub mod stop;
 mod table;

@@ -28,9 +28,10 @@ pub use take_over::{Asked, TakeOver};
 use crate::{
     backoff::Backoff,
     base::Base,
-    config::{Direction, Initial},
+    config::{Direction, Initial, ReloadMode},
     local::{Local, LocalFolder, Presence, Seat, Share},
     node::{AttachmentEvent, Link, Node, NodeState, Nodes},
+    reload::{Reloads, Target},
     service::RemoteContainer,
     status::{ServiceTx, Status},
 };
@@ -52,6 +53,12 @@ pub struct Folder {
     pub direction: Direction,
     /// What wins at the first sync.
     pub initial: Initial,
+    /// The spec's name.
+    pub spec: String,
+    /// How its app is reloaded.
+    pub reload_mode: ReloadMode,
+    /// Where it is listed for that.
+    pub reloads: Arc<Reloads>,
     /// Connections to nodes.
     pub nodes: Arc<Nodes>,
     /// The local side.
@@ -150,7 +157,18 @@ impl Folder {
             Role::Lead => Some(local.share(&attached.link.device_id, node.bep_address).await),
             _ => None,
         };
+        let _listed = self.reloads.list(self.target(attached));
         self.follow(local, &node, attached, &proved, backoff).await
+    }
+
+    fn target(&self, attached: &Attached) -> Target {
+        Target {
+            spec: self.spec.clone(),
+            container: self.container.clone(),
+            mode: self.reload_mode.clone(),
+            link: Arc::clone(&attached.link),
+            attachment: attached.id.clone(),
+        }
     }
 
     /// Waits for the node's connection, saying why it is not there.

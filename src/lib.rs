@@ -14,6 +14,7 @@ pub mod lock;
 pub mod node;
 pub mod printer;
 pub mod release;
+pub mod reload;
 pub mod service;
 pub mod spec;
 pub mod speclist;

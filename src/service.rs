@@ -2,9 +2,9 @@
 //!
 //! A pod that is re-created and a container that restarts are new services: the container id is the key.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use ksync_proto::radar::Container;
 use kube::ResourceExt;
 use tokio::task::JoinHandle;
@@ -25,6 +25,10 @@ pub struct RemoteContainer {
     pub id: String,
     /// The node's name.
     pub node: String,
+    /// Whether and when kubelet starts it again after it has ended.
+    pub restart_policy: String,
+    /// How long it is given to end.
+    pub grace: Duration,
 }
 
 impl RemoteContainer {
@@ -115,9 +119,17 @@ fn inspect(pod: &Pod, name: &str) -> Result<RemoteContainer, String> {
             name: name.to_owned(),
             id,
             node,
+            restart_policy: spec.and_then(|spec| spec.restart_policy.clone()).unwrap_or_default(),
+            grace: grace(spec),
         }),
         _ => Err(why_not_running(pod, found)),
     }
+}
+
+/// The pod's `terminationGracePeriodSeconds`, which the API server sets where nobody else has.
+fn grace(spec: Option<&PodSpec>) -> Duration {
+    let seconds = spec.and_then(|spec| spec.termination_grace_period_seconds);
+    Duration::from_secs(seconds.and_then(|seconds| seconds.try_into().ok()).unwrap_or_default())
 }
 
 /// The pod's own words for why its container does not run.

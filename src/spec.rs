@@ -27,6 +27,7 @@ use crate::{
     folder::{Folder, TakeOver},
     local::{LocalFolder, LocalFolders},
     node::Nodes,
+    reload::Reloads,
     service::{RemoteContainer, ServiceList, Targets, targets},
     status::{BoardTx, ServiceState, Standing, Status},
 };
@@ -56,6 +57,8 @@ pub struct Shared {
     pub take_over: TakeOver,
     /// Where the bases are kept.
     pub bases: PathBuf,
+    /// Containers whose apps can be reloaded.
+    pub reloads: Arc<Reloads>,
     /// Where everything is reported.
     pub board: BoardTx,
 }
@@ -206,6 +209,9 @@ impl Spec {
             remote_path: self.details.remotepath.clone(),
             direction: self.details.direction.unwrap_or_default(),
             initial: self.details.initial.unwrap_or_default(),
+            spec: self.details.name.clone(),
+            reload_mode: self.details.reload_mode.clone().unwrap_or_default(),
+            reloads: Arc::clone(&self.shared.reloads),
             nodes: Arc::clone(&self.shared.nodes),
             local: Arc::clone(local),
             base: base.clone(),

@@ -27,6 +27,7 @@ use crate::{
     local::{self, LocalFolders, LocalSyncthing},
     lock::{self, Lock},
     node::{Nodes, SessionIdentity},
+    reload::Reloads,
     spec::Shared,
     speclist::{Cluster, Pins, SpecList},
     status::BoardTx,
@@ -138,6 +139,7 @@ impl Watcher {
         let access = Access::open(self.cluster.clone(), stop.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(tell(access.trouble(), board.clone())));
         let locals = LocalFolders::new(Arc::clone(&syncthing), &identity.session_id);
+        let reloads = Arc::new(Reloads::default());
         let shared = Shared {
             client: access.client(),
             namespace: self.cluster.own_namespace.clone(),
@@ -145,6 +147,7 @@ impl Watcher {
             locals,
             take_over: TakeOver::default(),
             bases: dir.base(),
+            reloads: Arc::clone(&reloads),
             board: board.clone(),
         };
 
@@ -156,6 +159,7 @@ impl Watcher {
             },
             board: board.subscribe(),
             access,
+            reloads,
             stop: stop.clone(),
             take_over: shared.take_over.clone(),
             stopped,

@@ -4,8 +4,8 @@ use std::{path::Path, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use ksync_proto::watch::{
-    StatusReply, StatusRequest, StopRequest, TakeOverRequest, VersionReply, VersionRequest, WakeRequest,
-    watch_client::WatchClient,
+    ReloadReply, ReloadRequest, StatusReply, StatusRequest, StopRequest, TakeOverRequest, VersionReply,
+    VersionRequest, WakeRequest, watch_client::WatchClient,
 };
 use tokio::net::UnixStream;
 use tonic::{
@@ -15,6 +15,8 @@ use tonic::{
 
 /// For a call that answers from memory.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
+/// For a reload, which may wait for containers that take their time to end.
+const RELOAD_LIMIT: Duration = Duration::from_secs(120);
 /// For a stop, which answers when everything is let go of.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -84,6 +86,12 @@ impl Client {
     /// Tells it that the cluster has just been reached.
     pub async fn wake(&mut self) -> Result<(), Error> {
         limited("Wake", CALL_LIMIT, self.0.wake(WakeRequest {})).await.map(drop)
+    }
+
+    /// Has a spec's apps run the code that is there; `mode` as in ksync.yaml, empty for the spec's own.
+    pub async fn reload(&mut self, spec: &str, mode: &str) -> Result<ReloadReply, Error> {
+        let request = ReloadRequest { spec: spec.to_owned(), mode: mode.to_owned() };
+        limited("Reload", RELOAD_LIMIT, self.0.reload(request)).await
     }
 
     /// Ends the watcher; returns when everything is let go of.

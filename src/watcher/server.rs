@@ -6,12 +6,14 @@ use std::{
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
+use futures::future::join_all;
 use ksync_proto::watch::{
-    StatusReply, StatusRequest, StopReply, StopRequest, TakeOverReply, TakeOverRequest, VersionReply,
-    VersionRequest, WakeReply, WakeRequest,
+    ReloadReply, ReloadRequest, StatusReply, StatusRequest, StopReply, StopRequest, TakeOverReply,
+    TakeOverRequest, VersionReply, VersionRequest, WakeReply, WakeRequest,
     watch_server::{Watch, WatchServer},
 };
 use tokio::{
@@ -23,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::wire;
-use crate::{cluster::Access, folder::TakeOver, status::Board};
+use crate::{cluster::Access, config::ReloadMode, folder::TakeOver, reload::Reloads, status::Board};
 
 /// How long a stop waits for everything to be let go of.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -40,6 +42,7 @@ pub(super) struct Endpoint {
     pub(super) about: About,
     pub(super) board: watch::Receiver<Board>,
     pub(super) access: Access,
+    pub(super) reloads: Arc<Reloads>,
     pub(super) stop: CancellationToken,
     pub(super) take_over: TakeOver,
     /// True once everything is let go of.
@@ -127,6 +130,25 @@ impl Watch for Endpoint {
     async fn wake(&self, _: Request<WakeRequest>) -> Result<Response<WakeReply>, Status> {
         self.access.wake();
         Ok(Response::new(WakeReply {}))
+    }
+
+    async fn reload(&self, request: Request<ReloadRequest>) -> Result<Response<ReloadReply>, Status> {
+        let ReloadRequest { spec, mode } = request.into_inner();
+        let mode = match mode.as_str() {
+            "" => None,
+            mode => Some(mode.parse::<ReloadMode>().map_err(Status::invalid_argument)?),
+        };
+        if !self.board.borrow().specs.contains_key(&spec) {
+            return Err(Status::not_found(format!("spec `{spec}` not found")));
+        }
+        let done = self.reloads.of(&spec).into_iter().map(|target| {
+            let mode = mode.clone();
+            async move {
+                let outcome = target.reload(mode.as_ref()).await;
+                wire::reload(&target.container, outcome)
+            }
+        });
+        Ok(Response::new(ReloadReply { containers: join_all(done).await }))
     }
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopReply>, Status> {

@@ -1,8 +1,26 @@
 //! The board as the status endpoint sends it.
 
-use ksync_proto::watch::{ServiceStatus, SpecStatus, StatusReply};
+use ksync_proto::watch::{ContainerReload, ServiceStatus, SpecStatus, StatusReply, container_reload};
 
-use crate::status::{Board, ServiceState, SpecState};
+use crate::{
+    reload,
+    service::RemoteContainer,
+    status::{Board, ServiceState, SpecState},
+};
+
+/// What became of one container's reload.
+pub(super) fn reload(container: &RemoteContainer, outcome: reload::Outcome) -> ContainerReload {
+    use container_reload::Outcome as Wire;
+    ContainerReload {
+        pod: container.pod.clone(),
+        container: container.name.clone(),
+        outcome: Some(match outcome {
+            reload::Outcome::Reloaded(done) => Wire::Reloaded(done),
+            reload::Outcome::LeftAlone(why) => Wire::LeftAlone(why),
+            reload::Outcome::Failed(why) => Wire::Error(why),
+        }),
+    }
+}
 
 /// The whole board.
 pub(super) fn reply(board: &Board, context: &str) -> StatusReply {

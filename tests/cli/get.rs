@@ -1,4 +1,4 @@
-//! `get`, `stop` and `watch` where no watcher runs.
+//! `get`, `reload`, `stop` and `watch` where no watcher runs.
 
 use std::fs;
 
@@ -74,6 +74,20 @@ fn as_json_and_yaml() {
         assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
         insta::assert_snapshot!(name, String::from_utf8(output.stdout).unwrap());
     }
+}
+
+#[test]
+fn a_reload_needs_a_watcher() {
+    let bench = Bench::new();
+    bench.write_config(ONE);
+    let refused = "error: no watcher runs for context `dev`\n\
+        hint: start one with `kubectl ksync watch --daemon`\n";
+    bench.refuses(&["reload", "sunny-husky"], refused);
+    bench.refuses(
+        &["reload", "sunny-husky", "--mode", "restart"],
+        "error: invalid value 'restart' for '--mode <MODE>': `restart` is none of auto, process, container, \
+         signal:NAME\nhint: see `kubectl ksync reload --help`\n",
+    );
 }
 
 #[test]

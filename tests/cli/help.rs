@@ -3,7 +3,7 @@
 use super::bench::{Bench, Says, data};
 
 const COMMANDS: &[&str] =
-    &["init", "create", "delete", "get", "watch", "stop", "clean", "version", "completion"];
+    &["init", "create", "delete", "get", "reload", "watch", "stop", "clean", "version", "completion"];
 
 fn help(args: &[&str]) -> String {
     let output = Bench::new().command(args).env("COLUMNS", "100").output().unwrap();

@@ -3,8 +3,8 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use ksync_proto::watch::{
-    SpecStatus, StatusReply, StatusRequest, StopReply, StopRequest, TakeOverReply, TakeOverRequest,
-    VersionReply, VersionRequest, WakeReply, WakeRequest,
+    ReloadReply, ReloadRequest, SpecStatus, StatusReply, StatusRequest, StopReply, StopRequest,
+    TakeOverReply, TakeOverRequest, VersionReply, VersionRequest, WakeReply, WakeRequest,
     watch_server::{Watch, WatchServer},
 };
 use kubectl_ksync::home::short_hash;
@@ -114,6 +114,10 @@ impl Watch for Service {
 
     async fn wake(&self, _: Request<WakeRequest>) -> Result<Response<WakeReply>, Status> {
         Ok(Response::new(WakeReply {}))
+    }
+
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadReply>, Status> {
+        Ok(Response::new(ReloadReply { containers: Vec::new() }))
     }
 
     async fn take_over(&self, _: Request<TakeOverRequest>) -> Result<Response<TakeOverReply>, Status> {

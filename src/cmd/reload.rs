@@ -1,0 +1,59 @@
+//! `reload`: has the apps of a spec run the code that is there, by hand.
+
+use std::process::ExitCode;
+
+use ksync_proto::watch::container_reload::Outcome;
+
+use crate::{
+    cluster::{ClusterArgs, ClusterConfig},
+    config::ReloadMode,
+    home::Home,
+    printer::{Printer, UserError},
+    watcher::client::{Client, Error},
+};
+
+/// Flags of `reload`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The spec
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// auto, process, container or signal:NAME, instead of the spec's own mode
+    #[arg(long, value_name = "MODE")]
+    mode: Option<ReloadMode>,
+}
+
+/// Runs `reload`.
+pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+    let (home, cluster) = (Home::from_env()?, ClusterConfig::load(cluster).await?);
+    let socket = home.context(&cluster.context, &cluster.hash()).socket();
+    let Some(mut client) = Client::connect(&socket).await else {
+        let hint = "start one with `kubectl ksync watch --daemon`";
+        let context = &cluster.context;
+        return Err(UserError::new(format!("no watcher runs for context `{context}`"), hint).into());
+    };
+    let mode = args.mode.map(|mode| mode.to_string()).unwrap_or_default();
+    let reply = client.reload(&args.name, &mode).await.map_err(|error| match error {
+        // The watcher's own sentence says it all.
+        Error::Refused { message, .. } => UserError::new(message, "").into(),
+        error @ Error::Slow { .. } => anyhow::Error::from(error),
+    })?;
+    if reply.containers.is_empty() {
+        let hint = format!("`kubectl ksync get {}` says how it stands", args.name);
+        return Err(UserError::new(format!("no container of spec `{}` is attached", args.name), hint).into());
+    }
+    let mut failed = Vec::new();
+    for container in reply.containers {
+        let place = format!("{}/{}", container.pod, container.container);
+        match container.outcome {
+            Some(Outcome::Reloaded(done)) => printer.data(format!("{place} reloaded: {done}")),
+            Some(Outcome::LeftAlone(why)) => printer.data(format!("{place} left alone: {why}")),
+            Some(Outcome::Error(why)) => failed.push(format!("`{place}` was not reloaded: {why}")),
+            None => failed.push(format!("`{place}` was not reloaded: the watcher did not say why")),
+        }
+    }
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(UserError::new(failed.join("; "), "").into())
+}

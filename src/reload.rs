@@ -1,0 +1,162 @@
+//! The containers whose apps can be reloaded now, and how that is asked of their radar.
+//!
+//! Invariant: a container is listed from when it has joined its folder until its attachment is over, so what is asked
+//! always goes to the node and the process that are synced.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ksync_proto::radar::{ReloadMode as WireMode, ReloadReply, ReloadRequest, Reloaded, reload_reply};
+
+use crate::{config::ReloadMode, node::Link, service::RemoteContainer};
+
+/// What radar calls the ability.
+const CAPABILITY: &str = "reload";
+/// How long a reload may take, beyond the grace that a container is given to end.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A container that is attached.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The spec that it belongs to.
+    pub spec: String,
+    /// The container.
+    pub container: RemoteContainer,
+    /// How the spec has its app reloaded.
+    pub mode: ReloadMode,
+    /// The connection to its node.
+    pub link: Arc<Link>,
+    /// radar's name of what is attached.
+    pub attachment: String,
+}
+
+/// What became of a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The app runs the new code; what was done, in words.
+    Reloaded(String),
+    /// It needs nobody; why.
+    LeftAlone(String),
+    /// It could not be done; why.
+    Failed(String),
+}
+
+impl Target {
+    /// Has the app run the code that is there now.
+    pub async fn reload(&self, mode: Option<&ReloadMode>) -> Outcome {
+        if !self.link.capabilities.iter().any(|capability| capability == CAPABILITY) {
+            let version = &self.link.radar_version;
+            return Outcome::Failed(format!(
+                "radar {version} on node `{}` can't reload: run `kubectl ksync init`",
+                self.container.node
+            ));
+        }
+        let mode = mode.unwrap_or(&self.mode);
+        let mut request = tonic::Request::new(self.request(mode));
+        let limit =
+            LIMIT + if *mode == ReloadMode::Container { self.container.grace } else { Duration::ZERO };
+        request.set_timeout(limit);
+        match self.link.radar.clone().reload(request).await {
+            Ok(reply) => outcome(reply.into_inner()),
+            Err(status) => Outcome::Failed(status.message().to_owned()),
+        }
+    }
+
+    fn request(&self, mode: &ReloadMode) -> ReloadRequest {
+        let (wire, signal) = match mode {
+            ReloadMode::Auto => (WireMode::Auto, ""),
+            ReloadMode::Process => (WireMode::Process, ""),
+            ReloadMode::Container => (WireMode::Container, ""),
+            ReloadMode::Signal(name) => (WireMode::Signal, name.as_str()),
+        };
+        ReloadRequest {
+            session_id: self.link.session_id.clone(),
+            attachment_id: self.attachment.clone(),
+            mode: wire.into(),
+            signal: signal.to_owned(),
+            restart_policy: self.container.restart_policy.clone(),
+            stop_grace_ms: u64::try_from(self.container.grace.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn outcome(reply: ReloadReply) -> Outcome {
+    match reply.outcome {
+        Some(reload_reply::Outcome::Reloaded(done)) => Outcome::Reloaded(words(&done)),
+        Some(reload_reply::Outcome::LeftAlone(left)) => Outcome::LeftAlone(left.reason),
+        None => Outcome::Failed("radar did not say what it did".to_owned()),
+    }
+}
+
+fn words(done: &Reloaded) -> String {
+    let Reloaded { took_us, executed, dropped, .. } = done;
+    let tenths = took_us.div_ceil(100);
+    let dropped = match dropped.as_str() {
+        "" => String::new(),
+        dropped => format!(" (what runs, not what was started: it has dropped {dropped})"),
+    };
+    format!("{executed}{dropped}, in {}.{} ms", tenths / 10, tenths % 10)
+}
+
+/// All that are attached.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    targets: Mutex<BTreeMap<u64, Target>>,
+    number: AtomicU64,
+}
+
+impl Reloads {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Target>> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists a container until the guard is dropped.
+    pub fn list(self: &Arc<Self>, target: Target) -> Listed {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(number, target);
+        Listed { reloads: Arc::clone(self), number }
+    }
+
+    /// The containers of a spec.
+    pub fn of(&self, spec: &str) -> Vec<Target> {
+        self.lock().values().filter(|target| target.spec == spec).cloned().collect()
+    }
+}
+
+/// A container's place in the list.
+#[derive(Debug)]
+pub struct Listed {
+    reloads: Arc<Reloads>,
+    number: u64,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.reloads.lock().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ksync_proto::radar::Reloaded;
+
+    use super::words;
+
+    #[test]
+    fn what_was_done_is_said_in_a_line() {
+        let mut done =
+            Reloaded { took_us: 3460, executed: "python3 -m http.server".into(), ..Reloaded::default() };
+        assert_eq!(words(&done), "python3 -m http.server, in 3.5 ms");
+        done.dropped = "its user".into();
+        assert_eq!(
+            words(&done),
+            "python3 -m http.server (what runs, not what was started: it has dropped its user), in 3.5 ms"
+        );
+    }
+}
