@@ -98,7 +98,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Start(#[from] start::Error),
     /// The process could not be replaced.
-    #[error("the app was not reloaded")]
+    #[error(transparent)]
     Trace(#[from] trace::Error),
     /// No such signal, or nobody handles it.
     #[error(transparent)]

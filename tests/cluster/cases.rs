@@ -11,6 +11,7 @@ mod life;
 mod login;
 mod model;
 mod refusals;
+mod reload;
 mod scale;
 mod seed;
 mod survive;
@@ -48,6 +49,9 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("refusals", refusals::CASES),
         ("login", login::CASES),
         ("wire", wire::CASES),
+        ("reload", reload::CASES),
+        ("reload_held", reload::HELD),
+        ("reload_other", reload::OTHER),
         ("latency", latency::CASES),
         ("survive", survive::CASES),
         ("install", install::CASES),

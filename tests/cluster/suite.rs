@@ -10,6 +10,7 @@ pub(crate) mod developer;
 pub(crate) mod eventually;
 mod foreign;
 pub(crate) mod guard;
+pub(crate) mod init;
 pub(crate) mod ksync;
 pub(crate) mod kubectl;
 mod leftovers;

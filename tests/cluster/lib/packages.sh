@@ -7,12 +7,12 @@
 NEEDED=(
   containerd:containerd ctr:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins
   socat:socat ip:iproute2 nsenter:util-linux unshare:util-linux openssl:openssl cc:gcc
-  /usr/include/stdio.h:libc6-dev make:make
+  /usr/include/stdio.h:libc6-dev make:make /usr/bin/python3:python3
 )
 
 # Taken from trixie whatever the release: Docker 26 (cri-dockerd needs API 1.42) and etcd 3.5 (older
 # ones break watches of Kubernetes 1.34). They run on bookworm as they are.
-TRIXIE=(docker.io docker-cli etcd-server busybox-static)
+TRIXIE=(docker.io docker-cli etcd-server busybox-static tini)
 
 present() {
   case $1 in

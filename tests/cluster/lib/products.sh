@@ -43,16 +43,16 @@ product_debian() {
   product debian "$(key trixie <(printf '%s\n' "${TRIXIE[@]}"))" fetch_trixie
 }
 
-# The three images that tests use: pause, busybox and static (a program and nothing else).
+# The three images that tests use: pause, busybox (with tini) and static (a program and nothing else).
 product_images() {
   local tools debian pack
   tools=$(product_tools) && debian=$(product_debian) && pack=$("$ROOT/radar/image/pack/build") || return 1
-  product images "$(key 1 "$tools"/{pause,static} "$debian/usr/bin/busybox" "$pack" \
-    "$HERE/lib/products.sh")" build_images "$pack" "$tools" "$debian/usr/bin/busybox"
+  product images "$(key 1 "$tools"/{pause,static} "$debian"/usr/bin/{busybox,tini-static} "$pack" \
+    "$HERE/lib/products.sh")" build_images "$pack" "$tools" "$debian"
 }
 
 build_images() {
-  local pack=$1 tools=$2 busybox=$3 out=$4 applet links=()
+  local pack=$1 tools=$2 busybox=$3/usr/bin/busybox tini=$3/usr/bin/tini-static out=$4 applet links=()
   for applet in $("$busybox" --list); do
     [ "$applet" = busybox ] || links+=(-link "busybox:/bin/$applet")
   done
@@ -60,7 +60,7 @@ build_images() {
   "$pack" -tag localhost/pause:1 -out "$out/pause.tar" -entrypoint /pause \
     -file "$tools/pause:/pause" &&
     "$pack" -tag localhost/busybox:1 -out "$out/busybox.tar" -env PATH=/bin "${bare[@]}" \
-      -dir /root:700 -dir /home:755 -file "$busybox:/bin/busybox" "${links[@]}" &&
+      -dir /root:700 -dir /home:755 -file "$busybox:/bin/busybox" -file "$tini:/bin/tini" "${links[@]}" &&
     "$pack" -tag localhost/static:1 -out "$out/static.tar" -entrypoint /static \
       -file "$tools/static:/static"
 }

@@ -165,6 +165,16 @@ impl Puppet {
         self.memory.write_all_at(bytes, address).map_err(of("write into the memory of"))
     }
 
+    /// Reads from its memory.
+    pub(super) fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Error> {
+        self.memory.read_exact_at(bytes, address).map_err(of("read the memory of"))
+    }
+
+    /// Gives it a signal when it is put back.
+    pub(super) fn keep(&mut self, signal: i32) {
+        self.kept.push(signal);
+    }
+
     /// It no longer dies with this process: from here on what it does is its own.
     pub(super) fn release_life(&self) -> Result<(), Error> {
         let suspended = kernel::set_options(self.tid, PLAIN | SUSPEND_SECCOMP);

@@ -264,7 +264,7 @@ impl Work {
         let arguments = [page.signals, 0, page.zero, 8, 0, 0];
         loop {
             match self.puppet.call("rt_sigtimedwait", libc::SYS_rt_sigtimedwait, arguments) {
-                Ok(_) => {}
+                Ok(signal) => self.puppet.keep(i32::try_from(signal).unwrap_or_default()),
                 Err(Error::Call { .. }) => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -324,9 +324,9 @@ impl Work {
                 Undo::Action(signal, old) => {
                     self.call("rt_sigaction", libc::SYS_rt_sigaction, [signal, old, 0, 8, 0, 0])
                 }
-                Undo::Timer(timer, old) => {
-                    self.call("setitimer", libc::SYS_setitimer, [timer, old, 0, 0, 0, 0])
-                }
+                Undo::Timer(timer, old) => self
+                    .rewind(old)
+                    .and_then(|()| self.call("setitimer", libc::SYS_setitimer, [timer, old, 0, 0, 0, 0])),
                 Undo::KeepOpen(open) => open.into_iter().try_for_each(|fd| self.set_flags(fd, 0)),
             };
             if let Err(error) = undone {
@@ -337,6 +337,14 @@ impl Work {
         if let Err(error) = puppet.put_back() {
             tracing::error!(process, error = crate::status::sentence(&error), "put a thread back");
         }
+    }
+
+    /// A timer that has gone off is set again by the kernel when its signal is taken, and counts nothing until then.
+    fn rewind(&self, old: u64) -> Result<(), Error> {
+        let mut record = [0; 32];
+        self.puppet.read(old, &mut record)?;
+        let (interval, left) = record.split_at(16);
+        if left.iter().any(|byte| *byte != 0) { Ok(()) } else { self.puppet.write(old + 16, interval) }
     }
 
     fn call(&mut self, name: &'static str, number: libc::c_long, arguments: [u64; 6]) -> Result<(), Error> {

@@ -2,17 +2,27 @@
 // says which kind it is. It says `ready` when it is, reads a line, and says `went on`.
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
-static void nothing(int signal) { (void)signal; }
+static volatile sig_atomic_t ticks;
+
+static void tick(int signal) {
+  (void)signal;
+  ticks = 1;
+}
 
 static void *end_at_once(void *unused) { return unused; }
 
@@ -35,6 +45,9 @@ static void *wait_for_ever(void *unused) {
 // Held while the first thread starts others, which changes its signal mask.
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
 
+// Whether a timer was set, which has to go on.
+static int often;
+
 static void *go_on(void *unused) {
   char line[64];
   pthread_mutex_lock(&starting);
@@ -43,6 +56,11 @@ static void *go_on(void *unused) {
   fflush(stdout);
   while (fgets(line, sizeof line, stdin) == NULL)
     clearerr(stdin);
+  ticks = 0;
+  for (int i = 0; i < 5000 && often && !ticks; i++)
+    usleep(1000);
+  if (often && !ticks)
+    exit(6);
   puts("went on");
   fflush(stdout);
   wait_for_ever(NULL);
@@ -56,16 +74,29 @@ static void start(void *(*work)(void *)) {
 }
 
 static void busy(void) {
-  struct itimerval often = {{0, 500}, {0, 500}};
+  struct itimerval interval = {{0, 500}, {0, 500}};
   struct sigaction action = {0};
-  action.sa_handler = nothing;
+  action.sa_handler = tick;
   action.sa_flags = SA_RESTART;
   sigaction(SIGALRM, &action, NULL);
-  setitimer(ITIMER_REAL, &often, NULL);
+  often = setitimer(ITIMER_REAL, &interval, NULL) == 0;
   for (int i = 0; i < 8; i++) {
     start(come_and_go);
     start(wait_for_ever);
   }
+}
+
+// The kernel kills whoever makes one of these calls, which no program makes by chance.
+static int filter(void) {
+  struct sock_filter rules[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_setitimer, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_close_range, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog program = {sizeof rules / sizeof *rules, rules};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0;
 }
 
 int main(int argc, char **argv) {
@@ -83,6 +114,9 @@ int main(int argc, char **argv) {
     return 2;
   if (strcmp(kind, "busy") == 0) {
     busy();
+  } else if (strcmp(kind, "filtered") == 0) {
+    if (filter() != 0)
+      return 5;
   } else if (strcmp(kind, "leaderless") == 0) {
     start(go_on);
     pthread_exit(NULL);

@@ -1,0 +1,330 @@
+//! Reload in place: an app of each shape runs the new code, and its container is none the wiser.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use serde_json::json;
+
+use super::{APP, CODE};
+use crate::suite::{
+    App, Case, Desk, Need,
+    container::Container,
+    eventually::{LONG, SHORT, eventually, holds},
+    init::Init,
+};
+
+mod held;
+mod other;
+
+pub(super) use held::CASES as HELD;
+pub(super) use other::CASES as OTHER;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("a_fresh_start_in_every_respect", fresh).needs(NEEDS),
+    Case::new("a_script_runs_again_from_its_start", script).needs(NEEDS),
+    Case::new("python_with_children_and_threads", python).needs(NEEDS),
+    Case::new("an_app_below_tini", below_tini).needs(NEEDS),
+    Case::new("a_static_server", fixed).needs(FIXED),
+    Case::new("a_program_that_the_sync_overwrote", overwritten).needs(NEEDS),
+    Case::new("non_root_without_capabilities", bare_user).needs(NEEDS),
+    Case::new("an_entry_point_that_drops_root", drops_root).needs(NEEDS),
+    Case::new("a_shared_process_namespace", shared).needs(NEEDS),
+];
+
+const NEEDS: &[Need] = &[Need::Processes, Need::BothRuntimes];
+const FIXED: &[Need] = &[Need::Processes, Need::BothRuntimes, Need::StaticImage];
+
+/// Where the apps below note each start.
+const STARTS: &str = "/run/starts";
+/// Notes a start with the version that it found.
+const NOTE: &str = "mkdir -p /code; cat /code/version >>/run/starts 2>/dev/null";
+
+/// How often kubelet has started the container anew.
+fn restarts(desk: &Desk, container: &Container) -> Result<u64, String> {
+    let pod = desk.kubectl().json(&["get", "pod", "-n", &container.namespace, &container.pod])?;
+    let statuses = pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
+    let status = statuses.iter().find(|status| status["name"] == container.name.as_str());
+    let status = status.filter(|status| status["containerID"] == container.id.as_str());
+    let status = status.ok_or_else(|| format!("{container} is another one now: {statuses:?}"))?;
+    status["restartCount"].as_u64().ok_or_else(|| format!("no restartCount: {status}"))
+}
+
+#[track_caller]
+fn inits(desk: &Desk, containers: &[Container]) -> Vec<Init> {
+    containers.iter().map(|container| Init::of(desk.cluster(), container).expect("its process")).collect()
+}
+
+/// Reloads by hand. Each container's process is replaced, no container is; what was said.
+#[track_caller]
+fn reload(desk: &Desk, containers: &[Container]) -> String {
+    let before = inits(desk, containers);
+    let said = desk.ksync.ok(&["reload", "main", "--mode", "process"]);
+    for ((container, before), after) in containers.iter().zip(&before).zip(inits(desk, containers)) {
+        let begin = format!("{}/{} reloaded: ", container.pod, container.name);
+        assert!(said.lines().any(|line| line.starts_with(&begin)), "{said}");
+        assert!(before.was_replaced_by(&after), "{container}: {before:?} became {after:?}");
+        assert_eq!(restarts(desk, container), Ok(0), "{container}");
+    }
+    assert_eq!(said.lines().count(), containers.len(), "{said}");
+    said
+}
+
+/// Waits until a file of each container has this content.
+#[track_caller]
+fn says(desk: &Desk, containers: &[Container], path: &str, content: &str) {
+    for container in containers {
+        eventually(&format!("`{path}` in {container} to be {content:?}"), SHORT, || {
+            let text = container.read(desk.cluster(), path)?;
+            holds(text == content, text)
+        });
+    }
+}
+
+/// Two of an app, one on each node, in sync with a first version.
+#[track_caller]
+fn two(desk: &Desk, app: App) -> Vec<Container> {
+    desk.write("version", "one\n");
+    let containers = app.replicas(2).apply(desk).running(2);
+    desk.sync(APP, CODE);
+    containers
+}
+
+/// A second version, there and reloaded.
+#[track_caller]
+fn second(desk: &Desk, containers: &[Container]) -> String {
+    desk.write("version", "two\n");
+    desk.arrives(containers, CODE);
+    desk.ksync.watching("main", containers.len(), SHORT);
+    reload(desk, containers)
+}
+
+fn fresh(desk: &Desk) {
+    let app = App::shell(desk, &format!("{NOTE}; exec sleep 1000000"))
+        .container("env", json!([{ "name": "HERE", "value": "a b" }]))
+        .container("workingDir", json!("/home"));
+    let containers = two(desk, app);
+    let settled = || {
+        let seen = inits(desk, &containers);
+        let sleeps = seen.iter().all(|init| init.start.arguments == "sleep 1000000");
+        holds(sleeps, format!("{seen:?}")).map(|()| seen)
+    };
+    let begun = eventually("the app to sleep", SHORT, settled);
+    for round in 0..3 {
+        let said = reload(desk, &containers);
+        assert!(!said.contains("dropped"), "{said}");
+        let now = eventually("the app to sleep again", SHORT, settled);
+        for (before, after) in begun.iter().zip(&now) {
+            assert_eq!(before.start, after.start, "in round {round}");
+        }
+    }
+    says(desk, &containers, STARTS, "one\none\none\n");
+    desk.ksync.watching("main", 2, SHORT);
+}
+
+fn script(desk: &Desk) {
+    let line = format!("{NOTE}; sleep 1000000 & (sleep 1000000 & sleep 1000000) & while :; do sleep 1; done");
+    let containers = two(desk, App::shell(desk, &line));
+    let said = second(desk, &containers);
+    assert!(!said.contains("dropped"), "{said}");
+    says(desk, &containers, STARTS, "two\n");
+    for container in &containers {
+        eventually("three sleeping children, not six", SHORT, || {
+            let processes = container.sh(desk.cluster(), "ps | grep -c '[s]leep 1000000$' || true");
+            holds(processes.trim() == "3", processes)
+        });
+    }
+}
+
+/// Debian's Python from the node.
+fn with_python(app: App) -> App {
+    let mounts = [("/usr", "/usr"), ("/usr/lib", "/lib"), ("/usr/lib64", "/lib64")];
+    let mounts = mounts.map(|(from, to)| (from.replace('/', "x"), from, to));
+    app.pod(
+        "volumes",
+        mounts.iter().map(|(name, from, _)| json!({ "name": name, "hostPath": { "path": from } })).collect(),
+    )
+    .container(
+        "volumeMounts",
+        mounts
+            .iter()
+            .map(|(name, _, to)| json!({ "name": name, "mountPath": to, "readOnly": true }))
+            .collect(),
+    )
+}
+
+/// Runs `/code/app.py` once it is there.
+fn python_app(desk: &Desk) -> App {
+    let line =
+        "mkdir -p /code; until [ -s /code/app.py ]; do sleep 0.1; done; exec /usr/bin/python3 /code/app.py";
+    with_python(App::shell(desk, line))
+}
+
+const SERVER: &str = "\
+import http.server, os, subprocess, threading, time
+version = open('/code/version', 'rb').read()
+for _ in range(5):
+    threading.Thread(target=time.sleep, args=(1000000,), daemon=True).start()
+subprocess.Popen(['/bin/sleep', '1000000'])
+if os.fork() == 0:
+    while True:
+        time.sleep(1000)
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(version)
+    def log_message(self, *words):
+        pass
+http.server.ThreadingHTTPServer(('', 8080), Page).serve_forever()
+";
+
+#[track_caller]
+fn serves(desk: &Desk, container: &Container, path: &str, content: &str) {
+    let url = format!("/api/v1/namespaces/{}/pods/{}:8080/proxy/{path}", container.namespace, container.pod);
+    eventually(&format!("{container} to serve {content:?}"), LONG, || {
+        let text = desk.kubectl().try_ok(&["get", "--raw", &url])?;
+        holds(text == content, text)
+    });
+}
+
+fn python(desk: &Desk) {
+    desk.write("app.py", SERVER);
+    let containers = two(desk, python_app(desk));
+    for container in &containers {
+        serves(desk, container, "", "one\n");
+    }
+    second(desk, &containers);
+    for container in &containers {
+        serves(desk, container, "", "two\n");
+        // The app, the one that it forked and the one that it started.
+        let count = container.sh(desk.cluster(), "ps | grep -c -e '[a]pp.py' -e '[s]leep 1000000' || true");
+        assert_eq!(count.trim(), "3", "{container}");
+    }
+}
+
+fn below_tini(desk: &Desk) {
+    let line = format!("{NOTE}; while :; do sleep 1; done");
+    let app = App::shell(desk, &line).container("command", json!(["tini", "--", "/bin/sh", "-c", line]));
+    let containers = two(desk, app);
+    let said = second(desk, &containers);
+    assert!(said.lines().all(|line| line.contains("reloaded: tini -- /bin/sh -c")), "{said}");
+    says(desk, &containers, STARTS, "two\n");
+    for container in &containers {
+        let count = container.sh(desk.cluster(), "ps | grep -c '[w]hile :' || true");
+        // tini's arguments and the shell's.
+        assert_eq!(count.trim(), "2", "{container}");
+    }
+}
+
+fn fixed(desk: &Desk) {
+    desk.write("page.txt", "from here\n");
+    let containers = App::fixed(desk, CODE).replicas(2).apply(desk).running(2);
+    desk.sync(APP, CODE);
+    for container in &containers {
+        serves(desk, container, "page.txt", "from here\n");
+    }
+    for _ in 0..3 {
+        reload(desk, &containers);
+        for container in &containers {
+            serves(desk, container, "page.txt", "from here\n");
+        }
+    }
+}
+
+/// A local file that may be executed.
+fn executable(desk: &Desk, name: &str, content: &[u8]) {
+    // In one step, so that no copy of it lacks the mode.
+    let path = desk.scratch("executable");
+    fs::write(&path, content).expect("write");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set its mode");
+    fs::rename(&path, desk.path(name)).expect("put it in its place");
+}
+
+fn overwritten(desk: &Desk) {
+    let line = "mkdir -p /code; until [ -x /code/sleep ]; do sleep 0.1; done; exec /code/sleep 1000000";
+    let containers = App::shell(desk, line).replicas(2).apply(desk).running(2);
+    let program = desk.cluster().read(&containers[0], "/bin/busybox").expect("the program");
+    executable(desk, "sleep", &program);
+    desk.sync(APP, CODE);
+    let runs = |length: usize| {
+        for init in inits(desk, &containers) {
+            eventually("the program to run", SHORT, || {
+                let exe = format!("/proc/{}/exe", init.pid);
+                let name = fs::read_link(&exe).map_err(|error| error.to_string())?;
+                let found = fs::metadata(&exe).map_err(|error| error.to_string())?.len();
+                let expected = u64::try_from(length).expect("a length");
+                holds(
+                    name.ends_with("code/sleep") && found == expected,
+                    format!("{}, {found} bytes", name.display()),
+                )
+            });
+        }
+    };
+    runs(program.len());
+    let newer = [&program[..], b"newer"].concat();
+    executable(desk, "sleep", &newer);
+    desk.arrives(&containers, CODE);
+    desk.ksync.watching("main", 2, SHORT);
+    reload(desk, &containers);
+    runs(newer.len());
+}
+
+fn bare_user(desk: &Desk) {
+    let line =
+        "mkdir -p /tmp/code; cat /tmp/code/version >>/tmp/starts 2>/dev/null; while :; do sleep 1; done";
+    let app = App::shell(desk, line)
+        .pod("securityContext", json!({ "runAsUser": 1000, "runAsGroup": 1000, "runAsNonRoot": true }))
+        .container(
+            "securityContext",
+            json!({
+                "capabilities": { "drop": ["ALL"] }, "allowPrivilegeEscalation": false,
+                "seccompProfile": { "type": "RuntimeDefault" },
+            }),
+        );
+    desk.write("version", "one\n");
+    let containers = app.replicas(2).apply(desk).running(2);
+    desk.sync(APP, "/tmp/code");
+    let before = inits(desk, &containers);
+    let said = reload(desk, &containers);
+    assert!(!said.contains("dropped"), "{said}");
+    says(desk, &containers, "/tmp/starts", "one\n");
+    for (before, after) in before.iter().zip(inits(desk, &containers)) {
+        assert_eq!(before.start, after.start);
+    }
+}
+
+fn drops_root(desk: &Desk) {
+    let line = "echo app:x:1000:1000::/tmp:/bin/sh >/etc/passwd; mkdir -p /code; \
+                until [ -x /code/run ]; do sleep 0.1; done; echo entered >>/run/entries; \
+                export FROM=entry; exec su app -c 'exec /code/run'";
+    executable(
+        desk,
+        "run",
+        b"#!/bin/sh\nread version </code/version\n\
+          echo \"$version $FROM $(id -u) $PWD\" >>/tmp/starts\nwhile :; do sleep 1; done\n",
+    );
+    let containers = two(desk, App::shell(desk, line).container("workingDir", json!("/home")));
+    says(desk, &containers, "/tmp/starts", "one entry 1000 /home\n");
+    let said = second(desk, &containers);
+    let told = "/bin/sh /code/run (what runs, not what was started: it has dropped its user)";
+    assert!(said.lines().all(|line| line.contains(told)), "{said}");
+    says(desk, &containers, "/tmp/starts", "one entry 1000 /home\ntwo entry 1000 /home\n");
+    says(desk, &containers, "/run/entries", "entered\n");
+}
+
+fn shared(desk: &Desk) {
+    let line = format!("{NOTE}; sleep 1000000 & while :; do sleep 1; done");
+    let app = App::shell(desk, &line).pod("shareProcessNamespace", json!(true)).beside("other");
+    desk.write("version", "one\n");
+    let containers = app.replicas(2).apply(desk).running(2);
+    let (ours, others): (Vec<_>, Vec<_>) =
+        containers.into_iter().partition(|container| container.name == "app");
+    desk.sync(&["--selector", "app=app", "--container", "app"], CODE);
+    let beside = inits(desk, &others);
+    second(desk, &ours);
+    says(desk, &ours, STARTS, "two\n");
+    // What runs in the other container of the pod is not touched.
+    assert_eq!(inits(desk, &others), beside);
+    for container in &others {
+        assert_eq!(restarts(desk, container), Ok(0));
+    }
+}

@@ -1,0 +1,112 @@
+//! The other ways to reload: by the app itself, by a signal, by kubelet.
+
+use super::{APP, CODE, NEEDS, STARTS, inits, python_app, reload, restarts, says, two};
+use crate::suite::{
+    App, Case, Desk,
+    eventually::{LONG, SHORT, eventually, holds},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("an_app_that_watches_itself_is_left_alone", itself).needs(NEEDS),
+    Case::new("a_signal_needs_a_handler", signal).needs(NEEDS),
+    Case::new("a_container_restarts_only_in_a_volume", volume).needs(NEEDS),
+    Case::new("what_is_not_there_is_said", nothing),
+];
+
+/// Watches the directory that its first line names, as file watchers do.
+const WATCHER: &str = "\
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+queue = libc.inotify_init()
+assert libc.inotify_add_watch(queue, b'/code/lib', 0x3c6) > 0
+open('/run/ready', 'w').close()
+time.sleep(1000000)
+";
+
+fn itself(desk: &Desk) {
+    desk.write("lib/empty", "");
+    desk.write("app.py", WATCHER);
+    let containers = two(desk, python_app(desk));
+    says(desk, &containers, "/run/ready", "");
+    let before = inits(desk, &containers);
+    // Nobody says a mode: `auto` it is.
+    let said = desk.ksync.ok(&["reload", "main"]);
+    let told = "left alone: the app watches `/code` itself (inotify, process 1 `python3`)";
+    assert_eq!(said.matches(told).count(), 2, "{said}");
+    assert_eq!(inits(desk, &containers), before);
+    // A directory that the app does not watch for writing makes no difference.
+    desk.write("app.py", WATCHER.replace("0x3c6", "0x100"));
+    desk.arrives(&containers, CODE);
+    desk.ksync.watching("main", 2, SHORT);
+    for container in &containers {
+        container.sh(desk.cluster(), "rm /run/ready");
+    }
+    reload(desk, &containers);
+    says(desk, &containers, "/run/ready", "");
+    let said = desk.ksync.ok(&["reload", "main"]);
+    assert_eq!(said.matches(" reloaded: ").count(), 2, "{said}");
+}
+
+fn signal(desk: &Desk) {
+    let line = "mkdir -p /code; trap 'cat /code/version >>/run/starts' HUP; while :; do sleep 0.1; done";
+    let containers = two(desk, App::shell(desk, line));
+    let before = inits(desk, &containers);
+    let said = desk.ksync.ok(&["reload", "main", "--mode", "signal:HUP"]);
+    assert_eq!(said.matches("reloaded: signal HUP was sent").count(), 2, "{said}");
+    says(desk, &containers, STARTS, "one\n");
+    let said = desk.ksync.refused(&["reload", "main", "--mode", "signal:USR1"]);
+    let sentence = "was not reloaded: the container's process 1 `sh` has no handler for SIGUSR1, so it would not hear it";
+    assert_eq!(said.matches(sentence).count(), 2, "{said}");
+    let said = desk.ksync.refused(&["reload", "main", "--mode", "signal:KILL"]);
+    assert!(said.contains("`KILL` is no signal that an app can handle"), "{said}");
+    assert_eq!(inits(desk, &containers), before);
+}
+
+fn volume(desk: &Desk) {
+    two(desk, App::idle(desk));
+    let said = desk.ksync.refused(&["reload", "main", "--mode", "container"]);
+    let sentence =
+        "`/code` is not in a volume: a restart of the container would start it with the image's files";
+    assert_eq!(said.matches(sentence).count(), 2, "{said}");
+    desk.ksync.ok(&["delete", "main"]);
+    let app = App::idle(desk).empty_dir("code", CODE).replicas(2).apply(desk);
+    let before = app.running(2);
+    desk.sync(APP, CODE);
+    let said = desk.ksync.ok(&["reload", "main", "--mode", "container"]);
+    assert_eq!(
+        said.matches("reloaded: the container was stopped, for kubelet to start it anew").count(),
+        2,
+        "{said}"
+    );
+    let after = eventually("two other containers", LONG, || {
+        let after = app.running(2);
+        let fresh = after.iter().all(|now| before.iter().all(|then| then.id != now.id));
+        holds(fresh, format!("{after:?}")).map(|()| after)
+    });
+    for container in &after {
+        assert_eq!(restarts(desk, container), Ok(1));
+    }
+    let ids: Vec<&str> = after.iter().map(|container| container.id.as_str()).collect();
+    desk.ksync.watching_ids("main", &ids, LONG);
+    desk.write("version", "two\n");
+    desk.arrives(&after, CODE);
+}
+
+fn nothing(desk: &Desk) {
+    desk.write("a.txt", "a\n");
+    desk.ksync.ok(&[
+        "create",
+        "--name",
+        "main",
+        "-l",
+        "app=nobody",
+        &desk.local().display().to_string(),
+        CODE,
+    ]);
+    desk.ksync.waiting("main", LONG);
+    assert_eq!(desk.ksync.refused(&["reload", "other"]), "error: spec `other` not found\n");
+    assert_eq!(
+        desk.ksync.refused(&["reload", "main"]),
+        "error: no container of spec `main` is attached\nhint: `kubectl ksync get main` says how it stands\n"
+    );
+}
