@@ -110,6 +110,7 @@ fn fresh(desk: &Desk) {
     let begun = eventually("the app to sleep", SHORT, settled);
     for round in 0..3 {
         let said = reload(desk, &containers);
+        print!("{said}");
         assert!(!said.contains("dropped"), "{said}");
         let now = eventually("the app to sleep again", SHORT, settled);
         for (before, after) in begun.iter().zip(&now) {
