@@ -249,3 +249,57 @@ async fn blocking<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(Error::Look(format!("look at the container: {error}"))))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+
+    use super::{Error, Mode, Outcome, Reloader, Status, refuse};
+    use crate::{attach::fake::attached, runtime::Runtimes};
+
+    #[test]
+    fn a_process_that_somebody_holds_is_left_to_them() {
+        let status = |state, tracer| Status { state, tracer, ..Status::default() };
+        assert!(refuse(&status('S', 0)).is_ok() && refuse(&status('D', 0)).is_ok());
+        assert!(matches!(refuse(&status('T', 0)), Err(Error::Stopped { .. })));
+        assert!(matches!(refuse(&status('t', 7)), Err(Error::Traced { tracer: 7, .. })));
+        assert!(matches!(refuse(&status('S', 7)), Err(Error::Traced { tracer: 7, .. })));
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_done_is_refused_and_nothing_else_is_tried() {
+        let (dir, nobody) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let Some(attachment) = attached("a", dir.path()).await else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        let reloader = Reloader::new(Runtimes::below(nobody.path()));
+        let reload = async |mode| reloader.reload(attachment.clone(), mode).await;
+        let said = async |mode| reload(mode).await.unwrap_err().to_string();
+        let container = |policy: &str| Mode::Container { policy: policy.into(), grace: Duration::ZERO };
+        for policy in ["Never", "OnFailure", ""] {
+            let expected =
+                format!("the pod's restartPolicy is `{policy}`: nobody would start the container again");
+            assert_eq!(said(container(policy)).await, expected);
+        }
+        assert!(
+            said(Mode::Signal("USR2".into()))
+                .await
+                .ends_with("has no handler for SIGUSR2, so it would not hear it")
+        );
+        let no_runtime = "no socket of Docker was found on this node";
+        for mode in [Mode::Process, Mode::Auto] {
+            assert!(said(mode).await.starts_with(no_runtime));
+        }
+        let queue = inotify::init(CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&queue, dir.path(), WatchFlags::MODIFY).unwrap();
+        assert!(said(Mode::Process).await.starts_with(no_runtime));
+        let Ok(Outcome::LeftAlone(why)) = reload(Mode::Auto).await else { panic!() };
+        let path = dir.path().canonicalize().unwrap();
+        assert!(
+            why.starts_with(&format!("the app watches `{}` itself (inotify, process ", path.display())),
+            "{why}"
+        );
+    }
+}
