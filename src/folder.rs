@@ -141,14 +141,13 @@ impl Folder {
         if !attached.excluded.is_empty() {
             local.exclude(attached.excluded.clone()).await?;
         }
-        let proved = match attached.role {
+        let proved = if attached.role.is_some() {
             // radar held it while the connection was away: what was equal then is in the base.
-            Some(_) => self.base.borrow().as_ref().map(|base| base.entries.clone()).unwrap_or_default(),
-            None => {
-                let proved = self.equalise(local, attached).await?;
-                there.turn().await;
-                proved
-            }
+            self.base.borrow().as_ref().map(|base| base.entries.clone()).unwrap_or_default()
+        } else {
+            let proved = self.equalise(local, attached).await?;
+            there.turn().await;
+            proved
         };
         let role = self.join(attached).await?;
         there.joined(true);

@@ -226,21 +226,17 @@ impl Owner {
         if looked.is_err() {
             looked = self.succeed(notices).await;
         }
-        match looked {
-            Err(reason) => {
-                if !stopped {
-                    self.fail(reason);
-                    self.pause(&running.client).await;
-                }
-                false
+        if let Err(reason) = looked {
+            if !stopped {
+                self.fail(reason);
+                self.pause(&running.client).await;
             }
-            Ok(()) => {
-                if stopped {
-                    self.begin(running).await;
-                }
-                self.state_tx.borrow().error.is_none()
-            }
+            return false;
         }
+        if stopped {
+            self.begin(running).await;
+        }
+        self.state_tx.borrow().error.is_none()
     }
 
     /// Goes on with the directory that was made anew; a sentence when there is none.

@@ -21,8 +21,8 @@ use crate::{
 const FINISH: Duration = Duration::from_secs(3);
 /// How long a scan's changes may take to every container.
 const REACHED: Duration = Duration::from_secs(10);
-/// The rest after a base was written, at least, and as a multiple of what it took.
-const REST: Duration = Duration::from_secs(1);
+/// The rest after a base was written: a multiple of the work that it was, at least and at most so long.
+const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 const REST_FACTOR: u32 = 20;
 
 /// Entries that can't be synced and are named.
@@ -73,10 +73,9 @@ impl<'a> Keeper<'a> {
     pub(super) async fn follow(&mut self) {
         loop {
             if self.news().is_some() {
-                let begun = Instant::now();
-                self.keep().await;
+                let work = self.keep().await;
                 // A big tree is not looked at all the time.
-                sleep(REST.max(begun.elapsed() * REST_FACTOR)).await;
+                sleep((work * REST_FACTOR).clamp(REST.0, REST.1)).await;
                 continue;
             }
             let changed = tokio::select! {
@@ -104,22 +103,25 @@ impl<'a> Keeper<'a> {
     }
 
     /// Writes the base if there is news. What was listed before a scan whose sequence every container has acknowledged
-    /// was equal everywhere, whatever moves meanwhile.
-    async fn keep(&mut self) {
-        let Some(here) = self.news() else { return };
-        let Some(Listing { entries, skipped }) = list(self.local).await else { return };
+    /// was equal everywhere, whatever moves meanwhile. Returns how long listing and scanning took.
+    async fn keep(&mut self) -> Duration {
+        let begun = Instant::now();
+        let Some(here) = self.news() else { return Duration::ZERO };
+        let Some(Listing { entries, skipped }) = list(self.local).await else { return begun.elapsed() };
         self.warn_of(&skipped);
         // All of it: what is on the disk and was not noticed is not acknowledged by anybody.
         self.local.look(Vec::new());
-        let Ok(sequence) = self.local.scanned().await else { return };
+        let scanned = self.local.scanned().await;
+        let work = begun.elapsed();
+        let Ok(sequence) = scanned else { return work };
         let (name, process) = (self.name, here.process);
         let held = |board: &Board| {
             Moment::of(board, name, &here).is_some_and(|m| (m.process, m.sequence) >= (process, sequence))
         };
         let reached = timeout(REACHED, self.board.wait_for(held)).await;
-        let Ok(Ok(board)) = reached.map(|board| board.map(|board| board.clone())) else { return };
+        let Ok(Ok(board)) = reached.map(|board| board.map(|board| board.clone())) else { return work };
         let Some(moment) = Moment::of(&board, name, &here).filter(|moment| moment.process == process) else {
-            return;
+            return work;
         };
         let seen =
             board.specs.get(name).map(|spec| spec.services.keys().cloned().collect()).unwrap_or_default();
@@ -133,6 +135,7 @@ impl<'a> Keeper<'a> {
         }
         // What came between the listing and the scan is news still.
         self.saved = Some(Moment { sequence: here.sequence, ..moment });
+        work
     }
 }
 

@@ -145,7 +145,9 @@ impl<'a> World<'a> {
                 self.count("the local syncthing is killed");
                 self.noted();
                 let watcher = self.desk.ksync.watcher().expect("a watcher");
-                process::children(watcher).iter().for_each(|child| process::kill(child.pid));
+                for child in process::children(watcher) {
+                    process::kill(child.pid);
+                }
                 self.here(3, &mut taken);
                 self.there_apart(2, &mut taken);
             }
