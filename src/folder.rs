@@ -27,7 +27,7 @@ use crate::{
     backoff::Backoff,
     base::Base,
     config::Direction,
-    local::{Local, LocalFolder, Seat, Share},
+    local::{Asked, Local, LocalFolder, Pull, Seat, Share, Who},
     node::{AttachmentEvent, Link, Node, NodeState, Nodes},
     service::RemoteContainer,
     status::{ServiceTx, Status},
@@ -42,6 +42,8 @@ const ROUNDS: u32 = 6;
 
 /// What a folder is made of.
 pub struct Folder {
+    /// The spec's name.
+    pub spec: String,
     /// The remote side.
     pub container: RemoteContainer,
     /// The path in the container.
@@ -110,6 +112,7 @@ impl Folder {
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, Setback> {
         let local = &self.local;
+        self.answered().await?;
         let node = match held {
             Some(node) => Arc::clone(node),
             None => self.nodes.get(&self.container.node).await.map_err(Setback::Door)?,
@@ -133,6 +136,21 @@ impl Folder {
             _ => None,
         };
         self.follow(local, &node, attached, &proved, backoff).await
+    }
+
+    /// Waits while deletions of this container wait for a person.
+    async fn answered(&self) -> Result<(), Setback> {
+        let mut here = self.local.state();
+        let waits = |local: &Local| local.holds.of(&self.container.id).map(crate::local::Hold::reason);
+        loop {
+            let Some(reason) = waits(&here.borrow_and_update()) else { return Ok(()) };
+            self.status.set(Status::Paused, reason);
+            here.changed().await.map_err(|_| Setback::Lost("the local folder was closed".to_owned()))?;
+        }
+    }
+
+    fn who(&self) -> Who {
+        Who { spec: self.spec.clone(), container: self.container.id.clone(), pod: self.container.pod.clone() }
     }
 
     /// Waits for the node's connection, saying why it is not there.
@@ -272,15 +290,19 @@ impl Folder {
         let mut election = local.two_way.watch();
         let mut seat: Option<Seat> = None;
         let mut settled: Option<i64> = None;
-        let mut held: Option<(Status, String)> = None;
+        let mut asked: Option<Asked> = None;
+        let who = Arc::new(self.who());
         loop {
             let now = here.borrow_and_update().clone();
             if now.process != process {
                 return Err(Setback::Lost("the local syncthing started anew".to_owned()));
             }
+            if let Some(hold) = now.holds.of(&self.container.id) {
+                return Err(Setback::Held(hold.reason()));
+            }
             let behind = now.pending || settled != Some(now.sequence);
             let elected = !candidate || seat.is_some() || election.borrow_and_update().is_some();
-            self.report(node, &now, behind || !elected, held.as_ref());
+            self.report(node, &now, behind || !elected, asked.as_ref());
             if !behind && elected {
                 backoff.reset();
             }
@@ -296,7 +318,7 @@ impl Folder {
                 }
                 // Somebody else's taking the seat is what this one waits for, too; the sender lives in `local`.
                 _ = election.changed() => {}
-                event = attached.events.recv() => Self::event(local, event)?,
+                event = attached.events.recv() => Self::event(local, &who, event)?,
                 done = settle(local, &attached.link, now.sequence), if behind && !now.pending => {
                     done?;
                     if settled.is_none() {
@@ -305,21 +327,24 @@ impl Folder {
                     settled = Some(now.sequence);
                 }
                 taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
-                    held = self.promote(local, attached).await?;
-                    self.status.modify(|service| service.two_way = held.is_none());
+                    asked = self.promote(local, attached, false).await?;
+                    self.status.modify(|service| service.two_way = asked.is_none());
                     seat = Some(taken);
+                }
+                () = accepted(asked.as_ref()), if asked.is_some() && !behind => {
+                    asked = self.promote(local, attached, true).await?;
+                    self.status.modify(|service| service.two_way = asked.is_none());
                 }
             }
         }
     }
 
-    fn report(&self, node: &Node, local: &Local, busy: bool, held: Option<&(Status, String)>) {
-        let (status, reason) = match (&local.error, &local.held, held) {
-            (Some(error), ..) => (Status::Error, error.clone()),
-            (None, Some(reason), _) => (Status::Paused, reason.clone()),
+    fn report(&self, node: &Node, local: &Local, busy: bool, asked: Option<&Asked>) {
+        let (status, reason) = match (&local.error, asked) {
+            (Some(error), _) => (Status::Error, error.clone()),
             _ if busy => (Status::Syncing, String::new()),
-            (None, None, Some((status, reason))) => (*status, reason.clone()),
-            (None, None, None) => (Status::Watching, self.conflicts(local.conflicts)),
+            (None, Some(asked)) => (Status::Confirm, asked.reason.clone()),
+            (None, None) => (Status::Watching, String::new()),
         };
         let contact = node.last_contact();
         self.status.modify(|service| {
@@ -329,22 +354,7 @@ impl Folder {
         self.status.set(status, reason);
     }
 
-    /// Conflicts are settled, and said.
-    fn conflicts(&self, count: u32) -> String {
-        match count {
-            0 => String::new(),
-            1 => format!(
-                "1 conflict: local content stays, the container's is in `{}`",
-                self.local.kept.display()
-            ),
-            _ => format!(
-                "{count} conflicts: local content stays, the container's is in `{}`",
-                self.local.kept.display()
-            ),
-        }
-    }
-
-    fn event(local: &LocalFolder, event: Option<AttachmentEvent>) -> Result<(), Setback> {
+    fn event(local: &LocalFolder, who: &Arc<Who>, event: Option<AttachmentEvent>) -> Result<(), Setback> {
         match event {
             None => Err(Setback::Lost("the events of the attachment ended".to_owned())),
             Some(AttachmentEvent::AttachmentEnded(end)) => Err(Setback::Ended(end.reason)),
@@ -352,9 +362,9 @@ impl Folder {
             Some(AttachmentEvent::ContainerChange(change)) => {
                 debug!(path = change.path, action = change.action, "the container changed");
                 if change.action == "deleted" {
-                    local.container_deleted(&change.path);
+                    local.container_deleted(&change.path, who);
                 } else {
-                    local.container_restored(&change.path);
+                    local.container_restored(&change.path, who);
                 }
                 Ok(())
             }
@@ -386,25 +396,23 @@ impl Folder {
     }
 
     /// Makes this container the two-way one. Local content goes there once more where it differs by now, and what
-    /// exists only there is brought here first, so that nothing has to be taken on syncthing's word. Returns why
-    /// it was not done when a person must decide.
+    /// exists only there is brought here first, so that nothing has to be taken on syncthing's word. When that is much,
+    /// and nobody has `agreed` to it, it is asked about instead.
     async fn promote(
         &self,
         local: &Arc<LocalFolder>,
         attached: &Attached,
-    ) -> Result<Option<(Status, String)>, Setback> {
+        agreed: bool,
+    ) -> Result<Option<Asked>, Setback> {
         self.status.set(Status::Syncing, "");
         self.equalise(local, attached).await?;
         let (here, there) = self.list_both(local, attached).await?;
         let base = self.base.borrow().clone();
         let plan = plan::plan(&here.entries, &there, &here.skipped, base.as_deref(), &self.container.id);
-        if let Some((files, bytes)) = plan::too_much(&plan.extra) {
-            let reason = format!(
-                "{files} files ({} MB) exist only in the container and are not brought here: name them under \
-                 `ignore` in ksync.yaml, or set `direction: to-container`",
-                bytes >> 20
-            );
-            return Ok(Some((Status::Confirm, reason)));
+        if let Some((files, bytes)) = plan::too_much(&plan.extra).filter(|_| !agreed) {
+            let tops = plan::tops(&plan.extra);
+            let pull = Pull { who: self.who(), files, bytes, tops, accepted: false };
+            return Ok(Some(local.pull.ask(pull)));
         }
         if !plan.extra.is_empty() {
             let paths: Vec<String> = plan.extra.iter().map(|entry| entry.path.clone()).collect();
@@ -433,6 +441,13 @@ impl Folder {
             // The lease ends it if this did not.
             debug!(reason = setback.standing().1, "detach");
         }
+    }
+}
+
+async fn accepted(asked: Option<&Asked>) {
+    match asked {
+        Some(asked) => asked.accepted().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,13 +3,16 @@
 //! Invariant: syncthing cannot outlive the watcher, and every start begins without folders; whoever has a
 //! folder puts it again when [`Running::number`] changes.
 
+mod brake;
 mod conflict;
 mod deletion;
 mod election;
 mod folder;
+mod hold;
 mod notice;
 mod owner;
 mod process;
+mod pull;
 mod stignore;
 
 use std::{
@@ -20,8 +23,12 @@ use std::{
 use tokio::sync::watch;
 
 pub use election::{Election, Seat};
-pub use folder::{Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share};
+pub use folder::{
+    Answered, Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share,
+};
+pub use hold::{Hold, HoldFile, Holds, Who};
 pub use process::{Error, STEP};
+pub use pull::{Asked, Pull};
 
 /// Whether `path` is still the directory that it was; a sentence when it is not.
 fn check_root(path: &Path, identity: ksync_tree::Identity) -> Result<(), String> {

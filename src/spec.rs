@@ -137,6 +137,8 @@ impl Spec {
             if complete {
                 let pods = store.state();
                 let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
+                let ids = found.running.iter().map(|container| container.id.clone()).collect();
+                local.running(&details.name, ids);
                 services.follow(&found.running, |container, end| self.start(local, base, container, end));
                 self.report_targets(&found);
             }
@@ -163,6 +165,7 @@ impl Spec {
             percent: 0,
         };
         let folder = Folder {
+            spec: self.details.name.clone(),
             container: container.clone(),
             remote_path: self.details.remotepath.clone(),
             direction: self.details.direction.unwrap_or_default(),

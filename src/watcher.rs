@@ -34,7 +34,7 @@ use crate::{
 /// How long the local syncthing may take to answer at the start.
 const SYNCTHING_LIMIT: Duration = Duration::from_secs(30);
 /// How often what is kept is swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// How long letting go of everything may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(12);
 
@@ -128,19 +128,19 @@ impl Watcher {
             device_id: running.device_id.clone(),
         };
         let board = BoardTx::default();
-        let locals = LocalFolders::new(Arc::clone(&syncthing), &identity.session_id);
+        let locals = LocalFolders::new(Arc::clone(&syncthing), &identity.session_id, dir.waiting());
         let shared = Shared {
             client: client.clone(),
             namespace: self.cluster.namespace.clone(),
             nodes: Nodes::new(client, identity),
-            locals,
+            locals: Arc::clone(&locals),
             bases: dir.base(),
             board: board.clone(),
         };
 
         let (stop, served) = (CancellationToken::new(), CancellationToken::new());
         let (stopped_tx, stopped) = watch::channel(false);
-        let serving = self.serve(&dir, &board, &stop, stopped, &served)?;
+        let serving = self.serve(&dir, (&board, locals), &stop, stopped, &served)?;
         let pins = Pins::new(self.home.contexts_dir().join("pins"));
         let speclist = SpecList::new(Store::new(self.home.config_file()), pins, cluster, shared);
         let mut specs = tokio::spawn(speclist.run(stop.clone()));
@@ -194,7 +194,7 @@ impl Watcher {
     fn serve(
         &self,
         dir: &ContextDir,
-        board: &BoardTx,
+        (board, locals): (&BoardTx, Arc<LocalFolders>),
         stop: &CancellationToken,
         stopped: watch::Receiver<bool>,
         served: &CancellationToken,
@@ -207,7 +207,8 @@ impl Watcher {
         let socket = bound.map_err(|source| Error::Io { operation: "listen on", path, source })?;
         let about =
             server::About { context: self.cluster.context.clone(), kubeconfig: self.cluster.paths_shown() };
-        let endpoint = server::Endpoint { about, board: board.subscribe(), stop: stop.clone(), stopped };
+        let (board, stop) = (board.subscribe(), stop.clone());
+        let endpoint = server::Endpoint { about, board, locals, stop, stopped };
         Ok(tokio::spawn(socket.serve(endpoint, served.clone())))
     }
 }
@@ -244,9 +245,9 @@ fn syncthing_log(dir: &ContextDir) -> PathBuf {
 
 /// Keeps what is kept within its limits.
 async fn sweep_kept(kept: PathBuf) {
-    let mut hourly = tokio::time::interval(SWEEP_EVERY);
+    let mut next = tokio::time::interval(SWEEP_EVERY);
     loop {
-        hourly.tick().await;
+        next.tick().await;
         let kept = kept.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || crate::kept::sweep(&kept)).await {
             warn!(%error, "sweep what is kept");

@@ -10,6 +10,7 @@ use crate::{
     cluster::{ClusterArgs, ClusterConfig},
     config::{Config, Error, Store},
     home::Home,
+    local::HoldFile,
     lock,
     printer::{Printer, UserError},
     speclist::Pins,
@@ -49,9 +50,9 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
         context?;
         bail!("no context");
     }
-    let ((names, paths), lost) = store.modify(|draft| -> anyhow::Result<_> {
+    let ((names, local, paths), lost) = store.modify(|draft| -> anyhow::Result<_> {
         let names = pick(draft.config());
-        let paths = alone(draft.config(), &names);
+        let (local, paths) = alone(draft.config(), &names);
         for name in &names {
             if !draft.remove(name)? {
                 let known = draft.config().spec.iter().map(|s| s.name.clone()).collect::<Vec<_>>().join(", ");
@@ -65,7 +66,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
         }
         // A broken spec has no path that could be read: it may be one of these.
         let paths = if draft.loaded().errors.is_empty() { paths } else { BTreeSet::new() };
-        Ok((names, paths))
+        Ok((names, local, paths))
     })?;
     if lost {
         printer.warn(
@@ -92,6 +93,11 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
             BaseFile::forget(&dir.base(), name);
         }
     }
+    for (dir, path) in contexts.iter().flat_map(|dir| local.iter().map(move |path| (dir, path))) {
+        if let Err(error) = HoldFile::new(&dir.waiting(), path).forget(&names) {
+            printer.warn(format!("can't forget what waits in `{}`: {error}", dir.waiting().display()));
+        }
+    }
     // A watcher that still runs needs the patterns, and removes them itself.
     for path in paths.iter().filter(|_| free) {
         if let Err(error) = stignore::remove_ours(path) {
@@ -107,13 +113,13 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
-/// The local paths of these specs that no other spec uses.
-fn alone(config: &Config, names: &[String]) -> BTreeSet<PathBuf> {
+/// The local paths of these specs, and those of them that no other spec uses.
+fn alone(config: &Config, names: &[String]) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
     let of = |deleted: bool| {
         let specs = config.spec.iter().filter(move |spec| names.contains(&spec.name) == deleted);
         specs.map(|spec| PathBuf::from(&spec.localpath)).collect::<BTreeSet<_>>()
     };
-    &of(true) - &of(false)
+    (of(true), &of(true) - &of(false))
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -153,7 +159,7 @@ mod tests {
             Config { spec: vec![spec("a", "/x"), spec("b", "/x"), spec("c", "/y")], ..Config::default() };
         let told = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            alone(&config, &names).into_iter().collect::<Vec<_>>()
+            alone(&config, &names).1.into_iter().collect::<Vec<_>>()
         };
         assert_eq!(told(&["a", "c"]), ["/y".as_ref() as &std::path::Path]);
         assert_eq!(told(&["a", "b"]), ["/x".as_ref() as &std::path::Path]);

@@ -48,20 +48,20 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     let dir = home.context(&cluster.context, &cluster.hash());
     let only = Only { names: args.names.clone(), namespace };
     let Some(mut client) = Client::connect(&dir.socket()).await else {
-        let rows = only.pick(from_file(&home, &cluster, &dir, printer)?)?;
+        let rows = only.pick(count(from_file(&home, &cluster, &dir, printer)?, &dir, printer))?;
         print(&rows, &args, printer)?;
         return Ok(ExitCode::SUCCESS);
     };
     if !args.watch {
         let reply = client.status().await?;
         warn(&reply, printer);
-        print(&only.pick(rows_of(reply))?, &args, printer)?;
+        print(&only.pick(count(rows_of(reply), &dir, printer))?, &args, printer)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut states = client.follow().await?;
     let mut shown = String::new();
     while let Some(reply) = states.message().await? {
-        let rows = only.pick(rows_of(reply))?;
+        let rows = only.pick(count(rows_of(reply), &dir, printer))?;
         let now = format!("{rows:?}");
         if now != shown {
             print(&rows, &args, printer)?;
@@ -73,6 +73,30 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
 
 fn rows_of(reply: StatusReply) -> Vec<SpecRow> {
     reply.specs.into_iter().map(table::live).collect()
+}
+
+/// Conflicts are counted where they lie, with and without a watcher.
+fn count(mut rows: Vec<SpecRow>, dir: &ContextDir, printer: Printer) -> Vec<SpecRow> {
+    match crate::kept::conflicts(&dir.kept()) {
+        Ok(counts) => {
+            for row in &mut rows {
+                row.conflicts = counts.get(std::path::Path::new(&row.local_path)).copied().unwrap_or(0);
+            }
+        }
+        Err(error) => printer.warn(format!("can't count conflicts in `{}`: {error}", dir.kept().display())),
+    }
+    rows
+}
+
+/// What a person should know of conflicts, in one line.
+fn conflicts(row: &SpecRow) -> Option<String> {
+    let (count, name) = (row.conflicts, &row.name);
+    let what = match count {
+        0 => return None,
+        1 => "1 conflict".to_owned(),
+        _ => format!("{count} conflicts"),
+    };
+    Some(format!("spec `{name}`: {what}, local content stays: see `kubectl ksync conflicts {name}`"))
 }
 
 fn warn(reply: &StatusReply, printer: Printer) {
@@ -133,6 +157,7 @@ fn print(rows: &[SpecRow], args: &Args, printer: Printer) -> anyhow::Result<()> 
             printer.say("no specs: make one with `kubectl ksync create --selector LABEL=VALUE LOCAL REMOTE`");
         }
         Output::Table | Output::Wide => {
+            rows.iter().filter_map(conflicts).for_each(|line| printer.warn(line));
             printer.raw(table::render(rows, args.output == Output::Wide, !args.no_headers));
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct SpecRow {
     pub(super) ready: String,
     pub(super) containers: Vec<ContainerRow>,
     pub(super) warnings: Vec<String>,
+    /// Files that both sides changed and nobody has dismissed.
+    pub(super) conflicts: usize,
 }
 
 /// A container of a spec.
@@ -75,6 +77,7 @@ pub(super) fn stopped(spec: &SpecDetails, context: &str, reason: &str) -> SpecRo
         ready: "0/0".to_owned(),
         containers: Vec::new(),
         warnings: Vec::new(),
+        conflicts: 0,
     }
 }
 
@@ -97,6 +100,7 @@ pub(super) fn live(spec: SpecStatus) -> SpecRow {
         status: spec.status,
         reason: spec.reason,
         warnings: spec.warnings,
+        conflicts: 0,
     }
 }
 
@@ -131,7 +135,7 @@ pub(super) fn render(rows: &[SpecRow], wide: bool, headers: bool) -> String {
     let reasons = lines.iter().any(|line| !line.reason.is_empty());
     let mut columns = vec!["NAME", "LOCAL", "REMOTE", "STATUS", "POD", "CONTAINER"];
     if wide {
-        columns.extend(["NAMESPACE", "NODE", "ROLE", "DIRECTION", "SINCE", "NOT-SYNCED"]);
+        columns.extend(["NAMESPACE", "NODE", "ROLE", "DIRECTION", "SINCE", "CONFLICTS", "NOT-SYNCED"]);
     }
     if reasons {
         columns.push("REASON");
@@ -194,6 +198,7 @@ fn lines_of(row: &SpecRow) -> Vec<Line> {
             String::new(),
             String::new(),
             row.since.clone().unwrap_or_default(),
+            row.conflicts.to_string(),
             String::new(),
         ],
         reason: row.reason.clone(),
@@ -209,6 +214,7 @@ fn lines_of(row: &SpecRow) -> Vec<Line> {
             container.role.clone(),
             if container.two_way { "both" } else { "to-container" }.to_owned(),
             container.since.clone().unwrap_or_default(),
+            row.conflicts.to_string(),
             container.excluded.join(", "),
         ],
         reason: container.reason.clone(),
@@ -242,6 +248,7 @@ mod tests {
             ready: String::new(),
             containers,
             warnings: Vec::new(),
+            conflicts: 0,
         }
     }
 

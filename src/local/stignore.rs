@@ -69,7 +69,7 @@ pub(super) fn install(
             None => Ok(ignore),
         };
     }
-    let mounts = excluded.iter().map(|below| format!("/{}", literal(below)));
+    let mounts = excluded.iter().map(|below| ksync_tree::ignore::pattern_of(below));
     let all: Vec<String> = mounts.chain(patterns.iter().cloned()).collect();
     let ignore = Ignore::with_defaults(&all).map_err(bad)?;
     let text = ignore.to_stignore();
@@ -102,12 +102,6 @@ pub(super) fn remove(root: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(Error::Io { operation: "read", path, source }),
     }
-}
-
-/// A path as a pattern that matches nothing else.
-fn literal(path: &str) -> String {
-    let special = |c| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!' | '#' | '(');
-    path.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 fn is_ours(text: &str) -> bool {

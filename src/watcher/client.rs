@@ -4,7 +4,8 @@ use std::{path::Path, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use ksync_proto::watch::{
-    StatusReply, StatusRequest, StopRequest, VersionReply, VersionRequest, watch_client::WatchClient,
+    AnswerReply, AnswerRequest, StatusReply, StatusRequest, StopRequest, VersionReply, VersionRequest,
+    watch_client::WatchClient,
 };
 use tokio::net::UnixStream;
 use tonic::{
@@ -14,6 +15,8 @@ use tonic::{
 
 /// For a call that answers from memory.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
+/// For an answer, which may move many files.
+const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 /// For a stop, which answers when everything is let go of.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -67,6 +70,12 @@ impl Client {
     /// Where everything stands, again and again.
     pub async fn follow(&mut self) -> Result<Streaming<StatusReply>, Error> {
         limited("Follow", CALL_LIMIT, self.0.follow(StatusRequest {})).await
+    }
+
+    /// Answers what the spec `name` waits for. The reply says what that was; all of it is zero when it was nothing.
+    pub async fn answer(&mut self, name: &str, accept: bool) -> Result<AnswerReply, Error> {
+        let request = AnswerRequest { name: name.to_owned(), accept };
+        limited("Answer", ANSWER_LIMIT, self.0.answer(request)).await
     }
 
     /// Ends the watcher; returns when everything is let go of.

@@ -6,11 +6,13 @@ use std::{
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use ksync_proto::watch::{
-    StatusReply, StatusRequest, StopReply, StopRequest, VersionReply, VersionRequest,
+    AnswerReply, AnswerRequest, StatusReply, StatusRequest, StopReply, StopRequest, VersionReply,
+    VersionRequest,
     watch_server::{Watch, WatchServer},
 };
 use tokio::{
@@ -22,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::wire;
-use crate::status::Board;
+use crate::{local::LocalFolders, status::Board};
 
 /// How long a stop waits for everything to be let go of.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -34,10 +36,11 @@ pub(super) struct About {
     pub(super) kubeconfig: String,
 }
 
-/// The endpoint's state: reading ends only, and the request to stop.
+/// The endpoint's state: reading ends, the request to stop, and whom answers are passed to.
 pub(super) struct Endpoint {
     pub(super) about: About,
     pub(super) board: watch::Receiver<Board>,
+    pub(super) locals: Arc<LocalFolders>,
     pub(super) stop: CancellationToken,
     /// True once everything is let go of.
     pub(super) stopped: watch::Receiver<bool>,
@@ -114,6 +117,20 @@ impl Watch for Endpoint {
             }
         });
         Ok(Response::new(ReceiverStream::new(rx)))
+    }
+
+    async fn answer(&self, request: Request<AnswerRequest>) -> Result<Response<AnswerReply>, Status> {
+        let AnswerRequest { name, accept } = request.into_inner();
+        let path = self.board.borrow().specs.get(&name).map(|spec| PathBuf::from(&spec.details.localpath));
+        let path = path.ok_or_else(|| Status::not_found(format!("spec `{name}` not found")))?;
+        // A local path that is not open yet has nothing that could be answered.
+        let Some(folder) = self.locals.find(&path).await else {
+            return Ok(Response::new(AnswerReply::default()));
+        };
+        let answered = folder.answer(accept).await;
+        answered
+            .map(|answered| Response::new(wire::answered(answered)))
+            .map_err(|error| Status::failed_precondition(error.to_string()))
     }
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopReply>, Status> {

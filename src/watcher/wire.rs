@@ -1,8 +1,23 @@
 //! The board as the status endpoint sends it.
 
-use ksync_proto::watch::{ServiceStatus, SpecStatus, StatusReply};
+use ksync_proto::watch::{AnswerReply, ServiceStatus, SpecStatus, StatusReply};
 
-use crate::status::{Board, ServiceState, SpecState};
+use crate::{
+    local::Answered,
+    status::{Board, ServiceState, SpecState},
+};
+
+/// What an answer was given to.
+pub(super) fn answered(answered: Answered) -> AnswerReply {
+    let (files, bytes, tops) =
+        answered.pull.map_or_else(Default::default, |pull| (pull.files, pull.bytes, pull.tops));
+    AnswerReply {
+        deletions: answered.deletions as u64,
+        pull_files: files as u64,
+        pull_bytes: bytes,
+        pull_tops: tops,
+    }
+}
 
 /// The whole board.
 pub(super) fn reply(board: &Board, context: &str) -> StatusReply {

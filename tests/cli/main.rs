@@ -3,10 +3,12 @@
 //! Invariant: no test here needs anything but the program; each has a home and a kubeconfig of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "the whole target is a test")]
 
+mod answer;
 mod bench;
 mod get;
 mod help;
 mod init_clean;
+mod kept;
 mod kubeconfig;
 mod paths;
 mod specs;

@@ -1,5 +1,6 @@
 //! All cases, by room.
 
+mod answers;
 mod apart;
 mod back;
 mod choice;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("scale", scale::CASES),
         ("follow", follow::CASES),
         ("apart", apart::CASES),
+        ("answers", answers::CASES),
         ("targets", targets::CASES),
         ("volumes", volumes::CASES),
         ("choice", choice::CASES),
