@@ -1,5 +1,8 @@
 //! What must be done so that a container's directory holds what is here. Pure: listings in, paths out.
 
+#[cfg(test)]
+mod properties;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ksync_tree::{DifferenceKind, Entry, Kind, Skipped, differences};
