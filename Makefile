@@ -18,7 +18,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 .NOTPARALLEL:
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
-	unit cli-test cluster-test cluster-selftest test lint clean
+	guards unit cli-test cluster-test cluster-selftest test lint clean
 
 help:
 	@echo 'make demo          all of it, on a cluster of its own; leaves the cluster up'
@@ -29,6 +29,7 @@ help:
 	@echo 'make build         kubectl-ksync, in target/debug'
 	@echo 'make radar-image   $(ARCHIVE)'
 	@echo 'make cluster       the test cluster, with radar'"'"'s image loaded; cluster-down ends it'
+	@echo 'make guards        what happens without each of the guards of this side (not part of make test)'
 	@echo 'make unit, cli-test, cluster-test, cluster-selftest, deps, clean'
 	@echo
 	@echo 'KSYNC_TEST_KUBECONFIG=FILE make cluster-test runs the suite on a cluster of yours.'
@@ -77,6 +78,10 @@ endif
 
 cluster-test:
 	@$(STAGE) 'cluster tests' $(CARGO_TEST) --test cluster
+
+# What each of this side's guards prevents, with the guard switched off.
+guards: cluster
+	@$(STAGE) 'cluster tests without guards' $(CARGO_TEST) --features test-guards --test cluster -- guards::
 
 test: unit cli-test cluster-selftest cluster-test
 

@@ -29,7 +29,10 @@ use super::{
     notice::{Notice, Notices, OPEN_LIMIT},
     stignore,
 };
-use crate::kept;
+use crate::{
+    guards::{self, Guard},
+    kept,
+};
 
 /// The safety net under the watcher: a scan of everything.
 const RESCAN: Duration = Duration::from_secs(60);
@@ -239,6 +242,7 @@ impl Owner {
         let mut folder = Folder::local(&self.id, &self.path.to_string_lossy()).shared_with(devices);
         // Un-pausing scans, and so does a change of devices: never over a root that is not the right one.
         folder.paused = self.check_root().is_err();
+        folder.ignore_delete = guards::on(Guard::IgnoreDelete);
         "simple".clone_into(&mut folder.versioning.kind);
         // A log that changes all the time must not fill the disk.
         folder.versioning.params = [("keep", kept::COPIES.to_string()), ("cleanoutDays", "7".to_owned())]

@@ -6,6 +6,8 @@ mod back;
 mod choice;
 mod config;
 mod follow;
+#[cfg(feature = "test-guards")]
+mod guards;
 mod install;
 mod latency;
 mod refusals;
@@ -27,6 +29,8 @@ const APP: &[&str] = &["--selector", "app=app"];
 /// Rooms and their cases.
 pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
     vec![
+        #[cfg(feature = "test-guards")]
+        ("guards", guards::CASES),
         ("sync", sync::CASES),
         ("back", back::CASES),
         ("scale", scale::CASES),

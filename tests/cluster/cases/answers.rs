@@ -259,10 +259,13 @@ fn conflict(desk: &Desk) {
                 let there = container.tree(desk.cluster(), CODE)?;
                 let copy = there.entries().find(|(path, _)| path.contains("conflict"));
                 assert!(copy.is_none(), "a conflict copy is in a container: {copy:?}");
-                desk.equal(container, CODE)?;
+                for name in ["a.txt", "dir/c.txt"] {
+                    let (here, there) =
+                        (desk.text(name)?, container.read(desk.cluster(), &format!("{CODE}/{name}"))?);
+                    holds(here == wanted && there == wanted, format!("{name}: {here:?}, {there:?}"))?;
+                }
             }
-            let here = desk.text("a.txt")?;
-            holds(here == wanted, here)
+            Ok(())
         });
     }
     let tree = desk.tree().expect("the local tree");
