@@ -364,7 +364,7 @@ impl Folder {
                 if change.action == "deleted" {
                     local.container_deleted(&change.path, who);
                 } else {
-                    local.container_restored(&change.path, who);
+                    local.container_restored(&change.path);
                 }
                 Ok(())
             }

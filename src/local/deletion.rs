@@ -5,6 +5,8 @@
 //! index says that this deletion is newer than what is here, and what is here was scanned just before. It
 //! is moved, not deleted. A deletion of more than half of a folder at once waits for a person (`hold`).
 
+mod back;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fs,
@@ -17,6 +19,8 @@ use std::{
 use ksync_tree::{Entry, Kind, Removed, Root, move_entry, remove_entry, stat_entry};
 use syncthing::{Batch, Client};
 use tokio::time::Instant;
+
+use back::{Taken, put_back};
 
 use super::{
     brake,
@@ -45,8 +49,8 @@ pub(super) struct Agreed {
     last: Option<Instant>,
     /// When the burst was found to be too much.
     tripped: Option<Instant>,
-    /// Files that were taken out lately.
-    applied: VecDeque<(Instant, usize)>,
+    /// What was taken out lately.
+    applied: VecDeque<(Instant, Taken)>,
 }
 
 impl Agreed {
@@ -117,7 +121,8 @@ impl Agreed {
         while self.applied.front().is_some_and(|(at, _)| at.elapsed() >= WINDOW) {
             self.applied.pop_front();
         }
-        self.applied.iter().map(|(_, count)| count).sum()
+        let entries = self.applied.iter().flat_map(|(_, taken)| &taken.entries);
+        entries.filter(|(_, entry)| entry.kind != Kind::Dir).count()
     }
 }
 
@@ -143,8 +148,8 @@ pub(super) struct Place<'a> {
 /// What was done.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// Paths that are gone now and should be scanned.
-    pub(super) removed: Vec<String>,
+    /// Paths that are gone now, or back, and should be scanned.
+    pub(super) changed: Vec<String>,
     /// What waits for a person from now on.
     pub(super) held: Vec<Hold>,
 }
@@ -168,13 +173,7 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outc
         if !agreed.trip() {
             return Ok(Outcome::default());
         }
-        let held = here.into_iter().map(|(who, entries)| {
-            agreed.paths.retain(|_, (_, of)| *of != who);
-            let mut hold = Hold::new(Who::clone(&who), before, lately);
-            hold.add(entries);
-            hold
-        });
-        return Ok(Outcome { removed: Vec::new(), held: held.collect() });
+        return hold(place, agreed, here, before).await;
     }
     // An edit made here in the meantime is newer than the deletion: scanned, it is pending no more.
     let mut batch = Batch::default();
@@ -185,15 +184,45 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outc
     let mut paths = confirmed(place, first.iter()).await?;
     // What is below a directory goes before the directory.
     paths.sort_by(|a, b| b.cmp(a));
-    let (root, kept) = (place.path.to_owned(), kept::Kind::Deleted.moment(place.kept));
+    let moment = kept::Kind::Deleted.moment(place.kept);
+    let (root, kept) = (place.path.to_owned(), moment.clone());
     let removed = blocking(move || remove(&root, &kept, paths)).await?;
     for path in &removed {
         agreed.paths.remove(path);
     }
-    let files = here.values().flatten().filter(|entry| entry.kind != Kind::Dir);
     let gone: BTreeSet<&String> = removed.iter().collect();
-    agreed.applied.push_back((Instant::now(), files.filter(|entry| gone.contains(&entry.path)).count()));
-    Ok(Outcome { removed, held: Vec::new() })
+    let of =
+        here.into_iter().flat_map(|(who, entries)| entries.into_iter().map(move |e| (Arc::clone(&who), e)));
+    let entries = of.filter(|(_, entry)| gone.contains(&entry.path)).collect();
+    agreed.applied.push_back((Instant::now(), Taken { kept: moment, entries }));
+    Ok(Outcome { changed: removed, held: Vec::new() })
+}
+
+/// Has the whole burst wait: what of it was applied before it was too much is put back.
+async fn hold(
+    place: &Place<'_>,
+    agreed: &mut Agreed,
+    here: BTreeMap<Arc<Who>, Vec<Entry>>,
+    of: usize,
+) -> Result<Outcome, Error> {
+    let lately = agreed.applied_lately();
+    let taken: Vec<Taken> = agreed.applied.drain(..).map(|(_, taken)| taken).collect();
+    let (root, kept) = (place.path.to_owned(), place.kept.to_owned());
+    let back = blocking(move || put_back(&root, &kept, &taken)).await.unwrap_or_else(|error| {
+        tracing::warn!(error = crate::printer::chain(&error), "put back; it is still kept");
+        Vec::new()
+    });
+    let lost = lately - back.iter().filter(|(_, entry)| entry.kind != Kind::Dir).count();
+    let mut held: BTreeMap<Arc<Who>, Hold> = BTreeMap::new();
+    let changed = back.iter().map(|(_, entry)| entry.path.clone()).collect();
+    let waiting =
+        here.into_iter().flat_map(|(who, entries)| entries.into_iter().map(move |e| (Arc::clone(&who), e)));
+    for (who, entry) in waiting.chain(back) {
+        let hold = held.entry(Arc::clone(&who)).or_insert_with(|| Hold::new(Who::clone(&who), of, lost));
+        hold.add([entry]);
+    }
+    agreed.paths.retain(|_, (_, who)| !held.contains_key(who));
+    Ok(Outcome { changed, held: held.into_values().collect() })
 }
 
 /// Takes what waited out of `root`, where it is still what it was: a person has agreed. Returns what is gone.
@@ -283,7 +312,7 @@ mod tests {
 
     use tokio::time::{Instant, advance};
 
-    use super::{Agreed, Arc, BURST, LONGEST, QUIET, WINDOW, Who, remove};
+    use super::{Agreed, Arc, BURST, Entry, Kind, LONGEST, QUIET, Taken, WINDOW, Who, remove};
 
     fn who(container: &str) -> Arc<Who> {
         Arc::new(Who { container: container.into(), ..Who::default() })
@@ -305,12 +334,20 @@ mod tests {
         assert!(agreed.due().is_none() && !agreed.is_empty());
     }
 
+    /// So many files, and a directory, which does not count.
+    fn taken(files: usize) -> Taken {
+        let entry =
+            |kind| Entry { path: "x".into(), kind, size: 0, mtime_ns: 0, mode: 0, hash: None, target: None };
+        let kinds = std::iter::repeat_n(Kind::File, files).chain([Kind::Dir]);
+        Taken { kept: "/kept".into(), entries: kinds.map(|kind| (who("c"), entry(kind))).collect() }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_was_applied_lately_counts_for_a_while() {
         let mut agreed = Agreed::default();
-        agreed.applied.push_back((Instant::now(), 7));
+        agreed.applied.push_back((Instant::now(), taken(7)));
         advance(WINDOW / 2).await;
-        agreed.applied.push_back((Instant::now(), 4));
+        agreed.applied.push_back((Instant::now(), taken(4)));
         assert_eq!(agreed.applied_lately(), 11);
         advance(WINDOW).await;
         assert_eq!(agreed.applied_lately(), 0);

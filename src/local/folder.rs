@@ -69,7 +69,7 @@ pub(super) enum Command {
     Share { device: String, address: SocketAddr, done: oneshot::Sender<()> },
     Unshare { device: String },
     Deleted { path: String, who: Arc<Who> },
-    Restored { path: String, who: Arc<Who> },
+    Restored { path: String },
     Running { spec: String, containers: BTreeSet<String> },
     Answer { accept: bool, done: oneshot::Sender<Result<usize, Closed>> },
     Look { paths: Vec<String> },
@@ -178,8 +178,8 @@ impl LocalFolder {
     }
 
     /// Takes that back: the container has the path again.
-    pub fn container_restored(&self, path: &str, who: &Arc<Who>) {
-        let _ = self.commands.send(Command::Restored { path: path.to_owned(), who: Arc::clone(who) });
+    pub fn container_restored(&self, path: &str) {
+        let _ = self.commands.send(Command::Restored { path: path.to_owned() });
     }
 
     /// Tells which containers of `spec` run: what others of its containers have deleted waits no longer, they are gone.

@@ -36,7 +36,7 @@ pub struct Hold {
     pub since: Timestamp,
     /// Files of the folder before any of it was applied.
     pub of: usize,
-    /// Files of the same burst that were taken out of the folder before it was too many.
+    /// Files of the same burst that were taken out of the folder before it was too much, and could not be put back.
     pub applied: usize,
     /// What waits, as it was here; directories too.
     paths: BTreeMap<String, Still>,
@@ -142,15 +142,6 @@ impl Holds {
             hold.add(entry());
         }
         true
-    }
-
-    /// The container has `path` again. Returns whether it was waiting.
-    pub(super) fn restored(&mut self, container: &str, path: &str) -> bool {
-        let waits = self.0.get(container).is_some_and(|hold| hold.paths.contains_key(path));
-        if waits && let Some(hold) = Arc::make_mut(&mut self.0).get_mut(container) {
-            hold.paths.remove(path);
-        }
-        waits
     }
 
     /// Keeps those that `keep` says. Returns whether some went.

@@ -295,10 +295,8 @@ impl Owner {
                 }
             }
             Command::Deleted { path, who } => self.deleted(path, who),
-            Command::Restored { path, who } => {
-                self.agreed.remove(&path);
-                self.change_holds(|holds| holds.restored(&who.container, &path));
-            }
+            // What waits for a person goes on waiting: it was asked about.
+            Command::Restored { path } => self.agreed.remove(&path),
             Command::Running { spec, containers } => self.change_holds(|holds| {
                 holds.retain(|hold| hold.who.spec != spec || containers.contains(&hold.who.container))
             }),
@@ -462,7 +460,7 @@ impl Owner {
             deletion::Place { client: &running.client, id: &self.id, path: &self.path, kept: &self.kept };
         match deletion::apply(&folder, &mut self.agreed).await {
             Ok(outcome) => {
-                outcome.removed.into_iter().for_each(|path| self.batch.add(path));
+                outcome.changed.into_iter().for_each(|path| self.batch.add(path));
                 for hold in outcome.held {
                     warn!(reason = hold.reason(), "deletions wait for an answer");
                     self.change_holds(|holds| {

@@ -106,19 +106,19 @@ fn deletion_accepted(desk: &Desk) {
     desk.arrives(&[culprit], CODE);
 }
 
-/// With a second replica, which is in sync all the time.
+/// With other replicas, of which one follows the culprit by copies; they are put right without an answer.
 fn deletion_declined(desk: &Desk) {
-    let (culprit, spec) = mass_deletion(desk, 2);
+    let (culprit, spec) = mass_deletion(desk, 4);
     let guard = Guard::over(&desk.local());
     waits_on(desk, &spec);
     desk.write("meanwhile.txt", "meanwhile\n");
     assert_eq!(desk.ksync.ok(&["decline", "main"]), "spec `main`: 39 files put back into the container\n");
-    desk.ksync.watching("main", 2, LONG);
+    desk.ksync.watching("main", 4, LONG);
     eventually("equal trees", SHORT, || desk.equal(&culprit, CODE));
     assert_eq!(culprit.read(desk.cluster(), "/code/meanwhile.txt").as_deref(), Ok("meanwhile\n"));
     guard.intact();
     // A deletion of a few files is one again.
-    let spec = desk.ksync.watching("main", 2, SHORT);
+    let spec = desk.ksync.watching("main", 4, SHORT);
     let two_way = spec.two_way().expect("a two-way container").pod.clone();
     desk.kubectl().ok(&["exec", "-n", &desk.namespace, &two_way, "--", "rm", "/code/dir/1.txt"]);
     eventually("a single deletion", SHORT, || holds(!desk.path("dir/1.txt").exists(), "it is still here"));
