@@ -144,6 +144,7 @@ impl Folder {
         let waits = |local: &Local| local.holds.of(&self.container.id).map(crate::local::Hold::reason);
         loop {
             let Some(reason) = waits(&here.borrow_and_update()) else { return Ok(()) };
+            self.local.detached();
             self.status.set(Status::Paused, reason);
             here.changed().await.map_err(|_| Setback::Lost("the local folder was closed".to_owned()))?;
         }

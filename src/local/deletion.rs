@@ -20,7 +20,9 @@ use ksync_tree::{Entry, Kind, Removed, Root, move_entry, remove_entry, stat_entr
 use syncthing::{Batch, Client};
 use tokio::time::Instant;
 
-use back::{Taken, put_back};
+use back::put_back;
+
+pub(super) use back::Taken;
 
 use super::{
     brake,
@@ -148,10 +150,12 @@ pub(super) struct Place<'a> {
 /// What was done.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// Paths that are gone now, or back, and should be scanned.
-    pub(super) changed: Vec<String>,
+    /// Paths that are gone now and should be scanned.
+    pub(super) removed: Vec<String>,
     /// What waits for a person from now on.
     pub(super) held: Vec<Hold>,
+    /// What of it was taken out already, to be put back when its container is detached: it would get it back else.
+    pub(super) taken: Vec<Taken>,
 }
 
 /// Applies those of the `agreed` deletions that syncthing's index confirms, and takes them from `agreed`.
@@ -173,7 +177,7 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outc
         if !agreed.trip() {
             return Ok(Outcome::default());
         }
-        return hold(place, agreed, here, before).await;
+        return Ok(hold(agreed, here, before));
     }
     // An edit made here in the meantime is newer than the deletion: scanned, it is pending no more.
     let mut batch = Batch::default();
@@ -195,34 +199,28 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outc
         here.into_iter().flat_map(|(who, entries)| entries.into_iter().map(move |e| (Arc::clone(&who), e)));
     let entries = of.filter(|(_, entry)| gone.contains(&entry.path)).collect();
     agreed.applied.push_back((Instant::now(), Taken { kept: moment, entries }));
-    Ok(Outcome { changed: removed, held: Vec::new() })
+    Ok(Outcome { removed, ..Outcome::default() })
 }
 
-/// Has the whole burst wait: what of it was applied before it was too much is put back.
-async fn hold(
-    place: &Place<'_>,
-    agreed: &mut Agreed,
-    here: BTreeMap<Arc<Who>, Vec<Entry>>,
-    of: usize,
-) -> Result<Outcome, Error> {
-    let lately = agreed.applied_lately();
+/// Has the whole burst wait, with what of it was applied before it was too much.
+fn hold(agreed: &mut Agreed, here: BTreeMap<Arc<Who>, Vec<Entry>>, of: usize) -> Outcome {
     let taken: Vec<Taken> = agreed.applied.drain(..).map(|(_, taken)| taken).collect();
-    let (root, kept) = (place.path.to_owned(), place.kept.to_owned());
-    let back = blocking(move || put_back(&root, &kept, &taken)).await.unwrap_or_else(|error| {
-        tracing::warn!(error = crate::printer::chain(&error), "put back; it is still kept");
-        Vec::new()
-    });
-    let lost = lately - back.iter().filter(|(_, entry)| entry.kind != Kind::Dir).count();
     let mut held: BTreeMap<Arc<Who>, Hold> = BTreeMap::new();
-    let changed = back.iter().map(|(_, entry)| entry.path.clone()).collect();
+    let gone = taken.iter().flat_map(|taken| taken.entries.iter().cloned());
     let waiting =
         here.into_iter().flat_map(|(who, entries)| entries.into_iter().map(move |e| (Arc::clone(&who), e)));
-    for (who, entry) in waiting.chain(back) {
-        let hold = held.entry(Arc::clone(&who)).or_insert_with(|| Hold::new(Who::clone(&who), of, lost));
+    for (who, entry) in waiting.chain(gone) {
+        let hold = held.entry(Arc::clone(&who)).or_insert_with(|| Hold::new(Who::clone(&who), of));
         hold.add([entry]);
     }
     agreed.paths.retain(|_, (_, who)| !held.contains_key(who));
-    Ok(Outcome { changed, held: held.into_values().collect() })
+    Outcome { removed: Vec::new(), held: held.into_values().collect(), taken }
+}
+
+/// Puts back what was taken out of `root` and waits now. Returns the paths that are there again.
+pub(super) async fn give_back(root: &Path, kept: &Path, taken: Vec<Taken>) -> Result<Vec<String>, Error> {
+    let (root, kept) = (root.to_owned(), kept.to_owned());
+    blocking(move || put_back(&root, &kept, &taken)).await
 }
 
 /// Takes what waited out of `root`, where it is still what it was: a person has agreed. Returns what is gone.

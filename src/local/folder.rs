@@ -70,6 +70,7 @@ pub(super) enum Command {
     Unshare { device: String },
     Deleted { path: String, who: Arc<Who> },
     Restored { path: String },
+    Detached,
     Running { spec: String, containers: BTreeSet<String> },
     Answer { accept: bool, done: oneshot::Sender<Result<usize, Closed>> },
     Look { paths: Vec<String> },
@@ -180,6 +181,11 @@ impl LocalFolder {
     /// Takes that back: the container has the path again.
     pub fn container_restored(&self, path: &str) {
         let _ = self.commands.send(Command::Restored { path: path.to_owned() });
+    }
+
+    /// Tells that a container whose deletions wait is not attached any more: nothing that is put back here goes there.
+    pub fn detached(&self) {
+        let _ = self.commands.send(Command::Detached);
     }
 
     /// Tells which containers of `spec` run: what others of its containers have deleted waits no longer, they are gone.

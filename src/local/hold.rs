@@ -36,8 +36,6 @@ pub struct Hold {
     pub since: Timestamp,
     /// Files of the folder before any of it was applied.
     pub of: usize,
-    /// Files of the same burst that were taken out of the folder before it was too much, and could not be put back.
-    pub applied: usize,
     /// What waits, as it was here; directories too.
     paths: BTreeMap<String, Still>,
 }
@@ -63,8 +61,8 @@ impl Still {
 
 impl Hold {
     /// Nothing waits yet.
-    pub(super) fn new(who: Who, of: usize, applied: usize) -> Self {
-        Self { who, since: Timestamp::now(), of, applied, paths: BTreeMap::new() }
+    pub(super) fn new(who: Who, of: usize) -> Self {
+        Self { who, since: Timestamp::now(), of, paths: BTreeMap::new() }
     }
 
     /// Files that wait.
@@ -79,17 +77,13 @@ impl Hold {
 
     /// A sentence: what happened, and how it is answered.
     pub fn reason(&self) -> String {
-        let (spec, waiting) = (&self.who.spec, self.files());
-        let all = waiting + self.applied;
-        let here = if self.applied == 0 {
-            "all of them are still here".to_owned()
-        } else {
-            format!("{waiting} of them are still here, the others are kept")
-        };
+        let spec = &self.who.spec;
         format!(
-            "pod `{}` deleted {all} of {} files within seconds; {here}: `kubectl ksync accept {spec}` deletes them \
-             here too, `kubectl ksync decline {spec}` puts them back into the container",
-            self.who.pod, self.of
+            "pod `{}` deleted {} of {} files within seconds; all of them are still here: `kubectl ksync accept {spec}` \
+             deletes them here too, `kubectl ksync decline {spec}` puts them back into the container",
+            self.who.pod,
+            self.files(),
+            self.of
         )
     }
 
@@ -232,7 +226,7 @@ mod tests {
             fs::write(here.path().join(name), name).unwrap();
         }
         let root = Root::open(here.path()).unwrap();
-        let mut hold = Hold::new(who("c"), 5, 0);
+        let mut hold = Hold::new(who("c"), 5);
         let all = ["d", "d/a", "b", "edited", "gone"];
         hold.add(all.iter().filter_map(|path| stat_entry(&root, path, false).unwrap()));
         let mut holds = Holds::default();
@@ -268,7 +262,7 @@ mod tests {
     fn it_says_what_happened_with_right_numbers_and_both_answers() {
         let here = tempfile::tempdir().unwrap();
         let root = Root::open(here.path()).unwrap();
-        let mut hold = Hold::new(who("c"), 40, 0);
+        let mut hold = Hold::new(who("c"), 40);
         for number in 0..39 {
             fs::write(here.path().join(number.to_string()), "").unwrap();
             hold.add(stat_entry(&root, &number.to_string(), false).unwrap());
@@ -277,11 +271,6 @@ mod tests {
             hold.reason(),
             "pod `app-1` deleted 39 of 40 files within seconds; all of them are still here: `kubectl ksync accept \
              main` deletes them here too, `kubectl ksync decline main` puts them back into the container"
-        );
-        hold.applied = 1;
-        assert!(
-            hold.reason()
-                .starts_with("pod `app-1` deleted 40 of 40 files within seconds; 39 of them are still here")
         );
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct Owner {
     soon: BTreeMap<String, Instant>,
     /// Deletions that a living container made and that are not applied yet.
     agreed: Agreed,
+    /// What was taken out and waits now for a person: it is put back when its container is detached.
+    taken: Vec<deletion::Taken>,
     /// Keeps those that wait for a person; they are in the state.
     hold_file: HoldFile,
     /// Told once the state says what the commands before them have changed.
@@ -101,6 +103,7 @@ impl Owner {
             batch: Batch::default(),
             soon: BTreeMap::new(),
             agreed: Agreed::default(),
+            taken: Vec::new(),
             hold_file: start.hold_file,
             marks: Vec::new(),
             patterns: start.patterns,
@@ -297,10 +300,16 @@ impl Owner {
             Command::Deleted { path, who } => self.deleted(path, who),
             // What waits for a person goes on waiting: it was asked about.
             Command::Restored { path } => self.agreed.remove(&path),
-            Command::Running { spec, containers } => self.change_holds(|holds| {
-                holds.retain(|hold| hold.who.spec != spec || containers.contains(&hold.who.container))
-            }),
+            Command::Detached => self.give_back().await,
+            Command::Running { spec, containers } => {
+                let runs = |who: &Who| who.spec != spec || containers.contains(&who.container);
+                self.change_holds(|holds| holds.retain(|hold| runs(&hold.who)));
+                if self.state_tx.borrow().holds.is_empty() {
+                    self.give_back().await;
+                }
+            }
             Command::Answer { accept, done } => {
+                self.give_back().await;
                 let _ = done.send(self.answer(accept).await);
             }
             Command::Look { paths } if paths.is_empty() => self.batch.add_all(),
@@ -429,6 +438,18 @@ impl Owner {
         self.state_tx.send_modify(|s| s.holds = holds);
     }
 
+    /// Puts back what was taken out and waits now: while a person is asked, nothing is missing here.
+    async fn give_back(&mut self) {
+        if self.taken.is_empty() || self.check_root().is_err() {
+            return;
+        }
+        let taken = std::mem::take(&mut self.taken);
+        match deletion::give_back(&self.path, &self.kept, taken).await {
+            Ok(paths) => paths.into_iter().for_each(|path| self.batch.add(path)),
+            Err(error) => warn!(error = crate::printer::chain(&error), "put back; it is still kept"),
+        }
+    }
+
     /// A person's word on what waits. Returns the number of files.
     async fn answer(&mut self, accept: bool) -> Result<usize, Closed> {
         let holds = self.state_tx.borrow().holds.clone();
@@ -460,7 +481,8 @@ impl Owner {
             deletion::Place { client: &running.client, id: &self.id, path: &self.path, kept: &self.kept };
         match deletion::apply(&folder, &mut self.agreed).await {
             Ok(outcome) => {
-                outcome.changed.into_iter().for_each(|path| self.batch.add(path));
+                outcome.removed.into_iter().for_each(|path| self.batch.add(path));
+                self.taken.extend(outcome.taken);
                 for hold in outcome.held {
                     warn!(reason = hold.reason(), "deletions wait for an answer");
                     self.change_holds(|holds| {
@@ -501,7 +523,8 @@ impl Owner {
         self.state_tx.send_modify(|s| s.error = Some(reason));
     }
 
-    async fn close(&self, running: Option<&Running>) {
+    async fn close(&mut self, running: Option<&Running>) {
+        self.give_back().await;
         if let Some(running) = running
             && let Err(error) = running.client.delete_folder(&self.id).await
         {

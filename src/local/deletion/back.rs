@@ -14,29 +14,29 @@ use super::Error;
 use crate::{kept, local::Who};
 
 /// What was taken out of the folder at one moment.
-#[derive(Debug, Clone)]
-pub(super) struct Taken {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::local) struct Taken {
     /// Where the files are kept.
     pub(super) kept: PathBuf,
     /// As it was, with the container that had deleted it; directories too.
     pub(super) entries: Vec<(Arc<Who>, Entry)>,
 }
 
-/// Puts all of `taken` back below `root`, where nothing stands by now. Returns what is there again; what is not is still
+/// Puts all of `taken` back below `root`, where nothing stands by now. Returns the paths that are there again; what is not is still
 /// kept.
-pub(super) fn put_back(root: &Path, folder: &Path, taken: &[Taken]) -> Result<Vec<(Arc<Who>, Entry)>, Error> {
+pub(super) fn put_back(root: &Path, folder: &Path, taken: &[Taken]) -> Result<Vec<String>, Error> {
     let workshop = kept::Kind::Restored.moment(folder);
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&workshop);
     made.map_err(|source| Error::Kept { path: workshop.clone(), source })?;
     let (root, shop) = (Root::open(root)?, Root::open(&workshop)?);
-    let mut all: Vec<(&Path, &(Arc<Who>, Entry))> = Vec::new();
+    let mut all: Vec<(&Path, &Entry)> = Vec::new();
     for moment in taken {
-        all.extend(moment.entries.iter().map(|entry| (moment.kept.as_path(), entry)));
+        all.extend(moment.entries.iter().map(|(_, entry)| (moment.kept.as_path(), entry)));
     }
     // A directory before what was in it, so that it has its mode again.
-    all.sort_by(|(_, (_, a)), (_, (_, b))| ksync_tree::compare(&a.path, &b.path));
+    all.sort_by(|(_, a), (_, b)| ksync_tree::compare(&a.path, &b.path));
     let mut back = Vec::new();
-    for (kept, (who, entry)) in all {
+    for (kept, entry) in all {
         let moved = if entry.kind == Kind::Dir {
             directory(&root, &workshop, &shop, entry)
         } else {
@@ -45,7 +45,7 @@ pub(super) fn put_back(root: &Path, folder: &Path, taken: &[Taken]) -> Result<Ve
                 .map_err(Error::from)
         };
         match moved {
-            Ok(true) => back.push((Arc::clone(who), entry.clone())),
+            Ok(true) => back.push(entry.path.clone()),
             Ok(false) => {}
             Err(error) => warn!(path = entry.path, error = crate::printer::chain(&error), "put back"),
         }
@@ -99,8 +99,7 @@ mod tests {
         let of = before.iter().map(|entry| (who.clone(), entry.clone())).collect();
         let taken = Taken { kept: moment.clone(), entries: of };
         let back = put_back(here.path(), kept.path(), &[taken]).unwrap();
-        let paths: Vec<&str> = back.iter().map(|(_, entry)| entry.path.as_str()).collect();
-        assert_eq!(paths, ["d", "d/empty", "d/f"]);
+        assert_eq!(back, ["d", "d/empty", "d/f"]);
         let now = entries(here.path(), &["d/f", "d"]);
         assert_eq!((&now[0], now[1].mode), (&before[1], before[3].mode));
         assert_eq!(fs::read_to_string(here.path().join("taken")).unwrap(), "new");
