@@ -18,7 +18,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 .NOTPARALLEL:
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
-	unit cli-test cluster-test cluster-selftest model test lint clean
+	guards unit cli-test cluster-test cluster-selftest model test lint clean
 
 help:
 	@echo 'make demo          all of it, on a cluster of its own; leaves the cluster up'
@@ -29,6 +29,7 @@ help:
 	@echo 'make build         kubectl-ksync, in target/debug'
 	@echo 'make radar-image   $(ARCHIVE)'
 	@echo 'make cluster       the test cluster, with radar'"'"'s image loaded; cluster-down ends it'
+	@echo 'make guards        what happens without each of the guards of this side (not part of make test)'
 	@echo 'make unit, cli-test, cluster-test, cluster-selftest, deps, clean'
 	@echo
 	@echo 'make model STEPS=n SEED=n   more of the random deeds that make test does'
@@ -82,6 +83,10 @@ cluster-test:
 # More random deeds than `make test` does, or others: make model STEPS=2000 SEED=7
 model: build cluster
 	@KSYNC_MODEL_STEPS=$(STEPS) KSYNC_MODEL_SEED=$(SEED) $(STAGE) 'model' $(CARGO_TEST) --test cluster -- model:: --nocapture
+
+# What each of this side's guards prevents, with the guard switched off.
+guards: cluster
+	@$(STAGE) 'cluster tests without guards' $(CARGO_TEST) --features test-guards --test cluster -- guards::
 
 test: unit cli-test cluster-selftest cluster-test
 

@@ -38,6 +38,14 @@ enum Verb {
     Get(cmd::get::Args),
     /// Have the app in a spec's containers run the code that is there now
     Reload(cmd::reload::Args),
+    /// List what containers have deleted or replaced here, or put it back
+    Restore(cmd::restore::Args),
+    /// List files that both sides changed
+    Conflicts(cmd::conflicts::Args),
+    /// Agree to what a spec waits for: a container's mass deletion, or a large first pull
+    Accept(cmd::answer::Args),
+    /// Refuse it: the files are put back into the container, or left there
+    Decline(cmd::answer::Args),
     /// Run the watcher of this context (`create` starts it in the background by itself)
     Watch(cmd::watch::Args),
     /// End the watcher of this context; specs stay for the next start
@@ -127,6 +135,10 @@ async fn dispatch(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Delete(args) => cmd::delete::run(args, cluster, printer).await,
         Verb::Get(args) => cmd::get::run(args, cluster, printer).await,
         Verb::Reload(args) => cmd::reload::run(args, cluster, printer).await,
+        Verb::Restore(args) => cmd::restore::run(args, cluster, printer).await,
+        Verb::Conflicts(args) => cmd::conflicts::run(args, cluster, printer).await,
+        Verb::Accept(args) => cmd::answer::run(args, true, cluster, printer).await,
+        Verb::Decline(args) => cmd::answer::run(args, false, cluster, printer).await,
         Verb::Watch(args) => cmd::watch::run(args, cluster, printer).await,
         Verb::Stop => cmd::stop::run(cluster, printer).await,
         Verb::Version(args) => cmd::version::run(args, cluster, printer).await,

@@ -1,14 +1,18 @@
 //! The commands, one file each: what was typed is turned into what is meant, and the rooms below do it.
 
+pub mod answer;
 mod changes;
 pub mod clean;
 pub mod completion;
+pub mod conflicts;
 pub mod create;
 pub mod delete;
 mod ensure;
 pub mod get;
 pub mod init;
+mod kept;
 pub mod reload;
+pub mod restore;
 mod stignore;
 pub mod stop;
 mod table;

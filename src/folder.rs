@@ -23,13 +23,13 @@ use tonic::Code;
 use tracing::{debug, info, warn};
 
 pub use setback::Setback;
-pub use take_over::{Asked, TakeOver};
+pub use take_over::{TakeOver, Wish};
 
 use crate::{
     backoff::Backoff,
     base::Base,
     config::{Direction, Initial, ReloadMode},
-    local::{Local, LocalFolder, Presence, Seat, Share},
+    local::{Asked, Local, LocalFolder, Presence, Pull, Seat, Share, Who},
     node::{AttachmentEvent, Link, Node, NodeState, Nodes},
     reload::{Reloads, Target},
     service::RemoteContainer,
@@ -45,6 +45,8 @@ const ROUNDS: u32 = 6;
 
 /// What a folder is made of.
 pub struct Folder {
+    /// The spec's name.
+    pub spec: String,
     /// The remote side.
     pub container: RemoteContainer,
     /// The path in the container.
@@ -53,8 +55,6 @@ pub struct Folder {
     pub direction: Direction,
     /// What wins at the first sync.
     pub initial: Initial,
-    /// The spec's name.
-    pub spec: String,
     /// How its app is reloaded.
     pub reload_mode: ReloadMode,
     /// Where it is listed for that.
@@ -66,7 +66,7 @@ pub struct Folder {
     /// What was last known equal.
     pub base: watch::Receiver<Option<Arc<Base>>>,
     /// Whether it takes the directory over from others.
-    pub take_over: Asked,
+    pub take_over: Wish,
     /// Where it reports.
     pub status: ServiceTx,
 }
@@ -125,10 +125,11 @@ impl Folder {
         there: &Presence,
         held: &mut Option<Arc<Node>>,
         slot: &mut Option<Attached>,
-        take_over: &mut Asked,
+        take_over: &mut Wish,
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, Setback> {
         let local = &self.local;
+        self.answered().await?;
         let node = match held {
             Some(node) => Arc::clone(node),
             None => self.nodes.get(&self.container.node).await.map_err(Setback::Door)?,
@@ -170,6 +171,22 @@ impl Folder {
         }
     }
 
+    /// Waits while deletions of this container wait for a person.
+    async fn answered(&self) -> Result<(), Setback> {
+        let mut here = self.local.state();
+        let waits = |local: &Local| local.holds.of(&self.container.id).map(crate::local::Hold::reason);
+        loop {
+            let Some(reason) = waits(&here.borrow_and_update()) else { return Ok(()) };
+            self.local.detached();
+            self.status.set(Status::Paused, reason);
+            here.changed().await.map_err(|_| Setback::Lost("the local folder was closed".to_owned()))?;
+        }
+    }
+
+    fn who(&self) -> Who {
+        Who { spec: self.spec.clone(), container: self.container.id.clone(), pod: self.container.pod.clone() }
+    }
+
     /// Waits for the node's connection, saying why it is not there.
     async fn link(&self, node: &Node) -> Result<Arc<Link>, Setback> {
         let mut state = node.state();
@@ -185,7 +202,7 @@ impl Folder {
         }
     }
 
-    async fn attach(&self, node: &Node, link: Arc<Link>, take_over: &mut Asked) -> Result<Attached, Setback> {
+    async fn attach(&self, node: &Node, link: Arc<Link>, take_over: &mut Wish) -> Result<Attached, Setback> {
         self.status.set(Status::Attaching, "");
         let request = AttachRequest {
             session_id: link.session_id.clone(),
@@ -317,18 +334,22 @@ impl Folder {
         let mut seat: Option<Seat> = None;
         let mut settled: Option<i64> = None;
         let mut failing = Vec::new();
-        let mut held: Option<(Status, String)> = None;
+        let mut asked: Option<Asked> = None;
+        let who = Arc::new(self.who());
         loop {
             let now = here.borrow_and_update().clone();
             if now.process != process {
                 return Err(Setback::Anew);
+            }
+            if let Some(hold) = now.holds.of(&self.container.id) {
+                return Err(Setback::Held(hold.reason()));
             }
             let behind = now.pending || settled != Some(now.sequence);
             let elected = !candidate || seat.is_some() || election.is_taken();
             if !behind {
                 self.status.modify(|service| service.acknowledged = (process, now.sequence));
             }
-            self.report(node, &now, behind || !elected, &failing, held.as_ref());
+            self.report(node, &now, behind || !elected, &failing, asked.as_ref());
             if !behind && elected {
                 backoff.reset();
             }
@@ -344,7 +365,7 @@ impl Folder {
                 }
                 // Somebody else's taking the seat is what this one waits for, too; the sender lives in `local`.
                 () = election.changed() => {}
-                event = attached.events.recv() => Self::event(local, event)?,
+                event = attached.events.recv() => Self::event(local, &who, event)?,
                 left = settle(local, &attached.link, now.sequence, &failing), if behind && !now.pending => {
                     match left? {
                         Settled::Done => failing.clear(),
@@ -360,29 +381,25 @@ impl Folder {
                     settled = Some(now.sequence);
                 }
                 taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
-                    held = self.promote(local, attached).await?;
-                    self.status.modify(|service| service.two_way = held.is_none());
+                    asked = self.promote(local, attached, false).await?;
+                    self.status.modify(|service| service.two_way = asked.is_none());
                     seat = Some(taken);
+                }
+                () = accepted(asked.as_ref()), if asked.is_some() && !behind => {
+                    asked = self.promote(local, attached, true).await?;
+                    self.status.modify(|service| service.two_way = asked.is_none());
                 }
             }
         }
     }
 
-    fn report(
-        &self,
-        node: &Node,
-        local: &Local,
-        busy: bool,
-        failing: &[String],
-        held: Option<&(Status, String)>,
-    ) {
-        let (status, reason) = match (&local.error, &local.held, held) {
-            (Some(error), ..) => (Status::Error, error.clone()),
-            (None, Some(reason), _) => (Status::Paused, reason.clone()),
+    fn report(&self, node: &Node, local: &Local, busy: bool, failing: &[String], asked: Option<&Asked>) {
+        let (status, reason) = match (&local.error, asked) {
+            (Some(error), _) => (Status::Error, error.clone()),
             _ if busy && !failing.is_empty() => (Status::Error, first_of(failing)),
             _ if busy => (Status::Syncing, String::new()),
-            (None, None, Some((status, reason))) => (*status, reason.clone()),
-            (None, None, None) => (Status::Watching, self.conflicts(local.conflicts)),
+            (None, Some(asked)) => (Status::Confirm, asked.reason.clone()),
+            (None, None) => (Status::Watching, String::new()),
         };
         let contact = node.last_contact();
         self.status.modify(|service| {
@@ -392,22 +409,7 @@ impl Folder {
         self.status.set(status, reason);
     }
 
-    /// Conflicts are settled, and said.
-    fn conflicts(&self, count: u32) -> String {
-        match count {
-            0 => String::new(),
-            1 => format!(
-                "1 conflict: local content stays, the container's is in `{}`",
-                self.local.kept.display()
-            ),
-            _ => format!(
-                "{count} conflicts: local content stays, the container's is in `{}`",
-                self.local.kept.display()
-            ),
-        }
-    }
-
-    fn event(local: &LocalFolder, event: Option<AttachmentEvent>) -> Result<(), Setback> {
+    fn event(local: &LocalFolder, who: &Arc<Who>, event: Option<AttachmentEvent>) -> Result<(), Setback> {
         match event {
             None => Err(Setback::Lost("the events of the attachment ended".to_owned())),
             Some(AttachmentEvent::AttachmentEnded(end)) => Err(Setback::Ended(end.reason)),
@@ -415,7 +417,7 @@ impl Folder {
             Some(AttachmentEvent::ContainerChange(change)) => {
                 debug!(path = change.path, action = change.action, "the container changed");
                 if change.action == "deleted" {
-                    local.container_deleted(&change.path);
+                    local.container_deleted(&change.path, who);
                 } else {
                     local.container_restored(&change.path);
                 }
@@ -454,25 +456,23 @@ impl Folder {
     }
 
     /// Makes this container the two-way one. Local content goes there once more where it differs by now, and what
-    /// exists only there is brought here first, so that nothing has to be taken on syncthing's word. Returns why
-    /// it was not done when a person must decide.
+    /// exists only there is brought here first, so that nothing has to be taken on syncthing's word. When that is much,
+    /// and nobody has `agreed` to it, it is asked about instead.
     async fn promote(
         &self,
         local: &Arc<LocalFolder>,
         attached: &Attached,
-    ) -> Result<Option<(Status, String)>, Setback> {
+        agreed: bool,
+    ) -> Result<Option<Asked>, Setback> {
         self.status.set(Status::Syncing, "");
         self.equalise(local, attached).await?;
         let (here, there) = self.list_both(local, attached).await?;
         let base = self.base.borrow().clone();
         let plan = self.plan(&here, &there, base.as_deref());
-        if let Some((files, bytes)) = plan::too_much(&plan.extra) {
-            let reason = format!(
-                "{files} files ({} MB) exist only in the container and are not brought here: name them under \
-                 `ignore` in ksync.yaml, or set `direction: to-container`",
-                bytes >> 20
-            );
-            return Ok(Some((Status::Confirm, reason)));
+        if let Some((files, bytes)) = plan::too_much(&plan.extra).filter(|_| !agreed) {
+            let tops = plan::tops(&plan.extra);
+            let pull = Pull { who: self.who(), files, bytes, tops, accepted: false };
+            return Ok(Some(local.pull.ask(pull)));
         }
         if !plan.extra.is_empty() {
             let paths: Vec<String> = plan.extra.iter().map(|entry| entry.path.clone()).collect();
@@ -501,6 +501,13 @@ impl Folder {
             // The lease ends it if this did not.
             debug!(reason = setback.standing().1, "detach");
         }
+    }
+}
+
+async fn accepted(asked: Option<&Asked>) {
+    match asked {
+        Some(asked) => asked.accepted().await,
+        None => std::future::pending().await,
     }
 }
 

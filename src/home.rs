@@ -188,7 +188,12 @@ impl ContextDir {
         self.dir.join("base")
     }
 
-    /// What was replaced or deleted by a container's change, by spec.
+    /// Deletions that wait for a person, by local path.
+    pub fn waiting(&self) -> PathBuf {
+        self.dir.join("waiting")
+    }
+
+    /// What was replaced or deleted by a container's change, by folder.
     pub fn kept(&self) -> PathBuf {
         self.dir.join("kept")
     }

@@ -1,64 +1,146 @@
-//! What was taken out of a local folder on a container's word: `kept/<folder>/<kind>/<moment>/<path>`.
+//! What was taken out of a local folder on a container's word: `kept/<folder>/<kind>/<moment>/<path>`, where a moment is
+//! one going of several files together. What syncthing replaces it keeps by itself: `kept/<folder>/replaced/<path~time>`.
+//! `kept/<folder>/local-path` says whose it is.
 //!
-//! Kept for a week and within a size, the oldest goes first. Nothing here touches a user's directory.
+//! Kept for a week, the five newest of a path, and within a size, the oldest goes first. Nothing here touches a user's
+//! directory but `restore`, which never replaces what is there without keeping it in turn.
+
+mod list;
+mod restore;
+mod sweep;
 
 use std::{
     fs, io,
+    io::Write,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use jiff::Timestamp;
-use tracing::{info, warn};
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-/// How long things are kept.
-const AGE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How much is kept at most, in bytes, for all folders together.
-const SIZE: u64 = 1 << 30;
-/// The kinds that are kept by moments; syncthing looks after its own (`replaced`).
-const KINDS: [&str; 3] = ["deleted", "conflicts", "replaced-at-attach"];
+pub use list::{Folder, Item, conflicts, dismiss, list};
+pub use restore::{Error as RestoreError, Restored, restore};
+pub use sweep::sweep;
+
+/// How many copies of a path of one kind are kept.
+pub const COPIES: usize = 5;
+
+/// The file that says which local path a folder is.
+const LOCAL_PATH: &str = "local-path";
+
+/// Why something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A container deleted it.
+    Deleted,
+    /// A container deleted it, with more than half of the folder, and a person agreed.
+    Accepted,
+    /// A container's content replaced it while syncing.
+    Replaced,
+    /// A container's content, changed while apart, replaced it.
+    ReplacedAtAttach,
+    /// The container's side of a conflict, which lost.
+    Conflict,
+    /// The same, which a person has seen.
+    Dismissed,
+    /// It was in the way of a restore.
+    Restored,
+}
+
+impl Kind {
+    const ALL: [Self; 7] = [
+        Self::Deleted,
+        Self::Accepted,
+        Self::Replaced,
+        Self::ReplacedAtAttach,
+        Self::Conflict,
+        Self::Dismissed,
+        Self::Restored,
+    ];
+
+    /// Its directory's name.
+    const fn dir(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Accepted => "accepted",
+            Self::Replaced => "replaced",
+            Self::ReplacedAtAttach => "replaced-at-attach",
+            Self::Conflict => "conflicts",
+            Self::Dismissed => "dismissed",
+            Self::Restored => "restored",
+        }
+    }
+
+    /// As a person is told.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Deleted | Self::Accepted => "deleted",
+            Self::Replaced | Self::ReplacedAtAttach => "replaced",
+            Self::Conflict | Self::Dismissed => "conflict",
+            Self::Restored => "restored",
+        }
+    }
+
+    /// The directory of a new moment of this kind in a folder's kept directory. Not made yet.
+    pub fn moment(self, folder: &Path) -> PathBuf {
+        folder.join(self.dir()).join(stamp())
+    }
+
+    /// Where syncthing keeps what it replaces.
+    pub fn replaced_by_syncthing(folder: &Path) -> PathBuf {
+        folder.join(Self::Replaced.dir())
+    }
+}
 
 /// A name for what was moved away at one moment, which sorts by time and is never given twice.
-pub fn stamp() -> String {
+fn stamp() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed) % 1_000_000;
     format!("{}-{number:06}", moment(Timestamp::now()))
 }
 
-fn moment(at: Timestamp) -> String {
+/// A time as it is spelt in names: `20261122T183459123Z`.
+pub fn moment(at: Timestamp) -> String {
     at.strftime("%Y%m%dT%H%M%S%3fZ").to_string()
 }
 
-/// Removes what is too old or too much below `kept`.
-pub fn sweep(kept: &Path) {
-    let oldest = Timestamp::now().checked_sub(AGE).map(moment);
-    match oldest.map_err(io::Error::other).and_then(|oldest| sweep_to(kept, &oldest, SIZE)) {
-        Ok(0) => {}
-        Ok(gone) => info!(gone, "removed what was kept for a week, or beyond the limit"),
-        Err(error) => warn!(%error, path = %kept.display(), "sweep what is kept"),
-    }
+/// The time that a name begins with; none when it is no moment's.
+fn moment_of(name: &str) -> Option<Timestamp> {
+    let text = name.get(..19).filter(|text| text.ends_with('Z') && text.get(8..9) == Some("T"))?;
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i16>().ok();
+    let small = |range| number(range).and_then(|number| i8::try_from(number).ok());
+    let ms = i32::from(number(15..18)?);
+    let date = DateTime::new(
+        number(0..4)?,
+        small(4..6)?,
+        small(6..8)?,
+        small(9..11)?,
+        small(11..13)?,
+        small(13..15)?,
+        ms * 1_000_000,
+    );
+    Some(date.ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-fn sweep_to(kept: &Path, oldest: &str, limit: u64) -> io::Result<usize> {
-    let mut moments = Vec::new();
-    for folder in children(kept)? {
-        for kind in KINDS {
-            moments.extend(children(&folder.join(kind))?);
-        }
+/// Notes which local path the kept directory `folder` is of.
+pub fn note(folder: &Path, local: &Path) -> io::Result<()> {
+    let file = folder.join(LOCAL_PATH);
+    let text = format!("{}\n", local.display());
+    if fs::read_to_string(&file).is_ok_and(|old| old == text) {
+        return Ok(());
     }
-    // Newest first: names sort by time, whatever folder they are in.
-    moments.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
-    let (mut total, mut gone) = (0_u64, 0);
-    for path in moments {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        total = total.saturating_add(size(&path)?);
-        if name.as_str() < oldest || total > limit {
-            fs::remove_dir_all(&path)?;
-            gone += 1;
-        }
-    }
-    Ok(gone)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut new = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(folder)?;
+    new.write_all(text.as_bytes())?;
+    new.persist(&file).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// The local path that was noted; none when none was.
+fn noted(folder: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(folder.join(LOCAL_PATH)).ok()?;
+    text.strip_suffix('\n').filter(|path| path.starts_with('/')).map(PathBuf::from)
 }
 
 /// The directories in a directory; none when it does not exist.
@@ -78,45 +160,37 @@ fn children(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Bytes of the files below; symlinks are not followed.
-fn size(dir: &Path) -> io::Result<u64> {
-    let mut total = 0;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        total += if entry.file_type()?.is_dir() { size(&entry.path())? } else { entry.metadata()?.len() };
-    }
-    Ok(total)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use jiff::Timestamp;
 
-    use super::{stamp, sweep_to};
+    use super::{moment, moment_of, note, noted, stamp};
 
     #[test]
-    fn the_old_and_the_too_much_go_and_the_newest_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let put = |path: &str, bytes: usize| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, vec![b'x'; bytes]).unwrap();
-        };
-        put("f/deleted/20260101T000000000Z-1/a/b", 1);
-        put("f/conflicts/20260201T000000000Z-1/big", 80);
-        put("g/deleted/20260202T000000000Z-1/c", 30);
-        put("f/replaced/syncthings~own", 500);
-        assert_eq!(sweep_to(dir.path(), "20260115", 1000).unwrap(), 1);
-        assert!(!dir.path().join("f/deleted/20260101T000000000Z-1").exists());
-        assert_eq!(sweep_to(dir.path(), "20260115", 100).unwrap(), 1);
-        assert!(!dir.path().join("f/conflicts/20260201T000000000Z-1").exists());
-        assert!(dir.path().join("g/deleted/20260202T000000000Z-1/c").exists());
-        assert!(dir.path().join("f/replaced/syncthings~own").exists());
-        assert_eq!(sweep_to(&dir.path().join("none"), "2", 0).unwrap(), 0);
+    fn no_two_moments_share_a_name_and_names_tell_the_time() {
+        assert_ne!(stamp(), stamp());
+        let at: Timestamp = "2026-11-22T18:34:59.123Z".parse().unwrap();
+        assert_eq!(moment(at), "20261122T183459123Z");
+        assert_eq!(moment_of("20261122T183459123Z-000001"), Some(at));
+        for name in [
+            "",
+            "20261122T183459123",
+            "20261322T183459123Z-1",
+            "x0261122T183459123Z",
+            "ü".repeat(19).as_str(),
+        ] {
+            assert_eq!(moment_of(name), None, "{name}");
+        }
     }
 
     #[test]
-    fn no_two_moments_share_a_name() {
-        assert_ne!(stamp(), stamp());
+    fn whose_it_is_is_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("kept/f");
+        assert_eq!(noted(&folder), None);
+        for path in ["/a b", "/ü", "/ü"] {
+            note(&folder, path.as_ref()).unwrap();
+            assert_eq!(noted(&folder), Some(path.into()));
+        }
     }
 }

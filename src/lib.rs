@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod cmd;
 pub mod config;
 pub mod folder;
+mod guards;
 pub mod home;
 pub mod kept;
 pub mod local;

@@ -3,16 +3,19 @@
 //! Invariant: syncthing cannot outlive the watcher, and every start begins without folders; whoever has a
 //! folder puts it again when [`Running::number`] changes.
 
+mod brake;
 mod conflict;
 mod deletion;
 mod election;
 mod folder;
 mod gitexclude;
 mod ground;
+mod hold;
 mod notice;
 mod owner;
 mod patterns;
 mod process;
+mod pull;
 mod stignore;
 
 use std::{
@@ -23,8 +26,12 @@ use std::{
 use tokio::sync::watch;
 
 pub use election::{Election, Presence, Seat};
-pub use folder::{Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share};
+pub use folder::{
+    Answered, Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share,
+};
+pub use hold::{Hold, HoldFile, Holds, Who};
 pub use process::{Error, STEP};
+pub use pull::{Asked, Pull};
 pub use stignore::remove as sweep;
 
 /// A syncthing that answers.

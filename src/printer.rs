@@ -104,6 +104,19 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     sentence
 }
 
+/// A number of bytes as a person reads it: `312 bytes`, `1.5 kB`, `3.1 MB`.
+pub fn size(bytes: u64) -> String {
+    let mut unit = 1000;
+    for name in ["kB", "MB", "GB"] {
+        let tenths = bytes / (unit / 10);
+        if bytes >= unit && (bytes / unit < 1000 || name == "GB") {
+            return format!("{}.{} {name}", tenths / 10, tenths % 10);
+        }
+        unit *= 1000;
+    }
+    if bytes == 1 { "1 byte".to_owned() } else { format!("{bytes} bytes") }
+}
+
 /// What follows the first line is a picture of the input, or a stack.
 fn first_line(text: &str) -> String {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
@@ -111,7 +124,7 @@ fn first_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::chain;
+    use super::{chain, size};
 
     #[derive(Debug, thiserror::Error)]
     #[error("open `x`")]
@@ -122,5 +135,19 @@ mod tests {
         assert_eq!(chain(&Outer(std::io::Error::other("no space"))), "open `x`: no space");
         assert_eq!(chain(&Outer(std::io::Error::other("open `x`"))), "open `x`");
         assert_eq!(chain(&Outer(std::io::Error::other("bad\n --> 1:2\n"))), "open `x`: bad");
+    }
+
+    #[test]
+    fn sizes_are_read_by_people() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (999, "999 bytes"),
+            (1549, "1.5 kB"),
+            (52_428_800, "52.4 MB"),
+            (7_000_000_000_000, "7000.0 GB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
     }
 }

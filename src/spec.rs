@@ -176,6 +176,8 @@ impl Spec {
             }
             let pods = store.state();
             let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
+            let ids = found.running.iter().map(|container| container.id.clone()).collect();
+            local.running(&details.name, ids);
             services.follow(&found.running, |container, end| self.start(local, base, container, end));
             if !doubtful {
                 backoff.reset();
@@ -205,11 +207,11 @@ impl Spec {
             acknowledged: (0, 0),
         };
         let folder = Folder {
+            spec: self.details.name.clone(),
             container: container.clone(),
             remote_path: self.details.remotepath.clone(),
             direction: self.details.direction.unwrap_or_default(),
             initial: self.details.initial.unwrap_or_default(),
-            spec: self.details.name.clone(),
             reload_mode: self.details.reload_mode.clone().unwrap_or_default(),
             reloads: Arc::clone(&self.shared.reloads),
             nodes: Arc::clone(&self.shared.nodes),

@@ -247,7 +247,9 @@ impl Drop for ServiceTx {
 
 #[cfg(test)]
 mod tests {
-    use super::{BoardTx, ServiceState, Standing, Status};
+    use proptest::prelude::*;
+
+    use super::{BoardTx, ServiceState, SpecState, Standing, Status};
     use crate::config::SpecDetails;
 
     fn service(id: &str, status: Status) -> ServiceState {
@@ -288,6 +290,42 @@ mod tests {
         );
         board.spec("s", Status::Waiting, "no pod");
         assert_eq!(seen.borrow().specs["s"].overall().status, Status::Waiting);
+    }
+
+    const ALL: [Status; 10] = [
+        Status::Watching,
+        Status::Reloading,
+        Status::Syncing,
+        Status::Attaching,
+        Status::Waiting,
+        Status::Confirm,
+        Status::Paused,
+        Status::Conflict,
+        Status::Error,
+        Status::Stopped,
+    ];
+
+    proptest! {
+        /// A spec is never called better than its worst part, and `watching` means that all of it is.
+        #[test]
+        fn a_spec_is_what_its_worst_part_is(
+            own in prop::sample::select(&ALL[..]),
+            parts in prop::collection::vec(prop::sample::select(&ALL[..]), 0..6),
+        ) {
+            let state = SpecState {
+                details: SpecDetails::default(),
+                standing: Standing::new(own, "own"),
+                services: parts.iter().enumerate().map(|(n, s)| (n.to_string(), service("c", *s))).collect(),
+                warnings: Vec::new(),
+            };
+            let overall = state.overall();
+            let worst = parts.iter().copied().max().map_or(own, |part| part.max(own));
+            prop_assert_eq!(overall.status, worst);
+            prop_assert!(overall.reason == "own" || parts.contains(&overall.status));
+            let (good, all) = state.count();
+            prop_assert!(good <= all && all == parts.len());
+            prop_assert!(overall.status != Status::Watching || good == all);
+        }
     }
 
     #[test]

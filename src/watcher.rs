@@ -38,7 +38,7 @@ const LOOKED_AT: Duration = Duration::from_millis(200);
 /// How long the local syncthing may take to answer at the start.
 const SYNCTHING_LIMIT: Duration = Duration::from_secs(30);
 /// How often what is kept is swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// How long letting go of everything may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(12);
 
@@ -138,13 +138,13 @@ impl Watcher {
         // There may be no credentials and no cluster yet: `get` tells.
         let access = Access::open(self.cluster.clone(), stop.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(tell(access.trouble(), board.clone())));
-        let locals = LocalFolders::new(Arc::clone(&syncthing), &identity.session_id);
+        let locals = LocalFolders::new(Arc::clone(&syncthing), &identity.session_id, dir.waiting());
         let reloads = Arc::new(Reloads::default());
         let shared = Shared {
             client: access.client(),
             namespace: self.cluster.own_namespace.clone(),
             nodes: Nodes::new(access.client(), identity),
-            locals,
+            locals: Arc::clone(&locals),
             take_over: TakeOver::default(),
             bases: dir.base(),
             reloads: Arc::clone(&reloads),
@@ -159,6 +159,7 @@ impl Watcher {
             },
             board: board.subscribe(),
             access,
+            locals,
             reloads,
             stop: stop.clone(),
             take_over: shared.take_over.clone(),
@@ -283,9 +284,9 @@ async fn tell(mut trouble: watch::Receiver<Option<String>>, board: BoardTx) {
 
 /// Keeps what is kept within its limits.
 async fn sweep_kept(kept: PathBuf) {
-    let mut hourly = tokio::time::interval(SWEEP_EVERY);
+    let mut next = tokio::time::interval(SWEEP_EVERY);
     loop {
-        hourly.tick().await;
+        next.tick().await;
         let kept = kept.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || crate::kept::sweep(&kept)).await {
             warn!(%error, "sweep what is kept");

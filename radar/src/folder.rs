@@ -17,6 +17,7 @@ use crate::{
     events::Heard,
     fanout::{self, Followers, Job, Queue, Worker},
     ground::{Ground, Lost},
+    guards::{self, Guard},
     link::Link,
     mount::bind,
     registry::{Command as RegistryCommand, Over},
@@ -238,10 +239,10 @@ impl Folder {
 
     /// The folder as it is added: receive-only.
     fn config(&self) -> Config {
-        Config {
-            min_disk_free: trouble::keep_free(&self.ground.lead.root),
-            ..Config::node(&self.id, &self.ground.place.to_string_lossy()).shared_with([self.device.as_str()])
-        }
+        let config = Config::node(&self.id, &self.ground.place.to_string_lossy());
+        let kind = if guards::on(Guard::ReceiveOnly) { config.kind } else { FolderType::SendReceive };
+        let min_disk_free = trouble::keep_free(&self.ground.lead.root);
+        Config { kind, min_disk_free, ..config.shared_with([self.device.as_str()]) }
     }
 
     async fn run(
@@ -370,7 +371,7 @@ impl Folder {
         if two_way {
             self.ground.check().await.map_err(tell::not_there)?;
             let now = self.view.status().await?;
-            if let Some(reason) = view::not_proven(&now) {
+            if let Some(reason) = view::not_proven(&now).filter(|_| guards::on(Guard::ReceiveOnly)) {
                 return Err(Status::failed_precondition(format!("folder `{}` {reason}", self.id)));
             }
         }

@@ -8,6 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     attach::Attachment,
+    guards::{self, Guard},
     link::Link,
     mount::{identity_in_container, identity_in_view},
 };
@@ -38,6 +39,9 @@ pub(crate) struct Ground {
 impl Ground {
     /// Looks, now.
     pub(crate) async fn check(&self) -> Result<(), Lost> {
+        if !guards::on(Guard::Ground) {
+            return Ok(());
+        }
         if !self.lead.life.alive() {
             return Err(Lost::Exited);
         }

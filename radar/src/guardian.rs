@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     backoff::Backoff,
+    guards::{self, Guard},
     lifeline::{self, Greeting},
     places::Places,
 };
@@ -150,7 +151,9 @@ async fn keep(listener: &UnixListener, child: &mut Child, greeting: &Greeting) -
             () = orphaned => return Turn::Orphaned,
             () = gone => {
                 radar = None;
-                orphaned_at = Some(tokio::time::Instant::now() + GONE);
+                if guards::on(Guard::Lifeline) {
+                    orphaned_at = Some(tokio::time::Instant::now() + GONE);
+                }
             }
             accepted = listener.accept() => match accepted {
                 Ok((mut stream, _)) => {
@@ -197,7 +200,7 @@ mod tests {
 
     use tokio::net::{UnixListener, UnixStream};
 
-    use super::{Turn, keep};
+    use super::{Guard, Turn, guards, keep};
     use crate::lifeline::{Greeting, hear};
 
     fn greeting() -> Greeting {
@@ -229,6 +232,31 @@ mod tests {
         assert_eq!(turn, Turn::Orphaned);
         let after = left.elapsed();
         assert!(after > Duration::from_millis(900) && after < Duration::from_millis(1500), "{after:?}");
+    }
+
+    /// How it ends within three seconds when a radar was there and goes; none when it does not.
+    async fn after_radar_left() -> Option<Turn> {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut child = tokio::process::Command::new("sleep").arg("100").kill_on_drop(true).spawn().unwrap();
+        let radar = async {
+            let mut stream = UnixStream::connect(&socket).await.unwrap();
+            hear(&mut stream).await.unwrap();
+        };
+        let greeting = greeting();
+        let kept = tokio::time::timeout(Duration::from_secs(3), keep(&listener, &mut child, &greeting));
+        tokio::join!(kept, radar).0.ok()
+    }
+
+    /// Without it, syncthing would go on scanning directories that nobody watches over.
+    #[tokio::test]
+    async fn the_dead_mans_switch_holds_alone() {
+        let off = guards::off::all_but(&[Guard::Lifeline]);
+        assert_eq!(after_radar_left().await, Some(Turn::Orphaned));
+        drop(off);
+        let _off = guards::off::all_but(&[]);
+        assert_eq!(after_radar_left().await, None);
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ mod fanout;
 mod folder;
 mod ground;
 mod guardian;
+mod guards;
 mod lifeline;
 mod link;
 mod mount;

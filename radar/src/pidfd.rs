@@ -13,7 +13,10 @@ use rustix::{
 use tokio::io::{Interest, unix::AsyncFd};
 use tokio_util::sync::CancellationToken;
 
-use crate::runtime::{self, ContainerId, Runtimes};
+use crate::{
+    guards::{self, Guard},
+    runtime::{self, ContainerId, Runtimes},
+};
 
 /// Why a process could not be held.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +101,9 @@ impl Life {
 
     /// Cancelled the moment the process ends.
     pub(crate) fn exited(&self) -> CancellationToken {
+        if !guards::on(Guard::Pidfd) {
+            return CancellationToken::new();
+        }
         self.exited.clone()
     }
 }

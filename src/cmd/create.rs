@@ -129,7 +129,7 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         client.take_over(&spec.name).await?;
     }
     if args.wait {
-        wait(&home, &cluster, &spec.name, args.timeout).await?;
+        wait(&home, &cluster, &spec.name, args.timeout, printer).await?;
         printer.say("every container holds what is here");
     }
     Ok(ExitCode::SUCCESS)
@@ -292,7 +292,13 @@ fn socket(home: &Home, cluster: &ClusterConfig) -> PathBuf {
 }
 
 /// Waits for the watcher to say `watching`.
-async fn wait(home: &Home, cluster: &ClusterConfig, name: &str, limit: Duration) -> anyhow::Result<()> {
+async fn wait(
+    home: &Home,
+    cluster: &ClusterConfig,
+    name: &str,
+    limit: Duration,
+    printer: Printer,
+) -> anyhow::Result<()> {
     let socket = socket(home, cluster);
     let mut last = "the watcher does not know it yet".to_owned();
     let watching = async {
@@ -302,6 +308,11 @@ async fn wait(home: &Home, cluster: &ClusterConfig, name: &str, limit: Duration)
             let Some(spec) = state.specs.into_iter().find(|spec| spec.name == name) else { continue };
             if spec.status == "watching" {
                 return anyhow::Ok(());
+            }
+            // The containers hold what is here; what is asked concerns what only one of them has.
+            if spec.status == "confirm" {
+                printer.warn(format!("spec `{name}` waits for an answer: {}", spec.reason));
+                return Ok(());
             }
             last = if spec.reason.is_empty() {
                 spec.status

@@ -8,6 +8,7 @@ use crate::{
     cluster::{ClusterArgs, ClusterConfig},
     config::{Config, Error, Store},
     home::Home,
+    local::HoldFile,
     lock,
     printer::{Printer, UserError},
     speclist::Pins,
@@ -70,9 +71,9 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     };
     let namespace = cluster.namespace.as_deref().filter(|name| !name.is_empty());
     let scope = Scope { args: &args, namespace, cluster: context.as_ref() };
-    let ((names, paths), lost) = store.modify(|draft| -> anyhow::Result<_> {
+    let ((names, local, paths), lost) = store.modify(|draft| -> anyhow::Result<_> {
         let names = scope.names(draft.config())?;
-        let paths = alone(draft.config(), &names);
+        let (local, paths) = alone(draft.config(), &names);
         for name in &names {
             if !draft.remove(name)? {
                 let known = draft.config().spec.iter().map(|s| s.name.clone()).collect::<Vec<_>>().join(", ");
@@ -86,7 +87,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
         }
         // A broken spec has no path that could be read: it may be one of these.
         let paths = if draft.loaded().errors.is_empty() { paths } else { BTreeSet::new() };
-        Ok((names, paths))
+        Ok((names, local, paths))
     })?;
     if lost {
         printer.warn(
@@ -113,6 +114,11 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
             BaseFile::forget(&dir.base(), name);
         }
     }
+    for (dir, path) in contexts.iter().flat_map(|dir| local.iter().map(move |path| (dir, path))) {
+        if let Err(error) = HoldFile::new(&dir.waiting(), path).forget(&names) {
+            printer.warn(format!("can't forget what waits in `{}`: {error}", dir.waiting().display()));
+        }
+    }
     // A watcher that still runs needs the patterns, and removes them itself.
     for path in paths.iter().filter(|_| free) {
         if let Err(error) = stignore::sweep(path) {
@@ -130,13 +136,13 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
-/// The local paths of these specs that no other spec uses.
-fn alone(config: &Config, names: &[String]) -> BTreeSet<PathBuf> {
+/// The local paths of these specs, and those of them that no other spec uses.
+fn alone(config: &Config, names: &[String]) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
     let of = |deleted: bool| {
         let specs = config.spec.iter().filter(move |spec| names.contains(&spec.name) == deleted);
         specs.map(|spec| PathBuf::from(&spec.localpath)).collect::<BTreeSet<_>>()
     };
-    &of(true) - &of(false)
+    (of(true), &of(true) - &of(false))
 }
 
 /// Waits until the watcher has none of the specs any more, or is gone itself.
@@ -171,7 +177,7 @@ mod tests {
             Config { spec: vec![spec("a", "/x"), spec("b", "/x"), spec("c", "/y")], ..Config::default() };
         let told = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            alone(&config, &names).into_iter().collect::<Vec<_>>()
+            alone(&config, &names).1.into_iter().collect::<Vec<_>>()
         };
         assert_eq!(told(&["a", "c"]), ["/y".as_ref() as &std::path::Path]);
         assert_eq!(told(&["a", "b"]), ["/x".as_ref() as &std::path::Path]);

@@ -60,7 +60,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     let dir = home.context(&cluster.context, &cluster.hash());
     let only = Only { names: args.names.clone(), namespace };
     let Some(mut client) = Client::connect(&dir.socket()).await else {
-        let rows = only.pick(from_file(&home, &cluster, &dir, printer)?)?;
+        let rows = only.pick(count(from_file(&home, &cluster, &dir, printer)?, &dir, printer))?;
         print(&rows, &args, printer)?;
         if !rows.is_empty() && args.is_table() {
             printer.hint("no watcher runs; `kubectl ksync watch --daemon` starts one");
@@ -73,7 +73,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
         {
             printer.warn(problem);
         }
-        let rows = only.pick(rows_of(reply))?;
+        let rows = only.pick(count(rows_of(reply), &dir, printer))?;
         for (row, warning) in rows.iter().flat_map(|row| row.warnings.iter().map(move |text| (row, text))) {
             printer.warn(format!("spec `{}`: {warning}", row.name));
         }
@@ -83,7 +83,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     let mut states = client.follow().await?;
     let (mut changes, mut shown) = (Changes::new(args.output == Output::Wide, !args.no_headers), None);
     while let Some(reply) = states.next().await {
-        let rows = only.pick(rows_of(reply))?;
+        let rows = only.pick(count(rows_of(reply), &dir, printer))?;
         let now = format!("{rows:?}");
         if !rows.is_empty() && args.is_table() {
             printer.raw(changes.next(&rows));
@@ -97,6 +97,30 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
 
 fn rows_of(reply: StatusReply) -> Vec<SpecRow> {
     reply.specs.into_iter().map(table::live).collect()
+}
+
+/// Conflicts are counted where they lie, with and without a watcher.
+fn count(mut rows: Vec<SpecRow>, dir: &ContextDir, printer: Printer) -> Vec<SpecRow> {
+    match crate::kept::conflicts(&dir.kept()) {
+        Ok(counts) => {
+            for row in &mut rows {
+                row.conflicts = counts.get(std::path::Path::new(&row.local_path)).copied().unwrap_or(0);
+            }
+        }
+        Err(error) => printer.warn(format!("can't count conflicts in `{}`: {error}", dir.kept().display())),
+    }
+    rows
+}
+
+/// What a person should know of conflicts, in one line.
+fn conflicts(row: &SpecRow) -> Option<String> {
+    let (count, name) = (row.conflicts, &row.name);
+    let what = match count {
+        0 => return None,
+        1 => "1 conflict".to_owned(),
+        _ => format!("{count} conflicts"),
+    };
+    Some(format!("spec `{name}`: {what}, local content stays: see `kubectl ksync conflicts {name}`"))
 }
 
 fn from_file(
@@ -148,6 +172,7 @@ fn print(rows: &[SpecRow], args: &Args, printer: Printer) -> anyhow::Result<()> 
             printer.say("no specs: make one with `kubectl ksync create --selector LABEL=VALUE LOCAL REMOTE`");
         }
         Output::Table | Output::Wide => {
+            rows.iter().filter_map(conflicts).for_each(|line| printer.warn(line));
             printer.raw(table::render(rows, args.output == Output::Wide, !args.no_headers));
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct SpecRow {
     pub(super) ready: String,
     pub(super) containers: Vec<ContainerRow>,
     pub(super) warnings: Vec<String>,
+    /// Files that both sides changed and nobody has dismissed.
+    pub(super) conflicts: usize,
 }
 
 /// A container of a spec.
@@ -75,6 +77,7 @@ pub(super) fn stopped(spec: &SpecDetails, context: &str, namespace: &str, reason
         ready: "0/0".to_owned(),
         containers: Vec::new(),
         warnings: Vec::new(),
+        conflicts: 0,
     }
 }
 
@@ -97,6 +100,7 @@ pub(super) fn live(spec: SpecStatus) -> SpecRow {
         status: spec.status,
         reason: spec.reason,
         warnings: spec.warnings,
+        conflicts: 0,
     }
 }
 
@@ -142,7 +146,7 @@ pub(super) fn render(rows: &[SpecRow], wide: bool, headers: bool) -> String {
 pub(super) fn headings(wide: bool) -> Vec<String> {
     let mut columns = vec!["NAME", "LOCAL", "REMOTE", "STATUS", "POD", "CONTAINER"];
     if wide {
-        columns.extend(["NAMESPACE", "NODE", "ROLE", "DIRECTION", "SINCE", "NOT-SYNCED"]);
+        columns.extend(["NAMESPACE", "NODE", "ROLE", "DIRECTION", "SINCE", "CONFLICTS", "NOT-SYNCED"]);
     }
     columns.push("REASON");
     columns.into_iter().map(str::to_owned).collect()
@@ -177,7 +181,8 @@ fn dash(cell: &str) -> String {
 }
 
 fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
-    let line = |id: &str, own: [&str; 3], more: [&str; 6], reason: &str| {
+    let conflicts = row.conflicts.to_string();
+    let line = |id: &str, own: [&str; 3], more: [&str; 7], reason: &str| {
         let mut cells = vec![row.name.clone(), row.local_path.clone(), row.remote_path.clone()];
         cells.extend(own.map(dash));
         if wide {
@@ -191,7 +196,7 @@ fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
         line(
             "",
             [&row.status, &row.pod, &row.container],
-            [&row.namespace, "", "", "", since, ""],
+            [&row.namespace, "", "", "", since, &conflicts, ""],
             &row.reason,
         )
     };
@@ -202,7 +207,7 @@ fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
         line(
             &container.container_id,
             [&container.status, &container.pod, &container.container],
-            [&row.namespace, &container.node, &container.role, direction, since, &excluded],
+            [&row.namespace, &container.node, &container.role, direction, since, &conflicts, &excluded],
             &container.reason,
         )
     });
@@ -235,6 +240,7 @@ pub(super) mod tests {
             ready: String::new(),
             containers,
             warnings: Vec::new(),
+            conflicts: 0,
         }
     }
 

@@ -151,6 +151,38 @@ impl Draft {
         }
     }
 
+    /// Adds patterns to what the spec `name` leaves out. Returns whether there is such a spec.
+    pub fn ignore(&mut self, name: &str, patterns: &[String]) -> Result<bool, Error> {
+        let mut meant = self.items();
+        let Some(index) =
+            meant.iter().position(|item| item.get("name").and_then(Value::as_str) == Some(name))
+        else {
+            return Ok(false);
+        };
+        let mut all: Vec<String> = match meant.get(index).and_then(|item| item.get("ignore")) {
+            Some(Value::Sequence(list)) => {
+                list.iter().filter_map(|pattern| pattern.as_str().map(str::to_owned)).collect()
+            }
+            _ => Vec::new(),
+        };
+        all.extend(patterns.iter().filter(|pattern| !all.contains(pattern)).cloned().collect::<Vec<_>>());
+        if let Some(Value::Mapping(item)) = meant.get_mut(index) {
+            item.insert("ignore".into(), Value::Sequence(all.iter().cloned().map(Value::String).collect()));
+        }
+        let found = layout::layout(&self.text);
+        let edited = found.items.get(index).map(|lines| {
+            let is_ignore = |line: &&str| line.trim_start().starts_with("ignore:");
+            let own = self.text.lines().enumerate().skip(lines.start).take(lines.len());
+            let old = own.filter(|(_, line)| is_ignore(line)).last();
+            let comment = old.and_then(|(_, line)| Some(line.rsplit_once(']')?.1)).unwrap_or_default();
+            let place = old.map_or(lines.end..lines.end, |(at, _)| at..at + 1);
+            let line = format!("{:1$}ignore: {2}{comment}\n", "", found.indent + 2, render::patterns(&all));
+            layout::replace(&self.text, &place, &line)
+        });
+        self.take(edited, meant)?;
+        Ok(true)
+    }
+
     fn items(&self) -> Vec<Value> {
         self.root.get("spec").and_then(Value::as_sequence).cloned().unwrap_or_default()
     }
@@ -328,5 +360,23 @@ mod tests {
         assert_eq!(draft.loaded().errors.len(), 2);
         assert!(draft.remove("bad").unwrap());
         assert_eq!(draft.loaded().errors.len(), 1);
+    }
+
+    #[test]
+    fn patterns_are_added_where_the_spec_stands() {
+        let with = SEED.replace("  reload: true\n", "  reload: true # yes\n  ignore: ['*.log'] # noise\n");
+        for (text, before) in [(SEED.to_owned(), 0), (with, 1)] {
+            let mut draft = draft(&text);
+            draft.add(&spec("b")).unwrap();
+            let added = ["/node_modules".to_owned(), "/it's \\*".to_owned()];
+            assert!(draft.ignore("sunny-husky", &added).unwrap());
+            assert!(draft.ignore("sunny-husky", &added[..1]).unwrap(), "and not twice");
+            let patterns = &draft.config().spec[0].ignore;
+            assert_eq!(patterns[before..], added);
+            assert_eq!(patterns.len(), before + 2);
+            assert!(draft.config().spec[1].ignore.is_empty());
+            assert!(!draft.lost_comments() && !draft.ignore("nobody", &added).unwrap());
+            assert!(before == 0 || draft.text().contains("] # noise\n"));
+        }
     }
 }

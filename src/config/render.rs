@@ -20,8 +20,7 @@ pub(super) fn item(spec: &SpecDetails, indent: usize) -> String {
     let mut optional = |key, value: Option<String>| fields.extend(value.map(|value| (key, value)));
     optional("context", spec.context.as_deref().map(string));
     optional("cluster", spec.cluster.as_deref().map(string));
-    let patterns: Vec<_> = spec.ignore.iter().map(|pattern| quoted(pattern)).collect();
-    optional("ignore", (!patterns.is_empty()).then(|| format!("[{}]", patterns.join(", "))));
+    optional("ignore", (!spec.ignore.is_empty()).then(|| patterns(&spec.ignore)));
     optional("initial", spec.initial.map(|initial| initial.to_string()));
     optional("direction", spec.direction.map(|direction| direction.to_string()));
     optional("reload-mode", spec.reload_mode.as_ref().map(|mode| string(&mode.to_string())));
@@ -32,6 +31,11 @@ pub(super) fn item(spec: &SpecDetails, indent: usize) -> String {
         let _ = writeln!(text, "{:indent$}{dash}{key}: {value}", "");
     }
     text
+}
+
+/// The value of `ignore`.
+pub(super) fn patterns(patterns: &[String]) -> String {
+    format!("[{}]", patterns.iter().map(|pattern| quoted(pattern)).collect::<Vec<_>>().join(", "))
 }
 
 fn string(text: &str) -> String {

@@ -1,5 +1,8 @@
 //! What must be done so that a container's directory holds what is here. Pure: listings in, paths out.
 
+#[cfg(test)]
+mod properties;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ksync_tree::{DifferenceKind, Entry, Kind, Listing, Skipped, differences};
@@ -191,13 +194,25 @@ pub(super) fn too_much(extra: &[Entry]) -> Option<(usize, u64)> {
     (files > PULL_FILES || bytes > PULL_BYTES).then_some((files, bytes))
 }
 
+/// The uppermost of paths that only the container has: what is below one of them is not named again.
+pub(super) fn tops(extra: &[Entry]) -> Vec<String> {
+    let mut tops: Vec<String> = Vec::new();
+    // A listing has a directory before what is in it.
+    for entry in extra {
+        if !tops.last().is_some_and(|top| is_below(&entry.path, top)) {
+            tops.push(entry.path.clone());
+        }
+    }
+    tops
+}
+
 #[cfg(test)]
 mod tests {
     use ksync_tree::{Entry, Kind, Listing, Skipped};
 
     use std::collections::BTreeSet;
 
-    use super::{Plan, missing, too_much};
+    use super::{Plan, missing, too_much, tops};
     use crate::{base::Base, config::Initial};
 
     fn plan(local: &[Entry], remote: &[Entry], base: Option<&Base>, id: &str) -> Plan {
@@ -363,6 +378,13 @@ mod tests {
         assert!(plan(&[dir("d", 1)], &[open.clone()], None, "").is_equal());
         open.mode = 0o777;
         assert_eq!(plan(&[dir("d", 1)], &[open], None, "").send, ["d"]);
+    }
+
+    #[test]
+    fn what_lies_in_a_directory_of_its_own_is_named_by_it() {
+        let extra =
+            [dir("a", 0), file("a/b", 1), dir("a/c", 0), file("a/c/d", 1), file("a.txt", 1), file("e/f", 1)];
+        assert_eq!(tops(&extra), ["a", "a.txt", "e/f"]);
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub enum Setback {
     /// So much is gone here that a person must say whether it is meant.
     #[error("{0}")]
     Doubt(String),
+    /// The container deleted so much that a person must say whether it is meant.
+    #[error("{0}")]
+    Held(String),
     /// The local path is not what it was.
     #[error("{0}")]
     Root(String),
@@ -74,6 +77,7 @@ impl Setback {
             Self::Lost(_) | Self::Anew | Self::Ended(_) | Self::Restless | Self::Closed(_) => {
                 Status::Attaching
             }
+            Self::Held(_) => Status::Paused,
             _ => Status::Error,
         };
         (status, crate::printer::chain(self))

@@ -22,7 +22,7 @@ use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tracing::{debug, info};
 
 use super::Setback;
-use crate::{local::LocalFolder, node::Link};
+use crate::{kept, local::LocalFolder, node::Link};
 
 /// Bytes of one message.
 const CHUNK: usize = 128 << 10;
@@ -168,7 +168,7 @@ pub(super) async fn keep(
     local: &Arc<LocalFolder>,
     paths: Vec<String>,
 ) -> Result<(), Setback> {
-    let kept = make(local.kept.join("conflicts").join(crate::kept::stamp()))?;
+    let kept = make(kept::Kind::Conflict.moment(&local.kept))?;
     info!(files = paths.len(), kept = %kept.display(), "local content wins; the container's is kept");
     receive(link, attachment_id, Arc::new(Root::open(&kept)?), paths, None).await
 }
@@ -181,7 +181,7 @@ pub(super) async fn take(
     local: &Arc<LocalFolder>,
     entries: Vec<Entry>,
 ) -> Result<(), Setback> {
-    let kept = local.kept.join("replaced-at-attach").join(crate::kept::stamp());
+    let kept = kept::Kind::ReplacedAtAttach.moment(&local.kept);
     let (staging, old) = (make(kept.join("incoming"))?, make(kept.join("old"))?);
     let incoming = Arc::new(Root::open(&staging)?);
     let paths = entries.iter().map(|entry| entry.path.clone()).collect();

@@ -3,22 +3,33 @@
 //!
 //! A path is removed only when a living container's deletion of it was vouched for by radar, syncthing's
 //! index says that this deletion is newer than what is here, and what is here was scanned just before. It
-//! is moved, not deleted. A deletion of more than half of a folder at once waits for a person.
+//! is moved, not deleted. A deletion of more than half of a folder at once waits for a person (`hold`).
+
+mod back;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use ksync_tree::{Kind, Removed, Root, move_entry, remove_entry, stat_entry};
+use ksync_tree::{Entry, Kind, Removed, Root, move_entry, remove_entry, stat_entry};
 use syncthing::{Batch, Client};
 use tokio::time::Instant;
 
-/// Folders with fewer files than this have no brake.
-const BRAKE_FROM: usize = 20;
+use back::put_back;
+
+pub(super) use back::Taken;
+
+use super::{
+    brake,
+    hold::{Hold, Who},
+};
+use crate::kept;
+
 /// Deletions within this time count together.
 const WINDOW: Duration = Duration::from_secs(10);
 /// How long a deletion is waited for in syncthing's index.
@@ -27,23 +38,28 @@ const UNCONFIRMED: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_millis(200);
 /// A burst that does not end is looked at after this long.
 const BURST: Duration = Duration::from_secs(2);
+/// A burst that is too much is told to a person when it is over, or after this long.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Deletions that a living container made, on their way to be applied: gathered until the burst is over, so
 /// that it is judged as a whole.
 #[derive(Debug, Default)]
 pub(super) struct Agreed {
-    /// With when each was told.
-    paths: BTreeMap<String, Instant>,
+    /// With when each was told, and of which container.
+    paths: BTreeMap<String, (Instant, Arc<Who>)>,
     first: Option<Instant>,
     last: Option<Instant>,
-    applied: VecDeque<(Instant, usize)>,
+    /// When the burst was found to be too much.
+    tripped: Option<Instant>,
+    /// What was taken out lately.
+    applied: VecDeque<(Instant, Taken)>,
 }
 
 impl Agreed {
-    /// A container deleted `path`.
-    pub(super) fn add(&mut self, path: String) {
+    /// The container `who` deleted `path`.
+    pub(super) fn add(&mut self, path: String, who: Arc<Who>) {
         let now = Instant::now();
-        self.paths.insert(path, now);
+        self.paths.insert(path, (now, who));
         self.first.get_or_insert(now);
         self.last = Some(now);
     }
@@ -70,14 +86,45 @@ impl Agreed {
 
     /// A deletion that the index does not have after so long was undone, or overtaken by an edit here.
     fn forget_unconfirmed(&mut self, confirmed: &[String]) {
-        self.paths.retain(|path, told| confirmed.contains(path) || told.elapsed() < UNCONFIRMED);
+        let confirmed: BTreeSet<&String> = confirmed.iter().collect();
+        self.paths.retain(|path, (told, _)| confirmed.contains(path) || told.elapsed() < UNCONFIRMED);
+    }
+
+    /// All that was told of the containers that made the `confirmed` deletions, by container.
+    fn told_by_those_of(&self, confirmed: &[String]) -> BTreeMap<Arc<Who>, Vec<String>> {
+        let mut told: BTreeMap<Arc<Who>, Vec<String>> = BTreeMap::new();
+        for (_, who) in confirmed.iter().filter_map(|path| self.paths.get(path)) {
+            told.entry(Arc::clone(who)).or_default();
+        }
+        for (path, (_, who)) in &self.paths {
+            if let Some(paths) = told.get_mut(who) {
+                paths.push(path.clone());
+            }
+        }
+        told
+    }
+
+    /// The burst is too much. Returns whether it may be told: until it is over, it is looked at again.
+    fn trip(&mut self) -> bool {
+        let now = Instant::now();
+        let since = *self.tripped.get_or_insert(now);
+        let newest = self.paths.values().map(|(told, _)| *told).max();
+        let over = newest.is_none_or(|newest| now >= newest + QUIET) || now >= since + LONGEST;
+        if over {
+            self.tripped = None;
+        } else {
+            self.first = Some(now);
+            self.last = newest;
+        }
+        over
     }
 
     fn applied_lately(&mut self) -> usize {
         while self.applied.front().is_some_and(|(at, _)| at.elapsed() >= WINDOW) {
             self.applied.pop_front();
         }
-        self.applied.iter().map(|(_, count)| count).sum()
+        let entries = self.applied.iter().flat_map(|(_, taken)| &taken.entries);
+        entries.filter(|(_, entry)| entry.kind != Kind::Dir).count()
     }
 }
 
@@ -105,8 +152,10 @@ pub(super) struct Place<'a> {
 pub(super) struct Outcome {
     /// Paths that are gone now and should be scanned.
     pub(super) removed: Vec<String>,
-    /// Why some are left, as a sentence.
-    pub(super) held: Option<String>,
+    /// What waits for a person from now on.
+    pub(super) held: Vec<Hold>,
+    /// What of it was taken out already, to be put back when its container is detached: it would get it back else.
+    pub(super) taken: Vec<Taken>,
 }
 
 /// Applies those of the `agreed` deletions that syncthing's index confirms, and takes them from `agreed`.
@@ -116,12 +165,19 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outc
     if first.is_empty() {
         return Ok(Outcome::default());
     }
-    let here = place.client.folder_status(place.id).await?.local_files;
+    let status = place.client.folder_status(place.id).await?;
     let lately = agreed.applied_lately();
-    let before = usize::try_from(here).unwrap_or(usize::MAX).saturating_add(lately);
+    let known = usize::try_from(status.local_files + status.local_symlinks).unwrap_or(usize::MAX);
+    let before = known.saturating_add(lately);
     // All that were told count, whatever syncthing's index, which comes in portions, has of them yet.
-    if let Some(held) = brake(agreed.paths.len() + lately, before) {
-        return Ok(Outcome { removed: Vec::new(), held: Some(held) });
+    let told = agreed.told_by_those_of(&first);
+    let here = still_here(place.path, told).await?;
+    let deleted = here.values().flatten().filter(|entry| entry.kind != Kind::Dir).count();
+    if brake::trips(deleted + lately, before) {
+        if !agreed.trip() {
+            return Ok(Outcome::default());
+        }
+        return Ok(hold(agreed, here, before));
     }
     // An edit made here in the meantime is newer than the deletion: scanned, it is pending no more.
     let mut batch = Batch::default();
@@ -132,14 +188,76 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outc
     let mut paths = confirmed(place, first.iter()).await?;
     // What is below a directory goes before the directory.
     paths.sort_by(|a, b| b.cmp(a));
-    let (root, kept) = (place.path.to_owned(), place.kept.join("deleted").join(crate::kept::stamp()));
-    let removing = tokio::task::spawn_blocking(move || remove(&root, &kept, paths));
-    let removed = removing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    let moment = kept::Kind::Deleted.moment(place.kept);
+    let (root, kept) = (place.path.to_owned(), moment.clone());
+    let removed = blocking(move || remove(&root, &kept, paths)).await?;
     for path in &removed {
         agreed.paths.remove(path);
     }
-    agreed.applied.push_back((Instant::now(), removed.len()));
-    Ok(Outcome { removed, held: None })
+    let gone: BTreeSet<&String> = removed.iter().collect();
+    let of =
+        here.into_iter().flat_map(|(who, entries)| entries.into_iter().map(move |e| (Arc::clone(&who), e)));
+    let entries = of.filter(|(_, entry)| gone.contains(&entry.path)).collect();
+    agreed.applied.push_back((Instant::now(), Taken { kept: moment, entries }));
+    Ok(Outcome { removed, ..Outcome::default() })
+}
+
+/// Has the whole burst wait, with what of it was applied before it was too much.
+fn hold(agreed: &mut Agreed, here: BTreeMap<Arc<Who>, Vec<Entry>>, of: usize) -> Outcome {
+    let taken: Vec<Taken> = agreed.applied.drain(..).map(|(_, taken)| taken).collect();
+    let mut held: BTreeMap<Arc<Who>, Hold> = BTreeMap::new();
+    let gone = taken.iter().flat_map(|taken| taken.entries.iter().cloned());
+    let waiting =
+        here.into_iter().flat_map(|(who, entries)| entries.into_iter().map(move |e| (Arc::clone(&who), e)));
+    for (who, entry) in waiting.chain(gone) {
+        let hold = held.entry(Arc::clone(&who)).or_insert_with(|| Hold::new(Who::clone(&who), of));
+        hold.add([entry]);
+    }
+    agreed.paths.retain(|_, (_, who)| !held.contains_key(who));
+    Outcome { removed: Vec::new(), held: held.into_values().collect(), taken }
+}
+
+/// Puts back what was taken out of `root` and waits now. Returns the paths that are there again.
+pub(super) async fn give_back(root: &Path, kept: &Path, taken: Vec<Taken>) -> Result<Vec<String>, Error> {
+    let (root, kept) = (root.to_owned(), kept.to_owned());
+    blocking(move || put_back(&root, &kept, &taken)).await
+}
+
+/// Takes what waited out of `root`, where it is still what it was: a person has agreed. Returns what is gone.
+pub(super) async fn apply_hold(root: &Path, kept: &Path, hold: &Hold) -> Result<Vec<String>, Error> {
+    let (at, hold) = (root.to_owned(), hold.clone());
+    let kept = kept::Kind::Accepted.moment(kept);
+    blocking(move || {
+        let paths = hold.unchanged(&Root::open(&at)?)?;
+        remove(&at, &kept, paths)
+    })
+    .await
+}
+
+/// What of the deleted paths is here.
+async fn still_here(
+    root: &Path,
+    told: BTreeMap<Arc<Who>, Vec<String>>,
+) -> Result<BTreeMap<Arc<Who>, Vec<Entry>>, Error> {
+    let root = root.to_owned();
+    blocking(move || {
+        let root = Root::open(&root)?;
+        let mut here = BTreeMap::new();
+        for (who, paths) in told {
+            let entries: Result<Vec<_>, _> =
+                paths.iter().filter_map(|path| stat_entry(&root, path, false).transpose()).collect();
+            here.insert(who, entries?);
+        }
+        Ok(here)
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// Those of `paths` whose newest version in syncthing's index is a deletion.
@@ -151,15 +269,6 @@ async fn confirmed(place: &Place<'_>, paths: impl Iterator<Item = &String>) -> R
         }
     }
     Ok(confirmed)
-}
-
-/// A sentence when so many deletions must not be applied unasked.
-fn brake(deletions: usize, files: usize) -> Option<String> {
-    let too_many = files >= BRAKE_FROM && deletions * 2 > files;
-    too_many.then(|| {
-        format!("a container deleted {deletions} of {files} files at once: what is left of them here stays, and what went before is in \
-             `kept`")
-    })
 }
 
 /// Moves `paths` out of `root` into `kept`; returns those that are gone. A directory goes once it is empty:
@@ -201,40 +310,72 @@ mod tests {
 
     use tokio::time::{Instant, advance};
 
-    use super::{Agreed, BURST, QUIET, WINDOW, brake, remove};
+    use super::{Agreed, Arc, BURST, Entry, Kind, LONGEST, QUIET, Taken, WINDOW, Who, remove};
+
+    fn who(container: &str) -> Arc<Who> {
+        Arc::new(Who { container: container.into(), ..Who::default() })
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_is_looked_at_when_it_is_over_or_too_long() {
         let mut agreed = Agreed::default();
         assert_eq!(agreed.due(), None);
         let begun = Instant::now();
-        agreed.add("a".into());
+        agreed.add("a".into(), who("c"));
         assert_eq!(agreed.due(), Some(begun + QUIET));
         for _ in 0..30 {
             advance(QUIET / 2).await;
-            agreed.add("b".into());
+            agreed.add("b".into(), who("c"));
         }
         assert_eq!(agreed.due(), Some(begun + BURST));
         agreed.looked();
         assert!(agreed.due().is_none() && !agreed.is_empty());
     }
 
+    /// So many files, and a directory, which does not count.
+    fn taken(files: usize) -> Taken {
+        let entry =
+            |kind| Entry { path: "x".into(), kind, size: 0, mtime_ns: 0, mode: 0, hash: None, target: None };
+        let kinds = std::iter::repeat_n(Kind::File, files).chain([Kind::Dir]);
+        Taken { kept: "/kept".into(), entries: kinds.map(|kind| (who("c"), entry(kind))).collect() }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_was_applied_lately_counts_for_a_while() {
         let mut agreed = Agreed::default();
-        agreed.applied.push_back((Instant::now(), 7));
+        agreed.applied.push_back((Instant::now(), taken(7)));
         advance(WINDOW / 2).await;
-        agreed.applied.push_back((Instant::now(), 4));
+        agreed.applied.push_back((Instant::now(), taken(4)));
         assert_eq!(agreed.applied_lately(), 11);
         advance(WINDOW).await;
         assert_eq!(agreed.applied_lately(), 0);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn too_much_is_told_when_the_burst_is_over_or_too_long() {
+        let mut agreed = Agreed::default();
+        agreed.add("a".into(), who("c"));
+        assert!(!agreed.trip());
+        assert_eq!(agreed.due(), Some(Instant::now() + QUIET), "it is looked at again");
+        advance(QUIET).await;
+        assert!(agreed.trip());
+        let begun = Instant::now();
+        agreed.add("b".into(), who("c"));
+        while !agreed.trip() {
+            advance(QUIET / 2).await;
+            agreed.add("b".into(), who("c"));
+        }
+        assert!(begun.elapsed() >= LONGEST);
+    }
+
     #[test]
-    fn more_than_half_of_a_folder_is_held() {
-        assert!(brake(11, 20).is_some());
-        assert!(brake(10, 20).is_none());
-        assert!(brake(19, 19).is_none(), "a small folder has no brake");
+    fn a_deletion_is_counted_for_the_container_that_made_it() {
+        let mut agreed = Agreed::default();
+        for (path, container) in [("a", "one"), ("b", "one"), ("c", "two")] {
+            agreed.add(path.into(), who(container));
+        }
+        let told = agreed.told_by_those_of(&["b".to_owned()]);
+        assert_eq!(told, [(who("one"), vec!["a".to_owned(), "b".to_owned()])].into());
     }
 
     #[test]

@@ -193,10 +193,57 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
+    use std::collections::BTreeMap;
+
+    use futures::{FutureExt, future::BoxFuture};
+    use proptest::prelude::*;
+
     use tokio::time::advance;
 
-    use super::{Election, PATIENCE};
+    use super::{Election, PATIENCE, Seat};
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Wants(u8),
+        Gives(u8),
+    }
+
+    proptest! {
+        /// Whatever comes and goes in whatever order: never two, and nobody waits for a seat that is free.
+        #[test]
+        fn one_seat_and_never_an_empty_one(
+            steps in prop::collection::vec(
+                prop_oneof![(0_u8..4).prop_map(Step::Wants), (0_u8..4).prop_map(Step::Gives)], 0..40),
+        ) {
+            let election = Election::default();
+            let mut waiting: BTreeMap<u8, BoxFuture<'_, Seat>> = BTreeMap::new();
+            let mut seated: BTreeMap<u8, Seat> = BTreeMap::new();
+            let names = ["a", "b", "c", "d"];
+            for step in steps {
+                match step {
+                    Step::Wants(who) if !seated.contains_key(&who) => {
+                        let name = names[usize::from(who)];
+                        waiting.entry(who).or_insert_with(|| Box::pin(election.seat(name)));
+                    }
+                    Step::Wants(_) => {}
+                    // Whoever gives up waits no more either.
+                    Step::Gives(who) => {
+                        waiting.remove(&who);
+                        seated.remove(&who);
+                    }
+                }
+                let ready = |(who, seat): (&u8, &mut BoxFuture<'_, Seat>)| Some((*who, seat.now_or_never()?));
+                let taken: Vec<(u8, Seat)> = waiting.iter_mut().filter_map(ready).collect();
+                for (who, seat) in taken {
+                    waiting.remove(&who);
+                    seated.insert(who, seat);
+                }
+                prop_assert!(seated.len() <= 1, "{:?}", seated);
+                prop_assert!(waiting.is_empty() || seated.len() == 1, "the seat is free, and somebody waits");
+                prop_assert_eq!(election.watch().is_taken(), !seated.is_empty());
+            }
+        }
+    }
 
     #[tokio::test]
     async fn one_at_a_time_and_the_next_one_follows() {

@@ -13,13 +13,14 @@ use std::{
 use ksync_tree::{Ignore, Root};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, info_span, warn};
 
 use super::{
-    Election, LocalSyncthing,
+    Election, HoldFile, Holds, LocalSyncthing, Who,
     ground::{self, Ground},
     notice::Notices,
     owner::{Owner, Start},
+    pull::{Desk, Pull},
     stignore,
 };
 
@@ -59,19 +60,20 @@ pub struct Local {
     pub sequence: i64,
     /// Why nothing is scanned.
     pub error: Option<String>,
-    /// Deletions of a container that wait, with a sentence.
-    pub held: Option<String>,
+    /// Deletions of containers that wait for a person.
+    pub holds: Holds,
     /// Counts changes of names that syncthing passes over.
     pub passed_over: u64,
-    /// Conflicts settled since the folder was opened.
-    pub conflicts: u32,
 }
 
 pub(super) enum Command {
     Share { device: String, address: SocketAddr, done: oneshot::Sender<()> },
     Unshare { device: String },
-    Deleted { path: String },
+    Deleted { path: String, who: Arc<Who> },
     Restored { path: String },
+    Detached,
+    Running { spec: String, containers: BTreeSet<String> },
+    Answer { accept: bool, done: oneshot::Sender<Result<usize, Closed>> },
     Look { paths: Vec<String> },
     Mark { done: oneshot::Sender<()> },
     Exclude { paths: Vec<String>, done: oneshot::Sender<Result<(), stignore::Error>> },
@@ -83,9 +85,22 @@ pub(super) enum Command {
 pub struct Closed(String);
 
 impl Closed {
-    fn new(why: &str) -> Self {
+    pub(super) fn new(why: &str) -> Self {
         Self(why.to_owned())
     }
+
+    fn folder() -> Self {
+        Self::new("the local folder was closed")
+    }
+}
+
+/// What an answer was given to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// Files that containers had deleted: gone here now, or put back there.
+    pub deletions: usize,
+    /// What only a container has: on its way here, or still asked about when the answer was no.
+    pub pull: Option<Pull>,
 }
 
 /// Why mounts can't be left out.
@@ -115,6 +130,8 @@ pub struct LocalFolder {
     /// The container that was compared first.
     pub first: OnceLock<String>,
     ground: Arc<Ground>,
+    /// Where it is asked whether much that only a container has is brought here.
+    pub pull: Desk,
     state: watch::Receiver<Local>,
     commands: mpsc::UnboundedSender<Command>,
     _end: DropGuard,
@@ -165,11 +182,11 @@ impl LocalFolder {
     }
 
     /// Agrees to a deletion that a living container made. What is not synced is nobody's to delete here.
-    pub fn container_deleted(&self, path: &str) {
+    pub fn container_deleted(&self, path: &str, who: &Arc<Who>) {
         if self.ignore.matches(path) {
             return;
         }
-        let _ = self.commands.send(Command::Deleted { path: path.to_owned() });
+        let _ = self.commands.send(Command::Deleted { path: path.to_owned(), who: Arc::clone(who) });
     }
 
     /// Takes that back: the container has the path again.
@@ -185,15 +202,35 @@ impl LocalFolder {
         now.error.as_ref().map_or(Ok(()), |error| Err(Closed::new(error)))
     }
 
+    /// Tells that a container whose deletions wait is not attached any more: nothing that is put back here goes there.
+    pub fn detached(&self) {
+        let _ = self.commands.send(Command::Detached);
+    }
+
+    /// Tells which containers of `spec` run: what others of its containers have deleted waits no longer, they are gone.
+    pub fn running(&self, spec: &str, containers: BTreeSet<String>) {
+        let _ = self.commands.send(Command::Running { spec: spec.to_owned(), containers });
+    }
+
+    /// Answers what waits for a person: deletions are applied here, or put back into the container; what only a container
+    /// has is brought here. Not to bring it takes patterns in the spec, which are not in force yet when this returns.
+    pub async fn answer(&self, accept: bool) -> Result<Answered, Closed> {
+        let (done, answered) = oneshot::channel();
+        self.commands.send(Command::Answer { accept, done }).map_err(|_| Closed::folder())?;
+        let deletions = answered.await.map_err(|_| Closed::folder())??;
+        let pull = if accept { self.pull.accept() } else { self.pull.open() };
+        Ok(Answered { deletions, pull })
+    }
+
     /// Waits until every change noticed so far is scanned; returns the sequence of our index then.
     pub async fn scanned(&self) -> Result<i64, Closed> {
         let mut state = self.state.clone();
         // What was just handed over must be seen by the owner before its state can tell.
         let (done, seen) = oneshot::channel();
-        self.commands.send(Command::Mark { done }).map_err(|_| Closed::new("the local folder was closed"))?;
-        seen.await.map_err(|_| Closed::new("the local folder was closed"))?;
+        self.commands.send(Command::Mark { done }).map_err(|_| Closed::folder())?;
+        seen.await.map_err(|_| Closed::folder())?;
         let over = |s: &Local| s.error.is_some() || s.process != 0 && !s.pending;
-        let now = state.wait_for(over).await.map_err(|_| Closed::new("the local folder was closed"))?;
+        let now = state.wait_for(over).await.map_err(|_| Closed::folder())?;
         now.error.as_ref().map_or(Ok(now.sequence), |error| Err(Closed::new(error)))
     }
 
@@ -201,9 +238,8 @@ impl LocalFolder {
     /// syncthing has taken it in.
     pub async fn exclude(&self, paths: Vec<String>) -> Result<(), ExcludeError> {
         let (done, excluded) = oneshot::channel();
-        let closed = || Closed::new("the local folder was closed");
-        self.commands.send(Command::Exclude { paths, done }).map_err(|_| closed())?;
-        excluded.await.map_err(|_| closed())??;
+        self.commands.send(Command::Exclude { paths, done }).map_err(|_| Closed::folder())?;
+        excluded.await.map_err(|_| Closed::folder())??;
         self.scanned().await?;
         Ok(())
     }
@@ -226,13 +262,20 @@ struct Entry {
 pub struct LocalFolders {
     syncthing: Arc<LocalSyncthing>,
     session_id: String,
+    waiting: PathBuf,
     live: Mutex<HashMap<PathBuf, Entry>>,
 }
 
 impl LocalFolders {
-    /// None in use yet. `session_id` keeps the ids of two machines apart on one node.
-    pub fn new(syncthing: Arc<LocalSyncthing>, session_id: &str) -> Arc<Self> {
-        Arc::new(Self { syncthing, session_id: session_id.to_owned(), live: Mutex::default() })
+    /// None in use yet. `session_id` keeps the ids of two machines apart on one node; what waits for a person is kept in
+    /// `waiting`.
+    pub fn new(syncthing: Arc<LocalSyncthing>, session_id: &str, waiting: PathBuf) -> Arc<Self> {
+        Arc::new(Self { syncthing, session_id: session_id.to_owned(), waiting, live: Mutex::default() })
+    }
+
+    /// The folder over `path`, if it is in use.
+    pub async fn find(&self, path: &Path) -> Option<Arc<LocalFolder>> {
+        self.live.lock().await.get(path)?.folder.upgrade()
     }
 
     /// The folder over `path`, opening it when nobody has yet. `path` is absolute.
@@ -274,9 +317,13 @@ impl LocalFolders {
         let hash = blake3::hash(format!("{}\n{}", self.session_id, path.display()).as_bytes());
         let id = format!("ksync-{}", hash.to_hex().chars().take(16).collect::<String>());
         let kept = self.syncthing.kept().join(&id);
+        if let Err(error) = crate::kept::note(&kept, path) {
+            warn!(%error, kept = %kept.display(), "note whose kept files these are; they can't be listed without");
+        }
         let end = CancellationToken::new();
         let (commands, commands_rx) = mpsc::unbounded_channel();
-        let (state_tx, state) = watch::channel(Local::default());
+        let hold_file = HoldFile::new(&self.waiting, path);
+        let (state_tx, state) = watch::channel(Local { holds: hold_file.load(), ..Local::default() });
         let owner = Owner::new(Start {
             id: id.clone(),
             path: path.to_owned(),
@@ -286,6 +333,7 @@ impl LocalFolders {
             ignore: ignore.clone(),
             syncthing: self.syncthing.state(),
             state_tx,
+            hold_file,
         });
         let span = info_span!(parent: None, "local", path = %path.display());
         let task = owner.run(notices, commands_rx, end.clone());
@@ -304,6 +352,7 @@ impl LocalFolders {
             two_way: Election::default(),
             first: OnceLock::new(),
             ground,
+            pull: Desk::default(),
             state,
             commands,
             _end: end.drop_guard(),

@@ -13,7 +13,10 @@ use std::{
 
 use ksync_tree::{Identity, Root};
 
-use crate::lock::{self, DirLock};
+use crate::{
+    guards::{self, Guard},
+    lock::{self, DirLock},
+};
 
 /// Why a directory can't be synced.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,9 @@ impl Ground {
 
     /// Whether the path is the directory that is open; a sentence when it is not.
     pub(super) fn check(&self) -> Result<(), String> {
+        if !guards::on(Guard::LocalRoot) {
+            return Ok(());
+        }
         let shown = self.path.display();
         let Some(found) = found(&self.path) else { return Err(format!("the local path `{shown}` is gone")) };
         if found == self.root().identity() {

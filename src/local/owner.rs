@@ -23,13 +23,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    Running, State, conflict, deletion,
+    HoldFile, Holds, Running, State, Who, conflict, deletion,
     deletion::Agreed,
-    folder::{Command, Local},
+    folder::{Closed, Command, Local},
     ground::Ground,
     notice::{Notice, Notices, OPEN_LIMIT, may_be_synced},
     patterns::Patterns,
     stignore,
+};
+use crate::{
+    guards::{self, Guard},
+    kept,
 };
 
 /// The safety net under the watcher: a scan of everything.
@@ -53,6 +57,7 @@ pub(super) struct Start {
     pub(super) ignore: Ignore,
     pub(super) syncthing: watch::Receiver<State>,
     pub(super) state_tx: watch::Sender<Local>,
+    pub(super) hold_file: HoldFile,
 }
 
 /// The folder's state.
@@ -70,6 +75,10 @@ pub(super) struct Owner {
     soon: BTreeMap<String, Instant>,
     /// Deletions that a living container made and that are not applied yet.
     agreed: Agreed,
+    /// What was taken out and waits now for a person: it is put back when its container is detached.
+    taken: Vec<deletion::Taken>,
+    /// Keeps those that wait for a person; they are in the state.
+    hold_file: HoldFile,
     /// Told once the state says what the commands before them have changed.
     marks: Vec<oneshot::Sender<()>>,
     patterns: Patterns,
@@ -101,6 +110,8 @@ impl Owner {
             batch: Batch::default(),
             soon: BTreeMap::new(),
             agreed: Agreed::default(),
+            taken: Vec::new(),
+            hold_file: start.hold_file,
             marks: Vec::new(),
             ignore: start.ignore,
             hold: None,
@@ -279,11 +290,15 @@ impl Owner {
         let mut folder = Folder::local(&self.id, &self.path.to_string_lossy()).shared_with(devices);
         // Un-pausing scans, and so does a change of devices: never over a root that is not the right one.
         folder.paused = self.ground.check().is_err();
+        folder.ignore_delete = guards::on(Guard::IgnoreDelete);
         "simple".clone_into(&mut folder.versioning.kind);
-        folder.versioning.params =
-            [("keep", "1000"), ("cleanoutDays", "7")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        // A log that changes all the time must not fill the disk.
+        folder.versioning.params = [("keep", kept::COPIES.to_string()), ("cleanoutDays", "7".to_owned())]
+            .map(|(key, value)| (key.to_owned(), value))
+            .into();
         folder.versioning.cleanup_interval_s = 3600;
-        folder.versioning.fs_path = self.kept.join("replaced").to_string_lossy().into_owned();
+        folder.versioning.fs_path =
+            kept::Kind::replaced_by_syncthing(&self.kept).to_string_lossy().into_owned();
         running.client.put_folder(&folder).await?;
         for device in held_back {
             running.client.put_device(&device).await?;
@@ -327,10 +342,21 @@ impl Owner {
                     self.fail(crate::printer::chain(&error));
                 }
             }
-            Command::Deleted { path } => {
-                self.agreed.add(path);
-            }
+            Command::Deleted { path, who } => self.deleted(path, who),
+            // What waits for a person goes on waiting: it was asked about.
             Command::Restored { path } => self.agreed.remove(&path),
+            Command::Detached => self.give_back().await,
+            Command::Running { spec, containers } => {
+                let runs = |who: &Who| who.spec != spec || containers.contains(&who.container);
+                self.change_holds(|holds| holds.retain(|hold| runs(&hold.who)));
+                if self.state_tx.borrow().holds.is_empty() {
+                    self.give_back().await;
+                }
+            }
+            Command::Answer { accept, done } => {
+                self.give_back().await;
+                let _ = done.send(self.answer(accept).await);
+            }
             Command::Look { paths } if paths.is_empty() => self.batch.add_all(),
             Command::Look { paths } => paths.into_iter().for_each(|path| self.batch.add(path)),
             Command::Mark { done } => self.marks.push(done),
@@ -445,17 +471,65 @@ impl Owner {
         }
     }
 
+    /// A container deleted `path`. One whose deletions wait for a person has one more that does.
+    fn deleted(&mut self, path: String, who: Arc<Who>) {
+        let waits = self.state_tx.borrow().holds.of(&who.container).is_some();
+        if !waits {
+            return self.agreed.add(path, who);
+        }
+        let here = || ksync_tree::stat_entry(&ksync_tree::Root::open(&self.path).ok()?, &path, false).ok()?;
+        self.change_holds(|holds| holds.add(&who.container, here));
+    }
+
+    /// Changes what waits, and keeps it when `change` says that it did.
+    fn change_holds(&self, change: impl FnOnce(&mut Holds) -> bool) {
+        let mut holds = self.state_tx.borrow().holds.clone();
+        if !change(&mut holds) {
+            return;
+        }
+        if let Err(error) = self.hold_file.save(&holds) {
+            warn!(%error, "keep what waits; it is forgotten with this watcher");
+        }
+        self.state_tx.send_modify(|s| s.holds = holds);
+    }
+
+    /// Puts back what was taken out and waits now: while a person is asked, nothing is missing here.
+    async fn give_back(&mut self) {
+        if self.taken.is_empty() || self.ground.check().is_err() {
+            return;
+        }
+        let taken = std::mem::take(&mut self.taken);
+        match deletion::give_back(&self.path, &self.kept, taken).await {
+            Ok(paths) => paths.into_iter().for_each(|path| self.batch.add(path)),
+            Err(error) => warn!(error = crate::printer::chain(&error), "put back; it is still kept"),
+        }
+    }
+
+    /// A person's word on what waits. Returns the number of files.
+    async fn answer(&mut self, accept: bool) -> Result<usize, Closed> {
+        let holds = self.state_tx.borrow().holds.clone();
+        let mut files = 0;
+        for hold in holds.iter() {
+            if accept {
+                self.ground.check().map_err(|reason| Closed::new(&reason))?;
+                let applied = deletion::apply_hold(&self.path, &self.kept, hold).await;
+                let gone = applied.map_err(|error| Closed::new(&crate::printer::chain(&error)))?;
+                for path in gone {
+                    self.batch.add(path);
+                }
+            }
+            files += hold.files();
+            info!(accept, container = hold.who.container, files = hold.files(), "deletions are answered");
+            self.change_holds(|holds| holds.retain(|other| other.who != hold.who));
+        }
+        Ok(files)
+    }
+
     async fn delete(&mut self, running: Option<&Running>) {
         let Some(running) = running else { return };
         // While a burst of deletions goes on, nothing of it is applied.
-        if self.agreed.is_empty() {
-            self.state_tx.send_if_modified(|s| s.held.take().is_some());
-            return;
-        }
-        if self.agreed.due().is_some()
-            || self.ground.check().is_err()
-            || self.state_tx.borrow().error.is_some()
-        {
+        let wait = self.agreed.is_empty() || self.agreed.due().is_some();
+        if wait || self.ground.check().is_err() || self.state_tx.borrow().error.is_some() {
             return;
         }
         let folder =
@@ -463,9 +537,14 @@ impl Owner {
         match deletion::apply(&folder, &mut self.agreed).await {
             Ok(outcome) => {
                 outcome.removed.into_iter().for_each(|path| self.batch.add(path));
-                self.state_tx.send_if_modified(|s| {
-                    std::mem::replace(&mut s.held, outcome.held.clone()) != outcome.held
-                });
+                self.taken.extend(outcome.taken);
+                for hold in outcome.held {
+                    warn!(reason = hold.reason(), "deletions wait for an answer");
+                    self.change_holds(|holds| {
+                        holds.merge(hold);
+                        true
+                    });
+                }
             }
             Err(error) => warn!(error = crate::printer::chain(&error), "apply a container's deletion"),
         }
@@ -477,7 +556,7 @@ impl Owner {
             return;
         }
         let (copies, at) = (std::mem::take(&mut self.conflicts), self.path.clone());
-        let kept = self.kept.join("conflicts").join(crate::kept::stamp());
+        let kept = kept::Kind::Conflict.moment(&self.kept);
         let settling = tokio::task::spawn_blocking(move || conflict::settle_all(&at, &kept, copies));
         let (settled, failed) =
             settling.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
@@ -488,8 +567,6 @@ impl Owner {
         if let Some(error) = failed {
             warn!(error = crate::printer::chain(&error), "settle a conflict");
         }
-        let count = u32::try_from(settled.len()).unwrap_or(u32::MAX);
-        self.state_tx.send_modify(|s| s.conflicts = s.conflicts.saturating_add(count));
     }
 
     fn fail(&self, reason: String) {
@@ -497,7 +574,8 @@ impl Owner {
         self.state_tx.send_modify(|s| s.error = Some(reason));
     }
 
-    async fn close(&self, running: Option<&Running>) {
+    async fn close(&mut self, running: Option<&Running>) {
+        self.give_back().await;
         if let Some(running) = running
             && let Err(error) = running.client.delete_folder(&self.id).await
         {

@@ -94,7 +94,7 @@ pub(super) fn is_in_place(root: &Path, patterns: &[String], excluded: &BTreeSet<
 
 /// The patterns of the specs, the defaults, and `excluded`.
 fn with_mounts(patterns: &[String], excluded: &BTreeSet<String>) -> Result<Ignore, ksync_tree::Error> {
-    let mounts = excluded.iter().map(|below| format!("/{}", literal(below)));
+    let mounts = excluded.iter().map(|below| ksync_tree::ignore::pattern_of(below));
     let all: Vec<String> = mounts.chain(patterns.iter().cloned()).collect();
     Ignore::with_defaults(&all)
 }
@@ -117,12 +117,6 @@ pub fn remove(root: &Path) -> Result<(), Error> {
 
 fn failed((operation, path, source): (&'static str, PathBuf, io::Error)) -> Error {
     Error::Io { operation, path, source }
-}
-
-/// A path as a pattern that matches nothing else.
-fn literal(path: &str) -> String {
-    let special = |c| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!' | '#' | '(');
-    path.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 fn is_ours(text: &str) -> bool {

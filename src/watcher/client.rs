@@ -4,8 +4,8 @@ use std::{path::Path, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use ksync_proto::watch::{
-    ReloadReply, ReloadRequest, StatusReply, StatusRequest, StopRequest, TakeOverRequest, VersionReply,
-    VersionRequest, WakeRequest, watch_client::WatchClient,
+    AnswerReply, AnswerRequest, ReloadReply, ReloadRequest, StatusReply, StatusRequest, StopRequest,
+    TakeOverRequest, VersionReply, VersionRequest, WakeRequest, watch_client::WatchClient,
 };
 use tokio::net::UnixStream;
 use tonic::{
@@ -17,6 +17,8 @@ use tonic::{
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// For a reload, which may wait for containers that take their time to end.
 const RELOAD_LIMIT: Duration = Duration::from_secs(120);
+/// For an answer, which may move many files.
+const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 /// For a stop, which answers when everything is let go of.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -92,6 +94,12 @@ impl Client {
     pub async fn reload(&mut self, spec: &str, mode: &str) -> Result<ReloadReply, Error> {
         let request = ReloadRequest { spec: spec.to_owned(), mode: mode.to_owned() };
         limited("Reload", RELOAD_LIMIT, self.0.reload(request)).await
+    }
+
+    /// Answers what the spec `name` waits for. The reply says what that was; all of it is zero when it was nothing.
+    pub async fn answer(&mut self, name: &str, accept: bool) -> Result<AnswerReply, Error> {
+        let request = AnswerRequest { name: name.to_owned(), accept };
+        limited("Answer", ANSWER_LIMIT, self.0.answer(request)).await
     }
 
     /// Ends the watcher; returns when everything is let go of.

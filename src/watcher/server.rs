@@ -12,8 +12,8 @@ use std::{
 
 use futures::future::join_all;
 use ksync_proto::watch::{
-    ReloadReply, ReloadRequest, StatusReply, StatusRequest, StopReply, StopRequest, TakeOverReply,
-    TakeOverRequest, VersionReply, VersionRequest, WakeReply, WakeRequest,
+    AnswerReply, AnswerRequest, ReloadReply, ReloadRequest, StatusReply, StatusRequest, StopReply,
+    StopRequest, TakeOverReply, TakeOverRequest, VersionReply, VersionRequest, WakeReply, WakeRequest,
     watch_server::{Watch, WatchServer},
 };
 use tokio::{
@@ -25,7 +25,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::wire;
-use crate::{cluster::Access, config::ReloadMode, folder::TakeOver, reload::Reloads, status::Board};
+use crate::{
+    cluster::Access, config::ReloadMode, folder::TakeOver, local::LocalFolders, reload::Reloads,
+    status::Board,
+};
 
 /// How long a stop waits for everything to be let go of.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -37,12 +40,13 @@ pub(super) struct About {
     pub(super) kubeconfig: String,
 }
 
-/// The endpoint's state: reading ends only, and the requests to stop and to look again.
+/// The endpoint's state: reading ends, the requests to stop and to look again, and whom answers are passed to.
 pub(super) struct Endpoint {
     pub(super) about: About,
     pub(super) board: watch::Receiver<Board>,
     pub(super) access: Access,
     pub(super) reloads: Arc<Reloads>,
+    pub(super) locals: Arc<LocalFolders>,
     pub(super) stop: CancellationToken,
     pub(super) take_over: TakeOver,
     /// True once everything is let go of.
@@ -149,6 +153,20 @@ impl Watch for Endpoint {
             }
         });
         Ok(Response::new(ReloadReply { containers: join_all(done).await }))
+    }
+
+    async fn answer(&self, request: Request<AnswerRequest>) -> Result<Response<AnswerReply>, Status> {
+        let AnswerRequest { name, accept } = request.into_inner();
+        let path = self.board.borrow().specs.get(&name).map(|spec| PathBuf::from(&spec.details.localpath));
+        let path = path.ok_or_else(|| Status::not_found(format!("spec `{name}` not found")))?;
+        // A local path that is not open yet has nothing that could be answered.
+        let Some(folder) = self.locals.find(&path).await else {
+            return Ok(Response::new(AnswerReply::default()));
+        };
+        let answered = folder.answer(accept).await;
+        answered
+            .map(|answered| Response::new(wire::answered(answered)))
+            .map_err(|error| Status::failed_precondition(error.to_string()))
     }
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopReply>, Status> {

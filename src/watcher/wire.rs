@@ -1,8 +1,11 @@
 //! The board as the status endpoint sends it.
 
-use ksync_proto::watch::{ContainerReload, ServiceStatus, SpecStatus, StatusReply, container_reload};
+use ksync_proto::watch::{
+    AnswerReply, ContainerReload, ServiceStatus, SpecStatus, StatusReply, container_reload,
+};
 
 use crate::{
+    local::Answered,
     reload,
     service::RemoteContainer,
     status::{Board, ServiceState, SpecState},
@@ -19,6 +22,18 @@ pub(super) fn reload(container: &RemoteContainer, outcome: reload::Outcome) -> C
             reload::Outcome::LeftAlone(why) => Wire::LeftAlone(why),
             reload::Outcome::Failed(why) => Wire::Error(why),
         }),
+    }
+}
+
+/// What an answer was given to.
+pub(super) fn answered(answered: Answered) -> AnswerReply {
+    let (files, bytes, tops) =
+        answered.pull.map_or_else(Default::default, |pull| (pull.files, pull.bytes, pull.tops));
+    AnswerReply {
+        deletions: answered.deletions as u64,
+        pull_files: files as u64,
+        pull_bytes: bytes,
+        pull_tops: tops,
     }
 }
 

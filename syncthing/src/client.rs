@@ -97,6 +97,8 @@ pub struct FolderStatus {
     pub global_files: u64,
     /// Files here.
     pub local_files: u64,
+    /// Symlinks here.
+    pub local_symlinks: u64,
     /// Items that differ here in a receive-only folder.
     pub receive_only_total_items: u64,
     /// Of those, deletions.

@@ -7,6 +7,8 @@ use std::{
     process::{Command, Output},
 };
 
+use kubectl_ksync::cluster::{ClusterArgs, ClusterConfig};
+
 /// A kubeconfig of two contexts whose clusters are not there.
 const KUBECONFIG: &str = "\
 apiVersion: v1
@@ -78,6 +80,22 @@ impl Bench {
     pub(crate) fn contexts(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.home().join("contexts")).into_iter().flatten();
         entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// The state directory of the current context, which may not exist yet.
+    pub(crate) fn context_dir(&self) -> PathBuf {
+        let args = ClusterArgs { kubeconfig: Some(self.path("kubeconfig")), ..ClusterArgs::default() };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let cluster = runtime.block_on(ClusterConfig::load(&args)).unwrap();
+        self.home().join(format!("contexts/{}-{}", cluster.context, cluster.hash()))
+    }
+
+    /// Writes a file below the state directory, and the directories that it is in.
+    pub(crate) fn put(&self, below: &str, text: &str) -> PathBuf {
+        let path = self.context_dir().join(below);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
     }
 
     pub(crate) fn write_config(&self, text: &str) {

@@ -2,8 +2,22 @@
 
 use super::bench::{Bench, Says, data};
 
-const COMMANDS: &[&str] =
-    &["init", "create", "delete", "get", "reload", "watch", "stop", "clean", "version", "completion"];
+const COMMANDS: &[&str] = &[
+    "init",
+    "create",
+    "delete",
+    "get",
+    "reload",
+    "restore",
+    "conflicts",
+    "accept",
+    "decline",
+    "watch",
+    "stop",
+    "clean",
+    "version",
+    "completion",
+];
 
 fn help(args: &[&str]) -> String {
     let output = Bench::new().command(args).env("COLUMNS", "100").output().unwrap();
@@ -91,6 +105,10 @@ fn what_is_not_understood() {
         &["create", "-l", "app=app", "--timeout", "soon", "local", "/code"],
         &["delete"],
         &["delete", "--all", "name"],
+        &["accept"],
+        &["restore", "--all"],
+        &["restore", "main", "--all", "a.txt"],
+        &["conflicts", "--clear", "-o", "json"],
         &["completion", "csh"],
     ];
     for args in cases {

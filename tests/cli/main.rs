@@ -3,6 +3,7 @@
 //! Invariant: no test here needs anything but the program; each has a home and a kubeconfig of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "the whole target is a test")]
 
+mod answer;
 mod api;
 mod bench;
 mod create;
@@ -10,6 +11,7 @@ mod get;
 mod help;
 mod home;
 mod init_clean;
+mod kept;
 mod kubeconfig;
 mod live;
 mod paths;

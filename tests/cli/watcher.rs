@@ -1,10 +1,11 @@
 //! A watcher that says what it is told to say: what the commands make of its answers needs no cluster.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, sync::Mutex};
 
 use ksync_proto::watch::{
-    ReloadReply, ReloadRequest, SpecStatus, StatusReply, StatusRequest, StopReply, StopRequest,
-    TakeOverReply, TakeOverRequest, VersionReply, VersionRequest, WakeReply, WakeRequest,
+    AnswerReply, AnswerRequest, ReloadReply, ReloadRequest, SpecStatus, StatusReply, StatusRequest,
+    StopReply, StopRequest, TakeOverReply, TakeOverRequest, VersionReply, VersionRequest, WakeReply,
+    WakeRequest,
     watch_server::{Watch, WatchServer},
 };
 use kubectl_ksync::home::short_hash;
@@ -22,6 +23,8 @@ use super::bench::Bench;
 pub(crate) struct FakeWatcher {
     _runtime: Runtime,
     board: watch::Sender<StatusReply>,
+    answer: watch::Sender<Result<AnswerReply, Status>>,
+    asked: Mutex<mpsc::UnboundedReceiver<(String, bool)>>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -42,8 +45,11 @@ impl FakeWatcher {
         let runtime = Runtime::new().unwrap();
         let board = watch::Sender::new(StatusReply::default());
         let (stop, stopped) = watch::channel(false);
+        let answer = watch::Sender::new(Ok(AnswerReply::default()));
+        let (asks, asked) = mpsc::unbounded_channel();
         let (context, version) = (context.to_owned(), version.to_owned());
-        let service = Service { context, version, board: board.subscribe(), stop };
+        let service =
+            Service { context, version, board: board.subscribe(), answer: answer.subscribe(), asks, stop };
         let entered = runtime.enter();
         let listener = UnixListener::bind(dir.join("watch.sock")).unwrap();
         drop(entered);
@@ -51,12 +57,23 @@ impl FakeWatcher {
             .add_service(WatchServer::new(service))
             .serve_with_incoming(UnixListenerStream::new(listener));
         runtime.spawn(server);
-        Self { _runtime: runtime, board, stopped }
+        Self { _runtime: runtime, board, answer, asked: Mutex::new(asked), stopped }
     }
 
     /// What it answers from now on.
     pub(crate) fn says(&self, specs: Vec<SpecStatus>) {
         self.board.send_replace(StatusReply { specs, ..StatusReply::default() });
+    }
+
+    /// What becomes of an answer from now on.
+    pub(crate) fn answers(&self, reply: Result<AnswerReply, Status>) {
+        drop(self.answer.send_replace(reply));
+    }
+
+    /// The specs that were answered since the last time, and whether they were accepted.
+    pub(crate) fn answered(&self) -> Vec<(String, bool)> {
+        let mut asked = self.asked.lock().unwrap();
+        std::iter::from_fn(|| asked.try_recv().ok()).collect()
     }
 
     /// Whether it was told to stop.
@@ -82,6 +99,8 @@ struct Service {
     context: String,
     version: String,
     board: watch::Receiver<StatusReply>,
+    answer: watch::Receiver<Result<AnswerReply, Status>>,
+    asks: mpsc::UnboundedSender<(String, bool)>,
     stop: watch::Sender<bool>,
 }
 
@@ -110,6 +129,12 @@ impl Watch for Service {
             }
         });
         Ok(Response::new(ReceiverStream::new(rx)))
+    }
+
+    async fn answer(&self, request: Request<AnswerRequest>) -> Result<Response<AnswerReply>, Status> {
+        let AnswerRequest { name, accept } = request.into_inner();
+        self.asks.send((name, accept)).unwrap();
+        self.answer.borrow().clone().map(Response::new)
     }
 
     async fn wake(&self, _: Request<WakeRequest>) -> Result<Response<WakeReply>, Status> {

@@ -1,10 +1,13 @@
 //! All cases, by room.
 
+mod answers;
 mod apart;
 mod back;
 mod choice;
 mod config;
 mod follow;
+#[cfg(feature = "test-guards")]
+mod guards;
 mod install;
 mod latency;
 mod life;
@@ -32,11 +35,14 @@ const APP: &[&str] = &["--selector", "app=app"];
 /// Rooms and their cases.
 pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
     vec![
+        #[cfg(feature = "test-guards")]
+        ("guards", guards::CASES),
         ("sync", sync::CASES),
         ("back", back::CASES),
         ("scale", scale::CASES),
         ("follow", follow::CASES),
         ("apart", apart::CASES),
+        ("answers", answers::CASES),
         ("targets", targets::CASES),
         ("volumes", volumes::CASES),
         ("choice", choice::CASES),

@@ -44,6 +44,25 @@ const DEFAULTS: &[&str] = &[
     "__pycache__",
 ];
 
+/// The pattern that matches the relative path `path`, what is below it, and hardly anything else: blanks at its end and
+/// line breaks, which a list of patterns can't hold, stand for any character.
+pub fn pattern_of(path: &str) -> String {
+    let special = |c| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!' | '#' | '(');
+    let kept = path.trim_end().len();
+    let mut pattern = String::from("/");
+    for (at, c) in path.char_indices() {
+        if at >= kept || matches!(c, '\n' | '\r') {
+            pattern.push('?');
+            continue;
+        }
+        if special(c) {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
 /// A list of patterns.
 #[derive(Debug, Clone, Default)]
 pub struct Ignore {
@@ -244,6 +263,18 @@ mod tests {
             for path in *no {
                 assert!(!ignore.matches(path), "{pattern} should not match {path}");
             }
+        }
+    }
+
+    #[test]
+    fn a_path_as_a_pattern_is_that_path() {
+        for path in ["a", "a/b c", "odd[1]*{x,y}?!#(?i)", "blank ", "line\nbreak", "ü\\"] {
+            let ignore = Ignore::new(&[pattern_of(path)]).unwrap();
+            assert!(ignore.matches(path) && ignore.matches(&format!("{path}/below")), "{path:?}");
+            assert!(
+                !ignore.matches(&format!("x/{path}")) && !ignore.matches(&format!("{path}x")),
+                "{path:?}"
+            );
         }
     }
 

@@ -9,7 +9,12 @@ use crate::{mount::directory::open_directory, pidfd::Life, runtime::ContainerId}
 
 /// None where mounts can't be cloned. Its container lives as long as this process.
 pub(crate) async fn attached(id: &str, path: &Path) -> Option<Arc<Attachment>> {
-    let pid = i32::try_from(std::process::id()).unwrap();
+    attached_to(id, std::process::id(), path).await
+}
+
+/// The same in a container whose init is `pid`, a process of this machine.
+pub(crate) async fn attached_to(id: &str, pid: u32, path: &Path) -> Option<Arc<Attachment>> {
+    let pid = i32::try_from(pid).unwrap();
     let directory = open_directory(pid, &path.display().to_string()).await.ok()?;
     let claim = Claim {
         session: "s".into(),

@@ -1,5 +1,7 @@
 //! A folder's task against something that answers like syncthing.
 
+mod guards;
+
 use std::{
     path::PathBuf,
     sync::{

@@ -41,6 +41,7 @@ impl Desk {
             home: root.path().join("home"),
             kubeconfig: run.cluster.kubectl().kubeconfig.clone(),
             namespace: namespace.clone(),
+            guards_off: "",
         };
         let desk = Self { run, namespace, ksync, root, case: case.to_owned() };
         desk.make_home(&desk.ksync.home);

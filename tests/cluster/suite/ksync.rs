@@ -19,6 +19,8 @@ pub(crate) struct Ksync {
     pub(crate) kubeconfig: PathBuf,
     /// Given with every command.
     pub(crate) namespace: String,
+    /// Guards that are switched off, where the feature for it is built in.
+    pub(crate) guards_off: &'static str,
 }
 
 /// A spec as `get -o json` shows it.
@@ -72,6 +74,7 @@ impl Ksync {
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         let mut command = shell::command(Self::program());
         command.env("KUBECONFIG", &self.kubeconfig).env("KSYNC_HOME", &self.home);
+        command.env("KSYNC_GUARDS_OFF", self.guards_off);
         command.env_remove("RUST_LOG").args(["-n", &self.namespace]).args(args);
         shell::run(&mut command, None)
     }

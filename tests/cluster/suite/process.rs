@@ -39,6 +39,12 @@ pub(crate) fn kill(pid: u32) {
     let _ = kill_process(pid, Signal::KILL);
 }
 
+/// Has one stand still, or go on.
+pub(crate) fn stand_still(pid: u32, still: bool) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(pid, if still { Signal::STOP } else { Signal::CONT }).expect("signal the process");
+}
+
 pub(crate) fn lives(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }

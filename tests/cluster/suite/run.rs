@@ -36,6 +36,7 @@ impl Run {
             home: scratch.path().join("home"),
             kubeconfig: cluster.kubectl().kubeconfig.clone(),
             namespace: "default".to_owned(),
+            guards_off: "",
         };
         let run = Self { cluster, installer, scratch, installed_before };
         run.install();

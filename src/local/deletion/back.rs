@@ -1,0 +1,109 @@
+//! Putting back what was applied of a burst before it was too much: while a person is asked, nothing is missing here.
+
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ksync_tree::{Entry, Kind, Root, move_new};
+use tracing::warn;
+
+use super::Error;
+use crate::{kept, local::Who};
+
+/// What was taken out of the folder at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::local) struct Taken {
+    /// Where the files are kept.
+    pub(super) kept: PathBuf,
+    /// As it was, with the container that had deleted it; directories too.
+    pub(super) entries: Vec<(Arc<Who>, Entry)>,
+}
+
+/// Puts all of `taken` back below `root`, where nothing stands by now. Returns the paths that are there again; what is not is still
+/// kept.
+pub(super) fn put_back(root: &Path, folder: &Path, taken: &[Taken]) -> Result<Vec<String>, Error> {
+    let workshop = kept::Kind::Restored.moment(folder);
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&workshop);
+    made.map_err(|source| Error::Kept { path: workshop.clone(), source })?;
+    let (root, shop) = (Root::open(root)?, Root::open(&workshop)?);
+    let mut all: Vec<(&Path, &Entry)> = Vec::new();
+    for moment in taken {
+        all.extend(moment.entries.iter().map(|(_, entry)| (moment.kept.as_path(), entry)));
+    }
+    // A directory before what was in it, so that it has its mode again.
+    all.sort_by(|(_, a), (_, b)| ksync_tree::compare(&a.path, &b.path));
+    let mut back = Vec::new();
+    for (kept, entry) in all {
+        let moved = if entry.kind == Kind::Dir {
+            directory(&root, &workshop, &shop, entry)
+        } else {
+            Root::open(kept)
+                .and_then(|kept| move_new(&kept, &entry.path, &root, &entry.path))
+                .map_err(Error::from)
+        };
+        match moved {
+            Ok(true) => back.push(entry.path.clone()),
+            Ok(false) => {}
+            Err(error) => warn!(path = entry.path, error = crate::printer::chain(&error), "put back"),
+        }
+    }
+    // Only empty directories that stood in nobody's place are left in it.
+    if let Err(error) = fs::remove_dir_all(&workshop) {
+        warn!(%error, "tidy up after putting back");
+    }
+    Ok(back)
+}
+
+fn directory(root: &Root, workshop: &Path, shop: &Root, entry: &Entry) -> Result<bool, Error> {
+    let failed = |source| Error::Kept { path: workshop.to_owned(), source };
+    let new = workshop.join("d");
+    fs::create_dir(&new).map_err(failed)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(entry.mode & 0o7777)).map_err(failed)?;
+    let moved = move_new(shop, "d", root, &entry.path);
+    if !matches!(moved, Ok(true)) {
+        fs::remove_dir(&new).map_err(failed)?;
+    }
+    Ok(moved?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    use ksync_tree::{Entry, Root, stat_entry};
+
+    use super::{super::remove, Taken, Who, put_back};
+
+    fn entries(root: &Path, paths: &[&str]) -> Vec<Entry> {
+        let root = Root::open(root).unwrap();
+        paths.iter().map(|path| stat_entry(&root, path, false).unwrap().unwrap()).collect()
+    }
+
+    #[test]
+    fn everything_is_as_it_was_but_what_came_into_its_place() {
+        let (here, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir_all(here.path().join("d/empty")).unwrap();
+        fs::set_permissions(here.path().join("d"), fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(here.path().join("d/f"), "f").unwrap();
+        fs::write(here.path().join("taken"), "old").unwrap();
+        let paths = ["taken", "d/f", "d/empty", "d"];
+        let before = entries(here.path(), &paths);
+        let moment = kept.path().join("deleted/m");
+        let gone = remove(here.path(), &moment, paths.map(str::to_owned).to_vec()).unwrap();
+        assert_eq!(gone, paths);
+        fs::write(here.path().join("taken"), "new").unwrap();
+        let who = std::sync::Arc::new(Who::default());
+        let of = before.iter().map(|entry| (who.clone(), entry.clone())).collect();
+        let taken = Taken { kept: moment.clone(), entries: of };
+        let back = put_back(here.path(), kept.path(), &[taken]).unwrap();
+        assert_eq!(back, ["d", "d/empty", "d/f"]);
+        let now = entries(here.path(), &["d/f", "d"]);
+        assert_eq!((&now[0], now[1].mode), (&before[1], before[3].mode));
+        assert_eq!(fs::read_to_string(here.path().join("taken")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(moment.join("taken")).unwrap(), "old", "it is still kept");
+        assert_eq!(fs::read_dir(kept.path().join("restored")).unwrap().count(), 0);
+    }
+}

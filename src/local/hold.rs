@@ -1,0 +1,276 @@
+//! Deletions that wait for a person: more than half of a folder, made by one container at once.
+//!
+//! Durable, one file per local path, replaced by rename: a watcher that starts anew goes on waiting. A file that can't be
+//! read is as good as none, and then what was deleted is put back into the container: nothing is lost here.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use ksync_tree::{Entry, Kind, Root, stat_entry};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+/// The container that did it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Who {
+    /// The spec that means it.
+    pub spec: String,
+    /// With its runtime's scheme.
+    pub container: String,
+    /// Its pod's name.
+    pub pod: String,
+}
+
+/// What one container deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Which one.
+    pub who: Who,
+    /// When it was noticed.
+    pub since: Timestamp,
+    /// Files of the folder before any of it was applied.
+    pub of: usize,
+    /// What waits, as it was here; directories too.
+    paths: BTreeMap<String, Still>,
+}
+
+/// What a path was here when its deletion was told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Still {
+    /// Whether it counts; a directory does not.
+    file: bool,
+    size: u64,
+    mtime_ns: i64,
+    mode: u32,
+}
+
+impl Still {
+    fn of(entry: &Entry) -> Self {
+        let file = entry.kind != Kind::Dir;
+        // What a directory's size and time are is of no matter.
+        let (size, mtime_ns) = if file { (entry.size, entry.mtime_ns) } else { (0, 0) };
+        Self { file, size, mtime_ns, mode: entry.mode }
+    }
+}
+
+impl Hold {
+    /// Nothing waits yet.
+    pub(super) fn new(who: Who, of: usize) -> Self {
+        Self { who, since: Timestamp::now(), of, paths: BTreeMap::new() }
+    }
+
+    /// Files that wait.
+    pub fn files(&self) -> usize {
+        self.paths.values().filter(|still| still.file).count()
+    }
+
+    /// Adds what was deleted over there and is here.
+    pub(super) fn add(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        self.paths.extend(entries.into_iter().map(|entry| (entry.path.clone(), Still::of(&entry))));
+    }
+
+    /// A sentence: what happened, and how it is answered.
+    pub fn reason(&self) -> String {
+        let spec = &self.who.spec;
+        format!(
+            "pod `{}` deleted {} of {} files within seconds; all of them are still here: `kubectl ksync accept {spec}` \
+             deletes them here too, `kubectl ksync decline {spec}` puts them back into the container",
+            self.who.pod,
+            self.files(),
+            self.of
+        )
+    }
+
+    /// Those of its paths that are still what they were below `root`, what is in a directory before the directory.
+    pub(super) fn unchanged(&self, root: &Root) -> Result<Vec<String>, ksync_tree::Error> {
+        let mut paths = Vec::new();
+        for (path, still) in self.paths.iter().rev() {
+            if stat_entry(root, path, false)?.is_some_and(|now| Still::of(&now) == *still) {
+                paths.push(path.clone());
+            }
+        }
+        Ok(paths)
+    }
+}
+
+/// All that waits in one folder, by container id. Clones share it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holds(Arc<BTreeMap<String, Hold>>);
+
+impl Holds {
+    /// What a container's deletions wait for; none when they don't.
+    pub fn of(&self, container: &str) -> Option<&Hold> {
+        self.0.get(container)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Hold> {
+        self.0.values()
+    }
+
+    /// Adds to what waits for a container.
+    pub(super) fn merge(&mut self, hold: Hold) {
+        match Arc::make_mut(&mut self.0).entry(hold.who.container.clone()) {
+            std::collections::btree_map::Entry::Occupied(mut old) => old.get_mut().paths.extend(hold.paths),
+            std::collections::btree_map::Entry::Vacant(new) => drop(new.insert(hold)),
+        }
+    }
+
+    /// One more deletion of a container whose deletions wait already. Returns whether they do.
+    pub(super) fn add(&mut self, container: &str, entry: impl FnOnce() -> Option<Entry>) -> bool {
+        if !self.0.contains_key(container) {
+            return false;
+        }
+        if let Some(hold) = Arc::make_mut(&mut self.0).get_mut(container) {
+            hold.add(entry());
+        }
+        true
+    }
+
+    /// Keeps those that `keep` says. Returns whether some went.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Hold) -> bool) -> bool {
+        let some = self.0.values().any(|hold| !keep(hold));
+        if some {
+            Arc::make_mut(&mut self.0).retain(|_, hold| keep(hold));
+        }
+        some
+    }
+}
+
+/// Where a folder's holds are kept.
+#[derive(Debug, Clone)]
+pub struct HoldFile(PathBuf);
+
+#[derive(Serialize, Deserialize)]
+struct Text {
+    version: u32,
+    holds: Vec<Hold>,
+}
+
+impl HoldFile {
+    /// In `dir`, which need not exist, for the local path `path`.
+    pub fn new(dir: &Path, path: &Path) -> Self {
+        Self(dir.join(crate::home::short_hash(path.as_os_str().as_encoded_bytes())))
+    }
+
+    /// Reads it.
+    pub fn load(&self) -> Holds {
+        let text = match fs::read_to_string(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Holds::default(),
+            Err(error) => {
+                warn!(path = %self.0.display(), %error, "read what waits; going on without");
+                return Holds::default();
+            }
+        };
+        let Ok(Text { version: 1, holds }) = serde_json::from_str::<Text>(&text) else {
+            warn!(path = %self.0.display(), "what waits can't be read; going on without");
+            return Holds::default();
+        };
+        Holds(Arc::new(holds.into_iter().map(|hold| (hold.who.container.clone(), hold)).collect()))
+    }
+
+    /// Replaces it; without anything that waits there is no file.
+    pub fn save(&self, holds: &Holds) -> io::Result<()> {
+        if holds.is_empty() {
+            return match fs::remove_file(&self.0) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        let dir = self.0.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(dir)?;
+        let text = Text { version: 1, holds: holds.iter().cloned().collect() };
+        let mut file = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(dir)?;
+        file.write_all(serde_json::to_string(&text)?.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(&self.0).map_err(|error| error.error)?;
+        fs::File::open(dir)?.sync_all()
+    }
+
+    /// Forgets what waits for containers of these specs of the local path: they are no more.
+    pub fn forget(&self, specs: &[String]) -> io::Result<()> {
+        let mut holds = self.load();
+        if holds.retain(|hold| !specs.contains(&hold.who.spec)) { self.save(&holds) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use ksync_tree::{Root, stat_entry};
+
+    use super::{Hold, HoldFile, Holds, Who};
+
+    fn who(container: &str) -> Who {
+        Who { spec: "main".into(), container: container.into(), pod: "app-1".into() }
+    }
+
+    #[test]
+    fn it_waits_through_a_restart_and_only_for_what_is_unchanged() {
+        let (here, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(here.path().join("d")).unwrap();
+        for name in ["d/a", "b", "edited", "gone"] {
+            fs::write(here.path().join(name), name).unwrap();
+        }
+        let root = Root::open(here.path()).unwrap();
+        let mut hold = Hold::new(who("c"), 5);
+        let all = ["d", "d/a", "b", "edited", "gone"];
+        hold.add(all.iter().filter_map(|path| stat_entry(&root, path, false).unwrap()));
+        let mut holds = Holds::default();
+        holds.merge(hold);
+        let file = HoldFile::new(&dir.path().join("waiting"), here.path());
+        file.save(&holds).unwrap();
+        let read = file.load();
+        assert_eq!(read, holds);
+        fs::write(here.path().join("edited"), "here, meanwhile").unwrap();
+        fs::remove_file(here.path().join("gone")).unwrap();
+        let hold = read.of("c").unwrap();
+        assert_eq!(
+            (hold.files(), hold.unchanged(&root).unwrap()),
+            (4, vec!["d/a".into(), "d".into(), "b".into()])
+        );
+        file.forget(&["other".to_owned()]).unwrap();
+        assert!(!file.load().is_empty());
+        file.forget(&["main".to_owned()]).unwrap();
+        assert!(file.load().is_empty());
+    }
+
+    #[test]
+    fn damage_is_as_good_as_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = HoldFile::new(dir.path(), "/x".as_ref());
+        for text in ["", "{", "{\"version\":2,\"holds\":[]}"] {
+            fs::write(&file.0, text).unwrap();
+            assert!(file.load().is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn it_says_what_happened_with_right_numbers_and_both_answers() {
+        let here = tempfile::tempdir().unwrap();
+        let root = Root::open(here.path()).unwrap();
+        let mut hold = Hold::new(who("c"), 40);
+        for number in 0..39 {
+            fs::write(here.path().join(number.to_string()), "").unwrap();
+            hold.add(stat_entry(&root, &number.to_string(), false).unwrap());
+        }
+        assert_eq!(
+            hold.reason(),
+            "pod `app-1` deleted 39 of 40 files within seconds; all of them are still here: `kubectl ksync accept \
+             main` deletes them here too, `kubectl ksync decline main` puts them back into the container"
+        );
+    }
+}

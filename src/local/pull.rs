@@ -1,0 +1,136 @@
+//! The question whether to bring here what only a container has, when it is much.
+//!
+//! Asked by the container that would become two-way, so by one at a time; nothing of it outlives the asking: who asks
+//! again finds out anew. To leave the files there for good is a matter of the spec's patterns.
+
+use tokio::sync::watch;
+
+use super::hold::Who;
+
+/// What is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pull {
+    /// Where it is.
+    pub who: Who,
+    /// Files and symlinks.
+    pub files: usize,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Paths that hold all of it and nothing that is here; each stands for what is below it.
+    pub tops: Vec<String>,
+    /// Whether the answer was to bring it.
+    pub accepted: bool,
+}
+
+impl Pull {
+    /// A sentence: what there is, and how it is answered.
+    pub fn reason(&self) -> String {
+        let Self { who, files, bytes, .. } = self;
+        format!(
+            "{files} files ({}) exist only in pod `{}`: `kubectl ksync accept {spec}` brings them here, `kubectl ksync \
+             decline {spec}` leaves them there",
+            crate::printer::size(*bytes),
+            who.pod,
+            spec = who.spec
+        )
+    }
+}
+
+/// Where it is asked and answered.
+#[derive(Debug)]
+pub struct Desk(watch::Sender<Option<Pull>>);
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl Desk {
+    /// Asks. The question stands while what is returned lives.
+    pub fn ask(&self, pull: Pull) -> Asked {
+        let reason = pull.reason();
+        self.0.send_replace(Some(pull));
+        Asked { question: self.0.clone(), reason }
+    }
+
+    /// What is asked now.
+    pub fn open(&self) -> Option<Pull> {
+        self.0.borrow().clone().filter(|pull| !pull.accepted)
+    }
+
+    /// Has it brought. Returns what was asked; none when nothing is.
+    pub fn accept(&self) -> Option<Pull> {
+        let mut asked = None;
+        self.0.send_if_modified(|pull| match pull {
+            Some(pull) if !pull.accepted => {
+                asked = Some(pull.clone());
+                pull.accepted = true;
+                true
+            }
+            _ => false,
+        });
+        asked
+    }
+}
+
+/// A question that stands.
+#[derive(Debug)]
+pub struct Asked {
+    question: watch::Sender<Option<Pull>>,
+    /// As a sentence.
+    pub reason: String,
+}
+
+impl Asked {
+    /// Waits until the answer is to bring it.
+    pub async fn accepted(&self) {
+        let mut answer = self.question.subscribe();
+        // The sender is in `self`, so this ends with a change.
+        let _ = answer.wait_for(|pull| pull.as_ref().is_some_and(|pull| pull.accepted)).await;
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.question.send_replace(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::{Desk, Pull, Who};
+
+    fn pull() -> Pull {
+        let who = Who { spec: "main".into(), container: "c".into(), pod: "app-1".into() };
+        Pull { who, files: 1200, bytes: 3 << 20, tops: vec!["node_modules".into()], accepted: false }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_for_what_is_asked_and_for_once() {
+        let desk = Desk::default();
+        assert_eq!((desk.open(), desk.accept()), (None, None));
+        let asked = desk.ask(pull());
+        assert!(asked.accepted().now_or_never().is_none());
+        assert_eq!(desk.open(), Some(pull()));
+        assert_eq!(desk.accept(), Some(pull()));
+        asked.accepted().await;
+        assert_eq!((desk.open(), desk.accept()), (None, None));
+        drop(asked);
+        let again = desk.ask(pull());
+        assert!(again.accepted().now_or_never().is_none(), "an old answer is not one to a new question");
+        drop(again);
+        assert_eq!(desk.open(), None);
+    }
+
+    #[test]
+    fn it_says_how_much_and_both_answers() {
+        assert_eq!(
+            pull().reason(),
+            "1200 files (3.1 MB) exist only in pod `app-1`: `kubectl ksync accept main` brings them here, `kubectl \
+             ksync decline main` leaves them there"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! `accept` and `decline`, with and without a watcher that has something to ask.
+
+use std::fs;
+
+use ksync_proto::watch::{AnswerReply, SpecStatus};
+use tonic::Status;
+
+use super::{
+    bench::{Bench, data, refusal},
+    watcher::FakeWatcher,
+};
+
+/// A bench with a spec `main`, and a watcher that runs it.
+fn with_watcher(reply: Result<AnswerReply, Status>) -> (Bench, FakeWatcher) {
+    let bench = Bench::new();
+    let local = bench.text("local");
+    bench.write_config(&format!(
+        "spec:\n- name: main\n  selector: app=app\n  localpath: {local}\n  remotepath: /code # mine\n"
+    ));
+    let watcher = FakeWatcher::of(&bench, "dev");
+    watcher.says(vec![SpecStatus { name: "main".into(), local_path: local, ..SpecStatus::default() }]);
+    watcher.answers(reply);
+    (bench, watcher)
+}
+
+fn deletions(deletions: u64) -> AnswerReply {
+    AnswerReply { deletions, ..AnswerReply::default() }
+}
+
+fn pull(tops: &[&str]) -> AnswerReply {
+    let pull_tops = tops.iter().map(|top| (*top).to_owned()).collect();
+    AnswerReply { pull_files: 1200, pull_bytes: 3_100_000, pull_tops, ..AnswerReply::default() }
+}
+
+#[test]
+fn nobody_to_answer() {
+    let bench = Bench::new();
+    let expected = "error: no watcher runs for context `dev`\n\
+                    hint: start one with `kubectl ksync watch --daemon`; what waits goes on waiting\n";
+    bench.refuses(&["accept", "main"], expected);
+    bench.refuses(&["decline", "main"], expected);
+}
+
+#[test]
+fn nothing_to_answer() {
+    let (bench, _watcher) = with_watcher(Ok(AnswerReply::default()));
+    let expected =
+        "error: spec `main` waits for no answer\nhint: `kubectl ksync get main` says how it stands\n";
+    bench.says(&["accept", "main"], refusal(expected));
+    bench.says(&["accept", "nobody"], refusal("error: spec `nobody` not found\n"));
+}
+
+#[test]
+fn a_mass_deletion() {
+    let (bench, watcher) = with_watcher(Ok(deletions(39)));
+    bench.says(
+        &["accept", "main"],
+        data("spec `main`: 39 files deleted here too; `kubectl ksync restore main` lists what is kept\n"),
+    );
+    bench.says(&["decline", "main"], data("spec `main`: 39 files put back into the container\n"));
+    assert_eq!(watcher.answered(), [("main".into(), true), ("main".into(), false)]);
+}
+
+#[test]
+fn a_large_first_pull() {
+    let (bench, _watcher) = with_watcher(Ok(pull(&["node_modules", "odd[1]"])));
+    bench.says(&["accept", "main"], data("spec `main`: 1200 files (3.1 MB) brought here\n"));
+    let before = fs::read_to_string(bench.config()).unwrap();
+    bench.says(
+        &["decline", "main"],
+        data(
+            "spec `main`: 1200 files (3.1 MB) left in the container; ignored from now on, in ksync.yaml: \
+             /node_modules /odd\\[1\\]\n",
+        ),
+    );
+    let after = fs::read_to_string(bench.config()).unwrap();
+    assert_eq!(after, format!("{before}  ignore: [\"/node_modules\", \"/odd\\\\[1\\\\]\"]\n"));
+}
+
+#[test]
+fn what_can_not_be_ignored_goes_on_being_asked() {
+    let tops: Vec<String> = (0..101).map(|number| format!("d/{number}")).collect();
+    let (bench, _watcher) = with_watcher(Ok(pull(&tops.iter().map(String::as_str).collect::<Vec<_>>())));
+    let before = fs::read_to_string(bench.config()).unwrap();
+    bench.says(
+        &["decline", "main"],
+        refusal(
+            "error: the files lie in 101 places, too many to ignore one by one\n\
+             hint: name them by a few patterns under `ignore` of spec `main` in ksync.yaml, or set `direction: \
+             to-container`\n",
+        ),
+    );
+    fs::write(bench.path("local/.stignore"), "mine\n").unwrap();
+    let expected = format!(
+        "error: spec `main` has patterns of its own\nhint: name them in `{}`, which is in force as it stands\n",
+        bench.path("local/.stignore").display()
+    );
+    bench.says(&["decline", "main"], refusal(&expected));
+    assert_eq!(fs::read_to_string(bench.config()).unwrap(), before);
+}
+
+#[test]
+fn what_can_not_be_done_is_said() {
+    let (bench, _watcher) = with_watcher(Err(Status::failed_precondition("the local path `/x` is gone")));
+    bench.says(
+        &["accept", "main"],
+        refusal("error: the watcher refused `Answer`: the local path `/x` is gone\n"),
+    );
+}
