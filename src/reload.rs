@@ -49,7 +49,9 @@ pub enum Outcome {
 
 impl Target {
     /// Has the app run the code that is there now.
-    pub async fn reload(&self, mode: Option<&ReloadMode>) -> Outcome {
+    ///
+    /// It may take `grace` to end in its own way first, if it handles SIGTERM; 0 is not to ask it.
+    pub async fn reload(&self, mode: Option<&ReloadMode>, grace: Duration) -> Outcome {
         if !self.link.capabilities.iter().any(|capability| capability == CAPABILITY) {
             let version = &self.link.radar_version;
             return Outcome::Failed(format!(
@@ -58,9 +60,8 @@ impl Target {
             ));
         }
         let mode = mode.unwrap_or(&self.mode);
-        let mut request = tonic::Request::new(self.request(mode));
-        let limit =
-            LIMIT + if *mode == ReloadMode::Container { self.container.grace } else { Duration::ZERO };
+        let mut request = tonic::Request::new(self.request(mode, grace));
+        let limit = LIMIT + if *mode == ReloadMode::Container { self.container.grace } else { grace };
         request.set_timeout(limit);
         match self.link.radar.clone().reload(request).await {
             Ok(reply) => outcome(reply.into_inner()),
@@ -68,7 +69,8 @@ impl Target {
         }
     }
 
-    fn request(&self, mode: &ReloadMode) -> ReloadRequest {
+    fn request(&self, mode: &ReloadMode, grace: Duration) -> ReloadRequest {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (wire, signal) = match mode {
             ReloadMode::Auto => (WireMode::Auto, ""),
             ReloadMode::Process => (WireMode::Process, ""),
@@ -81,7 +83,8 @@ impl Target {
             mode: wire.into(),
             signal: signal.to_owned(),
             restart_policy: self.container.restart_policy.clone(),
-            stop_grace_ms: u64::try_from(self.container.grace.as_millis()).unwrap_or(u64::MAX),
+            stop_grace_ms: milliseconds(self.container.grace),
+            grace_ms: milliseconds(grace),
         }
     }
 }

@@ -32,9 +32,15 @@ use inspect::Status;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// In place, unless the app watches its directory itself.
-    Auto,
+    Auto {
+        /// As below.
+        grace: Duration,
+    },
     /// In place.
-    Process,
+    Process {
+        /// How long the app may take to end in its own way after SIGTERM; 0 not to ask it.
+        grace: Duration,
+    },
     /// By its runtime: kubelet starts another container from the image.
     Container {
         /// `restartPolicy` of the pod.
@@ -152,7 +158,7 @@ impl Reloader {
 
     async fn work(&self, attachment: &Arc<Attachment>, mode: Mode) -> Result<Outcome, Error> {
         match mode {
-            Mode::Auto => {
+            Mode::Auto { grace } => {
                 let watched = blocking({
                     let attachment = Arc::clone(attachment);
                     move || {
@@ -167,16 +173,16 @@ impl Reloader {
                             "the app watches `{path}` itself (inotify, {process})"
                         )))
                     }
-                    None => self.process(attachment).await,
+                    None => self.process(attachment, grace).await,
                 }
             }
-            Mode::Process => self.process(attachment).await,
+            Mode::Process { grace } => self.process(attachment, grace).await,
             Mode::Container { policy, grace } => self.container(attachment, policy, grace).await,
             Mode::Signal(name) => send(attachment, &name),
         }
     }
 
-    async fn process(&self, attachment: &Arc<Attachment>) -> Result<Outcome, Error> {
+    async fn process(&self, attachment: &Arc<Attachment>, grace: Duration) -> Result<Outcome, Error> {
         let _turn = self.turn.lock().await;
         let begun = Instant::now();
         let pid = attachment.life.pid;
@@ -185,7 +191,12 @@ impl Reloader {
             let tid = inspect::living_thread(pid).ok_or(Error::Ended)?;
             let status = Status::of(tid).map_err(|_| Error::Ended)?;
             refuse(&status)?;
-            Ok(start::plan(tid, &status, &record)?)
+            let mut plan = start::plan(tid, &status, &record)?;
+            // Who does not handle it either never hears of it or just dies of it.
+            if signal::handled(Signal::TERM, "TERM", &status).is_ok() {
+                plan.start.grace = grace;
+            }
+            Ok(plan)
         });
         let plan = planned.await?;
         if !attachment.life.alive() {
@@ -289,13 +300,14 @@ mod tests {
                 .ends_with("has no handler for SIGUSR2, so it would not hear it")
         );
         let no_runtime = "no socket of Docker was found on this node";
-        for mode in [Mode::Process, Mode::Auto] {
+        let grace = Duration::ZERO;
+        for mode in [Mode::Process { grace }, Mode::Auto { grace }] {
             assert!(said(mode).await.starts_with(no_runtime));
         }
         let queue = inotify::init(CreateFlags::CLOEXEC).unwrap();
         inotify::add_watch(&queue, dir.path(), WatchFlags::MODIFY).unwrap();
-        assert!(said(Mode::Process).await.starts_with(no_runtime));
-        let Ok(Outcome::LeftAlone(why)) = reload(Mode::Auto).await else { panic!() };
+        assert!(said(Mode::Process { grace }).await.starts_with(no_runtime));
+        let Ok(Outcome::LeftAlone(why)) = reload(Mode::Auto { grace }).await else { panic!() };
         let path = dir.path().canonicalize().unwrap();
         assert!(
             why.starts_with(&format!("the app watches `{}` itself (inotify, process ", path.display())),

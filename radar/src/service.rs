@@ -54,6 +54,7 @@ const CAPABILITIES: &[&str] = &[
     "bep",
     "base-path",
     "reload",
+    "reload-grace",
 ];
 /// How long [`Service::settle`] waits for a client that sets no deadline.
 const SETTLE: Duration = Duration::from_secs(30);

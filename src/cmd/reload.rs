@@ -1,11 +1,11 @@
 //! `reload`: has the apps of a spec run the code that is there, by hand.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use ksync_proto::watch::container_reload::Outcome;
 
 use crate::{
-    cluster::{ClusterArgs, ClusterConfig},
+    cluster::{self, ClusterArgs, ClusterConfig},
     config::ReloadMode,
     home::Home,
     printer::{Printer, UserError},
@@ -21,6 +21,9 @@ pub struct Args {
     /// auto, process, container or signal:NAME, instead of the spec's own mode
     #[arg(long, value_name = "MODE")]
     mode: Option<ReloadMode>,
+    /// How long an app that handles SIGTERM may take to end in its own way first
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = cluster::parse_duration)]
+    grace: Duration,
 }
 
 /// Runs `reload`.
@@ -33,7 +36,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
         return Err(UserError::new(format!("no watcher runs for context `{context}`"), hint).into());
     };
     let mode = args.mode.map(|mode| mode.to_string()).unwrap_or_default();
-    let reply = client.reload(&args.name, &mode).await.map_err(|error| match error {
+    let reply = client.reload(&args.name, &mode, args.grace).await.map_err(|error| match error {
         // The watcher's own sentence says it all.
         Error::Refused { message, .. } => UserError::new(message, "").into(),
         error @ Error::Slow { .. } => anyhow::Error::from(error),

@@ -91,9 +91,11 @@ impl Client {
     }
 
     /// Has a spec's apps run the code that is there; `mode` as in ksync.yaml, empty for the spec's own.
-    pub async fn reload(&mut self, spec: &str, mode: &str) -> Result<ReloadReply, Error> {
-        let request = ReloadRequest { spec: spec.to_owned(), mode: mode.to_owned() };
-        limited("Reload", RELOAD_LIMIT, self.0.reload(request)).await
+    /// `grace`: how long each app may take to end in its own way first; 0 is not to ask it.
+    pub async fn reload(&mut self, spec: &str, mode: &str, grace: Duration) -> Result<ReloadReply, Error> {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let request = ReloadRequest { spec: spec.to_owned(), mode: mode.to_owned(), grace_ms };
+        limited("Reload", RELOAD_LIMIT + grace, self.0.reload(request)).await
     }
 
     /// Answers what the spec `name` waits for. The reply says what that was; all of it is zero when it was nothing.

@@ -137,7 +137,7 @@ impl Watch for Endpoint {
     }
 
     async fn reload(&self, request: Request<ReloadRequest>) -> Result<Response<ReloadReply>, Status> {
-        let ReloadRequest { spec, mode } = request.into_inner();
+        let ReloadRequest { spec, mode, grace_ms } = request.into_inner();
         let mode = match mode.as_str() {
             "" => None,
             mode => Some(mode.parse::<ReloadMode>().map_err(Status::invalid_argument)?),
@@ -148,7 +148,7 @@ impl Watch for Endpoint {
         let done = self.reloads.of(&spec).into_iter().map(|target| {
             let mode = mode.clone();
             async move {
-                let outcome = target.reload(mode.as_ref()).await;
+                let outcome = target.reload(mode.as_ref(), Duration::from_millis(grace_ms)).await;
                 wire::reload(&target.container, outcome)
             }
         });

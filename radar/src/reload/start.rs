@@ -7,6 +7,7 @@ use std::{
     ffi::{CString, OsString},
     fs, io,
     os::unix::ffi::OsStrExt,
+    time::Duration,
 };
 
 use super::{
@@ -104,6 +105,7 @@ fn recorded(view: &View, status: &Status, record: &Record, uid: u32) -> Result<P
         environment: environment.into_iter().map(text).collect::<Result<_, _>>()?,
         dir: Some(text(record.cwd.clone())?),
         umask: Some(record.umask),
+        grace: Duration::ZERO,
     };
     Ok(Plan { start, shown: record.args.join(" "), dropped: None })
 }
@@ -132,6 +134,7 @@ fn current(view: &View, tid: i32, status: &Status, place: &Place) -> Result<Plan
         // Where it is and what it masks was arranged before it dropped its privileges.
         dir: None,
         umask: None,
+        grace: Duration::ZERO,
     };
     Ok(Plan { start, shown, dropped: None })
 }

@@ -4,7 +4,7 @@
 //! Invariant: it succeeds, or the process runs on as it was (only children that were ended stay ended). All of it
 //! happens on a thread of its own, because the kernel ties a tracee to the thread that traces it.
 
-use std::{ffi::CString, io};
+use std::{ffi::CString, io, time::Duration};
 
 mod kernel;
 mod puppet;
@@ -74,6 +74,8 @@ pub(crate) struct Start {
     pub(crate) dir: Option<CString>,
     /// File mode creation mask; none to keep it.
     pub(crate) umask: Option<u32>,
+    /// How long the old program may take to end by itself after SIGTERM; 0 not to ask it.
+    pub(crate) grace: Duration,
 }
 
 /// Replaces the program of `process` and ends its descendants; returns how many those were.

@@ -8,14 +8,15 @@ use tonic::{Response, Status};
 use super::check;
 use crate::reload::{Done, Mode, Outcome};
 
-/// Longest time that a container may be given to end.
+/// Longest time that an app or a container may be given to end.
 const LONGEST_GRACE: Duration = Duration::from_secs(600);
 
 /// Session, attachment and mode.
 pub(super) fn read(request: ReloadRequest) -> Result<(String, String, Mode), Status> {
+    let grace = Duration::from_millis(request.grace_ms).min(LONGEST_GRACE);
     let mode = match request.mode() {
-        ReloadMode::Auto => Mode::Auto,
-        ReloadMode::Process => Mode::Process,
+        ReloadMode::Auto => Mode::Auto { grace },
+        ReloadMode::Process => Mode::Process { grace },
         ReloadMode::Container => Mode::Container {
             policy: check::person(&request.restart_policy, 32),
             grace: Duration::from_millis(request.stop_grace_ms).min(LONGEST_GRACE),
@@ -46,6 +47,8 @@ pub(super) fn reply(outcome: Outcome) -> Response<ReloadReply> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use ksync_proto::radar::{ReloadMode, ReloadRequest};
 
     use super::read;
@@ -58,8 +61,8 @@ mod tests {
             read(ReloadRequest { mode, signal, restart_policy: "Always".into(), ..ReloadRequest::default() })
                 .map(|(_, _, mode)| mode)
         };
-        assert_eq!(of(ReloadMode::Auto.into()).unwrap(), Mode::Auto);
-        assert_eq!(of(ReloadMode::Process.into()).unwrap(), Mode::Process);
+        assert_eq!(of(ReloadMode::Auto.into()).unwrap(), Mode::Auto { grace: Duration::ZERO });
+        assert_eq!(of(ReloadMode::Process.into()).unwrap(), Mode::Process { grace: Duration::ZERO });
         assert_eq!(of(ReloadMode::Signal.into()).unwrap(), Mode::Signal("HUP".into()));
         let container = of(ReloadMode::Container.into()).unwrap();
         assert!(matches!(container, Mode::Container { policy, .. } if policy == "Always"));

@@ -26,13 +26,18 @@ const SET_REGSET: c_long = 0x4205;
 const GET_SIGMASK: c_long = 0x420a;
 const SET_SIGMASK: c_long = 0x420b;
 const GET_RSEQ: c_long = 0x420f;
+const GET_EVENT: c_long = 0x4201;
+const GET_CALL: c_long = 0x420e;
 /// General registers among the register sets of an ELF core file.
 const NT_PRSTATUS: usize = 1;
+const EVENT_CLONE: c_int = 3;
 const EVENT_EXEC: c_int = 4;
 const EVENT_STOP: c_int = 128;
 
 /// Stops at system calls are told from signals, and execve is reported.
 pub(super) const PLAIN: usize = 0x1 | 0x10;
+/// Threads that it starts are traced too.
+pub(super) const CLONES: usize = 0x8;
 /// The tracee dies with its tracer rather than run on with registers that are not its own.
 pub(super) const EXIT_KILL: usize = 1 << 20;
 /// Its seccomp filters are not asked. Needs CAP_SYS_ADMIN, and a tracer without filters.
@@ -52,6 +57,8 @@ pub(super) enum Stop {
     Syscall,
     /// It is a new program.
     Exec,
+    /// It has started a thread, which is traced too.
+    Clone,
     /// It is about to get this signal.
     Signal(c_int),
     /// It is gone.
@@ -77,13 +84,20 @@ pub(super) fn interrupt(tid: i32) -> io::Result<()> {
 }
 
 /// Lets a stopped thread run, with a signal (0 for none).
-pub(super) fn resume(tid: i32, signal: c_int) -> io::Result<()> {
+fn resume(tid: i32, signal: c_int) -> io::Result<()> {
     ptrace(CONTINUE, tid, 0, number(signal))
 }
 
-/// Lets a stopped thread run up to the next entry or end of a system call.
-pub(super) fn resume_to_syscall(tid: i32) -> io::Result<()> {
-    ptrace(TO_SYSCALL, tid, 0, 0)
+/// Lets a stopped thread go on to its next stop by an interrupt, with a signal (0 for none). The stop that it is in has
+/// made the kernel forget an interrupt from before.
+pub(super) fn stop_later(tid: i32, signal: c_int) -> io::Result<()> {
+    interrupt(tid)?;
+    resume(tid, signal)
+}
+
+/// Lets a stopped thread run up to the next entry or end of a system call, with a signal (0 for none).
+pub(super) fn resume_to_syscall(tid: i32, signal: c_int) -> io::Result<()> {
+    ptrace(TO_SYSCALL, tid, 0, number(signal))
 }
 
 /// Lets go of a stopped thread.
@@ -101,19 +115,62 @@ fn number(signal: c_int) -> usize {
 
 /// What has happened to a tracee since the last look; none when nothing has.
 pub(super) fn look(tid: i32) -> io::Result<Option<Stop>> {
+    match wait_now(tid, 0) {
+        Ok(found) => Ok(found.map(|(_, stop)| stop)),
+        // It ended as one thread of many, or became another one's number.
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(Some(Stop::Ended)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same of any tracee of this thread.
+pub(super) fn look_at_any() -> io::Result<Option<(i32, Stop)>> {
+    wait_now(-1, libc::__WNOTHREAD)
+}
+
+fn wait_now(tid: i32, flags: c_int) -> io::Result<Option<(i32, Stop)>> {
     let mut status = 0;
     // SAFETY: `status` is a live local that the call writes.
-    let found = unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL | libc::WNOHANG) };
+    let found = unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL | libc::WNOHANG | flags) };
     match found {
         0 => Ok(None),
-        found if found > 0 => Ok(Some(stop_of(status))),
+        tid if tid > 0 => Ok(Some((tid, stop_of(status)))),
         _ => match io::Error::last_os_error() {
             error if error.kind() == io::ErrorKind::Interrupted => Ok(None),
-            // It ended as one thread of many, or became another one's number.
-            error if error.raw_os_error() == Some(libc::ECHILD) => Ok(Some(Stop::Ended)),
             error => Err(error),
         },
     }
+}
+
+/// The thread that a thread has just started.
+pub(super) fn started(tid: i32) -> io::Result<i32> {
+    let mut message: u64 = 0;
+    ptrace(GET_EVENT, tid, 0, &raw mut message as usize)?;
+    i32::try_from(message).map_err(io::Error::other)
+}
+
+/// The number of the system call at whose entry a thread stands; none at its end.
+pub(super) fn entering(tid: i32) -> io::Result<Option<c_long>> {
+    // `struct ptrace_syscall_info`: a byte that is 1 at an entry, and the number of the call after three words.
+    let mut found = [0_u64; 11];
+    ptrace(GET_CALL, tid, size_of_val(&found), &raw mut found as usize)?;
+    let [first, _, _, number, ..] = found;
+    Ok((first.to_ne_bytes()[0] == 1).then_some(number.cast_signed()))
+}
+
+/// Has a thread that stands at the entry of a system call not make it.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn cancel_call(tid: i32) -> io::Result<()> {
+    let registers = registers(tid)?.ok_or(io::ErrorKind::InvalidData)?;
+    set_registers(tid, &registers.moved(registers.position()))
+}
+
+/// The same on aarch64, where the number of the call is a register set of its own (NT_ARM_SYSTEM_CALL).
+#[cfg(target_arch = "aarch64")]
+pub(super) fn cancel_call(tid: i32) -> io::Result<()> {
+    let mut none: c_int = -1;
+    let mut vector = vector(&mut none);
+    ptrace(SET_REGSET, tid, 0x404, &raw mut vector as usize)
 }
 
 fn stop_of(status: c_int) -> Stop {
@@ -125,6 +182,7 @@ fn stop_of(status: c_int) -> Stop {
         (EVENT_STOP, libc::SIGTRAP) => Stop::Interrupted,
         (EVENT_STOP, _) => Stop::Group,
         (EVENT_EXEC, _) => Stop::Exec,
+        (EVENT_CLONE, _) => Stop::Clone,
         (0, signal) if signal == libc::SIGTRAP | 0x80 => Stop::Syscall,
         (_, signal) => Stop::Signal(signal),
     }
@@ -219,6 +277,12 @@ pub(super) fn rseq_area(tid: i32) -> Option<u64> {
     (found.pointer != 0).then_some(found.pointer)
 }
 
+/// Sends SIGTERM to a process.
+pub(super) fn terminate(process: i32) -> io::Result<()> {
+    let process = rustix::process::Pid::from_raw(process).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::kill_process(process, rustix::process::Signal::TERM)?)
+}
+
 /// Sends a signal to one thread.
 pub(super) fn signal(process: i32, tid: i32, signal: c_int) -> io::Result<()> {
     // SAFETY: only numbers are passed.
@@ -237,7 +301,7 @@ mod tests {
         let stopped = |event: i32, signal: i32| stop_of(event << 16 | signal << 8 | 0x7f);
         assert_eq!(stopped(128, libc::SIGTRAP), Stop::Interrupted);
         assert_eq!(stopped(128, libc::SIGSTOP), Stop::Group);
-        assert_eq!(stopped(4, libc::SIGTRAP), Stop::Exec);
+        assert_eq!((stopped(4, libc::SIGTRAP), stopped(3, libc::SIGTRAP)), (Stop::Exec, Stop::Clone));
         assert_eq!(stopped(0, libc::SIGTRAP | 0x80), Stop::Syscall);
         assert_eq!(stopped(0, libc::SIGTRAP), Stop::Signal(libc::SIGTRAP));
         assert_eq!(stopped(0, libc::SIGTERM), Stop::Signal(libc::SIGTERM));

@@ -102,7 +102,7 @@ impl Puppet {
         arguments: [u64; 6],
     ) -> Result<u64, Error> {
         self.enter(number, arguments)?;
-        kernel::resume_to_syscall(self.tid).map_err(of("run"))?;
+        kernel::resume_to_syscall(self.tid, 0).map_err(of("run"))?;
         let end = self.end(name)?;
         if end != Stop::Syscall {
             return Err(Error::Lost(name));
@@ -114,7 +114,7 @@ impl Puppet {
     pub(super) fn enter(&mut self, number: libc::c_long, arguments: [u64; 6]) -> Result<(), Error> {
         let registers = self.registers.calling(self.at, number.cast_unsigned(), arguments);
         kernel::set_registers(self.tid, &registers).map_err(of("set the registers of"))?;
-        kernel::resume_to_syscall(self.tid).map_err(of("run"))?;
+        kernel::resume_to_syscall(self.tid, 0).map_err(of("run"))?;
         match self.next(Instant::now() + CALL)? {
             Some(Stop::Syscall) => Ok(()),
             Some(Stop::Ended) => Err(Error::Ended),
@@ -145,7 +145,7 @@ impl Puppet {
                 Some(Stop::Group | Stop::Interrupted) => {}
                 other => return Ok(other),
             }
-            kernel::resume_to_syscall(self.tid).map_err(of("run"))?;
+            kernel::resume_to_syscall(self.tid, 0).map_err(of("run"))?;
         }
     }
 
@@ -184,10 +184,9 @@ impl Puppet {
     /// Puts the thread back as it was taken, stopped. It stands at the end of a system call.
     pub(super) fn put_back(mut self) -> Result<(), Error> {
         // Only from a stop on the way to its program does the kernel restart the call that it was in.
-        kernel::interrupt(self.tid).map_err(of("interrupt"))?;
-        kernel::resume(self.tid, 0).map_err(of("run"))?;
         let deadline = Instant::now() + CALL;
         loop {
+            kernel::stop_later(self.tid, 0).map_err(of("interrupt"))?;
             match kernel::wait(self.tid, deadline).map_err(of("wait for"))? {
                 Some(Stop::Interrupted | Stop::Group) => break,
                 Some(Stop::Ended) => return Err(Error::Ended),
@@ -195,7 +194,6 @@ impl Puppet {
                 Some(_) => {}
                 None => return Err(Error::Slow("put back")),
             }
-            kernel::resume(self.tid, 0).map_err(of("run"))?;
         }
         kernel::set_registers(self.tid, &self.registers).map_err(of("set the registers of"))?;
         self.let_be();

@@ -122,7 +122,8 @@ impl Page {
 pub(super) fn replace(process: i32, start: &Start) -> Result<usize, Error> {
     let begun = Instant::now();
     let mut threads = Threads::hold(process, begun + HOLD)?;
-    let tid = threads.first().ok_or(Error::Ended)?;
+    let exiting = if start.grace.is_zero() { None } else { take_leave(&mut threads, process, start.grace)? };
+    let tid = exiting.or_else(|| threads.first()).ok_or(Error::Ended)?;
     let mut ended = 0;
     if !threads.is_stopped(tid) {
         // The parent of a vfork: only its child's end lets it leave the kernel.
@@ -143,6 +144,21 @@ pub(super) fn replace(process: i32, start: &Start) -> Result<usize, Error> {
             Err(error)
         }
     }
+}
+
+/// Asks the program to end, and keeps the process from ending with it; the thread that was about to, none when none was
+/// in time.
+fn take_leave(threads: &mut Threads, process: i32, grace: Duration) -> Result<Option<i32>, Error> {
+    let of = |source| Error::Kernel { operation: "ask for its end", source };
+    threads.let_run().map_err(of)?;
+    let found = kernel::terminate(process).and_then(|()| threads.catch_exit(Instant::now() + grace));
+    let found = found.map_err(|source| match source.raw_os_error() {
+        // Nobody is left to wait for: a signal has ended it.
+        Some(libc::ECHILD | libc::ESRCH) => Error::Ended,
+        _ => of(source),
+    })?;
+    threads.halt(Instant::now() + HOLD)?;
+    Ok(found)
 }
 
 fn end_family(process: i32) -> Result<usize, Error> {
@@ -277,7 +293,7 @@ impl Work {
         self.puppet.enter(libc::SYS_execve, arguments)?;
         self.puppet.release_life()?;
         let of = |source| Failed::After(Error::Kernel { operation: "wait for the execve of", source });
-        kernel::resume_to_syscall(tid).map_err(of)?;
+        kernel::resume_to_syscall(tid, 0).map_err(of)?;
         // The new program has the process's number, whichever thread has called.
         let deadline = Instant::now() + EXEC;
         let found = kernel::until(deadline, || {
@@ -305,6 +321,7 @@ impl Work {
             None => return Err(Failed::After(Error::Slow("wait for the execve of"))),
         }
         self.threads.forget(tid);
+        self.threads.forget(self.process);
         kernel::set_signal_mask(self.process, 0).map_err(of)?;
         kernel::detach(self.process).map_err(of)
     }

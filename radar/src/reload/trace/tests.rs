@@ -90,6 +90,7 @@ fn shell(script: &str, dir: Option<&Path>) -> Start {
         environment: ["PATH=/bin:/usr/bin", "NEW=one"].map(text).to_vec(),
         dir: dir.map(|dir| text(dir.to_str().unwrap())),
         umask: Some(0o027),
+        grace: Duration::ZERO,
     }
 }
 
@@ -184,6 +185,25 @@ async fn children_and_the_dead_among_them_are_not_inherited() {
     // Only what the new program has started.
     let children = crate::reload::family::descendants(victim.pid()).unwrap();
     assert!(children.len() <= 1, "{children:?}");
+}
+
+#[tokio::test]
+async fn a_program_may_end_in_its_own_way_first() {
+    for kind in ["farewell", "farewell-thread", "stubborn"] {
+        let mut victim = Victim::start(kind);
+        let (begun, grace) = (Instant::now(), Duration::from_secs(if kind == "stubborn" { 1 } else { 20 }));
+        let start = Start { grace, ..shell("echo \"$$\"", None) };
+        let ended = replace(victim.pid(), start).await;
+        ended.unwrap_or_else(|error| panic!("{kind}: {}", crate::status::sentence(&error)));
+        let took = begun.elapsed();
+        assert!(if kind == "stubborn" { took >= grace } else { took < grace }, "{kind}: {took:?}");
+        let mut said = String::new();
+        while !said.ends_with("done\n") {
+            assert_ne!(victim.out.read_line(&mut said).unwrap(), 0, "{kind}: {said}");
+        }
+        let farewell = if kind == "stubborn" { "" } else { "farewell\n" };
+        assert_eq!(said, format!("{farewell}{}\ndone\n", victim.pid()), "{kind}");
+    }
 }
 
 #[tokio::test]

@@ -112,8 +112,76 @@ impl Threads {
                 Ok(Some(Ok(())))
             }
             // It came first, and is the program's.
-            Stop::Signal(signal) => kernel::resume(tid, signal).map(|()| None),
-            Stop::Syscall | Stop::Exec => kernel::resume(tid, 0).map(|()| None),
+            Stop::Signal(signal) => kernel::stop_later(tid, signal).map(|()| None),
+            Stop::Syscall | Stop::Exec => kernel::stop_later(tid, 0).map(|()| None),
+            Stop::Clone => {
+                self.held.entry(kernel::started(tid)?).or_insert(Hold::Bound);
+                kernel::stop_later(tid, 0).map(|()| None)
+            }
+        }
+    }
+
+    /// Lets all threads run on, each up to the next system call, and those that they start with them.
+    pub(super) fn let_run(&mut self) -> io::Result<()> {
+        for (tid, hold) in &mut self.held {
+            if std::mem::replace(hold, Hold::Bound) == Hold::Stopped {
+                kernel::set_options(*tid, kernel::PLAIN | kernel::CLONES)?;
+                kernel::resume_to_syscall(*tid, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until `deadline` for a thread that is about to end the process, and keeps it from that: it is stopped
+    /// then. None when none did.
+    pub(super) fn catch_exit(&mut self, deadline: Instant) -> io::Result<Option<i32>> {
+        kernel::until(deadline, || {
+            // All that there is to see, and only then a pause.
+            while let Some((tid, stop)) = kernel::look_at_any()? {
+                self.held.entry(tid).or_insert(Hold::Bound);
+                match stop {
+                    Stop::Syscall if kernel::entering(tid)? == Some(libc::SYS_exit_group) => {
+                        kernel::cancel_call(tid)?;
+                        kernel::resume_to_syscall(tid, 0)?;
+                        let stopped = kernel::wait(tid, Instant::now() + IN_KERNEL)? == Some(Stop::Syscall);
+                        if stopped {
+                            self.held.insert(tid, Hold::Stopped);
+                        }
+                        return Ok(stopped.then_some(tid));
+                    }
+                    Stop::Ended => drop(self.held.remove(&tid)),
+                    Stop::Signal(signal) => kernel::resume_to_syscall(tid, signal)?,
+                    Stop::Clone => {
+                        self.held.entry(kernel::started(tid)?).or_insert(Hold::Bound);
+                        kernel::resume_to_syscall(tid, 0)?;
+                    }
+                    Stop::Syscall | Stop::Exec | Stop::Interrupted | Stop::Group => {
+                        kernel::resume_to_syscall(tid, 0)?;
+                    }
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Stops all threads again, those with them that were started meanwhile.
+    pub(super) fn halt(&mut self, deadline: Instant) -> Result<(), Error> {
+        loop {
+            let known = self.held.len();
+            let running: Vec<i32> =
+                self.held.iter().filter(|(_, hold)| **hold == Hold::Bound).map(|(tid, _)| *tid).collect();
+            for tid in running {
+                match kernel::interrupt(tid) {
+                    Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+                        return Err(Error::Kernel { operation: "interrupt a thread of", source: error });
+                    }
+                    _ => {}
+                }
+            }
+            self.settle(deadline)?;
+            if self.held.len() <= known {
+                return if self.held.is_empty() { Err(Error::Ended) } else { Ok(()) };
+            }
         }
     }
 
@@ -144,10 +212,11 @@ impl Threads {
         if self.is_stopped(tid) { Ok(()) } else { Err(Error::Ended) }
     }
 
-    /// Takes note of the threads that have ended, but `but`: while a traced thread that has is not taken note of, an
-    /// execve waits for it.
-    pub(super) fn reap(&mut self, but: i32) -> io::Result<()> {
-        let others: Vec<i32> = self.held.keys().filter(|tid| **tid != but).copied().collect();
+    /// Takes note of the threads that have ended, but `caller` and the process's first one, whose number `caller` takes:
+    /// while a traced thread that has is not taken note of, an execve waits for it.
+    pub(super) fn reap(&mut self, caller: i32) -> io::Result<()> {
+        let others = self.held.keys().filter(|tid| ![caller, self.process].contains(*tid));
+        let others: Vec<i32> = others.copied().collect();
         for tid in others {
             if kernel::look(tid)? == Some(Stop::Ended) {
                 self.held.remove(&tid);

@@ -24,6 +24,14 @@ static void tick(int signal) {
   ticks = 1;
 }
 
+// Takes its time, and ends in the middle of some company.
+static void say_farewell(int signal) {
+  (void)signal;
+  usleep(100000);
+  if (write(1, "farewell\n", 9) == 9)
+    _exit(0);
+}
+
 static void *end_at_once(void *unused) { return unused; }
 
 // Threads come and go while they are seized.
@@ -117,6 +125,16 @@ int main(int argc, char **argv) {
   } else if (strcmp(kind, "filtered") == 0) {
     if (filter() != 0)
       return 5;
+  } else if (strncmp(kind, "farewell", 8) == 0 || strcmp(kind, "stubborn") == 0) {
+    sigset_t term;
+    signal(SIGTERM, kind[0] == 'f' ? say_farewell : tick);
+    start(come_and_go);
+    // Where the first thread does not hear of it, another one does.
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    start(wait_for_ever);
+    if (strcmp(kind, "farewell-thread") == 0)
+      pthread_sigmask(SIG_BLOCK, &term, NULL);
   } else if (strcmp(kind, "leaderless") == 0) {
     start(go_on);
     pthread_exit(NULL);

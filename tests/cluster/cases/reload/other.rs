@@ -1,6 +1,6 @@
 //! The other ways to reload: by the app itself, by a signal, by kubelet.
 
-use super::{APP, CODE, NEEDS, STARTS, inits, python_app, reload, restarts, says, two};
+use super::{APP, CODE, NEEDS, NOTE, STARTS, inits, python_app, reload, restarts, says, two};
 use crate::suite::{
     App, Case, Desk,
     eventually::{LONG, SHORT, eventually, holds},
@@ -9,6 +9,7 @@ use crate::suite::{
 pub(crate) const CASES: &[Case] = &[
     Case::new("an_app_that_watches_itself_is_left_alone", itself).needs(NEEDS),
     Case::new("a_signal_needs_a_handler", signal).needs(NEEDS),
+    Case::new("an_app_may_end_in_its_own_way_first", grace).needs(NEEDS),
     Case::new("a_container_restarts_only_in_a_volume", volume).needs(NEEDS),
     Case::new("what_is_not_there_is_said", nothing),
 ];
@@ -60,6 +61,27 @@ fn signal(desk: &Desk) {
     let said = desk.ksync.refused(&["reload", "main", "--mode", "signal:KILL"]);
     assert!(said.contains("`KILL` is no signal that an app can handle"), "{said}");
     assert_eq!(inits(desk, &containers), before);
+}
+
+fn grace(desk: &Desk) {
+    let line = format!(
+        "{NOTE}; trap 'sleep 0.5; echo farewell >>/run/starts; exit 0' TERM; while :; do sleep 0.1; done"
+    );
+    let containers = two(desk, App::shell(desk, &line));
+    let before = inits(desk, &containers);
+    let said = desk.ksync.ok(&["reload", "main", "--grace", "30s"]);
+    assert_eq!(said.matches(" reloaded: ").count(), 2, "{said}");
+    says(desk, &containers, STARTS, "farewell\none\n");
+    for ((container, before), after) in containers.iter().zip(&before).zip(inits(desk, &containers)) {
+        assert!(before.was_replaced_by(&after), "{container}");
+        assert_eq!(restarts(desk, container), Ok(0), "{container}");
+    }
+    // One that takes too long is replaced all the same.
+    reload(desk, &containers);
+    says(desk, &containers, STARTS, "farewell\none\none\n");
+    let said = desk.ksync.ok(&["reload", "main", "--grace", "10ms"]);
+    assert_eq!(said.matches(" reloaded: ").count(), 2, "{said}");
+    says(desk, &containers, STARTS, "farewell\none\none\none\n");
 }
 
 fn volume(desk: &Desk) {
