@@ -22,12 +22,19 @@ struct Victim {
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap().keep();
+        // Beside this test program, in the target directory; in one step, for others may run it now.
+        let dir = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+        let fresh = tempfile::tempdir_in(&dir).unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/reload/trace/victim.c");
         let mut compile = Command::new("cc");
-        compile.args(["-O1", "-pthread", "-Wall", "-Wextra", "-o"]).arg(dir.join("victim")).arg(source);
+        compile
+            .args(["-O1", "-pthread", "-Wall", "-Wextra", "-o"])
+            .arg(fresh.path().join("victim"))
+            .arg(source);
         assert!(compile.status().unwrap().success());
-        dir.join("victim")
+        let program = dir.join("ksync-trace-victim");
+        fs::rename(fresh.path().join("victim"), &program).unwrap();
+        program
     })
 }
 
