@@ -216,6 +216,7 @@ impl Folder {
         bind::bind(tree, link.guardian, place, lead.about.excluded(), lead.claim.identity)
             .await
             .map_err(|error| status::of_mount(&error))?;
+        trouble::sweep(&lead).await;
         let (changes_tx, changes_rx) = mpsc::unbounded_channel();
         let root = lead.root.try_clone().map_err(|error| status::of_tree(&error))?;
         let excluded = lead.about.excluded();

@@ -127,11 +127,12 @@ fn conflicts_are_listed_counted_and_dismissed() {
     };
     let warning =
         "warning: spec `main`: 1 conflict, local content stays: see `kubectl ksync conflicts main`\n";
-    assert_eq!(counted(), (1, warning.to_owned()));
+    let hint = "hint: no watcher runs; `kubectl ksync watch --daemon` starts one\n";
+    assert_eq!(counted(), (1, format!("{warning}{hint}")));
     bench.says(
         &["conflicts", "main", "--clear"],
         data("1 conflict dismissed; `kubectl ksync restore` has what was kept\n"),
     );
-    assert_eq!(counted(), (0, String::new()));
+    assert_eq!(counted(), (0, hint.to_owned()));
     bench.says(&["restore", "main", "c.txt"], data("`c.txt` is back\n"));
 }

@@ -15,6 +15,7 @@ mod pax;
 mod relocate;
 pub mod root;
 pub mod stat;
+mod sweep;
 pub mod unpack;
 pub mod write;
 
@@ -28,5 +29,6 @@ pub use path::compare;
 pub use relocate::move_new;
 pub use root::{Identity, Root};
 pub use stat::{Exact, hash_file, read_file, stat_entry, stat_exact};
+pub use sweep::sweep_unfinished;
 pub use unpack::{Owner, UnpackOptions, unpack};
 pub use write::{TEMP_PREFIX, TEMP_SUFFIX, is_internal, is_temp, write_file};

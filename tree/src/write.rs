@@ -25,8 +25,16 @@ pub fn is_temp(name: &str) -> bool {
 /// Whether `name` (one component) belongs to syncthing, which never syncs it: its marker, its patterns, its
 /// unfinished files.
 pub fn is_internal(name: &str) -> bool {
-    matches!(name, ".stignore" | ".stfolder")
-        || name.ends_with(TEMP_SUFFIX) && (name.starts_with(".syncthing.") || name.starts_with("~syncthing~"))
+    matches!(name, ".stignore" | ".stfolder") || is_syncthings_temp(name)
+}
+
+fn is_syncthings_temp(name: &str) -> bool {
+    name.ends_with(TEMP_SUFFIX) && (name.starts_with(".syncthing.") || name.starts_with("~syncthing~"))
+}
+
+/// Whether `name` (one component) is that of an unfinished file, ours or syncthing's.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    is_temp(name) || is_syncthings_temp(name)
 }
 
 /// Whom a written entry belongs to.

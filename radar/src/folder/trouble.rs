@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ksync_tree::{Removed, Root, remove_entry};
+use ksync_tree::{Removed, Root, remove_entry, sweep_unfinished};
 use rustix::fs::fstatvfs;
 use syncthing::{MinDiskFree, PullError};
 
@@ -43,6 +43,21 @@ pub(super) fn give_back(lead: &Arc<Attachment>, path: &str, error: &str) {
         Ok(_) => tracing::info!(temp, "no room: what was written of it is given back"),
         Err(error) => tracing::warn!(temp, error = sentence(&error), "give back what was written of a file"),
     });
+}
+
+/// Removes what pulls that were cut off have left, before syncthing has the folder: nobody goes on with it, because
+/// every folder begins with an empty database.
+pub(super) async fn sweep(lead: &Arc<Attachment>) {
+    let (lead, id) = (Arc::clone(lead), lead.id.clone());
+    let sweeping = move || sweep_unfinished(&lead.root, &lead.about.excluded());
+    match tokio::task::spawn_blocking(sweeping).await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(files)) => tracing::info!(attachment = id, files, "removed unfinished files"),
+        Ok(Err(error)) => {
+            tracing::warn!(attachment = id, error = sentence(&error), "remove unfinished files");
+        }
+        Err(error) => tracing::error!(attachment = id, %error, "remove unfinished files"),
+    }
 }
 
 /// syncthing's name for an unfinished file. Very long names have another one, which is left to syncthing.

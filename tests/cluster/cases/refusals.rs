@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk,
-    eventually::{LONG, SHORT},
+    App, Case, Desk, eventually,
+    eventually::{LONG, SHORT, holds},
     ksync::Ksync,
     run::SYSTEM,
 };
@@ -109,8 +109,11 @@ fn nothing_matches(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let local = desk.local().display().to_string();
     desk.ksync.ok(&["create", "--name", "main", "-l", "app=app", &local, CODE]);
-    let spec = desk.ksync.becomes("main", "waiting", SHORT);
-    assert_eq!(spec.reason, format!("no pod matches `app=app` in namespace `{}`", desk.namespace));
+    let why = format!("no pod matches `app=app` in namespace `{}`", desk.namespace);
+    eventually("the reason", SHORT, || {
+        let spec = desk.ksync.spec("main")?;
+        holds(spec.status == "waiting" && spec.reason == why, format!("{spec:?}"))
+    });
     let container = App::web(desk).apply(desk).only();
     desk.ksync.watching("main", 1, LONG);
     desk.equal(&container, CODE).expect("equal trees");

@@ -48,6 +48,16 @@ const KEPT: &[&str] = &[
     "Seccomp_filters",
 ];
 
+/// A line of the status, without what comes from whoever started the runtime: glibc's own signals (32 and 33), which that
+/// process may have ignored.
+fn plain(line: &str) -> String {
+    let Some(mask) = line.strip_prefix("SigIgn:").and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+    else {
+        return line.to_owned();
+    };
+    format!("SigIgn:\t{:016x}", mask & !(0b11 << 31))
+}
+
 impl Init {
     pub(crate) fn of(cluster: &dyn Cluster, container: &Container) -> Result<Self, String> {
         let pid = container.pid(cluster)?;
@@ -66,7 +76,7 @@ impl Init {
                 arguments: text("cmdline")?.trim_end_matches('\0').replace('\0', " "),
                 environment: text("environ")?.split('\0').map(str::to_owned).collect(),
                 dir: link("cwd")?,
-                status: kept.map(str::to_owned).collect(),
+                status: kept.map(plain).collect(),
                 streams: ["fd/0", "fd/1", "fd/2"].into_iter().map(link).collect::<Result<_, _>>()?,
             },
         })

@@ -1,0 +1,76 @@
+//! Taking away what a write that was cut off has left: syncthing's unfinished files and ours.
+
+use crate::error::Error;
+use crate::path::{MAX_DEPTH, covers, join};
+use crate::root::{Root, reading};
+use crate::write::is_unfinished;
+use rustix::fs::{AtFlags, FileType};
+use std::os::fd::OwnedFd;
+
+/// Removes every unfinished file below `root` but what is at or below one of `exclude`; returns how many there were. What
+/// can't be looked at or removed is left. Nobody else may be writing there.
+pub fn sweep_unfinished(root: &Root, exclude: &[String]) -> Result<usize, Error> {
+    let mut swept = 0;
+    directory(&root.reading()?, "", 0, exclude, &mut swept)?;
+    Ok(swept)
+}
+
+fn directory(
+    dir: &OwnedFd,
+    prefix: &str,
+    depth: usize,
+    exclude: &[String],
+    swept: &mut usize,
+) -> Result<(), Error> {
+    let listed = rustix::fs::Dir::read_from(dir).map_err(|e| Error::io("read the directory", prefix, e))?;
+    for item in listed {
+        let item = item.map_err(|e| Error::io("read the directory", prefix, e))?;
+        let Ok(name) = item.file_name().to_str() else { continue };
+        let path = join(prefix, name);
+        if matches!(name, "." | "..") || exclude.iter().any(|above| covers(above, &path)) {
+            continue;
+        }
+        let kind = match item.file_type() {
+            FileType::Unknown => rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+                .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+            told => told,
+        };
+        if kind == FileType::RegularFile && is_unfinished(name) {
+            *swept += usize::from(rustix::fs::unlinkat(dir, name, AtFlags::empty()).is_ok());
+        } else if kind == FileType::Directory && depth + 1 < MAX_DEPTH {
+            // It may be gone, or not be ours to read.
+            if let Ok(below) = reading(dir, name, &path) {
+                directory(&below, &path, depth + 1, exclude, swept)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_what_is_unfinished_goes() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir_all(dir.path().join("d/.syncthing.e.tmp")).unwrap();
+        fs::create_dir(dir.path().join("volume")).unwrap();
+        for name in ["a", "d/.syncthing.a.tmp", ".ksync.0.tmp", "~syncthing~b.tmp", "d/x.tmp", ".syncthing.a"]
+        {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        fs::write(dir.path().join("volume/.syncthing.a.tmp"), "").unwrap();
+        fs::write(outside.path().join(".syncthing.a.tmp"), "").unwrap();
+        symlink(outside.path(), dir.path().join("out")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        assert_eq!(sweep_unfinished(&root, &["volume".to_owned()]).unwrap(), 3);
+        for left in ["a", "d/.syncthing.e.tmp", "d/x.tmp", ".syncthing.a", "volume/.syncthing.a.tmp"] {
+            assert!(dir.path().join(left).exists(), "{left}");
+        }
+        assert!(outside.path().join(".syncthing.a.tmp").exists());
+        assert_eq!(sweep_unfinished(&root, &[]).unwrap(), 1);
+    }
+}
