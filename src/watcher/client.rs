@@ -9,7 +9,7 @@ use ksync_proto::watch::{
 };
 use tokio::net::UnixStream;
 use tonic::{
-    Code, Streaming,
+    Streaming,
     transport::{Channel, Endpoint},
 };
 
@@ -59,7 +59,8 @@ impl Client {
         let channel = endpoint.connect_with_connector(connector).await;
         let mut client = WatchClient::new(channel.ok()?).max_decoding_message_size(64 << 20);
         match tokio::time::timeout(CALL_LIMIT, client.version(VersionRequest {})).await {
-            Ok(Err(status)) if status.code() == Code::Unavailable => None,
+            // Every watcher knows this call, so a failure is the connection's.
+            Ok(Err(_)) => None,
             _ => Some(Self(client)),
         }
     }

@@ -9,6 +9,7 @@ use crate::suite::{
 pub(super) const CASES: &[Case] = &[
     Case::new("two_replicas_on_each_node", fan_out).needs(&[Need::BothRuntimes]),
     Case::new("scale_up_and_down", scale),
+    Case::new("twenty_replicas_through_a_rollout", twenty).alone(),
 ];
 
 fn fan_out(desk: &Desk) {
@@ -56,4 +57,33 @@ fn scale(desk: &Desk) {
     let containers = app.scale(1);
     desk.ksync.watching("main", 1, LONG);
     desk.arrives(&containers, CODE);
+}
+
+/// Edits before, during and after a rollout of many: each container ends with what is here, and nothing else.
+fn twenty(desk: &Desk) {
+    for number in 0..50 {
+        desk.write(&format!("src/{number}.txt"), format!("{number}\n"));
+    }
+    let app = App::web(desk).replicas(20).apply(desk);
+    desk.sync(APP, CODE);
+    let spec = desk.ksync.watching("main", 20, LONG);
+    assert_eq!(spec.containers.iter().filter(|row| row.two_way).count(), 1, "{spec:?}");
+    desk.write("src/0.txt", "before\n");
+    std::fs::remove_file(desk.path("src/1.txt")).expect("remove");
+    let containers = std::thread::scope(|scope| {
+        let rollout = scope.spawn(|| app.restart(20));
+        let mut edits = 0;
+        while !rollout.is_finished() {
+            desk.write("src/during.txt", format!("{edits}\n"));
+            edits += 1;
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        rollout.join().expect("the rollout")
+    });
+    desk.write("src/2.txt", "after\n");
+    let ids: Vec<&str> = containers.iter().map(|c| c.id.as_str()).collect();
+    let spec = desk.ksync.watching_ids("main", &ids, LONG);
+    assert_eq!(spec.containers.iter().filter(|row| row.two_way).count(), 1, "{spec:?}");
+    desk.arrives(&containers, CODE);
+    assert!(!desk.path("src/1.txt").exists(), "what was deleted has come back");
 }

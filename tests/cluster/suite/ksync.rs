@@ -184,7 +184,8 @@ impl Ksync {
             for path in entries(&dir) {
                 if path.is_dir() {
                     dirs.push(path);
-                } else {
+                } else if !path.ends_with("local-path") {
+                    // That one says which directory the others are from.
                     contents.push(std::fs::read_to_string(path).unwrap_or_default());
                 }
             }
