@@ -1,0 +1,111 @@
+//! What containers did to the folder: their deletions, applied, held or taken back, and conflicts.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::Owner;
+use crate::{
+    kept,
+    local::{Closed, Holds, Running, Who, conflict, deletion},
+};
+
+impl Owner {
+    /// A container deleted `path`. One whose deletions wait for a person has one more that does.
+    pub(super) fn deleted(&mut self, path: String, who: Arc<Who>) {
+        let waits = self.state_tx.borrow().holds.of(&who.container).is_some();
+        if !waits {
+            return self.agreed.add(path, who);
+        }
+        let here = || ksync_tree::stat_entry(&ksync_tree::Root::open(&self.path).ok()?, &path, false).ok()?;
+        self.change_holds(|holds| holds.add(&who.container, here));
+    }
+
+    /// Changes what waits, and keeps it when `change` says that it did.
+    pub(super) fn change_holds(&self, change: impl FnOnce(&mut Holds) -> bool) {
+        let mut holds = self.state_tx.borrow().holds.clone();
+        if !change(&mut holds) {
+            return;
+        }
+        if let Err(error) = self.hold_file.save(&holds) {
+            warn!(%error, "keep what waits; it is forgotten with this watcher");
+        }
+        self.state_tx.send_modify(|s| s.holds = holds);
+    }
+
+    /// Puts back what was taken out and waits now: while a person is asked, nothing is missing here.
+    pub(super) async fn give_back(&mut self) {
+        if self.taken.is_empty() || self.ground.check().is_err() {
+            return;
+        }
+        let taken = std::mem::take(&mut self.taken);
+        match deletion::give_back(&self.path, &self.kept, taken).await {
+            Ok(paths) => paths.into_iter().for_each(|path| self.batch.add(path)),
+            Err(error) => warn!(error = crate::printer::chain(&error), "put back; it is still kept"),
+        }
+    }
+
+    /// A person's word on what waits. Returns the number of files.
+    pub(super) async fn answer(&mut self, accept: bool) -> Result<usize, Closed> {
+        let holds = self.state_tx.borrow().holds.clone();
+        let mut files = 0;
+        for hold in holds.iter() {
+            if accept {
+                self.ground.check().map_err(|reason| Closed::new(&reason))?;
+                let applied = deletion::apply_hold(&self.path, &self.kept, hold).await;
+                let gone = applied.map_err(|error| Closed::new(&crate::printer::chain(&error)))?;
+                for path in gone {
+                    self.batch.add(path);
+                }
+            }
+            files += hold.files();
+            info!(accept, container = hold.who.container, files = hold.files(), "deletions are answered");
+            self.change_holds(|holds| holds.retain(|other| other.who != hold.who));
+        }
+        Ok(files)
+    }
+
+    pub(super) async fn delete(&mut self, running: Option<&Running>) {
+        let Some(running) = running else { return };
+        // While a burst of deletions goes on, nothing of it is applied.
+        let wait = self.agreed.is_empty() || self.agreed.due().is_some();
+        if wait || self.ground.check().is_err() || self.state_tx.borrow().error.is_some() {
+            return;
+        }
+        let folder =
+            deletion::Place { client: &running.client, id: &self.id, path: &self.path, kept: &self.kept };
+        match deletion::apply(&folder, &mut self.agreed).await {
+            Ok(outcome) => {
+                outcome.removed.into_iter().for_each(|path| self.batch.add(path));
+                self.taken.extend(outcome.taken);
+                for hold in outcome.held {
+                    warn!(reason = hold.reason(), "deletions wait for an answer");
+                    self.change_holds(|holds| {
+                        holds.merge(hold);
+                        true
+                    });
+                }
+            }
+            Err(error) => warn!(error = crate::printer::chain(&error), "apply a container's deletion"),
+        }
+    }
+
+    /// Puts local content back where syncthing let a container's win.
+    pub(super) async fn settle_conflicts(&mut self) {
+        if self.conflicts.is_empty() || self.ground.check().is_err() {
+            return;
+        }
+        let (copies, at) = (std::mem::take(&mut self.conflicts), self.path.clone());
+        let kept = kept::Kind::Conflict.moment(&self.kept);
+        let settling = tokio::task::spawn_blocking(move || conflict::settle_all(&at, &kept, copies));
+        let (settled, failed) =
+            settling.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        for path in &settled {
+            info!(path, "both sides changed it: the local content stays, the container's is kept");
+            self.batch.add(path);
+        }
+        if let Some(error) = failed {
+            warn!(error = crate::printer::chain(&error), "settle a conflict");
+        }
+    }
+}
