@@ -240,8 +240,11 @@ impl Owner {
             looked = self.succeed(notices).await;
         }
         if let Err(reason) = looked {
-            if !stopped {
+            // What is wrong may change: gone first, then another directory in its place.
+            if self.state_tx.borrow().error.as_ref() != Some(&reason) {
                 self.fail(reason);
+            }
+            if !stopped {
                 self.pause(&running.client).await;
             }
             return false;

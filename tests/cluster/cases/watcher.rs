@@ -202,8 +202,15 @@ fn unmounted(desk: &Desk) {
         let there = container.tree(desk.cluster(), CODE)?;
         before.equals(&there, desk.cluster().precision())
     });
-    let spec = desk.ksync.becomes("main", "error", LONG);
-    assert!(spec.containers[0].reason.contains("is not the directory that it was"), "{spec:?}");
+    // For an instant there was none.
+    eventually("what is wrong", SHORT, || {
+        let spec = desk.ksync.spec("main")?;
+        let told = spec
+            .containers
+            .first()
+            .is_some_and(|row| row.reason.contains("is not the directory that it was"));
+        holds(spec.status == "error" && told, format!("{spec:?}"))
+    });
     fs::remove_dir_all(desk.local()).expect("remove");
     fs::rename(&aside, desk.local()).expect("rename");
     desk.ksync.watching("main", 1, LONG);
