@@ -76,8 +76,11 @@ fn non_root(desk: &Desk) {
     desk.write("new/b.txt", "b\n");
     desk.write("index.html", "edited\n");
     desk.arrives(&containers, "/tmp/code");
+    // Before anybody writes: what comes from one of them is on its way to the other then.
     for container in &containers {
         owned(desk, container, "/tmp/code");
+    }
+    for container in &containers {
         // `-f`: the two-way one's deletion may be here first.
         container.sh(
             desk.cluster(),
