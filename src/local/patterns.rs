@@ -24,13 +24,15 @@ pub(super) struct Patterns {
     specs: Vec<String>,
     /// What is mounted in containers.
     mounts: BTreeSet<String>,
+    /// What the file said when it was last found right: each edit is scanned, and patterns take long to be read.
+    right: Option<String>,
     /// While the file is not there: when something was last removed.
     removing: Option<Instant>,
 }
 
 impl Patterns {
     pub(super) fn new(root: &Path, specs: Vec<String>) -> Self {
-        Self { root: root.to_owned(), specs, mounts: BTreeSet::new(), removing: None }
+        Self { root: root.to_owned(), specs, mounts: BTreeSet::new(), right: None, removing: None }
     }
 
     /// Leaves out these mounts too; returns whether that is news.
@@ -40,6 +42,7 @@ impl Patterns {
         if news {
             stignore::install(&self.root, &self.specs, &all)?;
             self.mounts = all;
+            self.right = None;
         }
         Ok(news)
     }
@@ -53,8 +56,10 @@ impl Patterns {
 
     /// Puts the file in place where it is not as it should be. Returns until when a scan has to wait for that.
     pub(super) fn ensure(&mut self) -> Result<Option<Instant>, Error> {
-        if stignore::is_in_place(&self.root, &self.specs, &self.mounts) {
-            self.removing = None;
+        let found = stignore::read(&self.root);
+        let right = |text: &String| stignore::is_right(text, &self.specs, &self.mounts);
+        if found.as_ref().is_some_and(|text| self.right.as_ref() == Some(text) || right(text)) {
+            (self.right, self.removing) = (found, None);
             return Ok(None);
         }
         let now = Instant::now();

@@ -86,10 +86,14 @@ pub(super) fn install(
     Ok(ignore)
 }
 
-/// Whether the patterns are in place, ours as they were written, or somebody else's.
-pub(super) fn is_in_place(root: &Path, patterns: &[String], excluded: &BTreeSet<String>) -> bool {
-    let Ok(text) = fs::read_to_string(root.join(NAME)) else { return false };
-    !is_ours(&text) || with_mounts(patterns, excluded).is_ok_and(|ignore| ignore.to_stignore() == text)
+/// What the file says; none when it can't be read.
+pub(super) fn read(root: &Path) -> Option<String> {
+    fs::read_to_string(root.join(NAME)).ok()
+}
+
+/// Whether a file that says `text` is as it should be: ours as it was written, or somebody else's.
+pub(super) fn is_right(text: &str, patterns: &[String], excluded: &BTreeSet<String>) -> bool {
+    !is_ours(text) || with_mounts(patterns, excluded).is_ok_and(|ignore| ignore.to_stignore() == text)
 }
 
 /// The patterns of the specs, the defaults, and `excluded`.
@@ -125,9 +129,13 @@ fn is_ours(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, fs};
+    use std::{collections::BTreeSet, fs, path::Path};
 
-    use super::{install, is_in_place, remove};
+    use super::{install, is_right, read, remove};
+
+    fn is_in_place(root: &Path, patterns: &[String], excluded: &BTreeSet<String>) -> bool {
+        read(root).is_some_and(|text| is_right(&text, patterns, excluded))
+    }
 
     #[test]
     fn ours_comes_and_goes_and_stays_out_of_git() {
