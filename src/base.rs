@@ -4,7 +4,7 @@
 //! damaged counts as unknown, and an old one is safe: what it does not know is never deleted.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     io::Write,
     path::{Path, PathBuf},
@@ -41,6 +41,18 @@ impl Base {
             gone.pop_first();
         }
         Self { entries, two_way, seen, gone }
+    }
+
+    /// The same with what was `held` by a container since, which is `seen` now if it was not before.
+    #[must_use]
+    pub fn since(&self, held: &BTreeMap<String, Entry>, seen: Option<&str>) -> Self {
+        let mut entries: BTreeMap<&str, &Entry> = self.entries.iter().map(|e| (e.path.as_str(), e)).collect();
+        entries.extend(held.iter().map(|(path, entry)| (path.as_str(), entry)));
+        let mut entries: Vec<Entry> = entries.into_values().cloned().collect();
+        entries.sort_by(|a, b| ksync_tree::compare(&a.path, &b.path));
+        let mut now = Self { entries, ..self.clone() };
+        now.seen.extend(seen.map(str::to_owned));
+        now
     }
 }
 

@@ -29,7 +29,8 @@ use crate::{
     backoff::Backoff,
     base::Base,
     config::{Direction, Initial, ReloadMode},
-    local::{Asked, Local, LocalFolder, Presence, Pull, Seat, Share, Who},
+    kept::Kind as Kept,
+    local::{Asked, Known, Local, LocalFolder, Presence, Pull, Seat, Share, Who},
     node::{AttachmentEvent, Link, Node, NodeState, Nodes},
     reload::{Reloads, Target},
     service::RemoteContainer,
@@ -244,9 +245,9 @@ impl Folder {
         let (mut left, mut no_room) = (BTreeSet::new(), BTreeSet::new());
         for round in 0..ROUNDS {
             let (here, there) = self.list_both(local, attached).await?;
-            let base = self.base.borrow().clone();
-            let base = base.as_deref();
-            let mut plan = self.plan(&here, &there, base);
+            let (base, known) = self.past();
+            let base = base.as_ref();
+            let mut plan = self.plan(&here, &there, base, &known);
             plan.remove.retain(|path| !left.contains(path));
             plan.send.retain(|path| !no_room.contains(path));
             plan.losers.retain(|path| !no_room.contains(path));
@@ -273,7 +274,9 @@ impl Folder {
                 local.look(paths);
             }
             if !plan.losers.is_empty() {
-                transfer::keep(link, id, local, plan.losers).await?;
+                // The first time of all it is not that both sides have changed it: one of them wins.
+                let kind = if base.is_none() { Kept::FirstSync } else { Kept::Conflict };
+                transfer::keep(link, id, local, plan.losers, kind).await?;
             }
             if !plan.send.is_empty() {
                 no_room.extend(transfer::send(link, id, local, plan.send).await?);
@@ -283,11 +286,20 @@ impl Folder {
     }
 
     /// What the container wins at a first sync it wins once: several would undo each other.
-    fn plan(&self, here: &Listing, there: &[Entry], base: Option<&Base>) -> plan::Plan {
+    fn plan(&self, here: &Listing, there: &[Entry], base: Option<&Base>, known: &Known) -> plan::Plan {
         let id = &self.container.id;
         let first = self.local.first.get_or_init(|| id.clone()) == id;
         let initial = if first && self.direction == Direction::Both { self.initial } else { Initial::Local };
-        plan::plan(&here.entries, there, &here.skipped, base, id, initial)
+        plan::plan(&here.entries, there, &here.skipped, base, known, id, initial)
+    }
+
+    /// What was equal when both sides were last compared, as far as that is known; none before the first time.
+    fn past(&self) -> (Option<Base>, Known) {
+        let id = &self.container.id;
+        let known = self.local.lately.known(id);
+        let seen = known.seen.then_some(id.as_str());
+        let base = self.base.borrow().as_ref().map(|base| base.since(&known.held, seen));
+        (base, known)
     }
 
     async fn list_both(
@@ -379,6 +391,7 @@ impl Folder {
                         self.verify(local, attached, proved).await?;
                     }
                     settled = Some(now.sequence);
+                    local.lately.acknowledged(&self.container.id, (process, now.sequence));
                 }
                 taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
                     asked = self.promote(local, attached, false).await?;
@@ -467,8 +480,8 @@ impl Folder {
         self.status.set(Status::Syncing, "");
         self.equalise(local, attached).await?;
         let (here, there) = self.list_both(local, attached).await?;
-        let base = self.base.borrow().clone();
-        let plan = self.plan(&here, &there, base.as_deref());
+        let (base, known) = self.past();
+        let plan = self.plan(&here, &there, base.as_ref(), &known);
         if let Some((files, bytes)) = plan::too_much(&plan.extra).filter(|_| !agreed) {
             let tops = plan::tops(&plan.extra);
             let pull = Pull { who: self.who(), files, bytes, tops, accepted: false };

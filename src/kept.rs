@@ -39,6 +39,8 @@ pub enum Kind {
     Replaced,
     /// A container's content, changed while apart, replaced it.
     ReplacedAtAttach,
+    /// A container's content, which local content replaced there at the first sync.
+    FirstSync,
     /// The container's side of a conflict, which lost.
     Conflict,
     /// The same, which a person has seen.
@@ -48,11 +50,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Deleted,
         Self::Accepted,
         Self::Replaced,
         Self::ReplacedAtAttach,
+        Self::FirstSync,
         Self::Conflict,
         Self::Dismissed,
         Self::Restored,
@@ -65,6 +68,7 @@ impl Kind {
             Self::Accepted => "accepted",
             Self::Replaced => "replaced",
             Self::ReplacedAtAttach => "replaced-at-attach",
+            Self::FirstSync => "first-sync",
             Self::Conflict => "conflicts",
             Self::Dismissed => "dismissed",
             Self::Restored => "restored",
@@ -76,6 +80,7 @@ impl Kind {
         match self {
             Self::Deleted | Self::Accepted => "deleted",
             Self::Replaced | Self::ReplacedAtAttach => "replaced",
+            Self::FirstSync => "first-sync",
             Self::Conflict | Self::Dismissed => "conflict",
             Self::Restored => "restored",
         }

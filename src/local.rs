@@ -11,6 +11,7 @@ mod folder;
 mod gitexclude;
 mod ground;
 mod hold;
+mod lately;
 mod notice;
 mod owner;
 mod patterns;
@@ -30,6 +31,7 @@ pub use folder::{
     Answered, Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share,
 };
 pub use hold::{Hold, HoldFile, Holds, Who};
+pub use lately::{Known, Lately};
 pub use process::{Error, STEP};
 pub use pull::{Asked, Pull};
 pub use stignore::remove as sweep;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ksync_tree::{DifferenceKind, Entry, Kind, Listing, Skipped, differences};
 
-use crate::{base::Base, config::Initial};
+use crate::{base::Base, config::Initial, local::Known};
 
 /// Container-only files above which nothing is pulled unasked.
 const PULL_FILES: usize = 1000;
@@ -56,17 +56,19 @@ impl Plan {
 
 /// Compares a local listing with that of the container `id`. Without a base, `initial` says what wins where both sides
 /// differ; in a container that the base does not know, local content does. What lies at or below `unknown` (it could
-/// not be listed here) is left alone.
+/// not be listed here) is left alone. What a container has of what was here lately (`known`) is older than what is here,
+/// and nobody's edit there.
 pub(super) fn plan(
     local: &[Entry],
     remote: &[Entry],
     unknown: &[Skipped],
     base: Option<&Base>,
+    known: &Known,
     id: &str,
     initial: Initial,
 ) -> Plan {
     let (here, there) = (by_path(local), by_path(remote));
-    let known = by_path(base.map_or(&[], |base| &base.entries));
+    let in_base = by_path(base.map_or(&[], |base| &base.entries));
     let seen = base.is_some_and(|base| base.seen.contains(id));
     let two_way = base.is_some_and(|base| base.two_way.as_deref() == Some(id));
     // A fresh container holds what its image brings, of which a copy can be had.
@@ -79,7 +81,8 @@ pub(super) fn plan(
             continue;
         }
         let (ours, theirs, was) =
-            (here.get(path).copied(), there.get(path).copied(), known.get(path).copied());
+            (here.get(path).copied(), there.get(path).copied(), in_base.get(path).copied());
+        let from_here = theirs.is_some_and(|theirs| known.was_here(theirs));
         let is_dir = |entry: Option<&Entry>| entry.is_some_and(|entry| entry.kind == Kind::Dir);
         match difference.kind {
             DifferenceKind::OnlyInB => {
@@ -94,7 +97,9 @@ pub(super) fn plan(
             DifferenceKind::Kind if is_dir(ours) || is_dir(theirs) => plan.clashes.push(difference.path),
             DifferenceKind::Mtime if is_dir(ours) => {}
             kind => match (ours, theirs) {
-                (Some(ours), Some(_)) if two_way && ours.kind != Kind::Dir && unchanged(Some(ours), was) => {
+                (Some(ours), Some(_))
+                    if two_way && !from_here && ours.kind != Kind::Dir && unchanged(Some(ours), was) =>
+                {
                     plan.take.push(ours.clone());
                 }
                 (Some(ours), Some(theirs))
@@ -103,7 +108,7 @@ pub(super) fn plan(
                     plan.take.push(ours.clone());
                 }
                 _ => {
-                    let edited = kind == DifferenceKind::Content && !unchanged(theirs, was);
+                    let edited = kind == DifferenceKind::Content && !from_here && !unchanged(theirs, was);
                     if precious
                         && edited
                         && theirs.is_some_and(|theirs| theirs.kind == Kind::File && theirs.size > 0)
@@ -139,7 +144,7 @@ fn theirs_first(initial: Initial, ours: &Entry, theirs: &Entry) -> bool {
 pub(super) fn missing(local: &[Entry], remote: &[Entry], proved: &[Entry]) -> Vec<String> {
     let proved = by_path(proved);
     let here = by_path(local);
-    let plan = plan(local, remote, &[], None, "", Initial::Local);
+    let plan = plan(local, remote, &[], None, &Known::default(), "", Initial::Local);
     let own = |path: &String| unchanged(here.get(path.as_str()).copied(), proved.get(path.as_str()).copied());
     plan.send.into_iter().chain(plan.clashes).filter(|path| !own(path)).collect()
 }
@@ -213,10 +218,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::{Plan, missing, too_much, tops};
-    use crate::{base::Base, config::Initial};
+    use crate::{base::Base, config::Initial, local::Known};
 
     fn plan(local: &[Entry], remote: &[Entry], base: Option<&Base>, id: &str) -> Plan {
-        super::plan(local, remote, &[], base, id, Initial::Local)
+        super::plan(local, remote, &[], base, &Known::default(), id, Initial::Local)
     }
 
     fn file(path: &str, content: u8) -> Entry {
@@ -271,7 +276,7 @@ mod tests {
             [dir("d", 2), file("new", 1), file("old", 3), file("same", 2)],
         );
         let first = |initial| {
-            let plan = super::plan(&here, &there, &[], None, "", initial);
+            let plan = super::plan(&here, &there, &[], None, &Known::default(), "", initial);
             let taken: Vec<String> = plan.take.into_iter().map(|entry| entry.path).collect();
             (taken, plan.send)
         };
@@ -279,7 +284,8 @@ mod tests {
         assert_eq!(first(Initial::Local), (names(&[]), names(&["new", "old"])));
         assert_eq!(first(Initial::Remote), (names(&["new", "old"]), names(&[])));
         assert_eq!(first(Initial::Newest), (names(&["old"]), names(&["new"])));
-        let later = super::plan(&here, &there, &[], Some(&base(Vec::new())), "same", Initial::Remote);
+        let (known, empty) = (Known::default(), base(Vec::new()));
+        let later = super::plan(&here, &there, &[], Some(&empty), &known, "same", Initial::Remote);
         assert_eq!((later.take, later.send), (vec![], names(&["new", "old"])));
     }
 
@@ -328,11 +334,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_here_since_the_base_is_no_edit_there() {
+        // Here: 1, written down, then 2, which it got, and 3.
+        let base = base(vec![file("a", 1), file("b", 1)]);
+        let known = Known { versions: [("a".to_owned(), vec![file("a", 2)])].into(), ..Known::default() };
+        let merge = |here: u8, known: &Known| {
+            let here = [file("a", here), file("b", 1)];
+            let there = [file("a", 2), file("b", 1)];
+            super::plan(&here, &there, &[], Some(&base), known, "same", Initial::Local)
+        };
+        assert_eq!(merge(3, &Known::default()).losers, ["a"], "nobody knows");
+        let plan = merge(3, &known);
+        assert_eq!((plan.send, plan.losers), (vec!["a".to_owned()], vec![]));
+        // Put back here as it was: that is an edit too.
+        let plan = merge(1, &known);
+        assert_eq!((plan.send, plan.take), (vec!["a".to_owned()], vec![]));
+    }
+
+    #[test]
     fn what_could_not_be_listed_here_is_not_gone() {
         let base = base(vec![dir("d", 0), file("d/f", 1)]);
         let there = [dir("d", 0), file("d/f", 1)];
         let unknown = [Skipped { path: "d".into(), reason: "it can't be read".into() }];
-        assert_eq!(super::plan(&[], &there, &unknown, Some(&base), "fresh", Initial::Local), Plan::default());
+        let known = Known::default();
+        let plan = super::plan(&[], &there, &unknown, Some(&base), &known, "fresh", Initial::Local);
+        assert_eq!(plan, Plan::default());
     }
 
     #[test]

@@ -167,8 +167,9 @@ pub(super) async fn keep(
     attachment_id: &str,
     local: &Arc<LocalFolder>,
     paths: Vec<String>,
+    kind: kept::Kind,
 ) -> Result<(), Setback> {
-    let kept = make(kept::Kind::Conflict.moment(&local.kept))?;
+    let kept = make(kind.moment(&local.kept))?;
     info!(files = paths.len(), kept = %kept.display(), "local content wins; the container's is kept");
     receive(link, attachment_id, Arc::new(Root::open(&kept)?), paths, None).await
 }

@@ -20,13 +20,11 @@ use ksync_tree::{Entry, Kind, Removed, Root, move_entry, remove_entry, stat_entr
 use syncthing::{Batch, Client};
 use tokio::time::Instant;
 
-use back::put_back;
-
-pub(super) use back::Taken;
+use back::{Taken, put_back};
 
 use super::{
     brake,
-    hold::{Hold, Who},
+    hold::{Hold, Owed, Who},
 };
 use crate::kept;
 
@@ -155,7 +153,7 @@ pub(super) struct Outcome {
     /// What waits for a person from now on.
     pub(super) held: Vec<Hold>,
     /// What of it was taken out already, to be put back when its container is detached: it would get it back else.
-    pub(super) taken: Vec<Taken>,
+    pub(super) owed: Vec<Owed>,
 }
 
 /// Applies those of the `agreed` deletions that syncthing's index confirms, and takes them from `agreed`.
@@ -214,13 +212,14 @@ fn hold(agreed: &mut Agreed, here: BTreeMap<Arc<Who>, Vec<Entry>>, of: usize) ->
         hold.add([entry]);
     }
     agreed.paths.retain(|_, (_, who)| !held.contains_key(who));
-    Outcome { removed: Vec::new(), held: held.into_values().collect(), taken }
+    let owed = taken.into_iter().map(Owed::from).collect();
+    Outcome { removed: Vec::new(), held: held.into_values().collect(), owed }
 }
 
 /// Puts back what was taken out of `root` and waits now. Returns the paths that are there again.
-pub(super) async fn give_back(root: &Path, kept: &Path, taken: Vec<Taken>) -> Result<Vec<String>, Error> {
-    let (root, kept) = (root.to_owned(), kept.to_owned());
-    blocking(move || put_back(&root, &kept, &taken)).await
+pub(super) async fn give_back(root: &Path, kept: &Path, owed: &[Owed]) -> Result<Vec<String>, Error> {
+    let (root, kept, owed) = (root.to_owned(), kept.to_owned(), owed.to_vec());
+    blocking(move || put_back(&root, &kept, &owed)).await
 }
 
 /// Takes what waited out of `root`, where it is still what it was: a person has agreed. Returns what is gone.

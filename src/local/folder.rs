@@ -18,6 +18,7 @@ use tracing::{Instrument, info_span, warn};
 use super::{
     Election, HoldFile, Holds, LocalSyncthing, Who,
     ground::{self, Ground},
+    lately::Lately,
     notice::Notices,
     owner::{Owner, Start},
     pull::{Desk, Pull},
@@ -129,6 +130,8 @@ pub struct LocalFolder {
     pub two_way: Election,
     /// The container that was compared first.
     pub first: OnceLock<String>,
+    /// What was here lately.
+    pub lately: Arc<Lately>,
     ground: Arc<Ground>,
     /// Where it is asked whether much that only a container has is brought here.
     pub pull: Desk,
@@ -323,7 +326,9 @@ impl LocalFolders {
         let end = CancellationToken::new();
         let (commands, commands_rx) = mpsc::unbounded_channel();
         let hold_file = HoldFile::new(&self.waiting, path);
-        let (state_tx, state) = watch::channel(Local { holds: hold_file.load(), ..Local::default() });
+        let lately = Arc::<Lately>::default();
+        let (holds, owed) = hold_file.load();
+        let (state_tx, state) = watch::channel(Local { holds, ..Local::default() });
         let owner = Owner::new(Start {
             id: id.clone(),
             path: path.to_owned(),
@@ -334,6 +339,8 @@ impl LocalFolders {
             syncthing: self.syncthing.state(),
             state_tx,
             hold_file,
+            owed,
+            lately: Arc::clone(&lately),
         });
         let span = info_span!(parent: None, "local", path = %path.display());
         let task = owner.run(notices, commands_rx, end.clone());
@@ -351,6 +358,7 @@ impl LocalFolders {
             kept,
             two_way: Election::default(),
             first: OnceLock::new(),
+            lately,
             ground,
             pull: Desk::default(),
             state,

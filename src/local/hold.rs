@@ -1,7 +1,8 @@
 //! Deletions that wait for a person: more than half of a folder, made by one container at once.
 //!
 //! Durable, one file per local path, replaced by rename: a watcher that starts anew goes on waiting. A file that can't be
-//! read is as good as none, and then what was deleted is put back into the container: nothing is lost here.
+//! read is as good as none, and then what was deleted is put back into the container: nothing is lost here. Beside it stands
+//! what was taken out before it was too much (`Owed`), until it is back in its place.
 
 use std::{
     collections::BTreeMap,
@@ -148,6 +149,15 @@ impl Holds {
     }
 }
 
+/// What was taken out at one moment, of a burst that waits now: it is put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Owed {
+    /// Where the files are kept.
+    pub(super) kept: PathBuf,
+    /// By path; of a directory its mode, because nothing is kept of it.
+    pub(super) paths: BTreeMap<String, Option<u32>>,
+}
+
 /// Where a folder's holds are kept.
 #[derive(Debug, Clone)]
 pub struct HoldFile(PathBuf);
@@ -156,6 +166,8 @@ pub struct HoldFile(PathBuf);
 struct Text {
     version: u32,
     holds: Vec<Hold>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    owed: Vec<Owed>,
 }
 
 impl HoldFile {
@@ -165,25 +177,26 @@ impl HoldFile {
     }
 
     /// Reads it.
-    pub fn load(&self) -> Holds {
+    pub(super) fn load(&self) -> (Holds, Vec<Owed>) {
         let text = match fs::read_to_string(&self.0) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Holds::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Default::default(),
             Err(error) => {
                 warn!(path = %self.0.display(), %error, "read what waits; going on without");
-                return Holds::default();
+                return Default::default();
             }
         };
-        let Ok(Text { version: 1, holds }) = serde_json::from_str::<Text>(&text) else {
+        let Ok(Text { version: 1, holds, owed }) = serde_json::from_str::<Text>(&text) else {
             warn!(path = %self.0.display(), "what waits can't be read; going on without");
-            return Holds::default();
+            return Default::default();
         };
-        Holds(Arc::new(holds.into_iter().map(|hold| (hold.who.container.clone(), hold)).collect()))
+        let holds = holds.into_iter().map(|hold| (hold.who.container.clone(), hold)).collect();
+        (Holds(Arc::new(holds)), owed)
     }
 
     /// Replaces it; without anything that waits there is no file.
-    pub fn save(&self, holds: &Holds) -> io::Result<()> {
-        if holds.is_empty() {
+    pub(super) fn save(&self, holds: &Holds, owed: &[Owed]) -> io::Result<()> {
+        if holds.is_empty() && owed.is_empty() {
             return match fs::remove_file(&self.0) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
@@ -191,7 +204,7 @@ impl HoldFile {
         }
         let dir = self.0.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(dir)?;
-        let text = Text { version: 1, holds: holds.iter().cloned().collect() };
+        let text = Text { version: 1, holds: holds.iter().cloned().collect(), owed: owed.to_vec() };
         let mut file = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(dir)?;
         file.write_all(serde_json::to_string(&text)?.as_bytes())?;
         file.as_file().sync_all()?;
@@ -201,8 +214,8 @@ impl HoldFile {
 
     /// Forgets what waits for containers of these specs of the local path: they are no more.
     pub fn forget(&self, specs: &[String]) -> io::Result<()> {
-        let mut holds = self.load();
-        if holds.retain(|hold| !specs.contains(&hold.who.spec)) { self.save(&holds) } else { Ok(()) }
+        let (mut holds, owed) = self.load();
+        if holds.retain(|hold| !specs.contains(&hold.who.spec)) { self.save(&holds, &owed) } else { Ok(()) }
     }
 }
 
@@ -212,7 +225,7 @@ mod tests {
 
     use ksync_tree::{Root, stat_entry};
 
-    use super::{Hold, HoldFile, Holds, Who};
+    use super::{Hold, HoldFile, Holds, Owed, Who};
 
     fn who(container: &str) -> Who {
         Who { spec: "main".into(), container: container.into(), pod: "app-1".into() }
@@ -232,9 +245,11 @@ mod tests {
         let mut holds = Holds::default();
         holds.merge(hold);
         let file = HoldFile::new(&dir.path().join("waiting"), here.path());
-        file.save(&holds).unwrap();
-        let read = file.load();
-        assert_eq!(read, holds);
+        let paths = [("d".to_owned(), Some(0o755)), ("d/x".to_owned(), None)];
+        let owed = vec![Owed { kept: "/kept/m".into(), paths: paths.into() }];
+        file.save(&holds, &owed).unwrap();
+        let (read, still_owed) = file.load();
+        assert_eq!((&read, still_owed), (&holds, owed));
         fs::write(here.path().join("edited"), "here, meanwhile").unwrap();
         fs::remove_file(here.path().join("gone")).unwrap();
         let hold = read.of("c").unwrap();
@@ -243,9 +258,12 @@ mod tests {
             (4, vec!["d/a".into(), "d".into(), "b".into()])
         );
         file.forget(&["other".to_owned()]).unwrap();
-        assert!(!file.load().is_empty());
+        assert!(!file.load().0.is_empty());
         file.forget(&["main".to_owned()]).unwrap();
-        assert!(file.load().is_empty());
+        let (left, owed) = file.load();
+        assert!(left.is_empty() && owed.len() == 1, "a debt is paid whoever asks no more");
+        file.save(&left, &[]).unwrap();
+        assert!(!file.0.exists());
     }
 
     #[test]
@@ -254,8 +272,10 @@ mod tests {
         let file = HoldFile::new(dir.path(), "/x".as_ref());
         for text in ["", "{", "{\"version\":2,\"holds\":[]}"] {
             fs::write(&file.0, text).unwrap();
-            assert!(file.load().is_empty(), "{text}");
+            assert_eq!(file.load(), Default::default(), "{text}");
         }
+        fs::write(&file.0, "{\"version\":1,\"holds\":[]}").unwrap();
+        assert_eq!(file.load(), Default::default());
     }
 
     #[test]

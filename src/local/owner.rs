@@ -25,10 +25,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    HoldFile, Running, State, Who, conflict, deletion,
+    HoldFile, Running, State, Who, conflict,
     deletion::Agreed,
     folder::{Command, Local},
     ground::Ground,
+    hold::Owed,
+    lately::{self, Lately},
     notice::{Notice, Notices, OPEN_LIMIT, may_be_synced},
     patterns::Patterns,
     stignore,
@@ -60,6 +62,8 @@ pub(super) struct Start {
     pub(super) syncthing: watch::Receiver<State>,
     pub(super) state_tx: watch::Sender<Local>,
     pub(super) hold_file: HoldFile,
+    pub(super) owed: Vec<Owed>,
+    pub(super) lately: Arc<Lately>,
 }
 
 /// The folder's state.
@@ -78,9 +82,11 @@ pub(super) struct Owner {
     /// Deletions that a living container made and that are not applied yet.
     agreed: Agreed,
     /// What was taken out and waits now for a person: it is put back when its container is detached.
-    taken: Vec<deletion::Taken>,
-    /// Keeps those that wait for a person; they are in the state.
+    owed: Vec<Owed>,
+    /// Keeps both; those that wait for a person are in the state.
     hold_file: HoldFile,
+    /// What was here lately.
+    lately: Arc<Lately>,
     /// Told once the state says what the commands before them have changed.
     marks: Vec<oneshot::Sender<()>>,
     patterns: Patterns,
@@ -112,8 +118,9 @@ impl Owner {
             batch: Batch::default(),
             soon: BTreeMap::new(),
             agreed: Agreed::default(),
-            taken: Vec::new(),
+            owed: start.owed,
             hold_file: start.hold_file,
+            lately: start.lately,
             marks: Vec::new(),
             ignore: start.ignore,
             hold: None,
@@ -135,6 +142,8 @@ impl Owner {
         let mut root_check = Instant::now();
         rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.syncthing.mark_changed();
+        // A watcher was killed before it had put it back. Nothing is attached yet.
+        self.give_back().await;
         loop {
             let next_soon = self.soon.values().min().copied();
             let deletions_due = self.agreed.due();
@@ -445,11 +454,16 @@ impl Owner {
         }
         let subs = self.batch.take();
         debug!(?subs, "scan");
-        let (client, id) = (running.client.clone(), self.id.clone());
+        let (client, id, number) = (running.client.clone(), self.id.clone(), running.number);
+        let (root, lately) = (self.ground.root(), Arc::clone(&self.lately));
         Some(tokio::spawn(async move {
             let scan = async {
+                let before = lately::look(&root, &subs);
                 client.scan(&id, &subs).await?;
-                Ok(client.folder_status(&id).await?.sequence)
+                let after = lately::look(&root, &subs);
+                let sequence = client.folder_status(&id).await?.sequence;
+                lately.scanned(&subs, before, after, (number, sequence));
+                Ok(sequence)
             };
             let result = scan.await;
             (subs, result)

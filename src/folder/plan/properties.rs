@@ -6,10 +6,10 @@ use ksync_tree::{Entry, Kind, Skipped};
 use proptest::prelude::*;
 
 use super::{Plan, is_below, missing};
-use crate::{base::Base, config::Initial};
+use crate::{base::Base, config::Initial, local::Known};
 
 fn plan(local: &[Entry], remote: &[Entry], unknown: &[Skipped], base: Option<&Base>, id: &str) -> Plan {
-    super::plan(local, remote, unknown, base, id, Initial::Local)
+    super::plan(local, remote, unknown, base, &Known::default(), id, Initial::Local)
 }
 
 /// A tree: files with a content, directories, by path.

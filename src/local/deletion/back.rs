@@ -7,11 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use ksync_tree::{Entry, Kind, Root, move_new};
+use ksync_tree::{Entry, Kind, Root, move_new, stat_entry};
 use tracing::warn;
 
 use super::Error;
-use crate::{kept, local::Who};
+use crate::{
+    kept,
+    local::{Who, hold::Owed},
+};
 
 /// What was taken out of the folder at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,32 +25,37 @@ pub(in crate::local) struct Taken {
     pub(super) entries: Vec<(Arc<Who>, Entry)>,
 }
 
-/// Puts all of `taken` back below `root`, where nothing stands by now. Returns the paths that are there again; what is not is still
-/// kept.
-pub(super) fn put_back(root: &Path, folder: &Path, taken: &[Taken]) -> Result<Vec<String>, Error> {
+impl From<Taken> for Owed {
+    fn from(Taken { kept, entries }: Taken) -> Self {
+        let mode = |entry: &Entry| (entry.kind == Kind::Dir).then_some(entry.mode);
+        let paths = entries.into_iter().map(|(_, entry)| (entry.path.clone(), mode(&entry)));
+        Self { kept, paths: paths.collect() }
+    }
+}
+
+/// Puts all that is `owed` back below `root`, where nothing stands by now. Returns the paths that are there again; what is
+/// not is still kept, unless it was put back before.
+pub(super) fn put_back(root: &Path, folder: &Path, owed: &[Owed]) -> Result<Vec<String>, Error> {
     let workshop = kept::Kind::Restored.moment(folder);
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&workshop);
     made.map_err(|source| Error::Kept { path: workshop.clone(), source })?;
     let (root, shop) = (Root::open(root)?, Root::open(&workshop)?);
-    let mut all: Vec<(&Path, &Entry)> = Vec::new();
-    for moment in taken {
-        all.extend(moment.entries.iter().map(|(_, entry)| (moment.kept.as_path(), entry)));
+    let mut all: Vec<(&Path, &String, Option<u32>)> = Vec::new();
+    for moment in owed {
+        all.extend(moment.paths.iter().map(|(path, mode)| (moment.kept.as_path(), path, *mode)));
     }
     // A directory before what was in it, so that it has its mode again.
-    all.sort_by(|(_, a), (_, b)| ksync_tree::compare(&a.path, &b.path));
+    all.sort_by(|(_, a, _), (_, b, _)| ksync_tree::compare(a, b));
     let mut back = Vec::new();
-    for (kept, entry) in all {
-        let moved = if entry.kind == Kind::Dir {
-            directory(&root, &workshop, &shop, entry)
-        } else {
-            Root::open(kept)
-                .and_then(|kept| move_new(&kept, &entry.path, &root, &entry.path))
-                .map_err(Error::from)
+    for (kept, path, dir) in all {
+        let moved = match dir {
+            Some(mode) => directory(&root, &workshop, &shop, path, mode),
+            None => file(kept, &root, path).map_err(Error::from),
         };
         match moved {
-            Ok(true) => back.push(entry.path.clone()),
+            Ok(true) => back.push(path.clone()),
             Ok(false) => {}
-            Err(error) => warn!(path = entry.path, error = crate::printer::chain(&error), "put back"),
+            Err(error) => warn!(path, error = crate::printer::chain(&error), "put back"),
         }
     }
     // Only empty directories that stood in nobody's place are left in it.
@@ -57,12 +65,24 @@ pub(super) fn put_back(root: &Path, folder: &Path, taken: &[Taken]) -> Result<Ve
     Ok(back)
 }
 
-fn directory(root: &Root, workshop: &Path, shop: &Root, entry: &Entry) -> Result<bool, Error> {
+/// What is not kept any more was put back before a watcher ended in the middle of this.
+fn file(kept: &Path, root: &Root, path: &str) -> Result<bool, ksync_tree::Error> {
+    let kept = match Root::open(kept) {
+        Err(error) if error.is_not_found() => return Ok(false),
+        kept => kept?,
+    };
+    if stat_entry(&kept, path, false)?.is_none() {
+        return Ok(false);
+    }
+    move_new(&kept, path, root, path)
+}
+
+fn directory(root: &Root, workshop: &Path, shop: &Root, path: &str, mode: u32) -> Result<bool, Error> {
     let failed = |source| Error::Kept { path: workshop.to_owned(), source };
     let new = workshop.join("d");
     fs::create_dir(&new).map_err(failed)?;
-    fs::set_permissions(&new, fs::Permissions::from_mode(entry.mode & 0o7777)).map_err(failed)?;
-    let moved = move_new(shop, "d", root, &entry.path);
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode & 0o7777)).map_err(failed)?;
+    let moved = move_new(shop, "d", root, path);
     if !matches!(moved, Ok(true)) {
         fs::remove_dir(&new).map_err(failed)?;
     }
@@ -97,13 +117,16 @@ mod tests {
         fs::write(here.path().join("taken"), "new").unwrap();
         let who = std::sync::Arc::new(Who::default());
         let of = before.iter().map(|entry| (who.clone(), entry.clone())).collect();
-        let taken = Taken { kept: moment.clone(), entries: of };
-        let back = put_back(here.path(), kept.path(), &[taken]).unwrap();
+        let owed = [Taken { kept: moment.clone(), entries: of }.into()];
+        let back = put_back(here.path(), kept.path(), &owed).unwrap();
         assert_eq!(back, ["d", "d/empty", "d/f"]);
         let now = entries(here.path(), &["d/f", "d"]);
         assert_eq!((&now[0], now[1].mode), (&before[1], before[3].mode));
         assert_eq!(fs::read_to_string(here.path().join("taken")).unwrap(), "new");
         assert_eq!(fs::read_to_string(moment.join("taken")).unwrap(), "old", "it is still kept");
         assert_eq!(fs::read_dir(kept.path().join("restored")).unwrap().count(), 0);
+        assert!(put_back(here.path(), kept.path(), &owed).unwrap().is_empty(), "once is enough");
+        fs::remove_dir_all(&moment).unwrap();
+        assert!(put_back(here.path(), kept.path(), &owed).unwrap().is_empty());
     }
 }

@@ -27,21 +27,33 @@ impl Owner {
         if !change(&mut holds) {
             return;
         }
-        if let Err(error) = self.hold_file.save(&holds) {
+        self.keep_waiting(&holds);
+        self.state_tx.send_modify(|s| s.holds = holds);
+    }
+
+    fn keep_waiting(&self, holds: &Holds) {
+        if let Err(error) = self.hold_file.save(holds, &self.owed) {
             warn!(%error, "keep what waits; it is forgotten with this watcher");
         }
-        self.state_tx.send_modify(|s| s.holds = holds);
     }
 
     /// Puts back what was taken out and waits now: while a person is asked, nothing is missing here.
     pub(super) async fn give_back(&mut self) {
-        if self.taken.is_empty() || self.ground.check().is_err() {
+        if self.owed.is_empty() || self.ground.check().is_err() {
             return;
         }
-        let taken = std::mem::take(&mut self.taken);
-        match deletion::give_back(&self.path, &self.kept, taken).await {
-            Ok(paths) => paths.into_iter().for_each(|path| self.batch.add(path)),
-            Err(error) => warn!(error = crate::printer::chain(&error), "put back; it is still kept"),
+        match deletion::give_back(&self.path, &self.kept, &self.owed).await {
+            Ok(paths) => {
+                info!(paths = paths.len(), "what was taken out and waits now is back");
+                for path in paths {
+                    self.batch.add(path);
+                }
+                self.owed.clear();
+                self.keep_waiting(&self.state_tx.borrow().holds);
+            }
+            Err(error) => {
+                warn!(error = crate::printer::chain(&error), "put back; it is still kept, and tried again");
+            }
         }
     }
 
@@ -77,7 +89,7 @@ impl Owner {
         match deletion::apply(&folder, &mut self.agreed).await {
             Ok(outcome) => {
                 outcome.removed.into_iter().for_each(|path| self.batch.add(path));
-                self.taken.extend(outcome.taken);
+                self.owed.extend(outcome.owed);
                 for hold in outcome.held {
                     warn!(reason = hold.reason(), "deletions wait for an answer");
                     self.change_holds(|holds| {

@@ -99,6 +99,8 @@ fn both(desk: &Desk) {
         kept.iter().any(|content| content == "edited there\n"),
         "the container's content is lost: {kept:?}"
     );
+    let listed = desk.ksync.ok(&["conflicts", "main", "-o", "name"]);
+    assert!(listed.starts_with("a.txt@") && listed.lines().count() == 1, "{listed}");
 }
 
 /// What is there already differs, and the newer one of the two is on either side.
@@ -137,6 +139,10 @@ fn initial(desk: &Desk) {
     let kept = desk.ksync.kept();
     let count = |content: &str| kept.iter().filter(|kept| kept.as_str() == content).count();
     assert_eq!((count("here\n"), count("there\n")), (3, 5), "what lost is kept: {kept:?}");
+    // One side was asked to win, so that the other did not is nothing to be told of.
+    desk.ksync.no_conflicts();
+    let why = |name: &str| desk.ksync.ok(&["restore", name]).matches(" first-sync ").count();
+    assert_eq!((why("plain"), why("remote"), why("newest")), (2, 0, 1));
     // One way only.
     container.sh(desk.cluster(), "echo new >/out/new.txt && echo edited there >/out/newer.txt");
     fs::write(desk.scratch("out").join("late.txt"), "late\n").expect("write");

@@ -49,6 +49,29 @@ fn heals(desk: &Desk, containers: &[Container]) {
         let here = desk.text("back.txt")?;
         holds(here == "back\n", here)
     });
+    desk.ksync.no_conflicts();
+}
+
+/// A file that is edited here again and again, and one that the container writes, on both sides of an accident, each once
+/// more just before it than there was time to note that they are equal: nobody has changed either of them on both sides.
+fn around(desk: &Desk, containers: &[Container], accident: impl FnOnce()) {
+    let two_way = desk.two_way(containers);
+    two_way.sh(desk.cluster(), "for i in 0 1 2; do echo $i >>/code/app.log; sleep 0.2; done");
+    for round in 0..3 {
+        desk.write("edited.txt", format!("{round}\n"));
+        desk.arrives(containers, CODE);
+    }
+    accident();
+    desk.write("edited.txt", "meanwhile\n");
+    desk.write("meanwhile.txt", "meanwhile\n");
+    two_way.sh(desk.cluster(), "echo meanwhile >>/code/app.log");
+}
+
+/// What `around` has made of its two files.
+fn healed_around(desk: &Desk, containers: &[Container]) {
+    heals(desk, containers);
+    assert_eq!(desk.text("edited.txt").as_deref(), Ok("meanwhile\n"));
+    assert_eq!(desk.text("app.log").as_deref(), Ok("0\n1\n2\nmeanwhile\n"));
 }
 
 /// Kubelet lets a container wait the longer the more often it was restarted; a new pod begins anew.
@@ -76,21 +99,24 @@ fn radar_pods(desk: &Desk) {
 /// Kills the process of the named container of each of radar's pods.
 #[track_caller]
 fn kill_parts(desk: &Desk, part: &str) {
+    pids_of(desk, part).into_iter().for_each(process::kill);
+}
+
+#[track_caller]
+fn pids_of(desk: &Desk, part: &str) -> Vec<u32> {
     let parts: Vec<Container> =
         desk.radars().into_iter().filter(|container| container.name == part).collect();
     assert!(!parts.is_empty(), "radar has no container `{part}`");
-    let pids: Vec<u32> =
-        parts.iter().map(|container| container.pid(desk.cluster()).expect("its process")).collect();
-    pids.into_iter().for_each(process::kill);
+    parts.iter().map(|container| container.pid(desk.cluster()).expect("its process")).collect()
 }
 
 fn radar_process(desk: &Desk) {
     renew_radar(desk);
     let containers = scene(desk);
     let guard = Guard::over(&desk.local());
-    kill_parts(desk, "radar");
-    desk.write("meanwhile.txt", "meanwhile\n");
-    heals(desk, &containers);
+    let radars = pids_of(desk, "radar");
+    around(desk, &containers, || radars.into_iter().for_each(process::kill));
+    healed_around(desk, &containers);
     guard.intact();
 }
 

@@ -170,6 +170,20 @@ impl Ksync {
         rest.split_once(')')?.0.parse().ok()
     }
 
+    /// Nobody has changed a file on both sides, and nobody is told so.
+    #[track_caller]
+    pub(crate) fn no_conflicts(&self) {
+        let listed = self.run(&["conflicts"]);
+        assert_eq!(
+            (listed.stdout.as_str(), listed.stderr.as_str()),
+            ("", "no conflicts\n"),
+            "{}",
+            self.log()
+        );
+        let warned = self.run(&["get"]).stderr;
+        assert!(!warned.contains("conflict"), "{warned}");
+    }
+
     /// Where it is noted what was equal on both sides.
     pub(crate) fn bases(&self) -> Vec<PathBuf> {
         entries(&self.home.join("contexts")).flat_map(|context| entries(&context.join("base"))).collect()
