@@ -1,5 +1,6 @@
 //! All cases, by room.
 
+mod accidents;
 mod answers;
 mod apart;
 mod back;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("back", back::CASES),
         ("scale", scale::CASES),
         ("follow", follow::CASES),
+        ("accidents", accidents::CASES),
         ("apart", apart::CASES),
         ("answers", answers::CASES),
         ("targets", targets::CASES),

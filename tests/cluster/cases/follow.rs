@@ -20,7 +20,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Two replicas in sync, with files enough that a wiped directory would show.
-fn scene(desk: &Desk) -> (Deployed<'_>, Vec<Container>) {
+pub(super) fn scene(desk: &Desk) -> (Deployed<'_>, Vec<Container>) {
     for number in 0..30 {
         desk.write(&format!("src/{number}.txt"), format!("{number}\n"));
     }
@@ -33,7 +33,7 @@ fn scene(desk: &Desk) -> (Deployed<'_>, Vec<Container>) {
 
 /// In sync again with exactly these, for a change made from now on too.
 #[track_caller]
-fn in_sync(desk: &Desk, containers: &[Container]) {
+pub(super) fn in_sync(desk: &Desk, containers: &[Container]) {
     let ids: Vec<&str> = containers.iter().map(|c| c.id.as_str()).collect();
     desk.ksync.watching_ids("main", &ids, LONG);
     for container in containers {

@@ -74,19 +74,6 @@ fn healed_around(desk: &Desk, containers: &[Container]) {
     assert_eq!(desk.text("app.log").as_deref(), Ok("0\n1\n2\nmeanwhile\n"));
 }
 
-/// Kubelet lets a container wait the longer the more often it was restarted; a new pod begins anew.
-#[track_caller]
-fn renew_radar(desk: &Desk) {
-    let before = desk.radars();
-    desk.kubectl().ok(&["delete", "pods", "-n", SYSTEM, "--all", "--force", "--grace-period=0"]);
-    eventually("other pods of radar", LONG, || {
-        let now = desk.radars();
-        let fresh =
-            now.len() == before.len() && now.iter().all(|new| before.iter().all(|old| new.id != old.id));
-        holds(fresh, format!("{now:?}"))
-    });
-}
-
 fn radar_pods(desk: &Desk) {
     let containers = scene(desk);
     let guard = Guard::over(&desk.local());
@@ -111,7 +98,7 @@ fn pids_of(desk: &Desk, part: &str) -> Vec<u32> {
 }
 
 fn radar_process(desk: &Desk) {
-    renew_radar(desk);
+    desk.renew_radar();
     let containers = scene(desk);
     let guard = Guard::over(&desk.local());
     let radars = pids_of(desk, "radar");
@@ -122,7 +109,7 @@ fn radar_process(desk: &Desk) {
 
 /// syncthing itself, the child of `radar syncthing`, then that one.
 fn node_syncthing(desk: &Desk) {
-    renew_radar(desk);
+    desk.renew_radar();
     let containers = scene(desk);
     let guard = Guard::over(&desk.local());
     for parent in desk.radars().iter().filter(|container| container.name == "syncthing") {
@@ -140,7 +127,7 @@ fn node_syncthing(desk: &Desk) {
 }
 
 fn everything(desk: &Desk) {
-    renew_radar(desk);
+    desk.renew_radar();
     let containers = scene(desk);
     let guard = Guard::over(&desk.local());
     let watcher = desk.ksync.watcher().expect("a watcher");

@@ -61,7 +61,7 @@ load_containerd() { ctr --address /run/containerd/containerd.sock --namespace k8
 
 load_docker() { docker --host unix:///run/docker.sock load --quiet >/dev/null; }
 
-# inside_main boot | start NAME | stop NAME | load-containerd | load-docker (an archive on stdin)
+# inside_main boot | start NAME | stop NAME | load-containerd | load-docker (an archive on stdin) | docker ARGS
 inside_main() {
   set -euo pipefail
   PATH=$IN_STATE/bin:$PATH
@@ -75,6 +75,7 @@ inside_main() {
   stop) stop "$2" ;;
   load-containerd) load_containerd ;;
   load-docker) load_docker ;;
+  docker) docker --host unix:///run/docker.sock "${@:2}" ;;
   *) fail "no such work: \`$1\`" ;;
   esac
 }

@@ -7,6 +7,8 @@ use super::Desk;
 pub(crate) enum Need {
     /// Container processes that this machine can see and kill.
     Processes,
+    /// Runtimes that can be stopped, and Docker's command line.
+    Runtimes,
     /// An API server that can be stopped.
     ApiServer,
     /// The key that client certificates are signed with.

@@ -40,6 +40,12 @@ pub(crate) trait Cluster: Send + Sync {
     /// Stops or starts the API server.
     fn api_server(&self, up: bool);
 
+    /// Stops or starts a node's runtime, `containerd` or `docker`.
+    fn runtime(&self, name: &str, up: bool);
+
+    /// Runs docker on its node.
+    fn docker(&self, args: &[&str]);
+
     /// Stops or starts a second API server, of another cluster without nodes; the kubeconfig for it, whose context has
     /// the same name.
     fn second(&self, up: bool) -> String;

@@ -157,6 +157,19 @@ impl Desk {
         })
     }
 
+    /// Other pods of radar: kubelet lets a container wait the longer the more often it was restarted.
+    #[track_caller]
+    pub(crate) fn renew_radar(&self) {
+        let before = self.radars();
+        self.kubectl().ok(&["delete", "pods", "-n", SYSTEM, "--all", "--force", "--grace-period=0"]);
+        eventually("other pods of radar", LONG, || {
+            let now = self.radars();
+            let fresh =
+                now.len() == before.len() && now.iter().all(|new| before.iter().all(|old| new.id != old.id));
+            if fresh { Ok(()) } else { Err(format!("{now:?}")) }
+        });
+    }
+
     /// What helps to see why a case failed, kept below the target directory.
     fn keep_evidence(&self) {
         let name = self.case.replace("::", "-");

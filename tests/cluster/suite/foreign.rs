@@ -46,6 +46,7 @@ impl Cluster for Foreign {
     fn lacks(&self, need: Need) -> Option<&'static str> {
         Some(match need {
             Need::Processes => "its containers' processes can't be seen from here",
+            Need::Runtimes => "its nodes' runtimes are not ours to stop",
             Need::ApiServer => "its API server is not ours to stop",
             Need::Authority => "its authority's key is not here",
             Need::StaticImage => "it does not have the image `localhost/static:1`",
@@ -85,6 +86,14 @@ impl Cluster for Foreign {
 
     fn api_server(&self, _up: bool) {
         unreachable!("a case that needs the API server's switch is skipped here");
+    }
+
+    fn runtime(&self, _name: &str, _up: bool) {
+        unreachable!("a case that needs the runtimes is skipped here");
+    }
+
+    fn docker(&self, _args: &[&str]) {
+        unreachable!("a case that needs the runtimes is skipped here");
     }
 
     fn second(&self, _up: bool) -> String {

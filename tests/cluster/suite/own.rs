@@ -100,6 +100,14 @@ impl Cluster for Own {
         must(&["apiserver", if up { "start" } else { "stop" }]);
     }
 
+    fn runtime(&self, name: &str, up: bool) {
+        must(&["runtime", name, if up { "start" } else { "stop" }]);
+    }
+
+    fn docker(&self, args: &[&str]) {
+        must(&[&["docker"], args].concat());
+    }
+
     fn second(&self, up: bool) -> String {
         must(&["second", if up { "start" } else { "stop" }]);
         let kubeconfig = fs::read_to_string(&self.kubectl.kubeconfig).expect("read the kubeconfig");

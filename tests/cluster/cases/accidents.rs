@@ -1,0 +1,119 @@
+//! Containers end in ways that nobody asked kubelet for: no local file goes with them, not for an instant and not with a
+//! later scan on the node, and the sync follows to what comes after.
+
+use super::{
+    APP, CODE,
+    follow::{in_sync, scene},
+};
+use crate::suite::{
+    App, Case, Desk, Need,
+    app::Deployed,
+    container::Container,
+    eventually,
+    eventually::{LONG, SHORT, holds},
+    guard::Guard,
+    process,
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("a_container_that_docker_removes", removed).needs(&[Need::Runtimes]),
+    Case::new("radar_is_killed_while_containers_die", with_radar).alone().needs(&[Need::Processes]),
+    Case::new("the_nodes_runtimes_restart", runtimes).alone().needs(&[Need::Runtimes]),
+];
+
+/// All other containers than `before`, when they run.
+#[track_caller]
+fn others(app: &Deployed<'_>, before: &[Container]) -> Vec<Container> {
+    eventually("other containers", LONG, || {
+        let now = app.running(before.len());
+        let fresh = now.iter().all(|new| before.iter().all(|old| old.id != new.id));
+        if fresh { Ok(now) } else { Err(format!("{now:?}")) }
+    })
+}
+
+/// What the two-way container writes comes here only after a scan on its node; nobody is told of a conflict.
+#[track_caller]
+fn past_a_scan(desk: &Desk, containers: &[Container]) {
+    desk.two_way(containers).sh(desk.cluster(), "echo scanned >/code/scanned.txt");
+    eventually("a scan on the node", SHORT, || {
+        let here = desk.text("scanned.txt")?;
+        holds(here == "scanned\n", here)
+    });
+    desk.ksync.no_conflicts();
+}
+
+/// The two-way one, behind kubelet's back and with all that it has written, twice.
+fn removed(desk: &Desk) {
+    for number in 0..30 {
+        desk.write(&format!("src/{number}.txt"), format!("{number}\n"));
+    }
+    let nodes = desk.kubectl().json(&["get", "nodes"]).expect("the nodes");
+    let is_docker = |node: &&serde_json::Value| {
+        let runtime = node.pointer("/status/nodeInfo/containerRuntimeVersion").and_then(|v| v.as_str());
+        runtime.is_some_and(|runtime| runtime.starts_with("docker"))
+    };
+    let node = nodes["items"].as_array().and_then(|nodes| nodes.iter().find(is_docker)).expect("a node");
+    let app = App::web(desk).pod("nodeName", node["metadata"]["name"].clone()).apply(desk);
+    let mut containers = app.running(1);
+    desk.sync(APP, CODE);
+    let guard = Guard::over(&desk.local());
+    for _ in 0..2 {
+        let id = containers[0].id.strip_prefix("docker://").expect("one of Docker's");
+        desk.cluster().docker(&["rm", "-f", id]);
+        containers = others(&app, &containers);
+        in_sync(desk, &containers);
+        past_a_scan(desk, &containers);
+    }
+    guard.intact();
+}
+
+/// On one node radar goes first, on the other the container, each with the other on its heels.
+fn with_radar(desk: &Desk) {
+    desk.renew_radar();
+    let (app, containers) = scene(desk);
+    let radars: Vec<Container> = desk.radars().into_iter().filter(|part| part.name == "radar").collect();
+    let pid = |container: &Container| container.pid(desk.cluster()).expect("its process");
+    let mut victims = Vec::new();
+    for (turn, container) in containers.iter().enumerate() {
+        let radar = radars.iter().find(|radar| radar.node == container.node).expect("its node's radar");
+        let mut both = [pid(radar), pid(container)];
+        both.rotate_left(turn % 2);
+        victims.extend(both);
+    }
+    let guard = Guard::over(&desk.local());
+    victims.into_iter().for_each(process::kill);
+    let containers = others(&app, &containers);
+    in_sync(desk, &containers);
+    past_a_scan(desk, &containers);
+    guard.intact();
+}
+
+/// Starts it again whatever happens.
+struct Stopped<'a>(&'a Desk, &'static str);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.cluster().runtime(self.1, true);
+    }
+}
+
+/// Containers outlive containerd. Docker, as it is set up by default, takes all of its own along, radar's too.
+fn runtimes(desk: &Desk) {
+    let (app, containers) = scene(desk);
+    let guard = Guard::over(&desk.local());
+    for runtime in ["containerd", "docker"] {
+        desk.cluster().runtime(runtime, false);
+        let stopped = Stopped(desk, runtime);
+        desk.write(&format!("while-{runtime}-is-away.txt"), "meanwhile\n");
+        drop(stopped);
+    }
+    let left = |container: &&Container| container.id.starts_with("containerd://");
+    let lives: Vec<&Container> = containers.iter().filter(left).collect();
+    assert!(lives.iter().all(|container| app.has(&container.id)), "{lives:?}");
+    let ended = containers.iter().find(|container| !left(container)).expect("one of Docker's");
+    eventually("another container in its place", LONG, || holds(!app.has(&ended.id), "it still runs"));
+    let containers = app.running(2);
+    in_sync(desk, &containers);
+    past_a_scan(desk, &containers);
+    guard.intact();
+}
