@@ -6,6 +6,10 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 IMAGE := localhost/ksync-radar:$(VERSION)
 ARCHIVE := target/image/radar.tar
 RADAR := target/static/$(HOST)/debug/radar
+# What is measured is optimised. The suite's image stays beside it.
+BENCH_IMAGE := $(IMAGE)-bench
+BENCH_ARCHIVE := target/image/radar-bench.tar
+BENCH_RADAR := target/static/$(HOST)/release/radar
 
 CLUSTER := tests/cluster/cluster
 STAGE := tests/cluster/lib/stage.sh
@@ -18,7 +22,8 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 .NOTPARALLEL:
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
-	guards unit cli-test cluster-test cluster-selftest model test lint clean
+	guards unit cli-test cluster-test cluster-selftest model test lint bench bench-build \
+	bench-readme clean
 
 help:
 	@echo 'make demo          all of it, on a cluster of its own; leaves the cluster up'
@@ -31,6 +36,9 @@ help:
 	@echo 'make cluster       the test cluster, with radar'"'"'s image loaded; cluster-down ends it'
 	@echo 'make guards        what happens without each of the guards of this side (not part of make test)'
 	@echo 'make unit, cli-test, cluster-test, cluster-selftest, deps, clean'
+	@echo
+	@echo 'make bench         how fast it is, into target/bench; ROWS=edit,attach for some, TRIALS=n'
+	@echo 'make bench-readme  puts its figures into the README'
 	@echo
 	@echo 'make model STEPS=n SEED=n   more of the random deeds that make test does'
 	@echo 'KSYNC_TEST_KUBECONFIG=FILE make cluster-test runs the suite on a cluster of yours.'
@@ -87,6 +95,25 @@ model: build cluster
 # What each of this side's guards prevents, with the guard switched off.
 guards: cluster
 	@$(STAGE) 'cluster tests without guards' $(CARGO_TEST) --features test-guards --test cluster -- guards::
+
+bench-build: deps
+	@RUSTFLAGS='-C target-feature=+crt-static' $(STAGE) 'radar, static and optimised' \
+		cargo build --locked --profile bench --package radar --target $(HOST) --target-dir target/static
+	@$(STAGE) 'radar image' radar/image/build $(BENCH_RADAR) $(BENCH_IMAGE) $(BENCH_ARCHIVE)
+	@$(STAGE) 'kubectl-ksync, optimised' cargo build --locked --profile bench --package kubectl-ksync
+
+# The program that measures is built as the suite is, which it shares its helpers with.
+BENCH := env KSYNC_TEST_IMAGE=$(BENCH_IMAGE) KSYNC_TEST_ARCHIVE=$(BENCH_ARCHIVE) \
+	KSYNC_TEST_PROGRAM=$(CURDIR)/target/release/kubectl-ksync \
+	cargo bench --locked --profile dev --bench bench -- $(if $(TRIALS),--trials $(TRIALS))
+
+bench: bench-build
+	@$(STAGE) 'cluster up' $(CLUSTER) up
+	@$(STAGE) 'bench' $(BENCH) $(if $(ROWS),--rows $(ROWS))
+
+bench-readme:
+	@cargo run --quiet --locked --package ksync-measure --bin bench-readme -- README.md \
+		target/bench/bench.json
 
 test: unit cli-test cluster-selftest cluster-test
 

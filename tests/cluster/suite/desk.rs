@@ -171,7 +171,7 @@ impl Desk {
     }
 
     /// What helps to see why a case failed, kept below the target directory.
-    fn keep_evidence(&self) {
+    pub(crate) fn keep_evidence(&self) {
         let name = self.case.replace("::", "-");
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("failed").join(name);
         let _ = fs::remove_dir_all(&kept);

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -66,8 +67,13 @@ impl Spec {
 }
 
 impl Ksync {
+    /// KSYNC_TEST_PROGRAM, or the one that was built together with the suite.
     pub(crate) fn program() -> &'static Path {
-        Path::new(env!("CARGO_BIN_EXE_kubectl-ksync"))
+        static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+            let given = std::env::var_os("KSYNC_TEST_PROGRAM").filter(|path| !path.is_empty());
+            given.map_or_else(|| env!("CARGO_BIN_EXE_kubectl-ksync").into(), PathBuf::from)
+        });
+        &PROGRAM
     }
 
     /// Runs it with the given arguments, whatever comes of it.

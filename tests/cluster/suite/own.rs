@@ -68,8 +68,10 @@ impl Cluster for Own {
         fs::read_to_string(&key).map_err(|error| format!("read `{}`: {error}", key.display()))
     }
 
+    /// KSYNC_TEST_ARCHIVE is where the image is that KSYNC_TEST_IMAGE names, if it is not the usual one.
     fn load(&self) -> Result<(), String> {
-        let archive = root().join("target/image/radar.tar");
+        let given = std::env::var_os("KSYNC_TEST_ARCHIVE").filter(|path| !path.is_empty());
+        let archive = root().join(given.map_or_else(|| "target/image/radar.tar".into(), PathBuf::from));
         let shown = archive.display().to_string();
         if !archive.exists() {
             return Err(format!("`{shown}` is missing: run `make radar-image`"));

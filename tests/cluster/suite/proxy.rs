@@ -42,8 +42,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// In front of the desk's API server.
     pub(crate) fn before(desk: &Desk, mode: Mode) -> Self {
-        let (host, port) = server(desk);
-        let server = (host.as_str(), port).to_socket_addrs().expect("an address").next().expect("one");
+        let server = server(desk);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a port");
@@ -70,17 +69,26 @@ impl Proxy {
 
     /// A kubeconfig of the desk's that leads through it.
     pub(crate) fn kubeconfig(&self, desk: &Desk) -> PathBuf {
-        let (host, _) = server(desk);
-        let cluster =
-            desk.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].name}"]);
-        let server = format!("--server=https://{}", self.address);
-        let name = format!("--tls-server-name={host}");
-        desk.kubeconfig(&[&["set-cluster", &cluster, &server, &name]])
+        through(desk, self.address)
     }
 }
 
-/// Host and port of the desk's API server.
-fn server(desk: &Desk) -> (String, u16) {
+/// A kubeconfig of the desk's that leads to its API server by way of an address of this machine.
+pub(crate) fn through(desk: &Desk, address: SocketAddr) -> PathBuf {
+    let (host, _) = host_and_port(desk);
+    let cluster = desk.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].name}"]);
+    let server = format!("--server=https://{address}");
+    let name = format!("--tls-server-name={host}");
+    desk.kubeconfig(&[&["set-cluster", &cluster, &server, &name]])
+}
+
+/// The address of the desk's API server.
+pub(crate) fn server(desk: &Desk) -> SocketAddr {
+    let (host, port) = host_and_port(desk);
+    (host.as_str(), port).to_socket_addrs().expect("an address").next().expect("one")
+}
+
+fn host_and_port(desk: &Desk) -> (String, u16) {
     let url =
         desk.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]);
     let url: http::Uri = url.trim().parse().expect("the server's URL");

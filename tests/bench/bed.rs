@@ -1,0 +1,97 @@
+//! A container in sync, on a node of one's choice: where the short things are measured.
+
+use std::{path::PathBuf, thread, time::Duration};
+
+use rand::RngExt;
+use serde_json::json;
+
+use crate::{
+    bench::Bench,
+    observer,
+    suite::{
+        App, Desk,
+        container::Container,
+        eventually::{LONG, eventually, holds},
+        kubectl::Kubectl,
+    },
+};
+
+/// Where the apps have their files.
+pub(crate) const CODE: &str = "/code";
+
+/// A node, and the name of its runtime.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) runtime: String,
+}
+
+/// Those of the cluster.
+pub(crate) fn nodes(kubectl: &Kubectl) -> Vec<Node> {
+    let nodes = kubectl.json(&["get", "nodes"]).expect("the nodes");
+    let node = |node: &serde_json::Value| {
+        let runtime = node["status"]["nodeInfo"]["containerRuntimeVersion"].as_str()?.split("://").next()?;
+        Some(Node { name: node["metadata"]["name"].as_str()?.to_owned(), runtime: runtime.to_owned() })
+    };
+    let nodes: Vec<Node> = nodes["items"].as_array().into_iter().flatten().filter_map(node).collect();
+    assert!(!nodes.is_empty(), "the cluster has no nodes");
+    nodes
+}
+
+impl Node {
+    /// The app, on this node only.
+    pub(crate) fn only(&self, app: App) -> App {
+        app.pod("nodeSelector", json!({ "kubernetes.io/hostname": self.name }))
+    }
+}
+
+/// A desk with one container, in sync.
+pub(crate) struct Bed {
+    pub(crate) desk: Desk,
+    pub(crate) container: Container,
+    pub(crate) runtime: String,
+}
+
+impl Bed {
+    pub(crate) fn new(bench: &Bench, node: &Node) -> Self {
+        let desk = Desk::new(bench.run, &format!("bench-{}", node.runtime));
+        desk.write("index.html", "from here\n");
+        desk.write("back.txt", "from here\n");
+        let container = node.only(App::idle(&desk)).apply(&desk).only();
+        sync(&desk);
+        Self { desk, container, runtime: node.runtime.clone() }
+    }
+
+    /// A path below the synced directory of the container.
+    pub(crate) fn there(&self, bench: &Bench, name: &str) -> PathBuf {
+        observer::inside(bench, &self.container, &format!("{CODE}/{name}"))
+    }
+
+    /// Takes a path away on both sides, and waits until nothing is to be done any more.
+    pub(crate) fn remove(&self, bench: &Bench, name: &str) {
+        let (here, there) = (self.desk.path(name), self.there(bench, name));
+        if here.is_dir() {
+            std::fs::remove_dir_all(&here).expect("remove");
+        } else {
+            std::fs::remove_file(&here).expect("remove");
+        }
+        eventually(&format!("`{name}` to be gone there"), LONG, || holds(!there.exists(), "it is there"));
+        at_rest(&self.desk, 1);
+    }
+}
+
+/// Starts to sync the desk's directory; the app itself is left alone.
+pub(crate) fn sync(desk: &Desk) {
+    desk.sync(&["--selector", "app=app", "--reload=false", "--timeout=140s"], CODE);
+}
+
+/// Waits until all of so many containers are in sync, and a little more.
+pub(crate) fn at_rest(desk: &Desk, containers: usize) {
+    desk.ksync.watching("main", containers, LONG);
+    pause();
+}
+
+/// The time between two edits of a person, never the same: part of what is measured.
+pub(crate) fn pause() {
+    thread::sleep(Duration::from_millis(rand::rng().random_range(500..750)));
+}

@@ -1,0 +1,65 @@
+//! A pod is replaced: from when it is ready until it has the first file.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    time::{Duration, SystemTime},
+};
+
+use ksync_measure::{Goal, Row, Unit};
+
+use crate::{
+    bed::{CODE, Node, pause, sync},
+    bench::Bench,
+    observer::inside,
+    ready::Ready,
+    suite::{App, Desk, container::Container, eventually::LONG},
+};
+
+const FILES: usize = 5;
+
+pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
+    for node in &bench.nodes {
+        let times = replaced(bench, node);
+        let name = format!("attach: pod ready to the first file in it, {}", node.runtime);
+        let row = Row::new(name, Unit::Seconds, &times).goal(Goal::p50(0.3));
+        add(row.note("ready as a second client of the API server learns it; the file by its time of change"));
+    }
+}
+
+fn replaced(bench: &Bench, node: &Node) -> Vec<f64> {
+    let desk = Desk::new(bench.run, &format!("bench-attach-{}", node.runtime));
+    for number in 0..FILES {
+        desk.write(&format!("{number}.txt"), format!("{number}\n"));
+    }
+    let app = node.only(App::idle(&desk)).apply(&desk);
+    let mut old = app.only();
+    sync(&desk);
+    let ready = Ready::follow(&desk);
+    let mut one = |_| {
+        pause();
+        app.kill_pod(&old.pod);
+        let new = app.only();
+        let when = ready.of(&new);
+        desk.ksync.watching_ids("main", &[&new.id], LONG);
+        let first = first(bench, &new);
+        old = new;
+        // A container may run a moment before its pod is said to be ready.
+        first.duration_since(when).unwrap_or_default().as_secs_f64()
+    };
+    (0..bench.options.trials(6)).map(&mut one).collect()
+}
+
+/// When the earliest of the files got its name.
+fn first(bench: &Bench, container: &Container) -> SystemTime {
+    let changed = |number: usize| {
+        let path = inside(bench, container, &format!("{CODE}/{number}.txt"));
+        let meta = fs::metadata(&path).expect("a file in the container");
+        let (seconds, nanoseconds) = (meta.ctime(), meta.ctime_nsec());
+        let since = Duration::from_secs(u64::try_from(seconds).expect("a time after 1970"));
+        SystemTime::UNIX_EPOCH
+            + since
+            + Duration::from_nanos(u64::try_from(nanoseconds).expect("nanoseconds"))
+    };
+    (0..FILES).map(changed).min().expect("files")
+}

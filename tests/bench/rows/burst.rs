@@ -1,0 +1,59 @@
+//! Much at once: thousands of small files, one large one.
+
+use std::{fs, time::Duration};
+
+use ksync_measure::{Goal, Row, Unit};
+
+use crate::{
+    bed::{Bed, at_rest},
+    bench::Bench,
+    files::{self, Many},
+    observer::{Files, until},
+    suite::eventually::LONG,
+};
+
+const SIZE: usize = 4096;
+const BIG: usize = 200_000_000;
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// 2,000 and 500 new files of 4 KB.
+pub(super) fn measure(bench: &Bench, bed: &Bed) -> Vec<Row> {
+    let row = |count: usize, trials: usize| {
+        let times: Vec<f64> = (0..bench.options.trials(trials)).map(|_| burst(bench, bed, count)).collect();
+        Row::new(format!("{count} new files of 4 KB at once, {}", bed.runtime), Unit::Seconds, &times)
+    };
+    vec![row(2000, 3).goal(Goal::p50(1.8)), row(500, 5)]
+}
+
+/// From before the first is written until the last is there, in seconds.
+fn burst(bench: &Bench, bed: &Bed, count: usize) -> f64 {
+    let many = Many::new("burst", count, SIZE);
+    let root = bed.there(bench, "");
+    let mut there = Files::new(many.paths(&root), SIZE as u64);
+    at_rest(&bed.desk, 1);
+    let what = format!("{count} files");
+    let took = until(what, LIMIT, move || there.all(), || many.write(&bed.desk.local()));
+    many.are_in(&root);
+    at_rest(&bed.desk, 1);
+    bed.remove(bench, "burst");
+    took.as_secs_f64()
+}
+
+/// One new file of 200 MB.
+pub(super) fn big(bench: &Bench, bed: &Bed) -> Vec<Row> {
+    let one = || {
+        let content = files::noise(BIG);
+        let there = bed.there(bench, "big.bin");
+        let mut look = Files::new(vec![there.clone()], BIG as u64);
+        at_rest(&bed.desk, 1);
+        let write = || fs::write(bed.desk.path("big.bin"), &content).expect("write");
+        let took = until("a large file", LONG, move || look.all(), write);
+        assert!(fs::read(there).expect("read") == content, "the large file arrived with another content");
+        at_rest(&bed.desk, 1);
+        bed.remove(bench, "big.bin");
+        took.as_secs_f64()
+    };
+    let times: Vec<f64> = (0..bench.options.trials(3)).map(|_| one()).collect();
+    let row = Row::new(format!("one new file of 200 MB, {}", bed.runtime), Unit::Seconds, &times);
+    vec![row.goal(Goal::p50(2.5)).note("random bytes; the time to write it here is part of it")]
+}

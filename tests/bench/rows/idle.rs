@@ -1,0 +1,46 @@
+//! What it costs when nothing happens: a tree of 10,000 files, a container on each node.
+
+use std::{thread, time::Duration};
+
+use ksync_measure::{Row, Unit};
+
+use crate::{
+    bed::{at_rest, sync},
+    bench::Bench,
+    files::Many,
+    suite::{App, Desk},
+    usage::{self, Cost},
+};
+
+/// What is still tidied up after the first sync is not what is meant.
+const CALM: Duration = Duration::from_secs(10);
+const WHILE: Duration = Duration::from_secs(20);
+
+pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
+    let desk = Desk::new(bench.run, "bench-idle");
+    Many::new(".", 10_000, 4096).write(&desk.local());
+    let count = bench.nodes.len();
+    App::idle(&desk).replicas(count).apply(&desk).running(count);
+    sync(&desk);
+    at_rest(&desk, count);
+    costs(bench, &desk, count).into_iter().for_each(add);
+}
+
+/// Of a desk at rest, with so many containers.
+pub(super) fn costs(bench: &Bench, desk: &Desk, containers: usize) -> Vec<Row> {
+    thread::sleep(CALM);
+    let all = usage::all(bench, desk);
+    let share = usage::over(&all, WHILE);
+    let name = |kind: &'static str| {
+        move |what: &str| format!("{kind}, {containers} containers, 10,000 files: {what}")
+    };
+    let mut rows = usage::rows(&all, &share, Unit::Percent, name("idle, of one core"), |_| Some(1.0));
+    let resident: Vec<f64> = all.iter().map(Cost::resident).collect();
+    let limit = |what: &str| match what {
+        "watcher" => Some(40.0),
+        _ if what.starts_with("radar") => Some(30.0),
+        _ => None,
+    };
+    rows.extend(usage::rows(&all, &resident, Unit::Megabytes, name("resident memory"), limit));
+    rows
+}

@@ -1,0 +1,113 @@
+//! 10,000 small files into an empty container, and by the ways that people use otherwise, on the same container.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use ksync_measure::{Goal, Row, Unit};
+
+use crate::{
+    bed::{CODE, Node},
+    bench::Bench,
+    files::Many,
+    observer::{Files, inside, until},
+    suite::{App, Desk, container::Container, shell},
+};
+
+const COUNT: usize = 10_000;
+const SIZE: usize = 4096;
+const LIMIT: Duration = Duration::from_secs(140);
+
+/// Seconds.
+#[derive(Default)]
+struct Times {
+    tar: Vec<f64>,
+    cp: Vec<f64>,
+    there: Vec<f64>,
+    proved: Vec<f64>,
+}
+
+pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
+    for node in &bench.nodes {
+        let times = times(bench, node);
+        let row = |what: &str, times: &[f64]| {
+            let name = format!("10,000 files of 4 KB into an empty container, {what}, {}", node.runtime);
+            Row::new(name, Unit::Seconds, times)
+        };
+        let tar = row("`tar c | kubectl exec -i -- tar x`", &times.tar);
+        let goal = Goal::p50((tar.p50 * 200.0).round() / 100.0);
+        let there = row("create until all are there", &times.there).goal(goal);
+        let note = "the goal is twice that pipe in the same run; the watcher runs";
+        add(there.note(note));
+        add(row("create until proved equal and watched", &times.proved));
+        add(tar);
+        add(row("`kubectl cp`", &times.cp));
+    }
+}
+
+fn times(bench: &Bench, node: &Node) -> Times {
+    let desk = Desk::new(bench.run, &format!("bench-initial-{}", node.runtime));
+    let many = Many::new(".", COUNT, SIZE);
+    many.write(&desk.local());
+    let app = node.only(App::idle(&desk)).apply(&desk);
+    desk.ksync.ok(&["watch", "--daemon"]);
+    let mut times = Times::default();
+    for _ in 0..bench.options.trials(3) {
+        let container = app.only();
+        times.tar.push(by_tar(bench, &desk, &container, &many));
+        times.cp.push(by_cp(bench, &desk, &container, &many));
+        let (there, proved) = by_ksync(bench, &desk, &container, &many);
+        times.there.push(there);
+        times.proved.push(proved);
+        desk.ksync.ok(&["delete", "main"]);
+        app.kill_pod(&container.pod);
+    }
+    times
+}
+
+fn by_ksync(bench: &Bench, desk: &Desk, container: &Container, many: &Many) -> (f64, f64) {
+    let root = inside(bench, container, CODE);
+    let mut there = Files::new(many.paths(&root), SIZE as u64);
+    let begun = Instant::now();
+    let mut proved = Duration::ZERO;
+    let all = until(
+        "10,000 files",
+        LIMIT,
+        move || there.all(),
+        || {
+            crate::bed::sync(desk);
+            proved = begun.elapsed();
+        },
+    );
+    many.are_in(&root);
+    (all.as_secs_f64(), proved.as_secs_f64())
+}
+
+fn by_tar(bench: &Bench, desk: &Desk, container: &Container, many: &Many) -> f64 {
+    container.sh(desk.cluster(), "mkdir /by-tar");
+    let kubectl = desk.kubectl();
+    let (program, namespace, pod) = (kubectl.program.display(), &container.namespace, &container.pod);
+    let line = format!(
+        "set -e; tar c -C '{}' . | '{program}' exec -i -n {namespace} {pod} -- tar x -C /by-tar",
+        desk.local().display()
+    );
+    let begun = Instant::now();
+    let mut command = shell::command(Path::new("sh"));
+    command.env("KUBECONFIG", &kubectl.kubeconfig).env("KUBECACHEDIR", &kubectl.cache).args(["-c", &line]);
+    shell::run(&mut command, None).ok().unwrap_or_else(|said| panic!("tar: {said}"));
+    let took = begun.elapsed();
+    many.are_in(&inside(bench, container, "/by-tar"));
+    container.sh(desk.cluster(), "rm -rf /by-tar");
+    took.as_secs_f64()
+}
+
+fn by_cp(bench: &Bench, desk: &Desk, container: &Container, many: &Many) -> f64 {
+    let target = format!("{}/{}:/by-cp", container.namespace, container.pod);
+    let begun = Instant::now();
+    desk.kubectl().ok(&["cp", &desk.local().display().to_string(), &target]);
+    let took = begun.elapsed();
+    many.are_in(&inside(bench, container, "/by-cp"));
+    container.sh(desk.cluster(), "rm -rf /by-cp");
+    took.as_secs_f64()
+}
