@@ -155,7 +155,7 @@ impl Folder {
         there.joined(true);
         attached.role = Some(role);
         let _share: Option<Share> = match role {
-            Role::Lead => Some(local.share(&attached.link.device_id, node.bep_address).await),
+            Role::Lead => Some(local.share(&attached.link.device_id, node.bep_address.clone()).await),
             _ => None,
         };
         let _listed = self.reloads.list(self.target(attached));

@@ -49,8 +49,8 @@ pub enum NodeState {
 pub struct Node {
     /// The node's name.
     pub name: String,
-    /// Where the local syncthing dials the node's syncthing.
-    pub bep_address: SocketAddr,
+    /// Where the local syncthing dials the node's syncthing, now and later.
+    pub bep_address: watch::Receiver<SocketAddr>,
     state: watch::Receiver<NodeState>,
     routes: Arc<Routes>,
     _end: DropGuard,
@@ -159,7 +159,7 @@ impl Nodes {
         let (state_tx, state) = watch::channel(NodeState::Down { reason: String::new(), broken: false });
         let node = Arc::new(Node {
             name: name.to_owned(),
-            bep_address: door.address,
+            bep_address: door.address(),
             state: state.clone(),
             routes: Arc::clone(&routes),
             _end: end.clone().drop_guard(),

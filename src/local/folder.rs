@@ -12,7 +12,10 @@ use std::{
 
 use ksync_tree::{Ignore, Root};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
 use tracing::{Instrument, info_span, warn};
 
 use super::{
@@ -68,7 +71,8 @@ pub struct Local {
 }
 
 pub(super) enum Command {
-    Share { device: String, address: SocketAddr, done: oneshot::Sender<()> },
+    Share { device: String, address: watch::Receiver<SocketAddr>, done: oneshot::Sender<()> },
+    Dial { device: String },
     Unshare { device: String },
     Deleted { path: String, who: Arc<Who> },
     Restored { path: String },
@@ -145,6 +149,7 @@ pub struct LocalFolder {
 pub struct Share {
     device: String,
     commands: mpsc::UnboundedSender<Command>,
+    _dialling: AbortOnDropHandle<()>,
 }
 
 impl Drop for Share {
@@ -160,11 +165,26 @@ impl LocalFolder {
         self.state.clone()
     }
 
-    /// Shares the folder with a node's device, dialled at `address`. The far side must be configured first.
-    pub async fn share(&self, device: &str, address: SocketAddr) -> Share {
+    /// Shares the folder with a node's device, dialled at `address`, which may change. The far side must be configured
+    /// first.
+    pub async fn share(&self, device: &str, mut address: watch::Receiver<SocketAddr>) -> Share {
         let (done, shared) = oneshot::channel();
-        let share = Share { device: device.to_owned(), commands: self.commands.clone() };
-        let _ = self.commands.send(Command::Share { device: device.to_owned(), address, done });
+        let (commands, of) = (self.commands.clone(), device.to_owned());
+        let _ =
+            self.commands.send(Command::Share { device: device.to_owned(), address: address.clone(), done });
+        address.mark_unchanged();
+        let dialling = async move {
+            while address.changed().await.is_ok() {
+                if commands.send(Command::Dial { device: of.clone() }).is_err() {
+                    return;
+                }
+            }
+        };
+        let share = Share {
+            device: device.to_owned(),
+            commands: self.commands.clone(),
+            _dialling: AbortOnDropHandle::new(tokio::spawn(dialling)),
+        };
         // An error means that the owner has ended; its end is seen in `state`.
         let _ = shared.await;
         share

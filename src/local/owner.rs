@@ -74,8 +74,8 @@ pub(super) struct Owner {
     kept: PathBuf,
     syncthing: watch::Receiver<State>,
     state_tx: watch::Sender<Local>,
-    /// Device to its address and the number of those who share with it.
-    shares: BTreeMap<String, (SocketAddr, usize)>,
+    /// Device to where it is dialled and the number of those who share with it.
+    shares: BTreeMap<String, (watch::Receiver<SocketAddr>, usize)>,
     batch: Batch,
     /// Files being written, and when they are looked at all the same.
     soon: BTreeMap<String, Instant>,
@@ -293,7 +293,7 @@ impl Owner {
         let known: BTreeSet<String> = running.client.devices().await?.into_iter().map(|d| d.id).collect();
         let mut held_back = Vec::new();
         for (id, (address, _)) in &self.shares {
-            let mut device = Device::new(id, "node", Some(format!("tcp://{address}")));
+            let mut device = node_at(id, address);
             if !known.contains(id) {
                 held_back.push(device.clone());
                 device.paused = true;
@@ -331,9 +331,9 @@ impl Owner {
     async fn obey(&mut self, command: Command, running: Option<&Running>) {
         match command {
             Command::Share { device, address, done } => {
-                let entry = self.shares.entry(device).or_insert((address, 0));
+                let entry = self.shares.entry(device).or_insert((address.clone(), 0));
                 entry.1 += 1;
-                let news = entry.1 == 1 || entry.0 != address;
+                let news = entry.1 == 1 || !entry.0.same_channel(&address);
                 entry.0 = address;
                 if news
                     && let Some(running) = running
@@ -342,6 +342,13 @@ impl Owner {
                     self.fail(crate::printer::chain(&error));
                 }
                 let _ = done.send(());
+            }
+            Command::Dial { device } => {
+                if let (Some((address, _)), Some(running)) = (self.shares.get(&device), running)
+                    && let Err(error) = running.client.put_device(&node_at(&device, address)).await
+                {
+                    warn!(error = crate::printer::chain(&error), "tell where a node is dialled");
+                }
             }
             Command::Unshare { device } => {
                 let Some(entry) = self.shares.get_mut(&device) else { return };
@@ -506,6 +513,10 @@ impl Owner {
             warn!(error = crate::printer::chain(&error), "sweep the local path");
         }
     }
+}
+
+fn node_at(id: &str, address: &watch::Receiver<SocketAddr>) -> Device {
+    Device::new(id, "node", Some(format!("tcp://{}", *address.borrow())))
 }
 
 async fn landed(flight: &mut Option<Flight>) -> Landing {

@@ -3,6 +3,11 @@
 //!
 //! Whoever connects must still prove its device id to the node's syncthing (TLS end to end), so the open
 //! loopback port gives nobody else anything.
+//!
+//! syncthing redials a lost device at once only three times in two minutes, and each address every 5 s. So the door moves
+//! to another port when the connection is gone and nobody knocks: an address that was never dialled is dialled at once.
+
+mod redial;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -11,10 +16,13 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
+use self::redial::Redial;
 use super::{Link, NodeState};
 
 /// Bytes read at a time; a BEP block request is answered in pieces of up to this.
@@ -25,43 +33,95 @@ const QUEUE: usize = 16;
 /// A listening port on the loopback.
 pub(super) struct Door {
     listener: TcpListener,
-    pub(super) address: SocketAddr,
+    address_tx: watch::Sender<SocketAddr>,
 }
 
 impl Door {
     pub(super) async fn open() -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        let (listener, address) = listen().await?;
+        Ok(Self { listener, address_tx: watch::Sender::new(address) })
+    }
+
+    /// Where it is, now and later.
+    pub(super) fn address(&self) -> watch::Receiver<SocketAddr> {
+        self.address_tx.subscribe()
     }
 
     /// Carries every connection over the link that is up, and closes those that come while none is.
-    pub(super) async fn serve(self, mut state: watch::Receiver<NodeState>) {
+    pub(super) async fn serve(mut self, mut state: watch::Receiver<NodeState>) {
+        let mut redial = Redial::default();
+        let mut carried = JoinSet::new();
+        state.mark_changed();
         loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of descriptors, most likely: the next accept may succeed, a spin must not.
-                    warn!(%error, "accept a connection of the local syncthing");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                    continue;
+            let at = redial.at();
+            tokio::select! {
+                accepted = self.listener.accept() => {
+                    redial.dialled();
+                    match accepted {
+                        Ok((stream, _)) => {
+                            let NodeState::Up(link) = state.borrow().clone() else { continue };
+                            redial.carries();
+                            carried.spawn(carry_over(stream, link, state.clone()));
+                        }
+                        Err(error) => {
+                            // Out of descriptors, most likely: the next accept may succeed, a spin must not.
+                            warn!(%error, "accept a connection of the local syncthing");
+                            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                        }
+                    }
                 }
-            };
-            let NodeState::Up(link) = state.borrow_and_update().clone() else { continue };
-            let mut state = state.clone();
-            tokio::spawn(async move {
-                let changed = state.wait_for(|s| !matches!(s, NodeState::Up(l) if l.number == link.number));
-                let end = tokio::select! {
-                    end = carry(stream, &link) => end,
-                    // The link is gone: its syncthing must redial over the next one at once, not after a TCP timeout.
-                    _ = changed => Ok(()),
-                };
-                if let Err(error) = end {
-                    debug!(%error, "a BEP connection ended");
+                Some(ended) = carried.join_next() => {
+                    let lived = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+                    redial.ended(lived, Instant::now());
                 }
-            });
+                changed = state.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    redial.link(matches!(&*state.borrow_and_update(), NodeState::Up(_)), Instant::now());
+                }
+                () = sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => {
+                    match listen().await {
+                        Ok((listener, address)) => {
+                            debug!(%address, "the door moves, so that it is dialled at once");
+                            self.listener = listener;
+                            self.address_tx.send_replace(address);
+                            redial.moved();
+                        }
+                        Err(error) => {
+                            warn!(%error, "move the door for the local syncthing");
+                            redial.dialled();
+                        }
+                    }
+                }
+            }
         }
     }
+}
+
+async fn listen() -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Carries one connection for as long as its link is up; returns how long that was.
+async fn carry_over(
+    stream: TcpStream,
+    link: Arc<Link>,
+    mut state: watch::Receiver<NodeState>,
+) -> std::time::Duration {
+    let begun = Instant::now();
+    let changed = state.wait_for(|s| !matches!(s, NodeState::Up(l) if l.number == link.number));
+    let end = tokio::select! {
+        end = carry(stream, &link) => end,
+        // The link is gone: its syncthing must redial over the next one at once, not after a TCP timeout.
+        _ = changed => Ok(()),
+    };
+    if let Err(error) = end {
+        debug!(%error, "a BEP connection ended");
+    }
+    begun.elapsed()
 }
 
 async fn carry(stream: TcpStream, link: &Arc<Link>) -> io::Result<()> {
