@@ -18,7 +18,14 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{attach::Attachment, backoff::Backoff, ground::Ground, session::Sink, status::sentence};
+use crate::{
+    attach::Attachment,
+    backoff::Backoff,
+    ground::Ground,
+    session::Sink,
+    stages::{Stage, Stages},
+    status::sentence,
+};
 
 mod work;
 
@@ -155,6 +162,8 @@ pub(crate) struct Worker {
     pub(crate) sink: Sink,
     /// Counts up when jobs were done.
     pub(crate) progress_tx: watch::Sender<u64>,
+    /// When jobs were done.
+    pub(crate) stages: Stages,
 }
 
 impl Worker {
@@ -210,6 +219,7 @@ impl Worker {
                     work.again(&again);
                 })
                 .await;
+                self.stages.note(Stage::Copied);
             }
             if retry {
                 whole.append(&mut put_off);
@@ -306,6 +316,7 @@ mod tests {
         ground::Ground,
         link::fake::{Answers, link},
         session::Sink,
+        stages::Stages,
     };
 
     #[tokio::test]
@@ -338,6 +349,7 @@ mod tests {
             folder: "f".into(),
             sink: Sink::default(),
             progress_tx,
+            stages: Stages::default(),
         }
         .spawn();
         queue.push(Job::Reconcile(None));

@@ -22,6 +22,7 @@ use crate::{
     mount::bind,
     registry::{Command as RegistryCommand, Over},
     session::Sink,
+    stages::{Stage, Stages},
     status,
     watch::{self, Watch},
 };
@@ -94,7 +95,9 @@ struct Folder {
     may_send: bool,
     queue: Queue,
     progress_tx: channel::Sender<u64>,
+    busy_tx: channel::Sender<bool>,
     seen_tx: channel::Sender<u64>,
+    stages: Stages,
     lost_rx: oneshot::Receiver<Lost>,
     watch: Option<Watch>,
 }
@@ -111,7 +114,9 @@ struct Ending {
 pub(crate) fn spawn(start: Start) -> Handle {
     let (commands_tx, commands_rx) = mpsc::unbounded_channel();
     let (progress_tx, progress_rx) = channel::channel(0);
+    let (busy_tx, busy_rx) = channel::channel(false);
     let (seen_tx, seen_rx) = channel::channel(0);
+    let stages = Stages::default();
     let followers = Followers::default();
     let id = start.lead.claim.folder.clone();
     let ground = Ground { lead: start.lead, link: start.link, place: start.place };
@@ -121,6 +126,7 @@ pub(crate) fn spawn(start: Start) -> Handle {
         folder: id.clone(),
         sink: start.sink.clone(),
         progress_tx: progress_tx.clone(),
+        stages: stages.clone(),
     }
     .spawn();
     let view = View {
@@ -131,8 +137,10 @@ pub(crate) fn spawn(start: Start) -> Handle {
         followers: Arc::clone(&followers),
         queue: queue.clone(),
         progress_rx,
+        busy_rx,
         seen_rx,
         failing: Arc::default(),
+        stages: stages.clone(),
     };
     let done = CancellationToken::new();
     let handle = Handle { commands_tx, view: view.clone(), done: done.clone() };
@@ -150,7 +158,9 @@ pub(crate) fn spawn(start: Start) -> Handle {
         may_send: false,
         queue,
         progress_tx,
+        busy_tx,
         seen_tx,
+        stages,
         lost_rx,
         watch: None,
     };
@@ -274,7 +284,10 @@ impl Folder {
                 },
                 heard = heard_rx.recv() => match heard {
                     Ok(Heard::Event(id, what)) => self.hear(id, what),
-                    Ok(Heard::Gap) | Err(RecvError::Lagged(_)) => self.queue.push(Job::Reconcile(None)),
+                    Ok(Heard::Gap) | Err(RecvError::Lagged(_)) => {
+                        self.busy_tx.send_replace(false);
+                        self.queue.push(Job::Reconcile(None));
+                    }
                     Err(RecvError::Closed) => {}
                 },
                 _ = look.tick() => if let Err(lost) = self.ground.check().await {
@@ -391,13 +404,15 @@ impl Folder {
     }
 
     fn hear(&mut self, id: u64, what: What) {
-        match what {
+        let news = match what {
             What::ItemFinished { folder, item, action, error, .. } if folder == self.id => {
+                self.stages.note(Stage::Finished);
                 tell::item(&self.sink, &self.ground.lead.id, &item, &action, error.as_deref());
                 match error {
                     Some(error) => trouble::give_back(&self.ground.lead, &item, &error),
                     None => self.queue_change(item, &action),
                 }
+                false
             }
             What::LocalChange { folder, path, kind, action } if folder == self.id => {
                 let lead = &self.ground.lead;
@@ -405,14 +420,26 @@ impl Folder {
                     tell::change(&self.sink, &lead.id, &path, &action, &kind);
                     self.queue_change(path, if action == "deleted" { "delete" } else { "update" });
                 }
+                false
             }
             What::StateChanged { folder, to, error } if folder == self.id => {
+                let rests = matches!(to.as_str(), "idle" | "error" | "");
+                self.busy_tx.send_replace(!rests);
                 tell::state(&self.sink, &self.id, &to, error);
+                rests
             }
-            _ => {}
-        }
+            What::RemoteIndexUpdated { folder, .. } if folder == self.id => {
+                self.stages.note(Stage::Index);
+                true
+            }
+            // Errors, most of all, and connections.
+            What::Other | What::DeviceConnected { .. } | What::DeviceDisconnected { .. } => true,
+            _ => false,
+        };
         self.seen_tx.send_replace(id);
-        self.progress_tx.send_modify(|n| *n += 1);
+        if news {
+            self.progress_tx.send_modify(|n| *n += 1);
+        }
     }
 
     fn queue_change(&self, path: String, action: &str) {

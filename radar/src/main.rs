@@ -24,6 +24,7 @@ mod scan;
 mod serve;
 mod service;
 mod session;
+mod stages;
 mod status;
 mod watch;
 

@@ -19,6 +19,7 @@ use crate::{
     events::KINDS,
     fanout::{self, Followers, Queue},
     link::Link,
+    stages::{Stage, Stages},
     status,
 };
 
@@ -36,12 +37,16 @@ pub(crate) struct View {
     pub(super) lead: Arc<Attachment>,
     pub(super) followers: Followers,
     pub(super) queue: Queue,
-    /// Counts up with everything that happens to the folder.
+    /// Counts up when something happened after which the folder may have all that it should.
     pub(super) progress_rx: watch::Receiver<u64>,
+    /// Whether syncthing is at work on the folder, as far as its events tell.
+    pub(super) busy_rx: watch::Receiver<bool>,
     /// Id of the newest event that the folder has taken in.
     pub(super) seen_rx: watch::Receiver<u64>,
     /// What could not be written when it was last looked at.
     pub(super) failing: Arc<Mutex<Failing>>,
+    /// When the stages were last got through.
+    pub(super) stages: Stages,
 }
 
 impl View {
@@ -120,17 +125,19 @@ impl View {
             if self.link.lost.is_cancelled() {
                 return Err(Status::aborted("the node's syncthing restarted"));
             }
+            // To ask while syncthing pulls would only take its time: it tells when it is through.
+            self.rest(until).await;
             let now = self.status().await?;
             let here =
                 now.state == "idle" && now.need_total_items == 0 && self.remote_sequence(&now) >= sequence;
             if here && self.connected().await? && self.everywhere().await? {
-                return Ok(SettleReply { settled: true, errors: self.errors(&now).await? });
+                return Ok(self.answer(true, self.errors(&now).await?));
             }
             let errors = self.errors(&now).await?;
             // While it pulls, syncthing knows of no errors.
             let stand = is_at_rest(&now) && self.stand(&errors);
             if stand && errors != known || tokio::time::Instant::now() >= until {
-                return Ok(SettleReply { settled: false, errors });
+                return Ok(self.answer(false, errors));
             }
             tokio::select! {
                 changed = progress_rx.changed() => if changed.is_err() {
@@ -139,6 +146,28 @@ impl View {
                 () = tokio::time::sleep_until(until.min(tokio::time::Instant::now() + AGAIN)) => {}
             }
         }
+    }
+
+    /// Waits while syncthing is at work on the folder, but not for long: an event may have been missed.
+    async fn rest(&self, until: tokio::time::Instant) {
+        let mut busy_rx = self.busy_rx.clone();
+        let limit = until.min(tokio::time::Instant::now() + AGAIN);
+        // Neither the limit nor the folder's end changes what is done next: syncthing is asked.
+        let _ = tokio::time::timeout_at(limit, busy_rx.wait_for(|busy| !busy)).await;
+    }
+
+    fn answer(&self, settled: bool, errors: Vec<String>) -> SettleReply {
+        let [index_ago_us, finished_ago_us, copied_ago_us] =
+            [Stage::Index, Stage::Finished, Stage::Copied].map(|stage| self.stages.ago_us(stage));
+        tracing::debug!(
+            folder = self.id,
+            settled,
+            index_ago_us,
+            finished_ago_us,
+            copied_ago_us,
+            "answer how far it is"
+        );
+        SettleReply { settled, errors, index_ago_us, finished_ago_us, copied_ago_us }
     }
 
     fn stand(&self, errors: &[String]) -> bool {
@@ -156,7 +185,9 @@ impl View {
         let since = seen.saturating_sub(1);
         let events = self.link.client.events(KINDS, since, Duration::from_secs(1)).await;
         let newest = events.map_err(|error| status::of_syncthing(&error))?.last().map_or(0, |event| event.id);
-        let done = newest <= seen && self.queue.pending() == 0;
+        let mut seen_rx = self.seen_rx.clone();
+        let caught_up = tokio::time::timeout(AGAIN, seen_rx.wait_for(|seen| *seen >= newest)).await;
+        let done = matches!(caught_up, Ok(Ok(_))) && self.queue.pending() == 0;
         // Asked for now, because a job's failure is noted before it stops being pending.
         Ok(done && self.queue.failures(&fanout::snapshot(&self.followers)).is_empty())
     }
@@ -221,6 +252,7 @@ mod tests {
         ground::Ground,
         link::fake::{Answers, link},
         session::Sink,
+        stages::Stages,
     };
 
     /// A folder at `at` whose syncthing gives these answers; none where mounts can't be cloned.
@@ -236,11 +268,15 @@ mod tests {
             folder: "f".into(),
             sink: Sink::default(),
             progress_tx,
+            stages: Stages::default(),
         }
         .spawn();
         let (seen_tx, seen_rx) = watch::channel(0);
+        let (_, busy_rx) = watch::channel(false);
         let (id, device, failing) = ("f".into(), "D".into(), Arc::default());
-        let view = View { id, device, link, lead, followers, queue, progress_rx, seen_rx, failing };
+        let stages = Stages::default();
+        let view =
+            View { id, device, link, lead, followers, queue, progress_rx, busy_rx, seen_rx, failing, stages };
         Some((view, seen_tx))
     }
 
