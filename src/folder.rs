@@ -7,6 +7,7 @@
 
 mod plan;
 mod setback;
+mod stages;
 mod take_over;
 mod transfer;
 
@@ -23,6 +24,7 @@ use tonic::Code;
 use tracing::{debug, info, warn};
 
 pub use setback::Setback;
+use stages::Stages;
 pub use take_over::{TakeOver, Wish};
 
 use crate::{
@@ -380,7 +382,12 @@ impl Folder {
                 event = attached.events.recv() => Self::event(local, &who, event)?,
                 left = settle(local, &attached.link, now.sequence, &failing), if behind && !now.pending => {
                     match left? {
-                        Settled::Done => failing.clear(),
+                        Settled::Done(stages) => {
+                            failing.clear();
+                            if let Some(edit) = now.trip.and_then(|trip| stages.edit(&trip)) {
+                                self.status.modify(|service| service.last_edit = Some(edit));
+                            }
+                        }
                         // What there is room for arrives all the same, and what is not is tried again by syncthing.
                         Settled::Failing(errors) => {
                             failing = errors;
@@ -526,8 +533,8 @@ async fn accepted(asked: Option<&Asked>) {
 
 /// What became of waiting for an index to be everywhere.
 enum Settled {
-    /// It is.
-    Done,
+    /// It is, and got through the node's stages like this.
+    Done(Stages),
     /// Not yet: this is what fails now, one sentence each; nothing when what failed before does no more.
     Failing(Vec<String>),
 }
@@ -555,7 +562,7 @@ async fn settle(
             Err(status) => return Err(status.into()),
         };
         if reply.settled {
-            return Ok(Settled::Done);
+            return Ok(Settled::Done(Stages::of(&reply)));
         }
         if reply.errors != known {
             return Ok(Settled::Failing(reply.errors));
@@ -566,7 +573,7 @@ async fn settle(
 /// The same where nothing may fail.
 async fn settle_all(local: &LocalFolder, link: &Link, sequence: i64) -> Result<(), Setback> {
     match settle(local, link, sequence, &[]).await? {
-        Settled::Done => Ok(()),
+        Settled::Done(_) => Ok(()),
         Settled::Failing(errors) => Err(Setback::Pull(first_of(&errors))),
     }
 }

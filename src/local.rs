@@ -28,7 +28,7 @@ use tokio::sync::watch;
 
 pub use election::{Election, Presence, Seat};
 pub use folder::{
-    Answered, Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share,
+    Answered, Closed, Error as FolderError, ExcludeError, Local, LocalFolder, LocalFolders, Share, Trip,
 };
 pub use hold::{Hold, HoldFile, Holds, Who};
 pub use lately::{Known, Lately};

@@ -205,6 +205,7 @@ impl Spec {
             excluded: Vec::new(),
             percent: 0,
             acknowledged: (0, 0),
+            last_edit: None,
         };
         let folder = Folder {
             spec: self.details.name.clone(),

@@ -3,7 +3,7 @@
 //! The board is the one place that `get` reads. Whoever runs a spec or a service owns its own entry there
 //! and no other.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -103,6 +103,28 @@ pub struct ServiceState {
     pub percent: u32,
     /// The local syncthing process, and the sequence of its index, that it holds everything of.
     pub acknowledged: (u64, i64),
+    /// The way of the last local edit to it.
+    pub last_edit: Option<Edit>,
+}
+
+/// When a local edit got through each stage of its way to a container, since it was noticed. Stages on the node are told
+/// by its clock's differences, so they are as exact as half a round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edit {
+    /// When it was noticed.
+    pub at: Timestamp,
+    /// The scan was asked for.
+    pub posted: Duration,
+    /// The scan was over.
+    pub scanned: Duration,
+    /// The node's syncthing had the index.
+    pub index: Option<Duration>,
+    /// The node's syncthing had finished the last item.
+    pub finished: Option<Duration>,
+    /// The node's other containers had it.
+    pub copied: Option<Duration>,
+    /// The node had answered that all of it is there.
+    pub settled: Duration,
 }
 
 /// One spec.
@@ -265,6 +287,7 @@ mod tests {
             excluded: Vec::new(),
             percent: 0,
             acknowledged: (0, 0),
+            last_edit: None,
         }
     }
 

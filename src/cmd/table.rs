@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ksync_proto::watch::{ServiceStatus, SpecStatus};
+use ksync_proto::watch::{EditStages, ServiceStatus, SpecStatus};
 use serde::Serialize;
 use tabwriter::TabWriter;
 
@@ -49,6 +49,35 @@ pub(super) struct ContainerRow {
     pub(super) two_way: bool,
     pub(super) excluded: Vec<String>,
     pub(super) percent: u32,
+    /// Where the time of the last local edit went; null before the first one.
+    pub(super) last_edit: Option<EditRow>,
+}
+
+/// The way of an edit: when it was noticed, and the microseconds from then to the end of each stage.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EditRow {
+    pub(super) at: Option<String>,
+    pub(super) scan_posted_us: u64,
+    pub(super) scanned_us: u64,
+    pub(super) index_us: Option<u64>,
+    pub(super) finished_us: Option<u64>,
+    pub(super) copied_us: Option<u64>,
+    pub(super) settled_us: u64,
+}
+
+impl From<EditStages> for EditRow {
+    fn from(stages: EditStages) -> Self {
+        Self {
+            at: time(stages.at_ms),
+            scan_posted_us: stages.scan_posted_us,
+            scanned_us: stages.scanned_us,
+            index_us: stages.index_us,
+            finished_us: stages.finished_us,
+            copied_us: stages.copied_us,
+            settled_us: stages.settled_us,
+        }
+    }
 }
 
 /// The specs of `config` that belong to `context`.
@@ -118,6 +147,7 @@ fn container(service: ServiceStatus) -> ContainerRow {
         two_way: service.two_way,
         excluded: service.excluded,
         percent: service.percent,
+        last_edit: service.last_edit.map(EditRow::from),
     }
 }
 
@@ -258,6 +288,7 @@ pub(super) mod tests {
             two_way,
             excluded: Vec::new(),
             percent: 100,
+            last_edit: None,
         }
     }
 

@@ -11,7 +11,10 @@ use std::{
 };
 
 use ksync_tree::{Ignore, Root};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot, watch},
+    time::Instant,
+};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::AbortOnDropHandle,
@@ -68,6 +71,19 @@ pub struct Local {
     pub holds: Holds,
     /// Counts changes of names that syncthing passes over.
     pub passed_over: u64,
+    /// When the changes up to the sequence came so far; none when nobody noticed them.
+    pub trip: Option<Trip>,
+}
+
+/// When a change got through the stages of its way that are here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trip {
+    /// The system told of it: a file's writer has closed it.
+    pub noticed: Instant,
+    /// The scan was asked for.
+    pub posted: Instant,
+    /// The scan was over.
+    pub scanned: Instant,
 }
 
 pub(super) enum Command {

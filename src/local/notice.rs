@@ -13,7 +13,7 @@ use notify::{
     Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::conflict;
 
@@ -40,7 +40,8 @@ pub(super) enum Notice {
 /// A recursive watch; ends when dropped.
 pub(super) struct Notices {
     _watcher: RecommendedWatcher,
-    pub(super) rx: mpsc::UnboundedReceiver<Notice>,
+    /// Each with when it came.
+    pub(super) rx: mpsc::UnboundedReceiver<(Instant, Notice)>,
 }
 
 impl Notices {
@@ -49,13 +50,14 @@ impl Notices {
         let (tx, rx) = mpsc::unbounded_channel();
         let base = root.to_owned();
         let sink = move |event: notify::Result<Event>| {
+            let now = Instant::now();
             let notices = match event {
                 Ok(event) => classify(&base, &ignore, &event),
                 Err(error) => vec![Notice::Failed(error.to_string())],
             };
             for notice in notices {
                 // Nobody listens any more: the folder is being closed.
-                let _ = tx.send(notice);
+                let _ = tx.send((now, notice));
             }
         };
         let config = Config::default().with_follow_symlinks(false);

@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 use super::{
     HoldFile, Running, State, Who, conflict,
     deletion::Agreed,
-    folder::{Command, Local},
+    folder::{Command, Local, Trip},
     ground::Ground,
     hold::Owed,
     lately::{self, Lately},
@@ -98,10 +98,12 @@ pub(super) struct Owner {
     conflicts: BTreeSet<String>,
     /// Scans that failed in a row.
     failures: u32,
+    /// When the oldest of the changes that wait was noticed.
+    noticed: Option<Instant>,
 }
 
-/// What was scanned, and the sequence of our index after it.
-type Landing = (Vec<String>, Result<i64, syncthing::Error>);
+/// What was scanned, the sequence of our index after it, and when a change that was noticed got so far.
+type Landing = (Vec<String>, Result<i64, syncthing::Error>, Option<Trip>);
 type Flight = JoinHandle<Landing>;
 
 impl Owner {
@@ -126,6 +128,7 @@ impl Owner {
             hold: None,
             conflicts: BTreeSet::new(),
             failures: 0,
+            noticed: None,
         }
     }
 
@@ -167,7 +170,7 @@ impl Owner {
                     }
                 }
                 Some(command) = commands.recv() => self.obey(command, running.as_deref()).await,
-                Some(notice) = notices.rx.recv() => self.notice(notice),
+                Some((at, notice)) = notices.rx.recv() => self.notice(at, notice),
                 () = sleep_until(next_soon.unwrap_or_else(Instant::now)), if next_soon.is_some() => {
                     self.overdue(Instant::now());
                 }
@@ -193,7 +196,7 @@ impl Owner {
                 }
                 done = landed(&mut flight), if flight.is_some() => {
                     flight = None;
-                    self.scanned(done.0, done.1);
+                    self.scanned(done.0, done.1, done.2);
                     self.delete(running.as_deref()).await;
                     self.settle_conflicts().await;
                 }
@@ -394,13 +397,13 @@ impl Owner {
         Ok(())
     }
 
-    fn notice(&mut self, notice: Notice) {
+    fn notice(&mut self, at: Instant, notice: Notice) {
         match notice {
             Notice::Nameless => self.pass_over(),
             Notice::Now(path) => {
                 self.patterns.notice(&path);
                 self.soon.remove(&path);
-                self.changed(path);
+                self.changed(at, path);
             }
             Notice::Soon(path) => {
                 self.soon.entry(path).or_insert_with(|| Instant::now() + OPEN_LIMIT);
@@ -425,18 +428,19 @@ impl Owner {
             self.soon.iter().filter(|(_, at)| **at <= now).map(|(path, _)| path.clone()).collect();
         for path in late {
             self.soon.remove(&path);
-            self.changed(path);
+            self.changed(now, path);
         }
     }
 
     /// Has a path scanned, unless syncthing passes it over.
-    fn changed(&mut self, path: String) {
+    fn changed(&mut self, at: Instant, path: String) {
         if !ksync_tree::is_composed(&path) {
             return self.pass_over();
         }
         if !may_be_synced(&self.path.join(&path)) {
             self.pass_over();
         }
+        self.noticed.get_or_insert(at);
         self.batch.add(path);
     }
 
@@ -463,26 +467,35 @@ impl Owner {
         debug!(?subs, "scan");
         let (client, id, number) = (running.client.clone(), self.id.clone(), running.number);
         let (root, lately) = (self.ground.root(), Arc::clone(&self.lately));
+        let (noticed, posted) = (self.noticed.take(), Instant::now());
         Some(tokio::spawn(async move {
+            let mut trip = None;
             let scan = async {
                 let before = lately::look(&root, &subs);
                 client.scan(&id, &subs).await?;
+                trip = noticed.map(|noticed| Trip { noticed, posted, scanned: Instant::now() });
                 let after = lately::look(&root, &subs);
                 let sequence = client.folder_status(&id).await?.sequence;
                 lately.scanned(&subs, before, after, (number, sequence));
                 Ok(sequence)
             };
             let result = scan.await;
-            (subs, result)
+            (subs, result, trip)
         }))
     }
 
     /// A scan that failed is made again: what it was to look at is not forgotten.
-    fn scanned(&mut self, subs: Vec<String>, result: Result<i64, syncthing::Error>) {
+    fn scanned(&mut self, subs: Vec<String>, result: Result<i64, syncthing::Error>, trip: Option<Trip>) {
         match result {
             Ok(sequence) => {
                 self.failures = 0;
-                self.state_tx.send_modify(|s| s.sequence = sequence);
+                self.state_tx.send_modify(|s| {
+                    // What was noticed and is no news is no edit.
+                    if sequence > s.sequence {
+                        s.trip = trip;
+                    }
+                    s.sequence = sequence;
+                });
             }
             Err(error) => {
                 debug!(%error, "scan");

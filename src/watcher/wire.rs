@@ -1,14 +1,16 @@
 //! The board as the status endpoint sends it.
 
+use std::time::Duration;
+
 use ksync_proto::watch::{
-    AnswerReply, ContainerReload, ServiceStatus, SpecStatus, StatusReply, container_reload,
+    AnswerReply, ContainerReload, EditStages, ServiceStatus, SpecStatus, StatusReply, container_reload,
 };
 
 use crate::{
     local::Answered,
     reload,
     service::RemoteContainer,
-    status::{Board, ServiceState, SpecState},
+    status::{Board, Edit, ServiceState, SpecState},
 };
 
 /// What became of one container's reload.
@@ -82,5 +84,19 @@ fn service(state: &ServiceState) -> ServiceStatus {
         two_way: state.two_way,
         excluded: state.excluded.clone(),
         percent: state.percent,
+        last_edit: state.last_edit.as_ref().map(edit),
+    }
+}
+
+fn edit(edit: &Edit) -> EditStages {
+    let us = |after: Duration| u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+    EditStages {
+        at_ms: edit.at.as_millisecond(),
+        scan_posted_us: us(edit.posted),
+        scanned_us: us(edit.scanned),
+        index_us: edit.index.map(us),
+        finished_us: edit.finished.map(us),
+        copied_us: edit.copied.map(us),
+        settled_us: us(edit.settled),
     }
 }

@@ -1,0 +1,90 @@
+//! Where the time of an edit went: the stages here, by this clock, and those on the node, by how long before its answer
+//! they were.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use ksync_proto::radar::SettleReply;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::{local::Trip, status::Edit};
+
+/// When a node last got through its stages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stages {
+    answered: Instant,
+    index: Option<Instant>,
+    finished: Option<Instant>,
+    copied: Option<Instant>,
+}
+
+impl Stages {
+    /// From an answer that came just now.
+    pub(super) fn of(reply: &SettleReply) -> Self {
+        let answered = Instant::now();
+        let ago = |us: u64| (us > 0).then(|| answered.checked_sub(Duration::from_micros(us))).flatten();
+        Self {
+            answered,
+            index: ago(reply.index_ago_us),
+            finished: ago(reply.finished_ago_us),
+            copied: ago(reply.copied_ago_us),
+        }
+    }
+
+    /// The whole way of what was noticed here; a stage that was last got through before then was not part of it.
+    pub(super) fn edit(&self, trip: &Trip) -> Option<Edit> {
+        let after = |at: Instant| at.checked_duration_since(trip.noticed);
+        let settled = after(self.answered)?;
+        let edit = Edit {
+            at: Timestamp::try_from(SystemTime::now().checked_sub(settled)?).ok()?,
+            posted: after(trip.posted)?,
+            scanned: after(trip.scanned)?,
+            index: self.index.and_then(after),
+            finished: self.finished.and_then(after),
+            copied: self.copied.and_then(after),
+            settled,
+        };
+        debug!(
+            posted = ?edit.posted,
+            scanned = ?edit.scanned,
+            index = ?edit.index,
+            finished = ?edit.finished,
+            copied = ?edit.copied,
+            settled = ?edit.settled,
+            "an edit is there; when since it was noticed"
+        );
+        Some(edit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ksync_proto::radar::SettleReply;
+    use tokio::time::{Instant, advance};
+
+    use super::Stages;
+    use crate::local::Trip;
+
+    #[tokio::test(start_paused = true)]
+    async fn stages_are_told_since_the_edit_was_noticed() {
+        let ms = Duration::from_millis;
+        advance(ms(1000)).await;
+        let noticed = Instant::now();
+        let trip = Trip { noticed, posted: noticed + ms(1), scanned: noticed + ms(3) };
+        advance(ms(10)).await;
+        let reply = SettleReply {
+            settled: true,
+            index_ago_us: 6000,
+            finished_ago_us: 2000,
+            copied_ago_us: 500_000,
+            ..SettleReply::default()
+        };
+        let edit = Stages::of(&reply).edit(&trip).unwrap();
+        assert_eq!((edit.posted, edit.scanned, edit.settled), (ms(1), ms(3), ms(10)));
+        assert_eq!((edit.index, edit.finished), (Some(ms(4)), Some(ms(8))));
+        assert_eq!(edit.copied, None, "the copies of an earlier edit");
+    }
+}
