@@ -83,6 +83,14 @@ struct Attached {
     role: Option<Role>,
 }
 
+/// What the listing says that proved a container to be equal.
+struct Proved {
+    /// What both sides hold.
+    equal: Vec<Entry>,
+    /// What only the container has.
+    extra: Vec<Entry>,
+}
+
 impl Folder {
     /// Keeps the container in sync until `end`. Never fails: what goes wrong is said in the status and tried
     /// again.
@@ -149,7 +157,7 @@ impl Folder {
             // radar held it while the connection was away: what was equal then is in the base.
             self.base.borrow().as_ref().map(|base| base.entries.clone()).unwrap_or_default()
         } else {
-            let proved = self.equalise(local, attached).await?;
+            let proved = self.equalise(local, attached).await?.equal;
             there.turn().await;
             proved
         };
@@ -241,8 +249,9 @@ impl Folder {
     }
 
     /// Transfers what differs until a listing of both sides proves the container to hold what is here, but for what it
-    /// has no room for; returns what it holds then. What is missing is left to syncthing, which tries it again and again.
-    async fn equalise(&self, local: &Arc<LocalFolder>, attached: &Attached) -> Result<Vec<Entry>, Setback> {
+    /// has no room for; returns what that listing says. What is missing is left to syncthing, which tries it again and
+    /// again.
+    async fn equalise(&self, local: &Arc<LocalFolder>, attached: &Attached) -> Result<Proved, Setback> {
         let (link, id) = (&attached.link, attached.id.as_str());
         let (mut left, mut no_room) = (BTreeSet::new(), BTreeSet::new());
         for round in 0..ROUNDS {
@@ -261,7 +270,7 @@ impl Folder {
             }
             if plan.is_equal() {
                 let there = here.entries.into_iter().filter(|entry| !no_room.contains(&entry.path));
-                return Ok(there.collect());
+                return Ok(Proved { equal: there.collect(), extra: plan.extra });
             }
             let (send, take, remove) = (plan.send.len(), plan.take.len(), plan.remove.len());
             info!(round, send, take, remove, extra = plan.extra.len(), "make the trees equal");
@@ -485,19 +494,16 @@ impl Folder {
         agreed: bool,
     ) -> Result<Option<Asked>, Setback> {
         self.status.set(Status::Syncing, "");
-        self.equalise(local, attached).await?;
-        let (here, there) = self.list_both(local, attached).await?;
-        let (base, known) = self.past();
-        let plan = self.plan(&here, &there, base.as_ref(), &known);
-        if let Some((files, bytes)) = plan::too_much(&plan.extra).filter(|_| !agreed) {
-            let tops = plan::tops(&plan.extra);
+        let extra = self.equalise(local, attached).await?.extra;
+        if let Some((files, bytes)) = plan::too_much(&extra).filter(|_| !agreed) {
+            let tops = plan::tops(&extra);
             let pull = Pull { who: self.who(), files, bytes, tops, accepted: false };
             return Ok(Some(local.pull.ask(pull)));
         }
-        if !plan.extra.is_empty() {
-            let paths: Vec<String> = plan.extra.iter().map(|entry| entry.path.clone()).collect();
+        if !extra.is_empty() {
+            let paths: Vec<String> = extra.iter().map(|entry| entry.path.clone()).collect();
             info!(entries = paths.len(), "bring what only the container has");
-            transfer::fetch(&attached.link, &attached.id, local, plan.extra).await?;
+            transfer::fetch(&attached.link, &attached.id, local, extra).await?;
             local.look(paths);
         }
         let link = &attached.link;

@@ -19,7 +19,7 @@ use syncthing::{Batch, Client, Device, Event, Folder, event::What};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -40,8 +40,10 @@ use crate::{
     kept,
 };
 
-/// The safety net under the watcher: a scan of everything.
+/// The safety net under the watcher: a scan of everything, of a large tree less often.
 const RESCAN: Duration = Duration::from_secs(60);
+/// The part of its time that syncthing may spend on it.
+const RESCAN_SHARE: u32 = 200;
 /// How long a call that failed rests before it is made again.
 const RETRY: Duration = Duration::from_millis(500);
 /// Scans that may fail in a row before the folder is said to stand still: a change of devices refuses one.
@@ -98,12 +100,22 @@ pub(super) struct Owner {
     conflicts: BTreeSet<String>,
     /// Scans that failed in a row.
     failures: u32,
+    /// How long the last scan of everything took.
+    whole: Duration,
     /// When the oldest of the changes that wait was noticed.
     noticed: Option<Instant>,
 }
 
-/// What was scanned, the sequence of our index after it, and when a change that was noticed got so far.
-type Landing = (Vec<String>, Result<i64, syncthing::Error>, Option<Trip>);
+/// A scan that is over.
+struct Landing {
+    /// What was scanned; none means everything.
+    subs: Vec<String>,
+    took: Duration,
+    /// The sequence of our index after it.
+    sequence: Result<i64, syncthing::Error>,
+    /// When a change that was noticed got so far.
+    trip: Option<Trip>,
+}
 type Flight = JoinHandle<Landing>;
 
 impl Owner {
@@ -128,6 +140,7 @@ impl Owner {
             hold: None,
             conflicts: BTreeSet::new(),
             failures: 0,
+            whole: Duration::ZERO,
             noticed: None,
         }
     }
@@ -141,9 +154,8 @@ impl Owner {
         let mut running: Option<Arc<Running>> = None;
         let mut flight: Option<Flight> = None;
         let mut events: Option<mpsc::UnboundedReceiver<Event>> = None;
-        let mut rescan = interval(RESCAN);
+        let mut rescan = Instant::now();
         let mut root_check = Instant::now();
-        rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.syncthing.mark_changed();
         // A watcher was killed before it had put it back. Nothing is attached yet.
         self.give_back().await;
@@ -181,7 +193,10 @@ impl Owner {
                     self.agreed.looked();
                     self.delete(running.as_deref()).await;
                 }
-                _ = rescan.tick() => self.batch.add_all(),
+                () = sleep_until(rescan) => {
+                    self.batch.add_all();
+                    rescan = Instant::now() + RESCAN.max(self.whole.saturating_mul(RESCAN_SHARE));
+                }
                 () = sleep_until(root_check) => {
                     if let Some(now) = &running {
                         self.look_at_root(now, &mut notices).await;
@@ -196,7 +211,7 @@ impl Owner {
                 }
                 done = landed(&mut flight), if flight.is_some() => {
                     flight = None;
-                    self.scanned(done.0, done.1, done.2);
+                    self.scanned(done);
                     self.delete(running.as_deref()).await;
                     self.settle_conflicts().await;
                 }
@@ -479,16 +494,19 @@ impl Owner {
                 lately.scanned(&subs, before, after, (number, sequence));
                 Ok(sequence)
             };
-            let result = scan.await;
-            (subs, result, trip)
+            let sequence = scan.await;
+            Landing { subs, took: posted.elapsed(), sequence, trip }
         }))
     }
 
     /// A scan that failed is made again: what it was to look at is not forgotten.
-    fn scanned(&mut self, subs: Vec<String>, result: Result<i64, syncthing::Error>, trip: Option<Trip>) {
-        match result {
+    fn scanned(&mut self, Landing { subs, took, sequence, trip }: Landing) {
+        match sequence {
             Ok(sequence) => {
                 self.failures = 0;
+                if subs.is_empty() {
+                    self.whole = took;
+                }
                 self.state_tx.send_modify(|s| {
                     // What was noticed and is no news is no edit.
                     if sequence > s.sequence {

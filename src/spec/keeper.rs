@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ksync_tree::{ListOptions, Listing, Skipped};
+use ksync_tree::{Entry, ListOptions, Listing, Skipped};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -109,10 +109,14 @@ impl<'a> Keeper<'a> {
         let Some(here) = self.news() else { return Duration::ZERO };
         let Some(Listing { entries, skipped }) = list(self.local).await else { return begun.elapsed() };
         self.warn_of(&skipped);
-        // All of it: what is on the disk and was not noticed is not acknowledged by anybody.
-        self.local.look(Vec::new());
+        // What is on the disk and was not noticed is not acknowledged by anybody.
+        match self.unscanned(&here, &entries) {
+            Some(paths) if paths.is_empty() => {}
+            Some(paths) => self.local.look(paths),
+            None => self.local.look(Vec::new()),
+        }
         let scanned = self.local.scanned().await;
-        let work = begun.elapsed();
+        let mut work = begun.elapsed();
         let Ok(sequence) = scanned else { return work };
         let (name, process) = (self.name, here.process);
         let held = |board: &Board| {
@@ -127,12 +131,13 @@ impl<'a> Keeper<'a> {
             board.specs.get(name).map(|spec| spec.services.keys().cloned().collect()).unwrap_or_default();
         let last = self.base_tx.borrow().clone().unwrap_or_default();
         let base = Arc::new(last.next(entries, moment.two_way.clone(), seen));
-        let (file, writing) = (self.file.clone(), Arc::clone(&base));
+        let (file, writing, begun) = (self.file.clone(), Arc::clone(&base), Instant::now());
         let saved = tokio::task::spawn_blocking(move || file.save(&writing)).await;
         match saved.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
             Ok(()) => drop(self.base_tx.send_replace(Some(base))),
             Err(error) => warn!(error = crate::printer::chain(&error), "keep the base"),
         }
+        work += begun.elapsed();
         // What came between the listing and the scan is news still.
         self.saved = Some(Moment { sequence: here.sequence, ..moment });
         work
@@ -140,6 +145,15 @@ impl<'a> Keeper<'a> {
 }
 
 impl Keeper<'_> {
+    /// What was not scanned since it came to be what was listed now. What is just as the last picture of this syncthing
+    /// process shows it was scanned after that one was taken. None means that there is no such picture.
+    fn unscanned(&self, here: &Local, listed: &[Entry]) -> Option<Vec<String>> {
+        self.saved.as_ref().filter(|saved| saved.process == here.process)?;
+        let last = self.base_tx.borrow();
+        let unlike = ksync_tree::differences(&last.as_ref()?.entries, listed);
+        Some(unlike.into_iter().map(|difference| difference.path).collect())
+    }
+
     /// Names what is here and can't be synced.
     fn warn_of(&self, skipped: &[Skipped]) {
         let warning = |entry: &Skipped| format!("not synced: {} ({})", entry.path, entry.reason);
