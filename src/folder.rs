@@ -7,6 +7,7 @@
 
 mod plan;
 mod setback;
+mod settle;
 mod stages;
 mod take_over;
 mod transfer;
@@ -14,17 +15,14 @@ mod transfer;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use ksync_proto::radar::{
-    AttachReply, AttachRequest, DetachRequest, JoinRequest, Role, SetDirectionRequest, SettleRequest,
-};
+use ksync_proto::radar::{AttachReply, AttachRequest, DetachRequest, JoinRequest, Role, SetDirectionRequest};
 use ksync_tree::{Entry, Listing};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 use tracing::{debug, info, warn};
 
 pub use setback::Setback;
-use stages::Stages;
+use settle::{Settled, first_of, settle, settle_all};
 pub use take_over::{TakeOver, Wish};
 
 use crate::{
@@ -41,8 +39,6 @@ use crate::{
 
 /// For a call that resolves, binds or configures.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
-/// How long one `Settle` call may wait; then it is asked again.
-const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// Rounds of comparing and sending before the trees are taken for restless.
 const ROUNDS: u32 = 6;
 
@@ -534,62 +530,6 @@ async fn accepted(asked: Option<&Asked>) {
     match asked {
         Some(asked) => asked.accepted().await,
         None => std::future::pending().await,
-    }
-}
-
-/// What became of waiting for an index to be everywhere.
-enum Settled {
-    /// It is, and got through the node's stages like this.
-    Done(Stages),
-    /// Not yet: this is what fails now, one sentence each; nothing when what failed before does no more.
-    Failing(Vec<String>),
-}
-
-/// Waits until the node's folder, and all that follow it, hold everything up to `sequence` of our index, or until
-/// something else fails than what is `known` to.
-async fn settle(
-    local: &LocalFolder,
-    link: &Link,
-    sequence: i64,
-    known: &[String],
-) -> Result<Settled, Setback> {
-    loop {
-        let mut request = tonic::Request::new(SettleRequest {
-            session_id: link.session_id.clone(),
-            folder_id: local.id.clone(),
-            sequence,
-            known_errors: known.to_owned(),
-        });
-        request.set_timeout(SETTLE_LIMIT);
-        let reply = match link.radar.clone().settle(request).await {
-            Ok(reply) => reply.into_inner(),
-            // Not in time is not settled, and says nothing of the connection: its keepalive does.
-            Err(status) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => continue,
-            Err(status) => return Err(status.into()),
-        };
-        if reply.settled {
-            return Ok(Settled::Done(Stages::of(&reply)));
-        }
-        if reply.errors != known {
-            return Ok(Settled::Failing(reply.errors));
-        }
-    }
-}
-
-/// The same where nothing may fail.
-async fn settle_all(local: &LocalFolder, link: &Link, sequence: i64) -> Result<(), Setback> {
-    match settle(local, link, sequence, &[]).await? {
-        Settled::Done(_) => Ok(()),
-        Settled::Failing(errors) => Err(Setback::Pull(first_of(&errors))),
-    }
-}
-
-/// The first of several sentences, and how many more there are.
-fn first_of(errors: &[String]) -> String {
-    match errors {
-        [] => String::new(),
-        [only] => only.clone(),
-        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
     }
 }
 
