@@ -6,6 +6,7 @@
 //! deletes a local file.
 
 mod plan;
+mod progress;
 mod setback;
 mod settle;
 mod stages;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use progress::Progress;
 pub use setback::Setback;
 use settle::{Settled, first_of, settle, settle_all};
 pub use take_over::{TakeOver, Wish};
@@ -39,6 +41,8 @@ use crate::{
 
 /// For a call that resolves, binds or configures.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// How often the progress of a transfer is told.
+const TELL: Duration = Duration::from_millis(200);
 /// Rounds of comparing and sending before the trees are taken for restless.
 const ROUNDS: u32 = 6;
 
@@ -286,10 +290,27 @@ impl Folder {
                 transfer::keep(link, id, local, plan.losers, kind).await?;
             }
             if !plan.send.is_empty() {
-                no_room.extend(transfer::send(link, id, local, plan.send).await?);
+                let progress = Arc::new(Progress::of(&here.entries, &plan.send));
+                let sending = transfer::send(link, id, local, plan.send, Arc::clone(&progress));
+                no_room.extend(self.told(&progress, sending).await?);
             }
         }
         Err(Setback::Restless)
+    }
+
+    /// What comes of `sending`; meanwhile its progress is told.
+    async fn told<T>(&self, progress: &Progress, sending: impl Future<Output = T>) -> T {
+        let mut sending = std::pin::pin!(sending);
+        let mut tell = tokio::time::interval(TELL);
+        loop {
+            tokio::select! {
+                sent = &mut sending => return sent,
+                _ = tell.tick() => {
+                    self.status.modify(|service| service.percent = progress.percent());
+                    self.status.set(Status::Syncing, progress.to_string());
+                }
+            }
+        }
     }
 
     /// What the container wins at a first sync it wins once: several would undo each other.

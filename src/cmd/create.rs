@@ -219,14 +219,16 @@ async fn preflight(
     cluster: &ClusterConfig,
     spec: &SpecDetails,
 ) -> anyhow::Result<(String, Option<String>)> {
-    cluster::radar::check(client, cluster).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), &spec.namespace);
     let which = if spec.selector.is_empty() {
         ListParams::default().fields(&format!("metadata.name={}", spec.pod))
     } else {
         ListParams::default().labels(&spec.selector)
     };
-    let found = match cluster.call_raw(pods.list(&which)).await? {
+    let (radar, found) =
+        tokio::join!(cluster::radar::check(client, cluster), cluster.call_raw(pods.list(&which)));
+    radar?;
+    let found = match found? {
         Err(kube::Error::Api(refusal)) if refusal.code == 400 && !spec.selector.is_empty() => {
             let message = format!("can't understand the selector `{}`: {}", spec.selector, refusal.message);
             return Err(UserError::new(message, "for example `app=api` or `app=api,tier!=test`").into());
@@ -301,6 +303,7 @@ async fn wait(
 ) -> anyhow::Result<()> {
     let socket = socket(home, cluster);
     let mut last = "the watcher does not know it yet".to_owned();
+    let bar = printer.bar("");
     let watching = async {
         let mut client = Client::connect(&socket).await.ok_or_else(ended)?;
         let mut states = client.follow().await?;
@@ -319,6 +322,7 @@ async fn wait(
             } else {
                 format!("{}: {}", spec.status, spec.reason)
             };
+            bar.tell(&last);
         }
         Err(ended().into())
     };

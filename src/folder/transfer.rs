@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tracing::{debug, info};
 
-use super::Setback;
+use super::{Setback, progress::Progress};
 use crate::{kept, local::LocalFolder, node::Link};
 
 /// Bytes of one message.
@@ -67,18 +67,23 @@ pub(super) async fn list_remote(
     Ok(entries)
 }
 
-/// Sends the named local entries into the container; returns those that it has no room for.
+/// Sends the named local entries into the container, which `progress` is of; returns those that it has no room for.
 pub(super) async fn send(
     link: &Link,
     attachment_id: &str,
     local: &Arc<LocalFolder>,
     paths: Vec<String>,
+    progress: Arc<Progress>,
 ) -> Result<Vec<String>, Setback> {
     let (tx, rx) = mpsc::channel::<Vec<u8>>(QUEUE);
     let folder = Arc::clone(local);
     let packing = tokio::task::spawn_blocking(move || {
         let out = io::BufWriter::with_capacity(CHUNK, Sink(tx));
-        ksync_tree::pack(&folder.root(), paths.iter().map(String::as_str), out)
+        let paths = paths.iter().map(|path| {
+            progress.next();
+            path.as_str()
+        });
+        ksync_tree::pack(&folder.root(), paths, out)
     });
     let head = SeedRequest {
         session_id: link.session_id.clone(),

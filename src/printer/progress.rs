@@ -23,6 +23,14 @@ impl Printer {
 }
 
 impl Bar {
+    /// Tells what is being waited for, where there is nothing to count.
+    pub fn tell(&self, what: &str) {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            self.0.set_style(style);
+        }
+        self.0.set_message(what.to_owned());
+    }
+
     /// How far it is, and in total where that is known.
     pub fn advance(&self, done: u64, total: Option<u64>) {
         if let Some(total) = total
