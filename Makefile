@@ -22,7 +22,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 .NOTPARALLEL:
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
-	guards unit cli-test cluster-test cluster-selftest model test lint bench bench-build \
+	guards unit cli-test cluster-test cluster-selftest model test lint bench bench-build bench-reload \
 	bench-readme clean
 
 help:
@@ -37,8 +37,8 @@ help:
 	@echo 'make guards        what happens without each of the guards of this side (not part of make test)'
 	@echo 'make unit, cli-test, cluster-test, cluster-selftest, deps, clean'
 	@echo
-	@echo 'make bench         how fast it is, into target/bench; ROWS=edit,attach for some, TRIALS=n'
-	@echo 'make bench-readme  puts its figures into the README'
+	@echo 'make bench         how fast it is, into target/bench; ROWS=edit,attach for some, LONG=1 for all, TRIALS=n'
+	@echo 'make bench-reload  the same for reload; bench-readme puts the figures into the README'
 	@echo
 	@echo 'make model STEPS=n SEED=n   more of the random deeds that make test does'
 	@echo 'KSYNC_TEST_KUBECONFIG=FILE make cluster-test runs the suite on a cluster of yours.'
@@ -105,15 +105,20 @@ bench-build: deps
 # The program that measures is built as the suite is, which it shares its helpers with.
 BENCH := env KSYNC_TEST_IMAGE=$(BENCH_IMAGE) KSYNC_TEST_ARCHIVE=$(BENCH_ARCHIVE) \
 	KSYNC_TEST_PROGRAM=$(CURDIR)/target/release/kubectl-ksync \
-	cargo bench --locked --profile dev --bench bench -- $(if $(TRIALS),--trials $(TRIALS))
+	cargo bench --locked --profile dev --bench bench -- $(if $(TRIALS),--trials $(TRIALS)) \
+	$(if $(PODS),--pods $(PODS)) $(if $(GIGABYTES),--gigabytes $(GIGABYTES))
 
 bench: bench-build
 	@$(STAGE) 'cluster up' $(CLUSTER) up
-	@$(STAGE) 'bench' $(BENCH) $(if $(ROWS),--rows $(ROWS))
+	@$(STAGE) 'bench' $(BENCH) $(if $(ROWS),--rows $(ROWS)) $(if $(LONG),--long)
+
+bench-reload: bench-build
+	@$(STAGE) 'cluster up' $(CLUSTER) up
+	@$(STAGE) 'bench of reload' $(BENCH) --rows reload --name reload
 
 bench-readme:
 	@cargo run --quiet --locked --package ksync-measure --bin bench-readme -- README.md \
-		target/bench/bench.json
+		$(wildcard target/bench/bench.json target/bench/reload.json)
 
 test: unit cli-test cluster-selftest cluster-test
 

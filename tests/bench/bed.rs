@@ -1,6 +1,10 @@
 //! A container in sync, on a node of one's choice: where the short things are measured.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rand::RngExt;
 use serde_json::json;
@@ -83,6 +87,27 @@ impl Bed {
 /// Starts to sync the desk's directory; the app itself is left alone.
 pub(crate) fn sync(desk: &Desk) {
     desk.sync(&["--selector", "app=app", "--reload=false", "--timeout=140s"], CODE);
+}
+
+/// The same where it takes longer than a command may.
+pub(crate) fn sync_within(desk: &Desk, limit: Duration) {
+    let local = desk.local().display().to_string();
+    let args = ["create", "--name", "main", "--selector", "app=app", "--reload=false", &local, CODE];
+    desk.ksync.ok(&args);
+    watching_slowly(desk, 1, limit);
+}
+
+/// Waits for all of so many containers, and takes little of the processor meanwhile.
+pub(crate) fn watching_slowly(desk: &Desk, containers: usize, limit: Duration) {
+    let (begun, ready) = (Instant::now(), format!("{containers}/{containers}"));
+    loop {
+        let spec = desk.ksync.spec("main");
+        if spec.as_ref().is_ok_and(|spec| spec.status == "watching" && spec.ready == ready) {
+            return;
+        }
+        assert!(begun.elapsed() < limit, "waited {limit:?} for {ready} containers: {spec:?}");
+        thread::sleep(Duration::from_millis(500));
+    }
 }
 
 /// Waits until all of so many containers are in sync, and a little more.

@@ -48,6 +48,11 @@ impl Many {
         }
     }
 
+    /// Of each, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.contents.first().map_or(0, |content| content.len() as u64)
+    }
+
     pub(crate) fn paths(&self, root: &Path) -> Vec<PathBuf> {
         self.names.iter().map(|name| root.join(name)).collect()
     }

@@ -14,6 +14,12 @@ pub(crate) struct Options {
     /// How often each thing is tried
     #[arg(long)]
     trials: Option<usize>,
+    /// Numbers of pods, of the long rows
+    #[arg(long, value_delimiter = ',', default_value = "1,10,60")]
+    pub(crate) pods: Vec<usize>,
+    /// Size of the large tree, of the long rows; less where the disk has no room for it
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) gigabytes: f64,
     /// Name of the files in target/bench
     #[arg(long, default_value = "bench")]
     pub(crate) name: String,

@@ -32,6 +32,7 @@ mod suite {
     pub(crate) mod desk;
     pub(crate) mod eventually;
     mod foreign;
+    pub(crate) mod init;
     pub(crate) mod ksync;
     pub(crate) mod kubectl;
     mod leftovers;

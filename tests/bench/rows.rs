@@ -8,6 +8,9 @@ mod commands;
 mod edit;
 mod idle;
 mod initial;
+mod large;
+mod pods;
+mod reload;
 mod slow;
 
 use ksync_measure::Row;
@@ -42,6 +45,16 @@ impl Group {
     const fn alone(name: &'static str, measure: fn(&Bench, &mut dyn FnMut(Row))) -> Self {
         Self { name, place: Where::Alone(measure), usual: true, long: false }
     }
+
+    /// Only in a long run, or where it is asked for.
+    const fn long(self) -> Self {
+        Self { usual: false, long: true, ..self }
+    }
+
+    /// Only where it is asked for.
+    const fn by_name(self) -> Self {
+        Self { usual: false, ..self }
+    }
 }
 
 /// In the order of the table.
@@ -56,4 +69,8 @@ pub(crate) const ALL: &[Group] = &[
     Group::alone("commands", commands::measure),
     Group::alone("idle", idle::measure),
     Group::alone("slow", slow::measure),
+    Group::alone("pods", pods::measure).long(),
+    Group::alone("many", large::many).long(),
+    Group::alone("huge", large::huge).long(),
+    Group::alone("reload", reload::measure).by_name(),
 ];

@@ -23,17 +23,15 @@ pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
     App::idle(&desk).replicas(count).apply(&desk).running(count);
     sync(&desk);
     at_rest(&desk, count);
-    costs(bench, &desk, count).into_iter().for_each(add);
+    costs(bench, &desk, &format!("{count} containers, 10,000 files")).into_iter().for_each(add);
 }
 
-/// Of a desk at rest, with so many containers.
-pub(super) fn costs(bench: &Bench, desk: &Desk, containers: usize) -> Vec<Row> {
+/// Of a desk at rest, with so many containers and files.
+pub(super) fn costs(bench: &Bench, desk: &Desk, many: &str) -> Vec<Row> {
     thread::sleep(CALM);
     let all = usage::all(bench, desk);
     let share = usage::over(&all, WHILE);
-    let name = |kind: &'static str| {
-        move |what: &str| format!("{kind}, {containers} containers, 10,000 files: {what}")
-    };
+    let name = |kind: &'static str| move |what: &str| format!("{kind}, {many}: {what}");
     let mut rows = usage::rows(&all, &share, Unit::Percent, name("idle, of one core"), |_| Some(1.0));
     let resident: Vec<f64> = all.iter().map(Cost::resident).collect();
     let limit = |what: &str| match what {

@@ -135,28 +135,11 @@ fn script(desk: &Desk) {
     }
 }
 
-/// Debian's Python from the node.
-fn with_python(app: App) -> App {
-    let mounts = [("/usr", "/usr"), ("/usr/lib", "/lib"), ("/usr/lib64", "/lib64")];
-    let mounts = mounts.map(|(from, to)| (from.replace('/', "x"), from, to));
-    app.pod(
-        "volumes",
-        mounts.iter().map(|(name, from, _)| json!({ "name": name, "hostPath": { "path": from } })).collect(),
-    )
-    .container(
-        "volumeMounts",
-        mounts
-            .iter()
-            .map(|(name, _, to)| json!({ "name": name, "mountPath": to, "readOnly": true }))
-            .collect(),
-    )
-}
-
 /// Runs `/code/app.py` once it is there.
 fn python_app(desk: &Desk) -> App {
     let line =
         "mkdir -p /code; until [ -s /code/app.py ]; do sleep 0.1; done; exec /usr/bin/python3 /code/app.py";
-    with_python(App::shell(desk, line))
+    App::shell(desk, line).with_python()
 }
 
 const SERVER: &str = "\

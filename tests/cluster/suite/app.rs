@@ -1,5 +1,7 @@
 //! Workloads to sync into: a Deployment that a case shapes by setting fields of its pod and first container.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -114,6 +116,18 @@ impl App {
         self
     }
 
+    /// Debian's Python from the node, in the first container, which then has no volumes but those.
+    pub(crate) fn with_python(self) -> Self {
+        let mounts = [("/usr", "/usr"), ("/usr/lib", "/lib"), ("/usr/lib64", "/lib64")];
+        let mounts = mounts.map(|(from, to)| (from.replace('/', "x"), from, to));
+        let volume =
+            |(name, from, _): &(String, &str, &str)| json!({ "name": name, "hostPath": { "path": from } });
+        let mount =
+            |(name, _, to): &(String, &str, &str)| json!({ "name": name, "mountPath": to, "readOnly": true });
+        self.pod("volumes", mounts.iter().map(volume).collect())
+            .container("volumeMounts", mounts.iter().map(mount).collect())
+    }
+
     fn object(&self, namespace: &str) -> Value {
         let labels = json!({ "app": self.name });
         let mut pod = self.pod.clone();
@@ -174,7 +188,12 @@ impl Deployed<'_> {
     /// Waits until exactly `replicas` pods are there and all of them run; their containers.
     #[track_caller]
     pub(crate) fn running(&self, replicas: usize) -> Vec<Container> {
-        eventually(&format!("{replicas} running pods of `{}`", self.name), LONG, || {
+        self.running_within(replicas, LONG)
+    }
+
+    #[track_caller]
+    fn running_within(&self, replicas: usize, limit: Duration) -> Vec<Container> {
+        eventually(&format!("{replicas} running pods of `{}`", self.name), limit, || {
             let (containers, pods) = self.containers()?;
             let mut with: Vec<&str> = containers.iter().map(|container| container.pod.as_str()).collect();
             with.dedup();
@@ -202,9 +221,15 @@ impl Deployed<'_> {
 
     #[track_caller]
     pub(crate) fn scale(&self, replicas: usize) -> Vec<Container> {
+        self.scale_within(replicas, LONG)
+    }
+
+    /// The same where it takes longer.
+    #[track_caller]
+    pub(crate) fn scale_within(&self, replicas: usize, limit: Duration) -> Vec<Container> {
         let flag = format!("--replicas={replicas}");
         self.desk.kubectl().ok(&["scale", "-n", &self.namespace, &self.object(), &flag]);
-        self.running(replicas)
+        self.running_within(replicas, limit)
     }
 
     /// A rollout, until the last of the new pods runs and the last of the old ones is gone.

@@ -8,7 +8,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::{NEEDS, NOTE, inits, reload, restarts, two, with_python};
+use super::{NEEDS, NOTE, inits, reload, restarts, two};
 use crate::suite::{
     App, Case, Desk,
     container::Container,
@@ -111,7 +111,7 @@ const TRACER: &str = "import ctypes, sys; assert ctypes.CDLL(None).ptrace(0x4206
                       print('held', flush=True); sys.stdin.read()";
 
 fn traced(desk: &Desk) {
-    let app = with_python(App::shell(desk, &format!("{NOTE}; while :; do sleep 1; done")));
+    let app = App::shell(desk, &format!("{NOTE}; while :; do sleep 1; done")).with_python();
     let may = json!({ "capabilities": { "add": ["SYS_PTRACE"] } });
     let containers = two(desk, app.container("securityContext", may));
     let before = inits(desk, &containers);

@@ -1,0 +1,104 @@
+//! Large trees: 100,000 small files, and gigabytes.
+
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use ksync_measure::{Row, Unit};
+
+use crate::{
+    bed::{CODE, at_rest, sync_within},
+    bench::Bench,
+    files::{self, Many},
+    observer::inside,
+    suite::{App, Desk},
+    usage::{self, Cost},
+};
+
+use super::{edit, idle};
+
+const LIMIT: Duration = Duration::from_secs(1800);
+/// What must stay free.
+const MARGIN: u64 = 6_000_000_000;
+const FILE: usize = 100_000_000;
+
+/// A `node_modules`: first sync, memory, an edit in it, and what it costs at rest.
+pub(super) fn many(bench: &Bench, add: &mut dyn FnMut(Row)) {
+    for node in &bench.nodes {
+        let desk = Desk::new(bench.run, &format!("bench-many-{}", node.runtime));
+        Many::new(".", 100_000, 1000).write(&desk.local());
+        desk.write("index.html", "from here\n");
+        let container = node.only(App::idle(&desk)).apply(&desk).only();
+        first_sync(bench, &desk, &format!("100,000 files of 1 KB, {}", node.runtime), add);
+        at_rest(&desk, 1);
+        let (here, there) =
+            (desk.path("index.html"), inside(bench, &container, &format!("{CODE}/index.html")));
+        let edits: Vec<f64> = (0..bench.options.trials(20)).map(|_| edit::one(&here, &[&there])).collect();
+        let name = format!("edit of 200 bytes beside 100,000 files, {}", node.runtime);
+        add(Row::new(name, Unit::Milliseconds, &edits));
+        idle::costs(bench, &desk, "1 container, 100,000 files").into_iter().for_each(&mut *add);
+    }
+}
+
+/// Ten gigabytes, or a third of what the disk has room for.
+pub(super) fn huge(bench: &Bench, add: &mut dyn FnMut(Row)) {
+    for node in &bench.nodes {
+        let desk = Desk::new(bench.run, &format!("bench-huge-{}", node.runtime));
+        let count = files_of(bench.options.gigabytes, &desk.local());
+        for number in 0..count {
+            fs::write(desk.path(&format!("{number:03}.bin")), files::noise(FILE)).expect("write");
+        }
+        node.only(App::idle(&desk)).apply(&desk).only();
+        let what = format!("a tree of {}.{} GB, {}", count / 10, count % 10, node.runtime);
+        first_sync(bench, &desk, &what, add);
+    }
+}
+
+/// How many files of 100 MB.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "gigabytes"
+)]
+fn files_of(gigabytes: f64, dir: &Path) -> usize {
+    let disk = rustix::fs::statvfs(dir).expect("the disk's figures");
+    // Here, there, and once more on the way.
+    let room = (disk.f_bavail * disk.f_frsize).saturating_sub(MARGIN) / 3;
+    ((gigabytes * 1e9).min(room as f64) / FILE as f64) as usize
+}
+
+/// From `create` until it is proved equal, and the most memory that any of the programs had meanwhile.
+fn first_sync(bench: &Bench, desk: &Desk, what: &str, add: &mut dyn FnMut(Row)) {
+    desk.ksync.ok(&["watch", "--daemon"]);
+    let over = AtomicBool::new(false);
+    let (took, peaks) = thread::scope(|scope| {
+        let watched = scope.spawn(|| {
+            let costs = usage::all(bench, desk);
+            let mut peaks = vec![0.0_f64; costs.len()];
+            while !over.load(Ordering::SeqCst) {
+                for (peak, cost) in peaks.iter_mut().zip(&costs) {
+                    *peak = peak.max(cost.resident());
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+            (costs, peaks)
+        });
+        let begun = Instant::now();
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sync_within(desk, LIMIT)));
+        let took = begun.elapsed();
+        over.store(true, Ordering::SeqCst);
+        let peaks = watched.join().unwrap_or_else(|why| std::panic::resume_unwind(why));
+        done.unwrap_or_else(|why| std::panic::resume_unwind(why));
+        (took, peaks)
+    });
+    add(Row::new(format!("first sync, {what}"), Unit::Seconds, &[took.as_secs_f64()])
+        .note("until it is watched, looked at every half second"));
+    let (costs, peaks): (Vec<Cost>, Vec<f64>) = peaks;
+    let name = |process: &str| format!("most resident memory, first sync, {what}: {process}");
+    usage::rows(&costs, &peaks, Unit::Megabytes, name, |_| Some(150.0)).into_iter().for_each(add);
+}
