@@ -3,15 +3,16 @@
 //! Invariant: a tunnel is opened once and used once. When it breaks, whoever held it asks for a new one,
 //! so that every reconnect looks the pod up anew.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+mod socket;
+
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, Client, ResourceExt,
-    api::{ListParams, Portforwarder},
-};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use kube::{Api, Client, Resource, ResourceExt, api::ListParams};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use socket::Socket;
 
 /// Where radar lives in the cluster; the manifest says the same (`manifests/radar.yaml`).
 pub const NAMESPACE: &str = "ksync-system";
@@ -57,12 +58,6 @@ pub enum Error {
         /// How long it was waited for.
         limit: Duration,
     },
-    /// The port-forward carried no stream.
-    #[error("the port-forward to radar on node `{node}` has no stream")]
-    NoStream {
-        /// The node.
-        node: String,
-    },
 }
 
 impl Error {
@@ -71,7 +66,7 @@ impl Error {
         match self {
             Self::Absent { .. } => true,
             Self::Cluster { source, .. } => matches!(&**source, kube::Error::Api(_)),
-            Self::NotReady { .. } | Self::Slow { .. } | Self::NoStream { .. } => false,
+            Self::NotReady { .. } | Self::Slow { .. } => false,
         }
     }
 }
@@ -105,9 +100,11 @@ impl PortForward {
         let here = ListParams::default().labels(SELECTOR).fields(&format!("spec.nodeName={}", self.node));
         let found = pods.list(&here).await.map_err(cluster)?;
         let pod = pick(&found.items, &self.node)?;
-        let mut forward = pods.portforward(&pod, &[PORT]).await.map_err(cluster)?;
-        let stream = forward.take_stream(PORT).ok_or_else(|| Error::NoStream { node: node() })?;
-        Ok(Box::new(Forwarded { stream: Box::pin(stream), _forward: forward }))
+        let all = kube::core::Request::new(Pod::url_path(&(), Some(NAMESPACE)));
+        let request = all.portforward(&pod, &[PORT]);
+        let request = request.map_err(|error| cluster(kube::Error::BuildRequest(error)))?;
+        let forward = self.client.connect(request).await.map_err(cluster)?;
+        Ok(Box::new(Socket::new(forward.into_stream())))
     }
 }
 
@@ -139,46 +136,6 @@ fn pick(pods: &[Pod], node: &str) -> Result<String, Error> {
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
-}
-
-/// The stream together with what must live as long as it does.
-struct Forwarded<S> {
-    stream: Pin<Box<S>>,
-    _forward: Portforwarder,
-}
-
-impl<S: AsyncRead> AsyncRead for Forwarded<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        self.stream.as_mut().poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite> AsyncWrite for Forwarded<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        self.stream.as_mut().poll_write(cx, buf)
-    }
-
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        self.stream.as_mut().poll_flush(cx)
-    }
-
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        self.stream.as_mut().poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

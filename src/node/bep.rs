@@ -20,6 +20,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::bytes::BytesMut;
 use tracing::{debug, warn};
 
 use self::redial::Redial;
@@ -129,14 +130,15 @@ async fn carry(stream: TcpStream, link: &Arc<Link>) -> io::Result<()> {
     let (mut from_local, mut to_local) = stream.into_split();
     let (tx, rx) = mpsc::channel::<Chunk>(QUEUE);
     let up = async move {
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = BytesMut::new();
         loop {
-            let read = from_local.read(&mut buffer).await?;
-            if read == 0 {
+            if buffer.capacity() < CHUNK / 4 {
+                buffer.reserve(CHUNK);
+            }
+            if from_local.read_buf(&mut buffer).await? == 0 {
                 return Ok::<_, io::Error>(());
             }
-            let data = buffer.get(..read).unwrap_or_default().to_vec();
-            if tx.send(Chunk { data: data.into() }).await.is_err() {
+            if tx.send(Chunk { data: buffer.split().freeze() }).await.is_err() {
                 return Ok(());
             }
         }
