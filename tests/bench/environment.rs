@@ -10,7 +10,12 @@ pub(crate) fn read(run: &Run) -> Vec<(String, String)> {
     let runtimes: Vec<String> = kubernetes["items"].as_array().into_iter().flatten().map(node).collect();
     let version = shell::run(shell::command(Ksync::program()).arg("--version"), None).ok();
     let syncthing = shell::run(shell::command(&run.programs().join("syncthing")).arg("--version"), None).ok();
-    let words = |text: Result<String, String>| text.map_or_else(|said| said, |text| first_words(&text, 2));
+    let word = |text: Result<String, String>, number: usize| {
+        text.map_or_else(
+            |said| said,
+            |text| text.split_whitespace().nth(number).unwrap_or_default().to_owned(),
+        )
+    };
     [
         ("date", now()),
         ("cores", std::thread::available_parallelism().map_or_else(|e| e.to_string(), |n| n.to_string())),
@@ -20,8 +25,8 @@ pub(crate) fn read(run: &Run) -> Vec<(String, String)> {
             "load before",
             fs::read_to_string("/proc/loadavg").map_or_else(|e| e.to_string(), |t| first_words(&t, 3)),
         ),
-        ("kubectl-ksync", format!("{}, {}{}", words(version), build(), commit())),
-        ("syncthing", words(syncthing)),
+        ("kubectl-ksync", format!("{}, {}{}", word(version, 2), build(), commit())),
+        ("syncthing", word(syncthing, 1)),
         ("nodes", runtimes.join(", ")),
     ]
     .map(|(what, which)| (what.to_owned(), which))

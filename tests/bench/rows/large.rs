@@ -37,7 +37,7 @@ pub(super) fn many(bench: &Bench, add: &mut dyn FnMut(Row)) {
         at_rest(&desk, 1);
         let (here, there) =
             (desk.path("index.html"), inside(bench, &container, &format!("{CODE}/index.html")));
-        let edits: Vec<f64> = (0..bench.options.trials(20)).map(|_| edit::one(&here, &[&there])).collect();
+        let edits: Vec<f64> = (0..bench.options.trials(20)).map(|_| edit::paced(&here, &[&there])).collect();
         let name = format!("edit of 200 bytes beside 100,000 files, {}", node.runtime);
         add(Row::new(name, Unit::Milliseconds, &edits));
         idle::costs(bench, &desk, "1 container, 100,000 files").into_iter().for_each(&mut *add);

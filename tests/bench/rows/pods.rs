@@ -42,7 +42,7 @@ pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
         let there = paths("index.html");
         let there: Vec<&Path> = there.iter().map(PathBuf::as_path).collect();
         let here = desk.path("index.html");
-        let edits: Vec<f64> = (0..bench.options.trials(20)).map(|_| edit::one(&here, &there)).collect();
+        let edits: Vec<f64> = (0..bench.options.trials(20)).map(|_| edit::paced(&here, &there)).collect();
         let goal = |row: Row, limit: f64| if count == GOAL_AT { row.goal(Goal::p50(limit)) } else { row };
         let row =
             Row::new(format!("edit of 200 bytes until {count} pods have it"), Unit::Milliseconds, &edits);

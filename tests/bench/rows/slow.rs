@@ -27,7 +27,8 @@ pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
         sync(&desk);
         let (here, there) =
             (desk.path("index.html"), inside(bench, &container, &format!("{CODE}/index.html")));
-        let times = |count: usize| -> Vec<f64> { (0..count).map(|_| edit::one(&here, &[&there])).collect() };
+        let times =
+            |count: usize| -> Vec<f64> { (0..count).map(|_| edit::paced(&here, &[&there])).collect() };
         let fast = Row::new("", Unit::Milliseconds, &times(bench.options.trials(15))).p50;
         link.set(SLOW);
         let slow = times(bench.options.trials(25));

@@ -5,8 +5,8 @@ use plotters::{coord::Shift, prelude::*};
 
 use crate::{Row, Unit};
 
-const WIDTH: u32 = 1100;
-const LABELS: i32 = 460;
+const WIDTH: u32 = 1200;
+const LABELS: i32 = 580;
 const LINE: i32 = 22;
 const TOP: i32 = 34;
 const BOTTOM: i32 = 34;
