@@ -197,7 +197,7 @@ struct Keeper {
 
 impl Keeper {
     async fn run(self) {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
         loop {
             let fresh = self.met.is_first(&self.node);
             let (reason, broken) = match link::connect(&*self.tunnel, &self.identity, fresh).await {

@@ -37,7 +37,7 @@ const WATCH_LIMIT_S: u32 = 60;
 
 /// How soon a broken watch is begun again, and how late at last.
 const WATCH_AGAIN: Duration = Duration::from_millis(500);
-const WATCH_AGAIN_AT_LAST: Duration = Duration::from_secs(10);
+const WATCH_AGAIN_AT_LAST: Duration = Duration::from_secs(3);
 
 /// A watch that could not be begun the last time is believed in when it lasts as long.
 const PROVEN: Duration = Duration::from_secs(2);

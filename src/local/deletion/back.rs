@@ -41,7 +41,8 @@ pub(super) fn put_back(root: &Path, folder: &Path, owed: &[Owed]) -> Result<Vec<
     made.map_err(|source| Error::Kept { path: workshop.clone(), source })?;
     let (root, shop) = (Root::open(root)?, Root::open(&workshop)?);
     let mut all: Vec<(&Path, &String, Option<u32>)> = Vec::new();
-    for moment in owed {
+    // Of what was taken out twice, the newest comes back.
+    for moment in owed.iter().rev() {
         all.extend(moment.paths.iter().map(|(path, mode)| (moment.kept.as_path(), path, *mode)));
     }
     // A directory before what was in it, so that it has its mode again.
@@ -95,7 +96,7 @@ mod tests {
 
     use ksync_tree::{Entry, Root, stat_entry};
 
-    use super::{super::remove, Taken, Who, put_back};
+    use super::{super::remove, Owed, Taken, Who, put_back};
 
     fn entries(root: &Path, paths: &[&str]) -> Vec<Entry> {
         let root = Root::open(root).unwrap();
@@ -126,6 +127,15 @@ mod tests {
         assert_eq!(fs::read_to_string(moment.join("taken")).unwrap(), "old", "it is still kept");
         assert_eq!(fs::read_dir(kept.path().join("restored")).unwrap().count(), 0);
         assert!(put_back(here.path(), kept.path(), &owed).unwrap().is_empty(), "once is enough");
+        // Taken out twice.
+        let twice = ["old", "new"].map(|text| {
+            let kept = kept.path().join("deleted").join(text);
+            fs::create_dir(&kept).unwrap();
+            fs::write(kept.join("twice"), text).unwrap();
+            Owed { kept, paths: [("twice".to_owned(), None)].into() }
+        });
+        assert_eq!(put_back(here.path(), kept.path(), &twice).unwrap(), ["twice"]);
+        assert_eq!(fs::read_to_string(here.path().join("twice")).unwrap(), "new");
         fs::remove_dir_all(&moment).unwrap();
         assert!(put_back(here.path(), kept.path(), &owed).unwrap().is_empty());
     }

@@ -88,6 +88,8 @@ impl Owner {
             deletion::Place { client: &running.client, id: &self.id, path: &self.path, kept: &self.kept };
         match deletion::apply(&folder, &mut self.agreed).await {
             Ok(outcome) => {
+                let (folder, paths) = (self.kept.clone(), outcome.removed.clone());
+                tokio::task::spawn_blocking(move || kept::trim(&folder, kept::Kind::Deleted, &paths));
                 outcome.removed.into_iter().for_each(|path| self.batch.add(path));
                 self.owed.extend(outcome.owed);
                 for hold in outcome.held {
@@ -112,6 +114,8 @@ impl Owner {
         let settling = tokio::task::spawn_blocking(move || conflict::settle_all(&at, &kept, copies));
         let (settled, failed) =
             settling.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let (folder, paths) = (self.kept.clone(), settled.clone());
+        tokio::task::spawn_blocking(move || kept::trim(&folder, kept::Kind::Conflict, &paths));
         for path in &settled {
             info!(path, "both sides changed it: the local content stays, the container's is kept");
             self.batch.add(path);

@@ -185,6 +185,7 @@ impl Drop for Stopped<'_> {
     }
 }
 
+/// It comes back with another certificate.
 fn api_server(desk: &Desk) {
     let containers = scene(desk);
     let pids: Vec<u32> = containers.iter().map(|c| c.pid(desk.cluster()).expect("its process")).collect();
@@ -204,6 +205,7 @@ fn api_server(desk: &Desk) {
         desk.write("meanwhile.txt", "meanwhile\n");
         let said = desk.ksync.run(&["get"]).stderr;
         assert!(said.starts_with("warning: can't reach the cluster"), "{said}");
+        desk.cluster().renew_certificate();
         for pid in &pids {
             assert!(process::lives(*pid), "the app goes on");
         }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::{APP, CODE};
 use crate::suite::{
     App, Case, Desk, eventually,
-    eventually::{LONG, SHORT, holds, throughout},
+    eventually::{LONG, SHORT, holds, now_and_then, throughout},
+    guard::Guard,
     ksync::Ksync,
     proxy::{Mode, Proxy},
 };
@@ -13,10 +14,15 @@ use crate::suite::{
 pub(super) const CASES: &[Case] = &[
     Case::new("a_proxy_that_cuts_idle_connections", idle),
     Case::new("a_proxy_that_swallows_everything", swallows),
+    Case::new("an_api_server_that_is_away_for_90_seconds", away),
 ];
 
 /// Trouble is told within this time.
 const TOLD: Duration = Duration::from_secs(15);
+/// As long as an upgrade of a control plane takes.
+const AWAY: Duration = Duration::from_secs(90);
+/// And healed within this time.
+const HEALED: Duration = Duration::from_secs(10);
 /// As the meanest of proxies.
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -86,5 +92,48 @@ fn swallows(desk: &Desk) {
     });
     desk.write("after.txt", "after\n");
     desk.arrives(&containers, CODE);
+    ksync.ok(&["stop"]);
+}
+
+/// Nothing is lost, nothing is called in sync, `get` says why at once all the while; and all is well soon after.
+fn away(desk: &Desk) {
+    for number in 0..30 {
+        desk.write(&format!("src/{number}.txt"), format!("{number}\n"));
+    }
+    let app = App::web(desk).apply(desk);
+    app.running(1);
+    let proxy = Proxy::before(desk, Mode::Pass);
+    let ksync = synced(desk, &proxy);
+    let guard = Guard::over(&desk.local());
+    let begun = Instant::now();
+    proxy.set(Mode::Refuse);
+    let away = || {
+        let spec = ksync.spec("main")?;
+        let left = spec.status != "watching" && spec.containers.iter().all(|row| !row.reason.is_empty());
+        holds(left, format!("{spec:?}"))?;
+        let said = warnings(&ksync)?;
+        holds(said.starts_with("warning: can't reach the cluster"), said)
+    };
+    eventually("the outage to be told", TOLD, away);
+    println!("the outage was told after {:?}", begun.elapsed());
+    desk.write("meanwhile.txt", "meanwhile\n");
+    let containers = app.scale(2);
+    let left = AWAY.saturating_sub(begun.elapsed());
+    now_and_then("the outage to be told", left, Duration::from_secs(2), || {
+        let asked = Instant::now();
+        away()?;
+        holds(asked.elapsed() < TOLD / 3, format!("`get` took {:?}", asked.elapsed()))
+    });
+    let begun = Instant::now();
+    proxy.set(Mode::Pass);
+    ksync.watching("main", 2, HEALED);
+    println!("all was well again after {:?}", begun.elapsed());
+    desk.arrives(&containers, CODE);
+    eventually("no warning any more", SHORT, || {
+        let said = warnings(&ksync)?;
+        holds(said.is_empty(), said)
+    });
+    guard.intact();
+    ksync.no_conflicts();
     ksync.ok(&["stop"]);
 }

@@ -20,8 +20,7 @@ extendedKeyUsage = serverAuth, clientAuth
 subjectAltName = ${ENV::SAN}
 CNF
   SAN='' certificate ca /CN=ksync-test-ca ca
-  local san=DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,IP:$NODE1,IP:10.96.0.1
-  SAN=$san certificate apiserver /CN=kube-apiserver leaf
+  serving_certificate
   SAN=DNS:admin certificate admin /O=system:masters/CN=admin leaf
   SAN=DNS:manager certificate manager /CN=system:kube-controller-manager leaf
   SAN=DNS:scheduler certificate scheduler /CN=system:kube-scheduler leaf
@@ -35,6 +34,12 @@ CNF
     write_kubeconfig "$user" >"$pki/$user.conf"
   done
   install -m 600 "$pki/admin.conf" "$STATE/kubeconfig"
+}
+
+# That of the API server. Made anew, it is the server's from its next start on.
+serving_certificate() {
+  local san=DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,IP:$NODE1,IP:10.96.0.1
+  SAN=$san certificate apiserver /CN=kube-apiserver leaf
 }
 
 # certificate NAME SUBJECT ca|leaf: with a key of its own; signed by the CA, or by itself for `ca`.

@@ -40,6 +40,9 @@ pub(crate) trait Cluster: Send + Sync {
     /// Stops or starts the API server.
     fn api_server(&self, up: bool);
 
+    /// Gives the API server another certificate of the same authority, from its next start on.
+    fn renew_certificate(&self);
+
     /// Stops or starts a node's runtime, `containerd` or `docker`.
     fn runtime(&self, name: &str, up: bool);
 

@@ -27,13 +27,24 @@ pub(crate) fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() 
 
 /// Looks for all of `time`; panics at the first look that fails. For what must not happen.
 #[track_caller]
-pub(crate) fn throughout(what: &str, time: Duration, mut look: impl FnMut() -> Result<(), String>) {
+pub(crate) fn throughout(what: &str, time: Duration, look: impl FnMut() -> Result<(), String>) {
+    now_and_then(what, time, PAUSE, look);
+}
+
+/// The same, looked at rarely: a long time is not to keep the machine busy.
+#[track_caller]
+pub(crate) fn now_and_then(
+    what: &str,
+    time: Duration,
+    pause: Duration,
+    mut look: impl FnMut() -> Result<(), String>,
+) {
     let begun = Instant::now();
     while begun.elapsed() < time {
         if let Err(seen) = look() {
             panic!("{what} did not hold, after {:?}: {seen}", begun.elapsed());
         }
-        thread::sleep(PAUSE);
+        thread::sleep(pause);
     }
 }
 

@@ -88,6 +88,10 @@ impl Cluster for Foreign {
         unreachable!("a case that needs the API server's switch is skipped here");
     }
 
+    fn renew_certificate(&self) {
+        unreachable!("a case that needs the API server's switch is skipped here");
+    }
+
     fn runtime(&self, _name: &str, _up: bool) {
         unreachable!("a case that needs the runtimes is skipped here");
     }

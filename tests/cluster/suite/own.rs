@@ -102,6 +102,10 @@ impl Cluster for Own {
         must(&["apiserver", if up { "start" } else { "stop" }]);
     }
 
+    fn renew_certificate(&self) {
+        must(&["apiserver", "renew"]);
+    }
+
     fn runtime(&self, name: &str, up: bool) {
         must(&["runtime", name, if up { "start" } else { "stop" }]);
     }

@@ -1,5 +1,5 @@
 //! A TCP proxy on the loopback in front of the API server, as networks have them: one that cuts what is idle, one that
-//! swallows what it is given.
+//! swallows what it is given, one behind which nobody listens.
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     runtime::Runtime,
     sync::watch,
 };
@@ -29,6 +29,8 @@ pub(crate) enum Mode {
     CutIdle(Duration),
     /// They vanish. A connection that has lost some never carries any again.
     Swallow,
+    /// Connections are cut, and refused.
+    Refuse,
 }
 
 /// A proxy that runs until it is dropped.
@@ -50,11 +52,7 @@ impl Proxy {
         let (mode_tx, mode) = watch::channel(mode);
         let cuts = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&cuts);
-        runtime.spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, server, mode.clone(), Arc::clone(&counted)));
-            }
-        });
+        runtime.spawn(listen(listener, server, mode, counted));
         Self { address, mode_tx, cuts, _runtime: runtime }
     }
 
@@ -95,6 +93,40 @@ fn host_and_port(desk: &Desk) -> (String, u16) {
     (url.host().expect("its host").to_owned(), url.port_u16().unwrap_or(443))
 }
 
+/// Takes connections, but for the time in which they are refused: then the port is held and nobody listens.
+async fn listen(
+    mut listener: TcpListener,
+    server: SocketAddr,
+    mut mode: watch::Receiver<Mode>,
+    cuts: Arc<AtomicUsize>,
+) {
+    let address = listener.local_addr().expect("its address");
+    let refuses = |mode: &Mode| *mode == Mode::Refuse;
+    let accepts = |mode: &Mode| *mode != Mode::Refuse;
+    loop {
+        let client = tokio::select! {
+            client = listener.accept() => client,
+            refuse = async { mode.wait_for(refuses).await.is_ok() } => {
+                if !refuse {
+                    return;
+                }
+                drop(listener);
+                let held = TcpSocket::new_v4().expect("a socket");
+                held.set_reuseaddr(true).expect("an address that was in use just now");
+                held.bind(address).expect("the same port");
+                if mode.wait_for(accepts).await.is_err() {
+                    return;
+                }
+                listener = held.listen(64).expect("listen");
+                continue;
+            }
+        };
+        if let Ok((client, _)) = client {
+            tokio::spawn(carry(client, server, mode.clone(), Arc::clone(&cuts)));
+        }
+    }
+}
+
 async fn carry(
     client: TcpStream,
     server: SocketAddr,
@@ -108,6 +140,9 @@ async fn carry(
     let mut lost = false;
     loop {
         let now = *mode.borrow_and_update();
+        if now == Mode::Refuse {
+            return;
+        }
         let idle = async {
             match now {
                 Mode::CutIdle(limit) => tokio::time::sleep(limit).await,
