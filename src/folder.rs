@@ -5,6 +5,7 @@
 //! on the way leads back to a fresh attach, which verifies container and directory again. Nothing here
 //! deletes a local file.
 
+mod news;
 mod plan;
 mod progress;
 mod setback;
@@ -30,11 +31,11 @@ pub use take_over::{TakeOver, Wish};
 use crate::{
     backoff::Backoff,
     base::Base,
-    config::{Direction, Initial, ReloadMode},
+    config::{Direction, Initial},
     kept::Kind as Kept,
     local::{Asked, Known, Local, LocalFolder, Presence, Pull, Seat, Share, Who},
     node::{AttachmentEvent, Link, Node, NodeState, Nodes},
-    reload::{Reloads, Target},
+    reload::{Automatic, Policy, Reloads, Target},
     service::RemoteContainer,
     status::{ServiceTx, Status},
 };
@@ -59,7 +60,7 @@ pub struct Folder {
     /// What wins at the first sync.
     pub initial: Initial,
     /// How its app is reloaded.
-    pub reload_mode: ReloadMode,
+    pub reloading: Arc<Policy>,
     /// Where it is listed for that.
     pub reloads: Arc<Reloads>,
     /// Connections to nodes.
@@ -101,8 +102,11 @@ impl Folder {
         let there = self.local.two_way.enter(&self.container.id, &self.container.node);
         // Held over setbacks, so that a lease outlives them.
         let mut node = None;
+        let note = self.status.reload_note();
+        let automatic = Automatic::start(&self.reloading, &self.container, &self.local, note);
         loop {
-            let cycle = self.cycle(&there, &mut node, &mut attached, &mut take_over, &mut backoff);
+            let cycle =
+                self.cycle(&there, &automatic, &mut node, &mut attached, &mut take_over, &mut backoff);
             let setback = tokio::select! {
                 () = end.cancelled() => break,
                 Err(setback) = cycle => setback,
@@ -134,6 +138,7 @@ impl Folder {
     async fn cycle(
         &self,
         there: &Presence,
+        automatic: &Automatic,
         held: &mut Option<Arc<Node>>,
         slot: &mut Option<Attached>,
         take_over: &mut Wish,
@@ -157,7 +162,9 @@ impl Folder {
             // radar held it while the connection was away: what was equal then is in the base.
             self.base.borrow().as_ref().map(|base| base.entries.clone()).unwrap_or_default()
         } else {
-            let proved = self.equalise(local, attached).await?.equal;
+            let base = self.base.borrow().clone().filter(|base| base.seen.contains(&self.container.id));
+            let known = base.as_deref().map(|base| &*base.entries);
+            let proved = self.equalise(local, attached, automatic, known).await?.equal;
             there.turn().await;
             proved
         };
@@ -168,17 +175,20 @@ impl Folder {
             Role::Lead => Some(local.share(&attached.link.device_id, node.bep_address.clone()).await),
             _ => None,
         };
-        let _listed = self.reloads.list(self.target(attached));
-        self.follow(local, &node, attached, &proved, backoff).await
+        let target = self.target(attached);
+        let _listed = self.reloads.list(target.clone());
+        let _followed = automatic.follow(target);
+        self.follow(local, &node, attached, automatic, &proved, backoff).await
     }
 
     fn target(&self, attached: &Attached) -> Target {
         Target {
             spec: self.spec.clone(),
             container: self.container.clone(),
-            mode: self.reload_mode.clone(),
+            mode: self.reloading.mode.clone(),
             link: Arc::clone(&attached.link),
             attachment: attached.id.clone(),
+            note: self.status.reload_note(),
         }
     }
 
@@ -250,9 +260,16 @@ impl Folder {
 
     /// Transfers what differs until a listing of both sides proves the container to hold what is here, but for what it
     /// has no room for; returns what that listing says. What is missing is left to syncthing, which tries it again and
-    /// again.
-    async fn equalise(&self, local: &Arc<LocalFolder>, attached: &Attached) -> Result<Proved, Setback> {
+    /// again. What the container `held` already is no news to its app.
+    async fn equalise(
+        &self,
+        local: &Arc<LocalFolder>,
+        attached: &Attached,
+        automatic: &Automatic,
+        held: Option<&[Entry]>,
+    ) -> Result<Proved, Setback> {
         let (link, id) = (&attached.link, attached.id.as_str());
+        let mut held = held.map(<[Entry]>::to_vec);
         let (mut left, mut no_room) = (BTreeSet::new(), BTreeSet::new());
         for round in 0..ROUNDS {
             let (here, there) = self.list_both(local, attached).await?;
@@ -272,6 +289,7 @@ impl Folder {
                 let there = here.entries.into_iter().filter(|entry| !no_room.contains(&entry.path));
                 return Ok(Proved { equal: there.collect(), extra: plan.extra });
             }
+            automatic.merged(&news::of(&plan, &here.entries, &there, held.as_deref()));
             let (send, take, remove) = (plan.send.len(), plan.take.len(), plan.remove.len());
             info!(round, send, take, remove, extra = plan.extra.len(), "make the trees equal");
             self.status.set(Status::Syncing, format!("{} to transfer", count(send + take + remove)));
@@ -294,6 +312,7 @@ impl Folder {
                 let sending = transfer::send(link, id, local, plan.send, Arc::clone(&progress));
                 no_room.extend(self.told(&progress, sending).await?);
             }
+            held = Some(here.entries);
         }
         Err(Setback::Restless)
     }
@@ -363,6 +382,7 @@ impl Folder {
         local: &Arc<LocalFolder>,
         node: &Node,
         attached: &mut Attached,
+        automatic: &Automatic,
         proved: &[Entry],
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, Setback> {
@@ -391,6 +411,8 @@ impl Folder {
             }
             self.report(node, &now, behind || !elected, &failing, asked.as_ref());
             if !behind && elected {
+                // Not before: what its app writes at its start would be compared with what is here.
+                automatic.holds((process, now.sequence));
                 backoff.reset();
             }
             tokio::select! {
@@ -421,18 +443,19 @@ impl Folder {
                         }
                     }
                     if settled.is_none() {
-                        self.verify(local, attached, proved).await?;
+                        self.verify(local, attached, automatic, proved).await?;
+                        automatic.proved();
                     }
                     settled = Some(now.sequence);
                     local.lately.acknowledged(&self.container.id, (process, now.sequence));
                 }
                 taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
-                    asked = self.promote(local, attached, false).await?;
+                    asked = self.promote(local, attached, automatic, false).await?;
                     self.status.modify(|service| service.two_way = asked.is_none());
                     seat = Some(taken);
                 }
                 () = accepted(asked.as_ref()), if asked.is_some() && !behind => {
-                    asked = self.promote(local, attached, true).await?;
+                    asked = self.promote(local, attached, automatic, true).await?;
                     self.status.modify(|service| service.two_way = asked.is_none());
                 }
             }
@@ -484,6 +507,7 @@ impl Folder {
         &self,
         local: &Arc<LocalFolder>,
         attached: &Attached,
+        automatic: &Automatic,
         proved: &[Entry],
     ) -> Result<(), Setback> {
         for _ in 0..ROUNDS {
@@ -493,6 +517,7 @@ impl Folder {
             let Some(first) = missing.first().or(stale.first()) else { return Ok(()) };
             debug!(first, "not equal yet");
             if !stale.is_empty() {
+                automatic.merged(&stale);
                 transfer::remove(&attached.link, &attached.id, stale).await?;
             }
             let sequence = local.scanned().await?;
@@ -508,10 +533,11 @@ impl Folder {
         &self,
         local: &Arc<LocalFolder>,
         attached: &Attached,
+        automatic: &Automatic,
         agreed: bool,
     ) -> Result<Option<Asked>, Setback> {
         self.status.set(Status::Syncing, "");
-        let extra = self.equalise(local, attached).await?.extra;
+        let extra = self.equalise(local, attached, automatic, None).await?.extra;
         if let Some((files, bytes)) = plan::too_much(&extra).filter(|_| !agreed) {
             let tops = plan::tops(&extra);
             let pull = Pull { who: self.who(), files, bytes, tops, accepted: false };

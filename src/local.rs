@@ -13,6 +13,7 @@ mod ground;
 mod hold;
 mod lately;
 mod notice;
+mod origin;
 mod owner;
 mod patterns;
 mod process;
@@ -32,6 +33,7 @@ pub use folder::{
 };
 pub use hold::{Hold, HoldFile, Holds, Who};
 pub use lately::{Known, Lately};
+pub use origin::{Edit, Edits, Theirs};
 pub use process::{Error, STEP};
 pub use pull::{Asked, Pull};
 pub use stignore::remove as sweep;

@@ -1,7 +1,12 @@
-//! The containers whose apps can be reloaded now, and how that is asked of their radar.
+//! The containers whose apps can be reloaded now, and how that is asked of their radar, by hand or by itself.
 //!
 //! Invariant: a container is listed from when it has joined its folder until its attachment is over, so what is asked
 //! always goes to the node and the process that are synced.
+
+mod automatic;
+mod crashes;
+mod decision;
+mod policy;
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +19,10 @@ use std::{
 
 use ksync_proto::radar::{ReloadMode as WireMode, ReloadReply, ReloadRequest, Reloaded, reload_reply};
 
-use crate::{config::ReloadMode, node::Link, service::RemoteContainer};
+pub use automatic::{Automatic, Followed};
+pub use policy::{Error as PatternError, Policy, Which};
+
+use crate::{config::ReloadMode, node::Link, service::RemoteContainer, status::ReloadNote};
 
 /// What radar calls the ability.
 const CAPABILITY: &str = "reload";
@@ -34,6 +42,8 @@ pub struct Target {
     pub link: Arc<Link>,
     /// radar's name of what is attached.
     pub attachment: String,
+    /// Where it is noted what became of it.
+    pub note: ReloadNote,
 }
 
 /// What became of a reload.
@@ -45,6 +55,8 @@ pub enum Outcome {
     LeftAlone(String),
     /// It could not be done; why.
     Failed(String),
+    /// The connection broke before it was said; how.
+    Unknown(String),
 }
 
 impl Target {
@@ -52,6 +64,16 @@ impl Target {
     ///
     /// It may take `grace` to end in its own way first, if it handles SIGTERM; 0 is not to ask it.
     pub async fn reload(&self, mode: Option<&ReloadMode>, grace: Duration) -> Outcome {
+        let outcome = self.ask(mode, grace).await;
+        match &outcome {
+            Outcome::Reloaded(_) => self.note.reloaded(),
+            Outcome::LeftAlone(why) => self.note.left_alone(why),
+            Outcome::Failed(why) | Outcome::Unknown(why) => self.note.failed(why),
+        }
+        outcome
+    }
+
+    async fn ask(&self, mode: Option<&ReloadMode>, grace: Duration) -> Outcome {
         if !self.link.capabilities.iter().any(|capability| capability == CAPABILITY) {
             let version = &self.link.radar_version;
             return Outcome::Failed(format!(
@@ -65,6 +87,7 @@ impl Target {
         request.set_timeout(limit);
         match self.link.radar.clone().reload(request).await {
             Ok(reply) => outcome(reply.into_inner()),
+            Err(status) if is_transport(&status) => Outcome::Unknown(status.message().to_owned()),
             Err(status) => Outcome::Failed(status.message().to_owned()),
         }
     }
@@ -87,6 +110,12 @@ impl Target {
             grace_ms: milliseconds(grace),
         }
     }
+}
+
+/// What the transport says of itself, as opposed to what radar answered with a sentence.
+fn is_transport(status: &tonic::Status) -> bool {
+    std::error::Error::source(status).is_some()
+        || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::Unknown)
 }
 
 fn outcome(reply: ReloadReply) -> Outcome {

@@ -2,7 +2,10 @@
 //!
 //! A pod that is re-created and a container that restarts are new services: the container id is the key.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use ksync_proto::radar::Container;
@@ -53,6 +56,8 @@ pub struct Targets {
     pub waiting: Vec<String>,
     /// What a person must put right.
     pub errors: Vec<String>,
+    /// Ids of those that are ready.
+    pub ready: BTreeSet<String>,
 }
 
 /// Looks through the pods for the container named `container`, or for the obvious one when that is empty.
@@ -61,6 +66,9 @@ pub fn targets<'a>(pods: impl IntoIterator<Item = &'a Pod>, container: &str) -> 
     pods.sort_by_key(|pod| (pod.creation_timestamp(), pod.name_any()));
     let mut targets = Targets::default();
     for pod in pods {
+        let statuses = pod.status.iter().filter_map(|status| status.container_statuses.as_ref()).flatten();
+        let ready = statuses.filter(|container| container.ready).filter_map(|c| c.container_id.clone());
+        targets.ready.extend(ready);
         match choose(pod, container).map(|name| inspect(pod, &name)) {
             Ok(Ok(target)) => targets.running.push(target),
             Ok(Err(waiting)) => targets.waiting.push(waiting),

@@ -27,9 +27,9 @@ use crate::{
     folder::{Folder, TakeOver},
     local::{LocalFolder, LocalFolders},
     node::Nodes,
-    reload::Reloads,
+    reload::{Policy, Reloads},
     service::{RemoteContainer, ServiceList, Targets, targets},
-    status::{BoardTx, ServiceState, Standing, Status},
+    status::{BoardTx, Reloading, ServiceState, Standing, Status},
 };
 
 /// A watch is renewed this often, so that a dead one is noticed: a laptop sleeps.
@@ -69,9 +69,15 @@ pub struct Spec {
     pub details: SpecDetails,
     /// What all specs share.
     pub shared: Shared,
+    reloading: Arc<Policy>,
 }
 
 impl Spec {
+    /// One that does not run yet.
+    pub fn new(details: SpecDetails, shared: Shared) -> Self {
+        Self { reloading: Policy::of(&details), details, shared }
+    }
+
     /// Runs the spec until `end`, then lets go of every container.
     pub async fn run(self, end: CancellationToken) {
         let span = info_span!("spec", name = self.details.name);
@@ -178,6 +184,7 @@ impl Spec {
             let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
             let ids = found.running.iter().map(|container| container.id.clone()).collect();
             local.running(&details.name, ids);
+            self.reloading.ready(found.ready.clone());
             services.follow(&found.running, |container, end| self.start(local, base, container, end));
             if !doubtful {
                 backoff.reset();
@@ -206,6 +213,7 @@ impl Spec {
             percent: 0,
             acknowledged: (0, 0),
             last_edit: None,
+            reload: Reloading::default(),
         };
         let folder = Folder {
             spec: self.details.name.clone(),
@@ -213,7 +221,7 @@ impl Spec {
             remote_path: self.details.remotepath.clone(),
             direction: self.details.direction.unwrap_or_default(),
             initial: self.details.initial.unwrap_or_default(),
-            reload_mode: self.details.reload_mode.clone().unwrap_or_default(),
+            reloading: Arc::clone(&self.reloading),
             reloads: Arc::clone(&self.shared.reloads),
             nodes: Arc::clone(&self.shared.nodes),
             local: Arc::clone(local),

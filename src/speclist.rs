@@ -128,7 +128,7 @@ async fn work(shared: Shared, details: SpecDetails, belongs: Belongs, end: Cance
         }
         Belongs::Here | Belongs::Elsewhere => {
             // A defect in one spec must not leave its entry on the board.
-            let spec = Spec { details, shared: shared.clone() };
+            let spec = Spec::new(details, shared.clone());
             spec.run(end).await;
         }
     }

@@ -78,6 +78,21 @@ impl Standing {
     }
 }
 
+/// What became of a container's reloads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reloading {
+    /// Since when its app is being given new code, if it is.
+    pub due: Option<Timestamp>,
+    /// How often its app was reloaded.
+    pub count: u64,
+    /// When the last time.
+    pub last: Option<Timestamp>,
+    /// Why the last one failed, was left out, or rests; empty when it was done.
+    pub note: String,
+    /// Whether that is worth a person's look.
+    pub failed: bool,
+}
+
 /// One container of a spec.
 #[derive(Debug, Clone)]
 pub struct ServiceState {
@@ -105,6 +120,23 @@ pub struct ServiceState {
     pub acknowledged: (u64, i64),
     /// The way of the last local edit to it.
     pub last_edit: Option<Edit>,
+    /// How its app is given what it holds.
+    pub reload: Reloading,
+}
+
+impl ServiceState {
+    /// What it is doing as a person is told: what is in sync may be reloading, or could not be.
+    pub fn shown(&self) -> Standing {
+        match (&self.standing, &self.reload) {
+            (Standing { status: Status::Watching, .. }, Reloading { due: Some(since), .. }) => {
+                Standing { status: Status::Reloading, reason: String::new(), since: *since }
+            }
+            (standing, Reloading { failed: true, note, .. }) if standing.reason.is_empty() => {
+                Standing { reason: format!("not reloaded: {note}"), ..standing.clone() }
+            }
+            (standing, _) => standing.clone(),
+        }
+    }
 }
 
 /// When a local edit got through each stage of its way to a container, since it was noticed. Stages on the node are told
@@ -143,10 +175,12 @@ pub struct SpecState {
 impl SpecState {
     /// The standing of the spec as a whole: its own when that is worse, else that of its worst container.
     pub fn overall(&self) -> Standing {
-        let worst = self.services.values().map(|service| &service.standing).max_by_key(|s| s.status);
+        // Of equals, one that has something to say.
+        let weight = |standing: &Standing| (standing.status, !standing.reason.is_empty());
+        let worst = self.services.values().map(ServiceState::shown).max_by_key(weight);
         match worst {
-            Some(standing) if self.standing.status == Status::Watching => standing.clone(),
-            Some(standing) if standing.status > self.standing.status => standing.clone(),
+            Some(standing) if self.standing.status == Status::Watching => standing,
+            Some(standing) if standing.status > self.standing.status => standing,
             // Containers run, and whoever was to look after them is gone.
             None if self.standing.status == Status::Watching => Standing {
                 status: Status::Error,
@@ -160,7 +194,7 @@ impl SpecState {
 
     /// Containers that are in sync, and all.
     pub fn count(&self) -> (usize, usize) {
-        let good = |service: &&ServiceState| service.standing.status == Status::Watching;
+        let good = |service: &&ServiceState| service.shown().status == Status::Watching;
         (self.services.values().filter(good).count(), self.services.len())
     }
 }
@@ -257,6 +291,62 @@ impl ServiceTx {
     }
 }
 
+impl ServiceTx {
+    /// The part of the entry that reloads write.
+    pub fn reload_note(&self) -> ReloadNote {
+        ReloadNote { board: self.board.clone(), spec: self.spec.clone(), id: self.id.clone() }
+    }
+}
+
+/// The writing end of one container's [`Reloading`], of no effect once the entry is gone.
+#[derive(Debug, Clone)]
+pub struct ReloadNote {
+    board: BoardTx,
+    spec: String,
+    id: String,
+}
+
+impl ReloadNote {
+    fn modify(&self, change: impl FnOnce(&mut Reloading)) {
+        self.board.0.send_if_modified(|board| {
+            let entry = board.specs.get_mut(&self.spec).and_then(|spec| spec.services.get_mut(&self.id));
+            let Some(entry) = entry else { return false };
+            let before = entry.reload.clone();
+            change(&mut entry.reload);
+            entry.reload != before
+        });
+    }
+
+    /// Whether new code is on its way to the app, or why it `rests`.
+    pub fn due(&self, due: bool, rests: &str) {
+        self.modify(|reload| {
+            reload.due = due.then(|| reload.due.unwrap_or_else(Timestamp::now));
+            if !rests.is_empty() {
+                (reload.note, reload.failed) = (rests.to_owned(), true);
+            }
+        });
+    }
+
+    /// It was done.
+    pub fn reloaded(&self) {
+        self.modify(|reload| {
+            reload.count += 1;
+            (reload.last, reload.failed) = (Some(Timestamp::now()), false);
+            reload.note.clear();
+        });
+    }
+
+    /// It needs nobody.
+    pub fn left_alone(&self, why: &str) {
+        self.modify(|reload| (reload.note, reload.failed) = (format!("left alone: {why}"), false));
+    }
+
+    /// It could not be done.
+    pub fn failed(&self, why: &str) {
+        self.modify(|reload| (reload.note, reload.failed) = (why.to_owned(), true));
+    }
+}
+
 impl Drop for ServiceTx {
     fn drop(&mut self) {
         self.board.0.send_modify(|board| {
@@ -288,6 +378,7 @@ mod tests {
             percent: 0,
             acknowledged: (0, 0),
             last_edit: None,
+            reload: super::Reloading::default(),
         }
     }
 
@@ -351,6 +442,36 @@ mod tests {
             prop_assert!(good <= all && all == parts.len());
             prop_assert!(overall.status != Status::Watching || good == all);
         }
+    }
+
+    #[test]
+    fn what_is_in_sync_may_be_reloading_or_could_not_be() {
+        let board = BoardTx::default();
+        board.add_spec(SpecDetails { name: "s".into(), ..SpecDetails::default() });
+        board.spec("s", Status::Watching, "");
+        let of = board.service("s", service("a", Status::Watching));
+        of.set(Status::Watching, "");
+        let (note, seen) = (of.reload_note(), board.subscribe());
+        let shown = || seen.borrow().specs["s"].overall();
+        note.due(true, "");
+        assert_eq!((shown().status, seen.borrow().specs["s"].count()), (Status::Reloading, (0, 1)));
+        of.set(Status::Syncing, "");
+        assert_eq!(shown().status, Status::Syncing, "that is first");
+        of.set(Status::Watching, "");
+        note.failed("it is stopped");
+        note.due(false, "");
+        assert_eq!(
+            (shown().status, shown().reason.as_str()),
+            (Status::Watching, "not reloaded: it is stopped")
+        );
+        note.left_alone("it does so itself");
+        assert_eq!((shown().status, shown().reason.as_str()), (Status::Watching, ""));
+        assert_eq!(seen.borrow().specs["s"].services["a"].reload.note, "left alone: it does so itself");
+        note.reloaded();
+        let reload = seen.borrow().specs["s"].services["a"].reload.clone();
+        assert_eq!((reload.count, reload.note.as_str(), reload.last.is_some()), (1, "", true));
+        drop(of);
+        note.reloaded();
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Nothing is written before all checks are through.
 
 use std::{
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -21,6 +22,7 @@ use crate::{
     home::Home,
     node,
     printer::{Printer, UserError},
+    reload::Which,
     service::{RemoteContainer, targets},
     tunnel::PortForward,
     watcher::{self, client::Client},
@@ -46,10 +48,16 @@ pub struct Args {
     /// The spec's name; two words are made up otherwise
     #[arg(long)]
     name: Option<String>,
-    /// How the app is to be given the new code, from a later version on: true, false, auto, process, container,
-    /// signal:NAME
+    /// How the app is given the new code after each edit: auto (the default), process, container, signal:NAME; false to
+    /// leave it alone
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
     reload: Option<String>,
+    /// Reload only for changes of these paths, in gitignore's syntax (may be repeated)
+    #[arg(long, value_name = "PATTERN")]
+    reload_on: Vec<String>,
+    /// Reload so many containers at a time at most, over all nodes; else all together
+    #[arg(long, value_name = "N")]
+    reload_max_unavailable: Option<NonZeroUsize>,
     /// Which way changes go
     #[arg(long, value_enum)]
     direction: Option<Direction>,
@@ -108,11 +116,6 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         );
     }
     printer.data(format!("spec `{}` created", spec.name));
-    if let Some(mode) = args.reload.as_deref().filter(|_| spec.reload) {
-        printer.say(format!(
-            "note: `--reload={mode}` is kept in the spec, and acted upon from a later version on"
-        ));
-    }
     if let Some(missing) = missing {
         printer.warn(missing);
     }
@@ -120,6 +123,7 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         "{} -> {} in {matching} of namespace `{}`",
         spec.localpath, spec.remotepath, spec.namespace
     ));
+    printer.say(reloads(&spec));
     if args.no_start {
         return Ok(ExitCode::SUCCESS);
     }
@@ -168,6 +172,11 @@ fn details(args: &Args) -> anyhow::Result<SpecDetails> {
     }
     args.selector.as_deref().map_or(Ok(()), validate::selector).map_err(refused)?;
     let (reload, reload_mode) = reload(args.reload.as_deref())?;
+    if !reload && (!args.reload_on.is_empty() || args.reload_max_unavailable.is_some()) {
+        let message = "`--reload=false` leaves nothing to `--reload-on` and `--reload-max-unavailable`";
+        return Err(UserError::new(message, "leave them out").into());
+    }
+    Which::new(&args.reload_on).map_err(|error| UserError::with_hint(&error, "see --reload-on"))?;
     Ok(SpecDetails {
         name: String::new(),
         containername: args.container.clone().unwrap_or_default(),
@@ -180,6 +189,8 @@ fn details(args: &Args) -> anyhow::Result<SpecDetails> {
         initial: args.initial,
         direction: args.direction,
         reload_mode,
+        reload_on: args.reload_on.clone(),
+        reload_max_unavailable: args.reload_max_unavailable,
         ..SpecDetails::default()
     })
 }
@@ -193,6 +204,25 @@ fn reload(given: Option<&str>) -> anyhow::Result<(bool, Option<ReloadMode>)> {
             Err(message) => Err(UserError::new(format!("--reload: {message}"), "").into()),
         },
     }
+}
+
+/// What becomes of the app after an edit, in a line.
+fn reloads(spec: &SpecDetails) -> String {
+    if !spec.reload {
+        return "the app is not reloaded".to_owned();
+    }
+    let after = match spec.reload_on.as_slice() {
+        [] => "after each edit".to_owned(),
+        patterns => format!("after edits of `{}`", patterns.join("`, `")),
+    };
+    let mode = spec.reload_mode.clone().unwrap_or_default();
+    let how = match &mode {
+        ReloadMode::Auto => "in place, unless it watches its files itself".to_owned(),
+        ReloadMode::Process => "in place".to_owned(),
+        ReloadMode::Container => "by a restart of its container".to_owned(),
+        ReloadMode::Signal(name) => format!("by SIG{}", name.trim_start_matches("SIG")),
+    };
+    format!("the app is reloaded {after}, {how} (mode `{mode}`)")
 }
 
 /// Names the spec where it has no name yet, and checks it against the others.

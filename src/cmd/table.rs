@@ -21,6 +21,8 @@ pub(super) struct SpecRow {
     pub(super) local_path: String,
     pub(super) remote_path: String,
     pub(super) reload: bool,
+    /// auto, process, container, signal:NAME; null without `reload`.
+    pub(super) reload_mode: Option<String>,
     pub(super) status: String,
     pub(super) reason: String,
     /// RFC 3339; null when it is not known.
@@ -49,6 +51,12 @@ pub(super) struct ContainerRow {
     pub(super) two_way: bool,
     pub(super) excluded: Vec<String>,
     pub(super) percent: u32,
+    /// How often its app was reloaded.
+    pub(super) reloads: u64,
+    /// When the last time.
+    pub(super) last_reload: Option<String>,
+    /// Why the last one failed, was left out, or rests; empty when it was done.
+    pub(super) reload_note: String,
     /// Where the time of the last local edit went; null before the first one.
     pub(super) last_edit: Option<EditRow>,
 }
@@ -100,6 +108,7 @@ pub(super) fn stopped(spec: &SpecDetails, context: &str, namespace: &str, reason
         local_path: spec.localpath.clone(),
         remote_path: spec.remotepath.clone(),
         reload: spec.reload,
+        reload_mode: spec.reload.then(|| spec.reload_mode.clone().unwrap_or_default().to_string()),
         status: "stopped".to_owned(),
         reason: reason.to_owned(),
         since: None,
@@ -126,6 +135,8 @@ pub(super) fn live(spec: SpecStatus) -> SpecRow {
         local_path: spec.local_path,
         remote_path: spec.remote_path,
         reload: spec.reload,
+        // A watcher of an older version says nothing.
+        reload_mode: Some(spec.reload_mode).filter(|mode| spec.reload && !mode.is_empty()),
         status: spec.status,
         reason: spec.reason,
         warnings: spec.warnings,
@@ -148,6 +159,9 @@ fn container(service: ServiceStatus) -> ContainerRow {
         excluded: service.excluded,
         percent: service.percent,
         last_edit: service.last_edit.map(EditRow::from),
+        reloads: service.reloads,
+        last_reload: time(service.last_reload_ms),
+        reload_note: service.reload_note,
     }
 }
 
@@ -176,7 +190,16 @@ pub(super) fn render(rows: &[SpecRow], wide: bool, headers: bool) -> String {
 pub(super) fn headings(wide: bool) -> Vec<String> {
     let mut columns = vec!["NAME", "LOCAL", "REMOTE", "STATUS", "POD", "CONTAINER"];
     if wide {
-        columns.extend(["NAMESPACE", "NODE", "ROLE", "DIRECTION", "SINCE", "CONFLICTS", "NOT-SYNCED"]);
+        columns.extend([
+            "NAMESPACE",
+            "NODE",
+            "ROLE",
+            "DIRECTION",
+            "SINCE",
+            "CONFLICTS",
+            "NOT-SYNCED",
+            "RELOAD",
+        ]);
     }
     columns.push("REASON");
     columns.into_iter().map(str::to_owned).collect()
@@ -210,9 +233,25 @@ fn dash(cell: &str) -> String {
     if cell.is_empty() { "-".to_owned() } else { cell.to_owned() }
 }
 
+/// The mode, how often it was done and when the last time, and what there is to say of that.
+fn reload_of(row: &SpecRow, container: Option<&ContainerRow>) -> String {
+    let mode = match (&row.reload_mode, row.reload) {
+        (Some(mode), true) => mode,
+        (_, true) => "auto",
+        (_, false) => "false",
+    };
+    let Some(container) = container else { return mode.to_owned() };
+    let done = match (&container.last_reload, container.reloads) {
+        (Some(last), count) => format!(", {count}x, last {last}"),
+        (None, _) => String::new(),
+    };
+    let note = if container.reload_note.is_empty() { "" } else { ", " };
+    format!("{mode}{done}{note}{}", container.reload_note)
+}
+
 fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
     let conflicts = row.conflicts.to_string();
-    let line = |id: &str, own: [&str; 3], more: [&str; 7], reason: &str| {
+    let line = |id: &str, own: [&str; 3], more: [&str; 8], reason: &str| {
         let mut cells = vec![row.name.clone(), row.local_path.clone(), row.remote_path.clone()];
         cells.extend(own.map(dash));
         if wide {
@@ -226,7 +265,7 @@ fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
         line(
             "",
             [&row.status, &row.pod, &row.container],
-            [&row.namespace, "", "", "", since, &conflicts, ""],
+            [&row.namespace, "", "", "", since, &conflicts, "", &reload_of(row, None)],
             &row.reason,
         )
     };
@@ -237,7 +276,16 @@ fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
         line(
             &container.container_id,
             [&container.status, &container.pod, &container.container],
-            [&row.namespace, &container.node, &container.role, direction, since, &conflicts, &excluded],
+            [
+                &row.namespace,
+                &container.node,
+                &container.role,
+                direction,
+                since,
+                &conflicts,
+                &excluded,
+                &reload_of(row, Some(container)),
+            ],
             &container.reason,
         )
     });
@@ -251,7 +299,7 @@ fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{ContainerRow, SpecRow, render};
+    use super::{ContainerRow, SpecRow, reload_of, render};
 
     pub(in crate::cmd) fn spec(name: &str, status: &str, containers: Vec<ContainerRow>) -> SpecRow {
         SpecRow {
@@ -264,6 +312,7 @@ pub(super) mod tests {
             local_path: "/tmp/ksync".into(),
             remote_path: "/code".into(),
             reload: true,
+            reload_mode: Some("auto".into()),
             status: status.into(),
             reason: if containers.is_empty() { "no pod matches `app=app`".into() } else { String::new() },
             since: None,
@@ -289,6 +338,9 @@ pub(super) mod tests {
             excluded: Vec::new(),
             percent: 100,
             last_edit: None,
+            reloads: 0,
+            last_reload: None,
+            reload_note: String::new(),
         }
     }
 
@@ -298,6 +350,19 @@ pub(super) mod tests {
             [spec("sunny-husky", "watching", vec![container("app-1", true), container("app-2", false)])];
         insta::assert_snapshot!(render(&rows, false, true));
         insta::assert_snapshot!(render(&rows, true, true));
+    }
+
+    #[test]
+    fn what_became_of_reloads() {
+        let (mut done, mut left) = (container("app-1", true), container("app-2", false));
+        (done.reloads, done.last_reload) = (3, Some("2026-01-02T03:04:05Z".into()));
+        left.reload_note = "left alone: the app watches `/code` itself".into();
+        let mut row = spec("sunny-husky", "watching", vec![]);
+        assert_eq!(reload_of(&row, None), "auto");
+        assert_eq!(reload_of(&row, Some(&done)), "auto, 3x, last 2026-01-02T03:04:05Z");
+        assert_eq!(reload_of(&row, Some(&left)), "auto, left alone: the app watches `/code` itself");
+        row.reload = false;
+        assert_eq!(reload_of(&row, None), "false");
     }
 
     #[test]

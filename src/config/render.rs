@@ -24,6 +24,8 @@ pub(super) fn item(spec: &SpecDetails, indent: usize) -> String {
     optional("initial", spec.initial.map(|initial| initial.to_string()));
     optional("direction", spec.direction.map(|direction| direction.to_string()));
     optional("reload-mode", spec.reload_mode.as_ref().map(|mode| string(&mode.to_string())));
+    optional("reload-on", (!spec.reload_on.is_empty()).then(|| patterns(&spec.reload_on)));
+    optional("reload-max-unavailable", spec.reload_max_unavailable.map(|most| most.to_string()));
     let mut text = String::new();
     for (i, (key, value)) in fields.iter().enumerate() {
         let dash = if i == 0 { "- " } else { "  " };
@@ -33,7 +35,7 @@ pub(super) fn item(spec: &SpecDetails, indent: usize) -> String {
     text
 }
 
-/// The value of `ignore`.
+/// The value of `ignore` or `reload-on`.
 pub(super) fn patterns(patterns: &[String]) -> String {
     format!("[{}]", patterns.iter().map(|pattern| quoted(pattern)).collect::<Vec<_>>().join(", "))
 }
@@ -66,6 +68,8 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::{super::yaml, item};
     use crate::config::{Direction, Initial, ReloadMode, SpecDetails};
 
@@ -104,6 +108,8 @@ mod tests {
                 initial: Some(Initial::Newest),
                 direction: Some(Direction::ToContainer),
                 reload_mode: Some(ReloadMode::Signal("HUP".to_owned())),
+                reload_on: vec![text.to_owned()],
+                reload_max_unavailable: NonZeroUsize::new(2),
                 ..SpecDetails::default()
             };
             assert_eq!(yaml::parse::<Vec<SpecDetails>>(&item(&spec, 3)).unwrap(), [spec], "{text:?}");

@@ -1,6 +1,6 @@
 //! One spec of the file. Its keys are the seed's, and a few optional ones of ours that the old ksync passes over.
 
-use std::fmt;
+use std::{fmt, num::NonZeroUsize};
 
 use serde::{Deserialize, Deserializer};
 
@@ -45,6 +45,12 @@ pub struct SpecDetails {
     /// How the app is given the new code, with `reload: true`.
     #[serde(rename = "reload-mode")]
     pub reload_mode: Option<ReloadMode>,
+    /// Patterns of the paths whose changes have it given; all where there are none.
+    #[serde(rename = "reload-on", deserialize_with = "nullable")]
+    pub reload_on: Vec<String>,
+    /// How many containers may be reloading at the same time; all where it is not said.
+    #[serde(rename = "reload-max-unavailable")]
+    pub reload_max_unavailable: Option<NonZeroUsize>,
 }
 
 /// What wins where both sides differ and neither is known to be the older.

@@ -174,7 +174,7 @@ pub(super) fn by_path(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
 
 /// Whether an entry is still what it was. Content is judged by size and mtime, which both sides share to the
 /// nanosecond.
-fn unchanged(now: Option<&Entry>, was: Option<&Entry>) -> bool {
+pub(super) fn unchanged(now: Option<&Entry>, was: Option<&Entry>) -> bool {
     match (now, was) {
         (Some(now), Some(was)) => {
             let mtime = now.kind == Kind::Dir || now.mtime_ns == was.mtime_ns;

@@ -113,8 +113,12 @@ pub(super) async fn fetch(
     let root = local.root();
     // What grows while it is fetched is synced later, like any other change.
     let bytes: u64 = entries.iter().map(|entry| entry.size).sum();
-    let paths = entries.into_iter().map(|entry| entry.path).collect();
-    receive(link, attachment_id, root, paths, Some(bytes.saturating_mul(2) + (1 << 20))).await
+    let paths: Vec<String> = entries.into_iter().map(|entry| entry.path).collect();
+    local.theirs.coming(&paths);
+    let limit = Some(bytes.saturating_mul(2) + (1 << 20));
+    let received = receive(link, attachment_id, Arc::clone(&root), paths.clone(), limit).await;
+    local.theirs.landed(&root, &paths);
+    received
 }
 
 /// Unpacks the named entries of the container into `root`, leaving what is there.
@@ -208,7 +212,11 @@ pub(super) async fn take(
             if !listed {
                 continue;
             }
-            move_entry(&incoming, path, &root, path)?;
+            let paths = [entry.path.clone()];
+            folder.theirs.coming(&paths);
+            let moved = move_entry(&incoming, path, &root, path);
+            folder.theirs.landed(&root, &paths);
+            moved?;
         }
         Ok(())
     });

@@ -26,6 +26,7 @@ use super::{
     ground::{self, Ground},
     lately::Lately,
     notice::Notices,
+    origin::{Edits, Theirs},
     owner::{Owner, Start},
     pull::{Desk, Pull},
     stignore,
@@ -152,6 +153,10 @@ pub struct LocalFolder {
     pub first: OnceLock<String>,
     /// What was here lately.
     pub lately: Arc<Lately>,
+    /// What is written here for containers.
+    pub theirs: Arc<Theirs>,
+    /// What is changed here by others than that.
+    pub edits: Arc<Edits>,
     ground: Arc<Ground>,
     /// Where it is asked whether much that only a container has is brought here.
     pub pull: Desk,
@@ -365,6 +370,7 @@ impl LocalFolders {
         let lately = Arc::<Lately>::default();
         let (holds, owed) = hold_file.load();
         let (state_tx, state) = watch::channel(Local { holds, ..Local::default() });
+        let (theirs, edits) = (Arc::<Theirs>::default(), Arc::<Edits>::default());
         let owner = Owner::new(Start {
             id: id.clone(),
             path: path.to_owned(),
@@ -377,6 +383,8 @@ impl LocalFolders {
             hold_file,
             owed,
             lately: Arc::clone(&lately),
+            theirs: Arc::clone(&theirs),
+            edits: Arc::clone(&edits),
         });
         let span = info_span!(parent: None, "local", path = %path.display());
         let task = owner.run(notices, commands_rx, end.clone());
@@ -395,6 +403,8 @@ impl LocalFolders {
             two_way: Election::default(),
             first: OnceLock::new(),
             lately,
+            theirs,
+            edits,
             ground,
             pull: Desk::default(),
             state,

@@ -4,6 +4,8 @@
 //! that it was at the start (an unmounted disk must not empty the containers); it is shared with a device exactly
 //! while somebody holds a share for it; nothing is deleted here on the far side's word except through `deletion`.
 
+mod events;
+mod ours;
 mod theirs;
 
 use std::{
@@ -24,6 +26,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use events::{follow, next};
+use ours::Heard;
+
 use super::{
     HoldFile, Running, State, Who, conflict,
     deletion::Agreed,
@@ -32,6 +37,7 @@ use super::{
     hold::Owed,
     lately::{self, Lately},
     notice::{Notice, Notices, OPEN_LIMIT, may_be_synced},
+    origin::{Edits, Theirs},
     patterns::Patterns,
     stignore,
 };
@@ -66,6 +72,8 @@ pub(super) struct Start {
     pub(super) hold_file: HoldFile,
     pub(super) owed: Vec<Owed>,
     pub(super) lately: Arc<Lately>,
+    pub(super) theirs: Arc<Theirs>,
+    pub(super) edits: Arc<Edits>,
 }
 
 /// The folder's state.
@@ -104,6 +112,10 @@ pub(super) struct Owner {
     whole: Duration,
     /// When the oldest of the changes that wait was noticed.
     noticed: Option<Instant>,
+    theirs: Arc<Theirs>,
+    /// Where changes that were made here are told.
+    edits: Arc<Edits>,
+    heard: Heard,
 }
 
 /// A scan that is over.
@@ -142,6 +154,9 @@ impl Owner {
             failures: 0,
             whole: Duration::ZERO,
             noticed: None,
+            theirs: start.theirs,
+            edits: start.edits,
+            heard: Heard::anew(),
         }
     }
 
@@ -155,6 +170,7 @@ impl Owner {
         let mut flight: Option<Flight> = None;
         let mut events: Option<mpsc::UnboundedReceiver<Event>> = None;
         let mut rescan = Instant::now();
+        let mut changes: Option<mpsc::UnboundedReceiver<Event>> = None;
         let mut root_check = Instant::now();
         self.syncthing.mark_changed();
         // A watcher was killed before it had put it back. Nothing is attached yet.
@@ -171,13 +187,16 @@ impl Owner {
                         State::Down(_) => None,
                     };
                     flight = None;
-                    events = None;
-                    running = None;
+                    (events, changes) = (None, None);
+                    if running.take().is_some() {
+                        self.heard = Heard::anew();
+                    }
                     self.state_tx.send_modify(|s| s.process = 0);
                     if let Some(now) = now {
                         // Where this fails, the next look at the root begins again.
                         self.begin(&now).await;
-                        events = Some(follow(now.client.clone(), end.child_token()));
+                        events = Some(follow(now.client.clone(), "RemoteIndexUpdated", end.child_token()));
+                        changes = Some(follow(now.client.clone(), "LocalChangeDetected", end.child_token()));
                         running = Some(now);
                     }
                 }
@@ -209,8 +228,12 @@ impl Owner {
                         self.delete(running.as_deref()).await;
                     }
                 }
+                Some(event) = next(&mut changes) => self.found(&event),
                 done = landed(&mut flight), if flight.is_some() => {
                     flight = None;
+                    if done.sequence.is_ok() {
+                        self.heard.scanned();
+                    }
                     self.scanned(done);
                     self.delete(running.as_deref()).await;
                     self.settle_conflicts().await;
@@ -555,37 +578,4 @@ async fn landed(flight: &mut Option<Flight>) -> Landing {
         Some(flight) => flight.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())),
         None => std::future::pending().await,
     }
-}
-
-async fn next(events: &mut Option<mpsc::UnboundedReceiver<Event>>) -> Option<Event> {
-    match events {
-        Some(events) => events.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Passes on the events that tell of a far side's index, until syncthing goes or `end` comes.
-fn follow(client: Client, end: CancellationToken) -> mpsc::UnboundedReceiver<Event> {
-    let (tx, rx) = mpsc::unbounded_channel();
-    let poll = async move {
-        let mut since = 0;
-        loop {
-            let events = match client.events(&["RemoteIndexUpdated"], since, RESCAN).await {
-                Ok(events) => events,
-                Err(error) => {
-                    debug!(%error, "ask for events");
-                    tokio::time::sleep(RETRY).await;
-                    continue;
-                }
-            };
-            for event in events {
-                since = event.id;
-                if tx.send(event).is_err() {
-                    return;
-                }
-            }
-        }
-    };
-    tokio::spawn(end.run_until_cancelled_owned(poll));
-    rx
 }

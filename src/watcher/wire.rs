@@ -22,7 +22,7 @@ pub(super) fn reload(container: &RemoteContainer, outcome: reload::Outcome) -> C
         outcome: Some(match outcome {
             reload::Outcome::Reloaded(done) => Wire::Reloaded(done),
             reload::Outcome::LeftAlone(why) => Wire::LeftAlone(why),
-            reload::Outcome::Failed(why) => Wire::Error(why),
+            reload::Outcome::Failed(why) | reload::Outcome::Unknown(why) => Wire::Error(why),
         }),
     }
 }
@@ -67,23 +67,28 @@ fn spec(state: &SpecState, context: &str) -> SpecStatus {
         since_ms: overall.since.as_millisecond(),
         services: state.services.values().map(service).collect(),
         warnings: state.warnings.clone(),
+        reload_mode: details.reload_mode.clone().unwrap_or_default().to_string(),
     }
 }
 
 fn service(state: &ServiceState) -> ServiceStatus {
+    let standing = state.shown();
     ServiceStatus {
         pod: state.pod.clone(),
         container: state.container.clone(),
         container_id: state.container_id.clone(),
         node: state.node.clone(),
-        status: state.standing.status.to_string(),
-        reason: state.standing.reason.clone(),
-        since_ms: state.standing.since.as_millisecond(),
+        status: standing.status.to_string(),
+        reason: standing.reason,
+        since_ms: standing.since.as_millisecond(),
         last_contact_ms: state.last_contact.map_or(0, jiff::Timestamp::as_millisecond),
         role: state.role.to_owned(),
         two_way: state.two_way,
         excluded: state.excluded.clone(),
         percent: state.percent,
+        reloads: state.reload.count,
+        last_reload_ms: state.reload.last.map_or(0, jiff::Timestamp::as_millisecond),
+        reload_note: state.reload.note.clone(),
         last_edit: state.last_edit.as_ref().map(edit),
     }
 }

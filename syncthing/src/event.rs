@@ -13,6 +13,9 @@ pub struct Event {
     /// For example `ItemFinished`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// When it happened, RFC 3339, by the clock of syncthing's machine.
+    #[serde(default)]
+    pub time: String,
     /// What the kind says it is; see [`Event::what`].
     #[serde(default)]
     pub data: Value,
@@ -137,6 +140,7 @@ mod tests {
         let event = Event {
             id: 1,
             kind: "ItemFinished".into(),
+            time: String::new(),
             data: serde_json::json!({"item": "a", "folder": "f", "error": null, "type": "dir", "action": "delete"}),
         };
         assert!(matches!(event.what(), What::ItemFinished { error: None, .. }));

@@ -18,7 +18,10 @@ fn create<'a>(flags: &[&'a str]) -> Vec<&'a str> {
 /// What is said after the spec is written, with nothing running for it yet.
 #[track_caller]
 fn says(bench: &Bench, flags: &[&str], talk: &str) {
-    let stderr = format!("{talk}{} -> /code in no container yet of namespace `team`\n", bench.text("local"));
+    let reload =
+        "the app is reloaded after each edit, in place, unless it watches its files itself (mode `auto`)\n";
+    let place = bench.text("local");
+    let stderr = format!("{talk}{place} -> /code in no container yet of namespace `team`\n{reload}");
     bench.says(&create(flags), Says { status: 0, stdout: "spec `s` created\n", stderr: &stderr });
     bench.says(&["delete", "s"], super::bench::data("spec `s` deleted\n"));
 }
@@ -67,14 +70,48 @@ fn a_pod_that_does_not_run_yet_is_waited_for_in_silence() {
 }
 
 #[test]
-fn reload_is_kept_for_later() {
+fn it_is_said_what_becomes_of_the_app() {
     let bench = Bench::new();
     let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c" }] } });
     FakeApi::of(&bench, &[(RADAR, 200, radar()), (PODS, 200, pods(&[pod]))]);
-    for mode in ["process", "true"] {
-        let note =
-            format!("note: `--reload={mode}` is kept in the spec, and acted upon from a later version on\n");
-        says(&bench, &["-p", "p", &format!("--reload={mode}")], &note);
+    let place = format!("{} -> /code in no container yet of namespace `team`\n", bench.text("local"));
+    for (flags, said) in [
+        (
+            &["--reload=true"][..],
+            "after each edit, in place, unless it watches its files itself (mode `auto`)",
+        ),
+        (&["--reload=process"], "after each edit, in place (mode `process`)"),
+        (&["--reload=container"], "after each edit, by a restart of its container (mode `container`)"),
+        (
+            &["--reload=signal:HUP", "--reload-on=*.conf", "--reload-on=/etc/", "--reload-max-unavailable=1"],
+            "after edits of `*.conf`, `/etc/`, by SIGHUP (mode `signal:HUP`)",
+        ),
+    ] {
+        let stderr = format!("{place}the app is reloaded {said}\n");
+        let all = [&["-p", "p"], flags].concat();
+        bench.says(&create(&all), Says { status: 0, stdout: "spec `s` created\n", stderr: &stderr });
+        let kept = std::fs::read_to_string(bench.home().join("ksync.yaml")).unwrap();
+        assert_eq!(
+            kept.contains("reload-on: [\"*.conf\", \"/etc/\"]\n  reload-max-unavailable: 1\n"),
+            flags.len() > 1,
+            "{kept}"
+        );
+        bench.says(&["delete", "s"], super::bench::data("spec `s` deleted\n"));
     }
-    says(&bench, &["-p", "p", "--reload=false"], "");
+    let stderr = format!("{place}the app is not reloaded\n");
+    let never = create(&["-p", "p", "--reload=false"]);
+    bench.says(&never, Says { status: 0, stdout: "spec `s` created\n", stderr: &stderr });
+}
+
+#[test]
+fn what_reloads_nothing_is_refused() {
+    let bench = Bench::new();
+    bench.refuses(
+        &create(&["-p", "p", "--reload=false", "--reload-on=*.py"]),
+        "error: `--reload=false` leaves nothing to `--reload-on` and `--reload-max-unavailable`\nhint: leave them out\n",
+    );
+    bench.refuses(
+        &create(&["-p", "p", "--reload-on=[z-a]"]),
+        "error: the pattern `[z-a]` can't be read: error parsing glob '[z-a]': invalid range; 'z' > 'a'\nhint: see --reload-on\n",
+    );
 }

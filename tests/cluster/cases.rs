@@ -58,6 +58,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("login", login::CASES),
         ("wire", wire::CASES),
         ("reload", reload::CASES),
+        ("reload_automatic", reload::AUTOMATIC),
         ("reload_held", reload::HELD),
         ("reload_other", reload::OTHER),
         ("latency", latency::CASES),

@@ -45,6 +45,7 @@ impl Owner {
         match deletion::give_back(&self.path, &self.kept, &self.owed).await {
             Ok(paths) => {
                 info!(paths = paths.len(), "what was taken out and waits now is back");
+                self.made_for_them(&paths);
                 for path in paths {
                     self.batch.add(path);
                 }
@@ -66,6 +67,7 @@ impl Owner {
                 self.ground.check().map_err(|reason| Closed::new(&reason))?;
                 let applied = deletion::apply_hold(&self.path, &self.kept, hold).await;
                 let gone = applied.map_err(|error| Closed::new(&crate::printer::chain(&error)))?;
+                self.made_for_them(&gone);
                 for path in gone {
                     self.batch.add(path);
                 }
@@ -90,6 +92,7 @@ impl Owner {
             Ok(outcome) => {
                 let (folder, paths) = (self.kept.clone(), outcome.removed.clone());
                 tokio::task::spawn_blocking(move || kept::trim(&folder, kept::Kind::Deleted, &paths));
+                self.made_for_them(&outcome.removed);
                 outcome.removed.into_iter().for_each(|path| self.batch.add(path));
                 self.owed.extend(outcome.owed);
                 for hold in outcome.held {
@@ -116,6 +119,7 @@ impl Owner {
             settling.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         let (folder, paths) = (self.kept.clone(), settled.clone());
         tokio::task::spawn_blocking(move || kept::trim(&folder, kept::Kind::Conflict, &paths));
+        self.made_for_them(&settled);
         for path in &settled {
             info!(path, "both sides changed it: the local content stays, the container's is kept");
             self.batch.add(path);

@@ -12,9 +12,11 @@ use crate::suite::{
     init::Init,
 };
 
+mod automatic;
 mod held;
 mod other;
 
+pub(super) use automatic::CASES as AUTOMATIC;
 pub(super) use held::CASES as HELD;
 pub(super) use other::CASES as OTHER;
 
@@ -46,6 +48,12 @@ fn restarts(desk: &Desk, container: &Container) -> Result<u64, String> {
     let status = status.filter(|status| status["containerID"] == container.id.as_str());
     let status = status.ok_or_else(|| format!("{container} is another one now: {statuses:?}"))?;
     status["restartCount"].as_u64().ok_or_else(|| format!("no restartCount: {status}"))
+}
+
+/// In sync, with nothing reloaded but by hand.
+#[track_caller]
+fn sync(desk: &Desk, flags: &[&str], remote: &str) {
+    desk.sync(&[flags, &["--reload=false"]].concat(), remote);
 }
 
 #[track_caller]
@@ -84,7 +92,7 @@ fn says(desk: &Desk, containers: &[Container], path: &str, content: &str) {
 fn two(desk: &Desk, app: App) -> Vec<Container> {
     desk.write("version", "one\n");
     let containers = app.replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
+    sync(desk, APP, CODE);
     containers
 }
 
@@ -202,7 +210,7 @@ fn below_tini(desk: &Desk) {
 fn fixed(desk: &Desk) {
     desk.write("page.txt", "from here\n");
     let containers = App::fixed(desk, CODE).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
+    sync(desk, APP, CODE);
     for container in &containers {
         serves(desk, container, "page.txt", "from here\n");
     }
@@ -228,7 +236,7 @@ fn overwritten(desk: &Desk) {
     let containers = App::shell(desk, line).replicas(2).apply(desk).running(2);
     let program = desk.cluster().read(&containers[0], "/bin/busybox").expect("the program");
     executable(desk, "sleep", &program);
-    desk.sync(APP, CODE);
+    sync(desk, APP, CODE);
     let runs = |length: usize| {
         for init in inits(desk, &containers) {
             eventually("the program to run", SHORT, || {
@@ -266,7 +274,7 @@ fn bare_user(desk: &Desk) {
         );
     desk.write("version", "one\n");
     let containers = app.replicas(2).apply(desk).running(2);
-    desk.sync(APP, "/tmp/code");
+    sync(desk, APP, "/tmp/code");
     let before = inits(desk, &containers);
     let said = reload(desk, &containers);
     assert!(!said.contains("dropped"), "{said}");
@@ -302,7 +310,7 @@ fn shared(desk: &Desk) {
     let containers = app.replicas(2).apply(desk).running(2);
     let (ours, others): (Vec<_>, Vec<_>) =
         containers.into_iter().partition(|container| container.name == "app");
-    desk.sync(&["--selector", "app=app", "--container", "app"], CODE);
+    sync(desk, &["--selector", "app=app", "--container", "app"], CODE);
     let beside = inits(desk, &others);
     second(desk, &ours);
     says(desk, &ours, STARTS, "two\n");

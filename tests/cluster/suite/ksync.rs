@@ -46,6 +46,9 @@ pub(crate) struct Row {
     pub(crate) role: String,
     pub(crate) two_way: bool,
     pub(crate) excluded: Vec<String>,
+    pub(crate) reloads: u64,
+    pub(crate) last_reload: Option<String>,
+    pub(crate) reload_note: String,
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
 //! The other ways to reload: by the app itself, by a signal, by kubelet.
 
-use super::{APP, CODE, NEEDS, NOTE, STARTS, inits, python_app, reload, restarts, says, two};
+use super::{APP, CODE, NEEDS, NOTE, STARTS, inits, python_app, reload, restarts, says, sync, two};
 use crate::suite::{
     App, Case, Desk,
     eventually::{LONG, SHORT, eventually, holds},
@@ -15,7 +15,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Watches the directory that its first line names, as file watchers do.
-const WATCHER: &str = "\
+pub(super) const WATCHER: &str = "\
 import ctypes, os, time
 libc = ctypes.CDLL(None)
 queue = libc.inotify_init()
@@ -93,7 +93,7 @@ fn volume(desk: &Desk) {
     desk.ksync.ok(&["delete", "main"]);
     let app = App::idle(desk).empty_dir("code", CODE).replicas(2).apply(desk);
     let before = app.running(2);
-    desk.sync(APP, CODE);
+    sync(desk, APP, CODE);
     let said = desk.ksync.ok(&["reload", "main", "--mode", "container"]);
     assert_eq!(
         said.matches("reloaded: the container was stopped, for kubelet to start it anew").count(),

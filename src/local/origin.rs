@@ -1,0 +1,145 @@
+//! Whose a change is that a scan found here: a person's, or a container's that ksync brought here itself.
+//!
+//! syncthing tells by itself what it pulled from what it found (`LocalChangeDetected` is the latter alone). What is left
+//! are the writes that ksync makes for containers: files that an attach brings, deletions that are applied, conflicts that
+//! are turned round. Each is noted here before a scan can find it, with what it looks like afterwards; a change that looks
+//! different is somebody's edit. So is anything of which it can't be told: a reload too many is better than one too few.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ksync_tree::{Entry, Root, stat_entry};
+use tokio::sync::broadcast;
+
+/// A change that was made here, by whoever works here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// Of a file or a symlink.
+    Path(String),
+    /// Of something: which can't be told.
+    Something,
+}
+
+/// All changes that were made here, as scans find them.
+#[derive(Debug)]
+pub struct Edits {
+    tx: broadcast::Sender<Edit>,
+    count: AtomicU64,
+}
+
+/// Changes that are kept for who listens slowly.
+const KEPT: usize = 4096;
+
+impl Default for Edits {
+    fn default() -> Self {
+        Self { tx: broadcast::Sender::new(KEPT), count: AtomicU64::new(0) }
+    }
+}
+
+impl Edits {
+    /// Follows them from now on. Who listens too slowly loses the oldest.
+    pub fn follow(&self) -> broadcast::Receiver<Edit> {
+        self.tx.subscribe()
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn tell(&self, edit: Edit) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        // Nobody may be listening.
+        let _ = self.tx.send(edit);
+    }
+}
+
+/// What is expected to be found at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Expected {
+    /// It is being written: anything.
+    Anything,
+    /// This, or nothing.
+    Exactly(Option<Entry>),
+}
+
+/// What was written or removed here for containers and is not known to have been scanned yet.
+#[derive(Debug, Default)]
+pub struct Theirs(Mutex<HashMap<String, Expected>>);
+
+impl Theirs {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Expected>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These are about to be written. [`Theirs::landed`] follows.
+    pub fn coming(&self, paths: &[String]) {
+        self.lock().extend(paths.iter().map(|path| (path.clone(), Expected::Anything)));
+    }
+
+    /// These were written or removed: as they are now, they are a container's.
+    pub fn landed(&self, root: &Root, paths: &[String]) {
+        for path in paths {
+            let now = stat_entry(root, path, false);
+            let mut all = self.lock();
+            match now {
+                Ok(now) => drop(all.insert(path.clone(), Expected::Exactly(now))),
+                Err(_) => drop(all.remove(path)),
+            }
+        }
+    }
+
+    /// Whether a change that was found at `path` is a container's: what is there `now` is what was brought. It is asked
+    /// once for each change.
+    pub(super) fn explain(&self, path: &str, now: Option<&Entry>) -> bool {
+        let mut all = self.lock();
+        match all.get(path) {
+            None => false,
+            Some(Expected::Anything) => true,
+            Some(Expected::Exactly(expected)) => {
+                let same = expected.as_ref() == now;
+                all.remove(path);
+                same
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use ksync_tree::{Root, stat_entry};
+
+    use super::Theirs;
+
+    #[test]
+    fn what_was_brought_is_theirs_and_an_edit_of_it_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let write = |text: &str| fs::write(dir.path().join("f"), text).unwrap();
+        let now = || stat_entry(&root, "f", false).unwrap();
+        let (theirs, paths) = (Theirs::default(), ["f".to_owned()]);
+        assert!(!theirs.explain("f", None), "nothing was brought");
+        theirs.coming(&paths);
+        assert!(theirs.explain("f", None) && theirs.explain("f", None), "while it comes, anything is");
+        write("brought");
+        theirs.landed(&root, &paths);
+        assert!(theirs.explain("f", now().as_ref()));
+        assert!(!theirs.explain("f", now().as_ref()), "once");
+        theirs.landed(&root, &paths);
+        write("edited then");
+        assert!(!theirs.explain("f", now().as_ref()));
+        fs::remove_file(dir.path().join("f")).unwrap();
+        theirs.landed(&root, &paths);
+        assert!(theirs.explain("f", now().as_ref()), "removed for them");
+        theirs.landed(&root, &paths);
+        write("made again");
+        assert!(!theirs.explain("f", now().as_ref()));
+    }
+}

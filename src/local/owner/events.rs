@@ -1,0 +1,50 @@
+//! Events of the local syncthing, as the owner listens to them.
+
+use std::time::Duration;
+
+use syncthing::{Client, Event};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+/// How long one question may wait for an answer.
+const WAIT: Duration = Duration::from_secs(60);
+/// The rest after one that failed.
+const RETRY: Duration = Duration::from_millis(500);
+
+pub(super) async fn next(events: &mut Option<mpsc::UnboundedReceiver<Event>>) -> Option<Event> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Passes on the events of a kind, until syncthing goes or `end` comes.
+pub(super) fn follow(
+    client: Client,
+    kind: &'static str,
+    end: CancellationToken,
+) -> mpsc::UnboundedReceiver<Event> {
+    let (tx, rx) = mpsc::unbounded_channel();
+    let poll = async move {
+        let mut since = 0;
+        loop {
+            let events = match client.events(&[kind], since, WAIT).await {
+                Ok(events) => events,
+                Err(error) => {
+                    debug!(%error, "ask for events");
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            };
+            for event in events {
+                since = event.id;
+                if tx.send(event).is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    tokio::spawn(end.run_until_cancelled_owned(poll));
+    rx
+}

@@ -1,0 +1,123 @@
+//! Which of the changes that scans found here were made here: for whoever has apps reloaded.
+//!
+//! The first scan of a syncthing process finds everything, for its database is empty; of that, only what changed since its
+//! predecessor was gone, or since the folder was opened, is a change.
+
+use std::{os::unix::fs::MetadataExt, path::Path};
+
+use jiff::Timestamp;
+use ksync_tree::{Root, stat_entry};
+use syncthing::{Event, event::What};
+use tracing::debug;
+
+use super::Owner;
+use crate::local::{conflict, origin::Edit};
+
+/// How far the events of one syncthing process were read.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Since when nobody has listened before it.
+    begun: Timestamp,
+    /// When its first scan was over; none before.
+    first: Option<Timestamp>,
+    /// The number of the last event.
+    last: u64,
+}
+
+impl Heard {
+    /// Of the process that comes next.
+    pub(super) fn anew() -> Self {
+        Self { begun: Timestamp::now(), ..Self::default() }
+    }
+
+    /// A scan is over.
+    pub(super) fn scanned(&mut self) {
+        self.first.get_or_insert_with(Timestamp::now);
+    }
+
+    /// Whether an event is of the first scan, and whether some before it were lost.
+    fn next(&mut self, event: &Event) -> (bool, bool) {
+        let lost = event.id > self.last + 1;
+        self.last = event.id;
+        let at = event.time.parse().unwrap_or(Timestamp::MAX);
+        (self.first.is_none_or(|first| at <= first), lost)
+    }
+}
+
+impl Owner {
+    /// Tells of a change that was made here.
+    pub(super) fn found(&mut self, event: &Event) {
+        let (first, lost) = self.heard.next(event);
+        if lost && !first {
+            debug!(event.id, "events were lost");
+            self.edits.tell(Edit::Something);
+        }
+        let What::LocalChange { folder, path, kind, .. } = event.what() else { return };
+        // An empty directory is nothing that an app runs, and what is in it is told of by itself.
+        if folder != self.id || kind == "dir" || conflict::original(&path).is_some() {
+            return;
+        }
+        let now = Root::open(&self.path).and_then(|root| stat_entry(&root, &path, false));
+        if now.is_ok_and(|now| self.theirs.explain(&path, now.as_ref())) {
+            return debug!(path, "brought here for a container");
+        }
+        if first && !changed_since(&self.path.join(&path), self.heard.begun) {
+            return;
+        }
+        debug!(path, "changed here");
+        self.edits.tell(Edit::Path(path));
+    }
+
+    /// What was just written or removed for a container is no change of somebody here.
+    pub(super) fn made_for_them(&self, paths: &[String]) {
+        // Without a root nothing is scanned either.
+        if let Ok(root) = Root::open(&self.path) {
+            self.theirs.landed(&root, paths);
+        }
+    }
+}
+
+/// Whether the file's inode changed after `then`; its mtime may be of any time.
+fn changed_since(path: &Path, then: Timestamp) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| {
+        let nanos = i32::try_from(meta.ctime_nsec()).unwrap_or_default();
+        Timestamp::new(meta.ctime(), nanos).is_ok_and(|changed| changed >= then)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+    use syncthing::Event;
+
+    use super::{Heard, changed_since};
+
+    #[test]
+    fn the_first_scan_and_lost_events_are_told_apart() {
+        let event = |id, time: Timestamp| Event {
+            id,
+            kind: "LocalChangeDetected".into(),
+            time: time.to_string(),
+            data: serde_json::Value::Null,
+        };
+        let (before, after) = (SignedDuration::from_millis(-50), SignedDuration::from_millis(50));
+        let mut heard = Heard::anew();
+        assert_eq!(heard.next(&event(1, Timestamp::now())), (true, false), "it is not over yet");
+        heard.scanned();
+        let over = heard.first.unwrap();
+        heard.scanned();
+        assert_eq!(heard.first, Some(over), "there is one first scan");
+        assert_eq!(heard.next(&event(2, over + before)), (true, false));
+        assert_eq!(heard.next(&event(3, over + after)), (false, false));
+        assert_eq!(heard.next(&event(7, over + after)), (false, true));
+    }
+
+    #[test]
+    fn a_file_that_was_there_before_is_no_change() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let an_hour = SignedDuration::from_hours(1);
+        assert!(changed_since(file.path(), Timestamp::now() - an_hour));
+        assert!(!changed_since(file.path(), Timestamp::now() + an_hour));
+        assert!(!changed_since(&file.path().join("none"), Timestamp::UNIX_EPOCH));
+    }
+}

@@ -1,0 +1,330 @@
+//! One container's app, reloaded by itself: what is told here goes into the decision, and what it says is done.
+//!
+//! Invariant: it lives as long as the container is followed, over interruptions: what was edited meanwhile is not
+//! forgotten, and is reloaded once, when it is there.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use ksync_proto::radar::SettleRequest;
+use tokio::{
+    sync::{
+        broadcast::{self, error::RecvError, error::TryRecvError},
+        watch,
+    },
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{Instrument, info};
+
+use super::{
+    Outcome, Policy, Target,
+    crashes::Rest,
+    decision::{Decision, Facts, Next, Place},
+};
+use crate::{
+    local::{Edit, Local, LocalFolder},
+    service::RemoteContainer,
+    status::ReloadNote,
+};
+
+/// How long the folder's own settling is waited for. Where changes never end it begins anew with each of them.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How long one `Settle` call may wait.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Whether and where a container is followed, and what is decided.
+#[derive(Debug)]
+struct State {
+    decision: Decision,
+    target: Option<Target>,
+    held: Option<Place>,
+}
+
+/// What handle and worker share.
+#[derive(Debug)]
+struct Shared {
+    state: watch::Sender<State>,
+    note: ReloadNote,
+    /// Why a reload rests, if it does.
+    why: String,
+}
+
+/// Reloads one container's app where its spec says so. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Automatic {
+    policy: Arc<Policy>,
+    /// Whether the container has held what was here: from then on every edit is heard of, and what an attach changes
+    /// besides is what containers wrote.
+    proved: AtomicBool,
+    work: Option<(Arc<Shared>, DropGuard)>,
+}
+
+/// The container is followed while this lives.
+#[derive(Debug)]
+pub struct Followed(Option<Arc<Shared>>);
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.state.send_modify(|state| (state.target, state.held) = (None, None));
+        }
+    }
+}
+
+impl Automatic {
+    /// For a container that begins to be followed.
+    pub fn start(
+        policy: &Arc<Policy>,
+        container: &RemoteContainer,
+        local: &Arc<LocalFolder>,
+        note: ReloadNote,
+    ) -> Self {
+        let idle = Self { policy: Arc::clone(policy), proved: AtomicBool::new(false), work: None };
+        if !policy.automatic {
+            return idle;
+        }
+        let rest = policy.crashes.begins(container, local.edits.count(), Instant::now());
+        let decision = Decision::resting(rest.as_ref().map(|rest| rest.until));
+        let why = rest.map_or_else(String::new, |Rest { why, .. }| why);
+        let state = watch::Sender::new(State { decision, target: None, held: None });
+        let shared = Arc::new(Shared { state, note, why });
+        let worker = Worker {
+            policy: Arc::clone(policy),
+            container: container.clone(),
+            edits: local.edits.follow(),
+            here: local.state(),
+            local: Arc::clone(local),
+            shared: Arc::clone(&shared),
+            asked: None,
+        };
+        let end = CancellationToken::new();
+        tokio::spawn(worker.run(end.clone()).in_current_span());
+        Self { work: Some((shared, end.drop_guard())), ..idle }
+    }
+
+    /// The first attach has changed the content of these paths in the container.
+    pub fn merged(&self, paths: &[String]) {
+        let Some(shared) = self.shared().filter(|_| !self.proved.load(Ordering::Relaxed)) else { return };
+        if let Some(first) = paths.iter().find(|path| self.policy.which.counts(path)) {
+            info!(first, paths = paths.len(), "the app is to run what the attach has brought");
+            shared.change(|state| state.decision.merged(Instant::now()));
+        }
+    }
+
+    /// The container was found to hold what is here.
+    pub fn proved(&self) {
+        self.proved.store(true, Ordering::Relaxed);
+    }
+
+    fn shared(&self) -> Option<&Arc<Shared>> {
+        self.work.as_ref().map(|(shared, _)| shared)
+    }
+
+    /// The container has joined its folder.
+    pub fn follow(&self, target: Target) -> Followed {
+        let shared = self.shared().cloned();
+        if let Some(shared) = &shared {
+            shared.state.send_modify(|state| state.target = Some(target));
+        }
+        Followed(shared)
+    }
+
+    /// It holds everything up to a place in the local index.
+    pub fn holds(&self, place: (u64, i64)) {
+        if let Some(shared) = self.shared() {
+            shared.holds(place);
+        }
+    }
+}
+
+impl Shared {
+    fn holds(&self, place: Place) {
+        self.state.send_if_modified(|state| {
+            let news = state.held.is_none_or(|held| held.0 != place.0 || held.1 < place.1);
+            if news {
+                state.held = Some(place);
+            }
+            news
+        });
+    }
+
+    /// Changes the state and shows what comes of it before anybody can look.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        self.state.send_modify(change);
+        self.show();
+    }
+
+    fn show(&self) {
+        let now = Instant::now();
+        let (due, rests) = {
+            let state = self.state.borrow();
+            (state.decision.due(now), state.decision.rest(now).is_some())
+        };
+        self.note.due(due, if rests { &self.why } else { "" });
+    }
+}
+
+/// A `Settle` of its own under way, and what for.
+struct Asked {
+    place: Place,
+    answer: BoxFuture<'static, bool>,
+}
+
+/// The task behind an [`Automatic`].
+struct Worker {
+    policy: Arc<Policy>,
+    container: RemoteContainer,
+    local: Arc<LocalFolder>,
+    edits: broadcast::Receiver<Edit>,
+    here: watch::Receiver<Local>,
+    shared: Arc<Shared>,
+    asked: Option<Asked>,
+}
+
+impl Worker {
+    async fn run(mut self, end: CancellationToken) {
+        let (policy, container) = (Arc::clone(&self.policy), self.container.clone());
+        end.run_until_cancelled_owned(async move { self.work().await }).await;
+        policy.crashes.ended(&container, Instant::now());
+    }
+
+    async fn work(&mut self) {
+        let mut state = self.shared.state.subscribe();
+        loop {
+            state.mark_unchanged();
+            let until = match self.next() {
+                Next::Reload => {
+                    self.reload().await;
+                    continue;
+                }
+                Next::Hold(place) => {
+                    self.ask(place);
+                    None
+                }
+                Next::Until(at) => Some(at),
+                Next::Rest => None,
+            };
+            self.shared.show();
+            tokio::select! {
+                changed = state.changed() => if changed.is_err() { return },
+                changed = self.here.changed() => if changed.is_err() { return },
+                edit = self.edits.recv() => match edit {
+                    Ok(edit) => self.edited(edit),
+                    Err(RecvError::Lagged(_)) => self.edited(Edit::Something),
+                    Err(RecvError::Closed) => return,
+                },
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+                place = answered(&mut self.asked) => self.shared.holds(place),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Next {
+        let (pending, here) = {
+            let here = self.here.borrow_and_update();
+            (here.pending, (here.process, here.sequence))
+        };
+        let mut next = Next::Rest;
+        self.shared.state.send_if_modified(|state| {
+            next = state.decision.next(Facts { pending, here, held: state.held }, Instant::now());
+            false
+        });
+        next
+    }
+
+    fn edited(&self, edit: Edit) {
+        let path = match &edit {
+            Edit::Path(path) if !self.policy.which.counts(path) => return,
+            Edit::Path(path) => Some(path.as_str()),
+            Edit::Something => None,
+        };
+        self.shared.change(|state| state.decision.edited(path, Instant::now()));
+    }
+
+    /// What has been told of edits by now.
+    fn listen(&mut self) {
+        loop {
+            match self.edits.try_recv() {
+                Ok(edit) => self.edited(edit),
+                Err(TryRecvError::Lagged(_)) => self.edited(Edit::Something),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Waits for its turn, and reloads if that is right still.
+    async fn reload(&mut self) {
+        let policy = Arc::clone(&self.policy);
+        let turn = policy.turn().await;
+        self.listen();
+        let target = self.shared.state.borrow().target.clone();
+        let (Next::Reload, Some(target)) = (self.next(), target) else { return };
+        policy.crashes.reloaded(&self.container, self.local.edits.count(), Instant::now());
+        self.shared.state.send_modify(|state| state.decision.begun(Instant::now()));
+        let outcome = target.reload(None, Duration::ZERO).await;
+        if !matches!(outcome, Outcome::Reloaded(_)) {
+            policy.crashes.spared(&self.container);
+        } else if let Some(turn) = turn {
+            policy.pass_on(turn, &self.container.id);
+        }
+        self.shared.change(|state| {
+            state.decision.over(Instant::now());
+            if let Outcome::Unknown(_) = outcome {
+                // Whether it was done can't be told: it is done again when the container is followed again.
+                state.decision.merged(Instant::now());
+            }
+        });
+    }
+
+    /// Asks radar for what the folder's own settling has not told in time.
+    fn ask(&mut self, place: Place) {
+        let target = self.shared.state.borrow().target.clone();
+        let (true, Some(target)) = (self.asked.as_ref().is_none_or(|asked| asked.place != place), target)
+        else {
+            return;
+        };
+        let folder_id = self.local.id.clone();
+        let answer = Box::pin(async move {
+            sleep(PATIENCE).await;
+            loop {
+                let mut request = tonic::Request::new(SettleRequest {
+                    session_id: target.link.session_id.clone(),
+                    folder_id: folder_id.clone(),
+                    sequence: place.1,
+                    known_errors: Vec::new(),
+                });
+                request.set_timeout(SETTLE_LIMIT);
+                match target.link.radar.clone().settle(request).await {
+                    Ok(reply) if reply.get_ref().settled => return true,
+                    Err(status) if status.code() == tonic::Code::DeadlineExceeded => {}
+                    // What can't be written, or who can't be asked: the folder finds out, and tells when it is over.
+                    _ => return false,
+                }
+            }
+        });
+        self.asked = Some(Asked { place, answer });
+    }
+}
+
+/// The place that the container was found to hold; never when it was not.
+async fn answered(asked: &mut Option<Asked>) -> Place {
+    if let Some(Asked { place, answer }) = asked
+        && answer.await
+    {
+        let place = *place;
+        *asked = None;
+        return place;
+    }
+    if let Some(asked) = asked {
+        // It has answered, and is not asked that again.
+        asked.answer = Box::pin(std::future::pending());
+    }
+    std::future::pending().await
+}

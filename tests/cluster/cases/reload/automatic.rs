@@ -1,0 +1,212 @@
+//! Reload by itself: once for each edit, when it is there, and never for what containers do.
+
+use std::time::Duration;
+
+use super::{APP, CODE, STARTS, executable, inits, other::WATCHER, python_app, restarts, says};
+use crate::suite::{
+    App, Case, Desk, Need,
+    container::Container,
+    eventually::{LONG, SHORT, eventually, holds, throughout},
+};
+
+pub(in crate::cases) const CASES: &[Case] = &[
+    Case::new("replicas_that_write_at_their_start", writers).needs(NEEDS),
+    Case::new("a_burst_is_one_reload", burst).needs(NEEDS),
+    Case::new("a_rollout_ends_on_the_local_code", rollout).needs(NEEDS),
+    Case::new("a_crash_is_backed_off_and_healed", crash).needs(NEEDS),
+    Case::new("one_after_another", turns).needs(NEEDS),
+    Case::new("an_app_that_watches_is_left_alone", watches).needs(NEEDS),
+];
+
+const NEEDS: &[Need] = &[Need::Processes, Need::BothRuntimes];
+
+/// Long enough for a reload that should not be.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// An app that notes each start with the version that it found, which its image brings along.
+fn noting(desk: &Desk, more: &str) -> App {
+    App::shell(
+        desk,
+        &format!(
+            "mkdir -p /code; [ -e /code/version ] || echo image >/code/version; {more} \
+             cat /code/version >>{STARTS}; exec sleep 1000000"
+        ),
+    )
+}
+
+/// What was started is this, and stays it.
+#[track_caller]
+fn started(desk: &Desk, containers: &[Container], starts: &str) {
+    says(desk, containers, STARTS, starts);
+    throughout(&format!("{starts:?} and no more"), QUIET, || {
+        for container in containers {
+            let seen = container.read(desk.cluster(), STARTS)?;
+            holds(seen == starts, format!("{container}: {seen:?}"))?;
+        }
+        Ok(())
+    });
+}
+
+/// What `get` says of each container's reloads.
+#[track_caller]
+fn counted(desk: &Desk, reloads: u64) {
+    let spec = desk.ksync.spec("main").expect("the spec");
+    for row in &spec.containers {
+        assert_eq!((row.reloads, row.reload_note.as_str()), (reloads, ""), "{row:?}");
+        assert_eq!(row.last_reload.is_some(), reloads > 0, "{row:?}");
+    }
+}
+
+/// Their apps are reloaded once for each edit, though each start changes files in the synced directory, one of which comes
+/// back here and goes to the others.
+fn writers(desk: &Desk) {
+    desk.write("version", "one\n");
+    let app = noting(desk, "echo started >>/code/app.log; cp /proc/uptime /code/app.pid;");
+    let containers = app.replicas(3).apply(desk).running(3);
+    desk.sync(APP, CODE);
+    started(desk, &containers, "image\none\n");
+    desk.write("version", "two\n");
+    started(desk, &containers, "image\none\ntwo\n");
+    counted(desk, 2);
+    for container in &containers {
+        container.sh(
+            desk.cluster(),
+            "echo more >>/code/app.log; echo own >/code/own-$HOSTNAME; touch /code/version",
+        );
+    }
+    let two_way = desk.two_way(&containers);
+    let own = format!("own-{}", two_way.pod);
+    eventually("what the two-way one wrote", SHORT, || desk.text(&own));
+    two_way.sh(desk.cluster(), &format!("rm /code/{own}"));
+    eventually("its deletion", SHORT, || holds(!desk.path(&own).exists(), "it is here still"));
+    desk.ksync.watching("main", 3, SHORT);
+    started(desk, &containers, "image\none\ntwo\n");
+    desk.write("version", "three\n");
+    started(desk, &containers, "image\none\ntwo\nthree\n");
+    for container in &containers {
+        assert_eq!(restarts(desk, container), Ok(0), "{container}");
+        let copies = container.sh(desk.cluster(), "find /code -name '*conflict*'");
+        assert_eq!(copies, "", "{container}");
+    }
+    let here = desk.tree().expect("the local tree");
+    assert!(!format!("{here:?}").contains("conflict"), "{here:?}");
+}
+
+fn burst(desk: &Desk) {
+    desk.write("version", "one\n");
+    let containers = noting(desk, "").replicas(2).apply(desk).running(2);
+    desk.sync(&[APP, &["--reload-on=version", "--reload-on=/src/", "--reload-on=!*.md"]].concat(), CODE);
+    started(desk, &containers, "image\none\n");
+    desk.write("notes.txt", "of no account\n");
+    desk.write("src/notes.md", "neither\n");
+    desk.arrives(&containers, CODE);
+    started(desk, &containers, "image\none\n");
+    for number in 0..500 {
+        desk.write(&format!("src/{}/{number}", number % 7), format!("{number}\n"));
+    }
+    desk.write("version", "two\n");
+    started(desk, &containers, "image\none\ntwo\n");
+    desk.ksync.watching("main", 2, SHORT);
+    counted(desk, 2);
+    // What is edited while the watcher is away is one more, what is not is none.
+    desk.ksync.ok(&["stop"]);
+    desk.write("version", "three\n");
+    desk.ksync.ok(&["watch", "--daemon"]);
+    started(desk, &containers, "image\none\ntwo\nthree\n");
+    desk.ksync.watching("main", 2, SHORT);
+    desk.ksync.ok(&["stop"]);
+    desk.ksync.ok(&["watch", "--daemon"]);
+    desk.ksync.watching("main", 2, LONG);
+    started(desk, &containers, "image\none\ntwo\nthree\n");
+}
+
+fn rollout(desk: &Desk) {
+    desk.write("version", "one\n");
+    let app = noting(desk, "").replicas(2).apply(desk);
+    let containers = app.running(2);
+    desk.sync(APP, CODE);
+    started(desk, &containers, "image\none\n");
+    let containers = app.restart(2);
+    started(desk, &containers, "image\none\n");
+    desk.ksync.watching("main", 2, LONG);
+    desk.write("version", "image\n");
+    started(desk, &containers, "image\none\nimage\n");
+    // Nothing differs then.
+    let containers = app.restart(2);
+    let ids: Vec<&str> = containers.iter().map(|container| container.id.as_str()).collect();
+    desk.ksync.watching_ids("main", &ids, LONG);
+    started(desk, &containers, "image\n");
+    counted(desk, 0);
+}
+
+/// One container: kubelet takes its time with each.
+fn crash(desk: &Desk) {
+    let script = |name: &str, then: &str| format!("#!/bin/sh\necho {name} >>{STARTS}\n{then}\n");
+    let image = script("image", "exec sleep 1000000").replace('\n', "\\n");
+    let line = format!(
+        "mkdir -p /code; [ -e /code/run ] || {{ printf '{image}' >/code/run; chmod +x /code/run; }}; exec /code/run"
+    );
+    executable(desk, "run", script("good", "exec sleep 1000000").as_bytes());
+    let app = App::shell(desk, &line).apply(desk);
+    let first = [app.only()];
+    desk.sync(APP, CODE);
+    started(desk, &first, "image\ngood\n");
+    executable(desk, "run", script("bad", "exit 3").as_bytes());
+    let next = eventually("kubelet to start it again", LONG, || {
+        let next = app.only();
+        holds(next.id != first[0].id, "it is the first one still")?;
+        Ok([next])
+    });
+    let row = eventually("a word on the crash", LONG, || {
+        let spec = desk.ksync.spec("main")?;
+        let row = spec.containers.into_iter().find(|row| row.container_id == next[0].id);
+        let row = row.ok_or_else(|| "it is not followed".to_owned())?;
+        holds(row.status == "watching" && !row.reload_note.is_empty(), format!("{row:?}"))?;
+        Ok(row)
+    });
+    assert!(row.reason.starts_with("not reloaded: its container ended "), "{row:?}");
+    assert!(row.reason.ends_with("with the next edit, or in 10s"), "{row:?}");
+    says(desk, &next, STARTS, "image\n");
+    executable(desk, "run", script("mended", "exec sleep 1000000").as_bytes());
+    started(desk, &next, "image\nmended\n");
+    assert_eq!(restarts(desk, &next[0]), Ok(1));
+    counted(desk, 1);
+}
+
+/// Each reload is given time before the next one, on whichever node.
+fn turns(desk: &Desk) {
+    let line = format!("mkdir -p /code; cut -d' ' -f1 /proc/uptime >>{STARTS}; exec sleep 1000000");
+    let containers = App::shell(desk, &line).replicas(3).apply(desk).running(3);
+    desk.sync(&[APP, &["--reload-max-unavailable=1"]].concat(), CODE);
+    desk.write("version", "two\n");
+    let mut starts: Vec<f64> = containers
+        .iter()
+        .map(|container| {
+            eventually("a second start", SHORT, || {
+                let text = container.read(desk.cluster(), STARTS)?;
+                let second = text.lines().nth(1).and_then(|line| line.parse().ok());
+                second.ok_or(text)
+            })
+        })
+        .collect();
+    starts.sort_by(f64::total_cmp);
+    let gaps: Vec<f64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.iter().all(|gap| *gap >= 0.95), "{starts:?}");
+}
+
+fn watches(desk: &Desk) {
+    desk.write("lib/empty", "");
+    desk.write("app.py", WATCHER);
+    let containers = python_app(desk).replicas(2).apply(desk).running(2);
+    desk.sync(APP, CODE);
+    says(desk, &containers, "/run/ready", "");
+    let before = inits(desk, &containers);
+    desk.write("version", "two\n");
+    eventually("it to be said", SHORT, || {
+        let spec = desk.ksync.spec("main")?;
+        let said = "left alone: the app watches `/code` itself (inotify, process 1 `python3`)";
+        holds(spec.containers.iter().all(|row| row.reload_note == said), format!("{spec:?}"))
+    });
+    desk.arrives(&containers, CODE);
+    assert_eq!(inits(desk, &containers), before);
+}
