@@ -191,7 +191,7 @@ fn turns(desk: &Desk) {
         .collect();
     starts.sort_by(f64::total_cmp);
     let gaps: Vec<f64> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(gaps.iter().all(|gap| *gap >= 0.95), "{starts:?}");
+    assert!(gaps.iter().all(|gap| *gap >= 0.5), "{starts:?}");
 }
 
 fn watches(desk: &Desk) {
