@@ -3,6 +3,9 @@
 
 use std::{fs, time::Duration};
 
+use kubectl_ksync::kept;
+use serde_json::json;
+
 use super::{APP, CODE};
 use crate::suite::{
     App, Case, Desk, Need,
@@ -106,9 +109,32 @@ fn deletion_accepted(desk: &Desk) {
     desk.arrives(&[culprit], CODE);
 }
 
+/// As if the watcher had been killed before it had put back what of the burst was applied already.
+#[track_caller]
+fn kill_before_putting_back(desk: &Desk, path: &str) {
+    process::kill(desk.ksync.watcher().expect("a watcher"));
+    let contexts: Vec<_> = fs::read_dir(desk.ksync.home.join("contexts")).expect("the contexts").collect();
+    let context = contexts.into_iter().flatten().find(|dir| dir.path().join("waiting").exists());
+    let context = context.expect("the context of what waits").path();
+    let only = |dir: &str| {
+        let mut entries = fs::read_dir(context.join(dir)).expect("a directory").flatten();
+        entries.next().expect("what is in it").path()
+    };
+    let (waiting, kept) = (only("waiting"), kept::Kind::Deleted.moment(&only("kept")));
+    fs::create_dir_all(kept.join(path).parent().expect("a directory")).expect("mkdir");
+    fs::rename(desk.path(path), kept.join(path)).expect("take it out");
+    let text = fs::read_to_string(&waiting).expect("what waits");
+    let mut text: serde_json::Value = serde_json::from_str(&text).expect("what waits");
+    text["owed"] = json!([{ "kept": kept, "paths": { path: null } }]);
+    fs::write(&waiting, text.to_string()).expect("write");
+    desk.ksync.ok(&["watch", "--daemon"]);
+    eventually("what is owed", SHORT, || desk.text(path));
+}
+
 /// With other replicas, of which one follows the culprit by copies; they are put right without an answer.
 fn deletion_declined(desk: &Desk) {
     let (culprit, spec) = mass_deletion(desk, 4);
+    kill_before_putting_back(desk, "dir/3.txt");
     let guard = Guard::over(&desk.local());
     waits_on(desk, &spec);
     desk.write("meanwhile.txt", "meanwhile\n");
