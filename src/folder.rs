@@ -16,6 +16,7 @@ mod transfer;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use ksync_proto::radar::{AttachReply, AttachRequest, DetachRequest, JoinRequest, Role, SetDirectionRequest};
 use ksync_tree::{Entry, Listing};
@@ -393,6 +394,7 @@ impl Folder {
         let mut election = local.two_way.watch();
         let mut seat: Option<Seat> = None;
         let mut settled: Option<i64> = None;
+        let mut settling: Option<Settling> = None;
         let mut failing = Vec::new();
         let mut asked: Option<Asked> = None;
         let who = Arc::new(self.who());
@@ -410,6 +412,13 @@ impl Folder {
                 self.status.modify(|service| service.acknowledged = (process, now.sequence));
             }
             self.report(node, &now, behind || !elected, &failing, asked.as_ref());
+            // Whatever else happens meanwhile, one question waits for its answer.
+            settling = settling.filter(|(of, _)| behind && !now.pending && *of == now.sequence);
+            if behind && !now.pending && settling.is_none() {
+                let (local, link) = (Arc::clone(local), Arc::clone(&attached.link));
+                let question = settle(local, link, now.sequence, failing.clone(), settled.is_some());
+                settling = Some((now.sequence, question.boxed()));
+            }
             if !behind && elected {
                 // Not before: what its app writes at its start would be compared with what is here.
                 automatic.holds((process, now.sequence));
@@ -428,7 +437,8 @@ impl Folder {
                 // Somebody else's taking the seat is what this one waits for, too; the sender lives in `local`.
                 () = election.changed() => {}
                 event = attached.events.recv() => Self::event(local, &who, event)?,
-                left = settle(local, &attached.link, now.sequence, &failing), if behind && !now.pending => {
+                left = ended(&mut settling), if settling.is_some() => {
+                    settling = None;
                     match left? {
                         Settled::Done(stages) => {
                             failing.clear();
@@ -570,6 +580,16 @@ impl Folder {
             // The lease ends it if this did not.
             debug!(reason = setback.standing().1, "detach");
         }
+    }
+}
+
+/// A question about a sequence, and its answer.
+type Settling = (i64, BoxFuture<'static, Result<Settled, Setback>>);
+
+async fn ended(settling: &mut Option<Settling>) -> Result<Settled, Setback> {
+    match settling {
+        Some((_, answer)) => answer.await,
+        None => std::future::pending().await,
     }
 }
 

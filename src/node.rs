@@ -6,6 +6,7 @@
 
 mod bep;
 mod link;
+mod settles;
 
 use std::{
     collections::{HashMap, HashSet},

@@ -2,8 +2,9 @@
 //!
 //! Invariant: only radar's word counts, and that a call took too long says nothing.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use ksync_proto::radar::SettleRequest;
 use tonic::Code;
 
@@ -22,23 +23,36 @@ pub(super) enum Settled {
 }
 
 /// Waits until the node's folder, and all that follow it, hold everything up to `sequence` of our index, or until
-/// something else fails than what is `known` to.
+/// something else fails than what is `known` to. Where this container was `settled` before, its question may be that of
+/// others, too.
 pub(super) async fn settle(
-    local: &LocalFolder,
-    link: &Link,
+    local: Arc<LocalFolder>,
+    link: Arc<Link>,
     sequence: i64,
-    known: &[String],
+    known: Vec<String>,
+    settled: bool,
 ) -> Result<Settled, Setback> {
     loop {
-        let mut request = tonic::Request::new(SettleRequest {
+        let mut radar = link.radar.clone();
+        let request = SettleRequest {
             session_id: link.session_id.clone(),
             folder_id: local.id.clone(),
             sequence,
-            known_errors: known.to_owned(),
-        });
-        request.set_timeout(LIMIT);
-        let reply = match link.radar.clone().settle(request).await {
-            Ok(reply) => reply.into_inner(),
+            known_errors: known.clone(),
+        };
+        let ask = async move {
+            let mut request = tonic::Request::new(request);
+            request.set_timeout(LIMIT);
+            radar.settle(request).await.map(tonic::Response::into_inner)
+        };
+        let answer = if settled {
+            let question = (local.id.clone(), sequence, known.clone());
+            link.settles.ask(question, || ask.boxed()).await
+        } else {
+            ask.await
+        };
+        let reply = match answer {
+            Ok(reply) => reply,
             // Not in time is not settled, and says nothing of the connection: its keepalive does.
             Err(status) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => continue,
             Err(status) => return Err(status.into()),
@@ -53,8 +67,12 @@ pub(super) async fn settle(
 }
 
 /// The same where nothing may fail.
-pub(super) async fn settle_all(local: &LocalFolder, link: &Link, sequence: i64) -> Result<(), Setback> {
-    match settle(local, link, sequence, &[]).await? {
+pub(super) async fn settle_all(
+    local: &Arc<LocalFolder>,
+    link: &Arc<Link>,
+    sequence: i64,
+) -> Result<(), Setback> {
+    match settle(Arc::clone(local), Arc::clone(link), sequence, Vec::new(), false).await? {
         Settled::Done(_) => Ok(()),
         Settled::Failing(errors) => Err(Setback::Pull(first_of(&errors))),
     }

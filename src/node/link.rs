@@ -20,6 +20,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use super::settles::Settles;
 use crate::{
     cluster,
     tunnel::{self, Tunnel},
@@ -120,6 +121,8 @@ pub struct Link {
     pub radar_version: String,
     /// What this radar can do.
     pub capabilities: Vec<String>,
+    /// Who waits for what.
+    pub settles: Settles,
 }
 
 /// The session stream: while it is pumped, the lease is held.
@@ -232,6 +235,7 @@ async fn open_session(
         device_id: ready.device_id,
         radar_version: found.version,
         capabilities: found.capabilities,
+        settles: Settles::default(),
     };
     Ok((link, Session { events, _hello: hello }))
 }

@@ -1,0 +1,86 @@
+//! One question for all: the containers of a folder on one node wait for the same answer.
+//!
+//! Invariant: who joins a question joins one that was asked of the same sequence, and nobody's question outlives those
+//! who wait for it. It says nothing of a container that joined its folder after it was asked: that one asks for itself.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
+use ksync_proto::radar::SettleReply;
+use tonic::Status;
+
+/// radar's answer.
+pub(super) type Answer = Result<SettleReply, Status>;
+type Asked = BoxFuture<'static, Answer>;
+
+/// What is asked: a folder, a sequence of our index, and the errors that are known already.
+pub(super) type Question = (String, i64, Vec<String>);
+
+/// The questions that somebody waits for.
+#[derive(Default)]
+pub struct Settles(Mutex<HashMap<Question, WeakShared<Asked>>>);
+
+impl std::fmt::Debug for Settles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Settles")
+    }
+}
+
+impl Settles {
+    /// The answer to `question`, which `ask` asks unless it has been asked.
+    pub fn ask(&self, question: Question, ask: impl FnOnce() -> Asked) -> Shared<Asked> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, asked| asked.upgrade().is_some_and(|asked| asked.peek().is_none()));
+        if let Some(asked) = all.get(&question).and_then(WeakShared::upgrade) {
+            return asked;
+        }
+        let asked = ask().shared();
+        all.extend(asked.downgrade().map(|weak| (question, weak)));
+        asked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use futures::FutureExt;
+    use ksync_proto::radar::SettleReply;
+    use tokio::sync::Notify;
+
+    use super::Settles;
+
+    #[tokio::test]
+    async fn those_who_wait_for_the_same_ask_once() {
+        let (settles, asked, answer) =
+            (Settles::default(), Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let ask = |sequence: i64| {
+            let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
+            settles.ask(("f".to_owned(), sequence, Vec::new()), || {
+                asked.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    answer.notified().await;
+                    Ok(SettleReply { settled: true, ..SettleReply::default() })
+                }
+                .boxed()
+            })
+        };
+        let (one, two) = (ask(1), ask(1));
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        answer.notify_one();
+        assert!(one.await.unwrap().settled && two.await.unwrap().settled);
+        drop(ask(1));
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "what was answered is of the past");
+        drop((ask(1), ask(2)));
+        assert_eq!(asked.load(Ordering::SeqCst), 4, "nobody waited any more");
+    }
+}
