@@ -5,6 +5,7 @@
 //! on the way leads back to a fresh attach, which verifies container and directory again. Nothing here
 //! deletes a local file.
 
+mod follow;
 mod news;
 mod plan;
 mod progress;
@@ -16,17 +17,15 @@ mod transfer;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use ksync_proto::radar::{AttachReply, AttachRequest, DetachRequest, JoinRequest, Role, SetDirectionRequest};
+use ksync_proto::radar::{AttachReply, AttachRequest, DetachRequest, JoinRequest, Role};
 use ksync_tree::{Entry, Listing};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use progress::Progress;
 pub use setback::Setback;
-use settle::{Settled, first_of, settle, settle_all};
 pub use take_over::{TakeOver, Wish};
 
 use crate::{
@@ -34,7 +33,7 @@ use crate::{
     base::Base,
     config::{Direction, Initial},
     kept::Kind as Kept,
-    local::{Asked, Known, Local, LocalFolder, Presence, Pull, Seat, Share, Who},
+    local::{Known, Local, LocalFolder, Presence, Share, Who},
     node::{AttachmentEvent, Link, Node, NodeState, Nodes},
     reload::{Automatic, Policy, Reloads, Target},
     service::RemoteContainer,
@@ -377,201 +376,6 @@ impl Folder {
         Ok(role)
     }
 
-    /// Follows a joined directory: every local change is waited for in the container.
-    async fn follow(
-        &self,
-        local: &Arc<LocalFolder>,
-        node: &Node,
-        attached: &mut Attached,
-        automatic: &Automatic,
-        proved: &[Entry],
-        backoff: &mut Backoff,
-    ) -> Result<std::convert::Infallible, Setback> {
-        let mut here = local.state();
-        let mut link_state = node.state();
-        let process = here.borrow().process;
-        let candidate = attached.role == Some(Role::Lead) && self.direction == Direction::Both;
-        let mut election = local.two_way.watch();
-        let mut seat: Option<Seat> = None;
-        let mut settled: Option<i64> = None;
-        let mut settling: Option<Settling> = None;
-        let mut failing = Vec::new();
-        let mut asked: Option<Asked> = None;
-        let who = Arc::new(self.who());
-        loop {
-            let now = here.borrow_and_update().clone();
-            if now.process != process {
-                return Err(Setback::Anew);
-            }
-            if let Some(hold) = now.holds.of(&self.container.id) {
-                return Err(Setback::Held(hold.reason()));
-            }
-            let behind = now.pending || settled != Some(now.sequence);
-            let elected = !candidate || seat.is_some() || election.is_taken();
-            if !behind {
-                self.status.modify(|service| service.acknowledged = (process, now.sequence));
-            }
-            self.report(node, &now, behind || !elected, &failing, asked.as_ref());
-            // Whatever else happens meanwhile, one question waits for its answer.
-            settling = settling.filter(|(of, _)| behind && !now.pending && *of == now.sequence);
-            if behind && !now.pending && settling.is_none() {
-                let (local, link) = (Arc::clone(local), Arc::clone(&attached.link));
-                let question = settle(local, link, now.sequence, failing.clone(), settled.is_some());
-                settling = Some((now.sequence, question.boxed()));
-            }
-            if !behind && elected {
-                // Not before: what its app writes at its start would be compared with what is here.
-                automatic.holds((process, now.sequence));
-                backoff.reset();
-            }
-            tokio::select! {
-                changed = here.changed() => {
-                    changed.map_err(|_| Setback::Lost("the local folder was closed".to_owned()))?;
-                }
-                changed = link_state.changed() => {
-                    changed.map_err(|_| Setback::Lost(String::new()))?;
-                    if let NodeState::Down { reason, .. } = &*link_state.borrow_and_update() {
-                        return Err(Setback::Lost(reason.clone()));
-                    }
-                }
-                // Somebody else's taking the seat is what this one waits for, too; the sender lives in `local`.
-                () = election.changed() => {}
-                event = attached.events.recv() => Self::event(local, &who, event)?,
-                left = ended(&mut settling), if settling.is_some() => {
-                    settling = None;
-                    match left? {
-                        Settled::Done(stages) => {
-                            failing.clear();
-                            if let Some(edit) = now.trip.and_then(|trip| stages.edit(&trip)) {
-                                self.status.modify(|service| service.last_edit = Some(edit));
-                            }
-                        }
-                        // What there is room for arrives all the same, and what is not is tried again by syncthing.
-                        Settled::Failing(errors) => {
-                            failing = errors;
-                            continue;
-                        }
-                    }
-                    if settled.is_none() {
-                        self.verify(local, attached, automatic, proved).await?;
-                        automatic.proved();
-                    }
-                    settled = Some(now.sequence);
-                    local.lately.acknowledged(&self.container.id, (process, now.sequence));
-                }
-                taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
-                    asked = self.promote(local, attached, automatic, false).await?;
-                    self.status.modify(|service| service.two_way = asked.is_none());
-                    seat = Some(taken);
-                }
-                () = accepted(asked.as_ref()), if asked.is_some() && !behind => {
-                    asked = self.promote(local, attached, automatic, true).await?;
-                    self.status.modify(|service| service.two_way = asked.is_none());
-                }
-            }
-        }
-    }
-
-    fn report(&self, node: &Node, local: &Local, busy: bool, failing: &[String], asked: Option<&Asked>) {
-        let (status, reason) = match (&local.error, asked) {
-            (Some(error), _) => (Status::Error, error.clone()),
-            _ if busy && !failing.is_empty() => (Status::Error, first_of(failing)),
-            _ if busy => (Status::Syncing, String::new()),
-            (None, Some(asked)) => (Status::Confirm, asked.reason.clone()),
-            (None, None) => (Status::Watching, String::new()),
-        };
-        let contact = node.last_contact();
-        self.status.modify(|service| {
-            service.last_contact = contact;
-            service.percent = if status == Status::Watching { 100 } else { service.percent };
-        });
-        self.status.set(status, reason);
-    }
-
-    fn event(local: &LocalFolder, who: &Arc<Who>, event: Option<AttachmentEvent>) -> Result<(), Setback> {
-        match event {
-            None => Err(Setback::Lost("the events of the attachment ended".to_owned())),
-            Some(AttachmentEvent::AttachmentEnded(end)) => Err(Setback::Ended(end.reason)),
-            Some(AttachmentEvent::ContainerChange(change)) if local.ignore.matches(&change.path) => Ok(()),
-            Some(AttachmentEvent::ContainerChange(change)) => {
-                debug!(path = change.path, action = change.action, "the container changed");
-                if change.action == "deleted" {
-                    local.container_deleted(&change.path, who);
-                } else {
-                    local.container_restored(&change.path);
-                }
-                Ok(())
-            }
-            Some(AttachmentEvent::ItemFinished(item)) if !item.error.is_empty() => {
-                warn!(path = item.path, error = item.error, "the container did not take a change");
-                Ok(())
-            }
-            Some(_) => Ok(()),
-        }
-    }
-
-    /// Reads every file in the container once more and compares: only then is it said to be in sync. What the
-    /// container has changed itself since it was `proved` equal is not missing. What was removed here since then, the
-    /// node's syncthing may take for the container's own, because it never heard of it from here: it is removed there.
-    async fn verify(
-        &self,
-        local: &Arc<LocalFolder>,
-        attached: &Attached,
-        automatic: &Automatic,
-        proved: &[Entry],
-    ) -> Result<(), Setback> {
-        for _ in 0..ROUNDS {
-            let (here, there) = self.list_both(local, attached).await?;
-            let missing = plan::missing(&here.entries, &there, proved);
-            let stale = plan::stale(&here, &there, proved);
-            let Some(first) = missing.first().or(stale.first()) else { return Ok(()) };
-            debug!(first, "not equal yet");
-            if !stale.is_empty() {
-                automatic.merged(&stale);
-                transfer::remove(&attached.link, &attached.id, stale).await?;
-            }
-            let sequence = local.scanned().await?;
-            settle_all(local, &attached.link, sequence).await?;
-        }
-        Err(Setback::Restless)
-    }
-
-    /// Makes this container the two-way one. Local content goes there once more where it differs by now, and what
-    /// exists only there is brought here first, so that nothing has to be taken on syncthing's word. When that is much,
-    /// and nobody has `agreed` to it, it is asked about instead.
-    async fn promote(
-        &self,
-        local: &Arc<LocalFolder>,
-        attached: &Attached,
-        automatic: &Automatic,
-        agreed: bool,
-    ) -> Result<Option<Asked>, Setback> {
-        self.status.set(Status::Syncing, "");
-        let extra = self.equalise(local, attached, automatic, None).await?.extra;
-        if let Some((files, bytes)) = plan::too_much(&extra).filter(|_| !agreed) {
-            let tops = plan::tops(&extra);
-            let pull = Pull { who: self.who(), files, bytes, tops, accepted: false };
-            return Ok(Some(local.pull.ask(pull)));
-        }
-        if !extra.is_empty() {
-            let paths: Vec<String> = extra.iter().map(|entry| entry.path.clone()).collect();
-            info!(entries = paths.len(), "bring what only the container has");
-            transfer::fetch(&attached.link, &attached.id, local, extra).await?;
-            local.look(paths);
-        }
-        let link = &attached.link;
-        let sequence = local.scanned().await?;
-        settle_all(local, link, sequence).await?;
-        let request = SetDirectionRequest {
-            session_id: link.session_id.clone(),
-            folder_id: local.id.clone(),
-            two_way: true,
-        };
-        limited("SetDirection", link.radar.clone().set_direction(request)).await?;
-        info!("two-way");
-        Ok(None)
-    }
-
     async fn detach(&self, attached: &Attached) {
         let link = &attached.link;
         let request =
@@ -580,23 +384,6 @@ impl Folder {
             // The lease ends it if this did not.
             debug!(reason = setback.standing().1, "detach");
         }
-    }
-}
-
-/// A question about a sequence, and its answer.
-type Settling = (i64, BoxFuture<'static, Result<Settled, Setback>>);
-
-async fn ended(settling: &mut Option<Settling>) -> Result<Settled, Setback> {
-    match settling {
-        Some((_, answer)) => answer.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn accepted(asked: Option<&Asked>) {
-    match asked {
-        Some(asked) => asked.accepted().await,
-        None => std::future::pending().await,
     }
 }
 
