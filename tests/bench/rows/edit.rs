@@ -68,7 +68,7 @@ fn ways(edits: &[Stages], runtime: &str) -> Vec<Row> {
     let row = |(what, stage): &Stage| {
         let times: Vec<f64> = edits.iter().filter_map(stage).map(Duration::from_micros).map(ms).collect();
         let name = format!("of an edit, by its own account: noticed to {what}, {runtime}");
-        (!times.is_empty()).then(|| Row::new(name, Unit::Milliseconds, &times))
+        (!times.is_empty()).then(|| Row::new(name, Unit::Milliseconds, &times).detail())
     };
     STAGES.iter().filter_map(row).collect()
 }

@@ -62,6 +62,9 @@ pub struct Row {
     /// How to read it; empty where the name says all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// For who looks for where the time goes: not in the README.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub detail: bool,
 }
 
 impl Row {
@@ -86,6 +89,7 @@ impl Row {
             goal: None,
             met: None,
             note: String::new(),
+            detail: false,
         }
     }
 
@@ -95,6 +99,12 @@ impl Row {
         self.met = Some(goal.met(self.p50, self.p90, self.max));
         self.goal = Some(goal.words());
         self
+    }
+
+    /// One that few want to know.
+    #[must_use]
+    pub fn detail(self) -> Self {
+        Self { detail: true, ..self }
     }
 
     /// With a word on how to read it.

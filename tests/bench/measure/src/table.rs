@@ -50,7 +50,7 @@ pub fn full(report: &Report) -> String {
 /// Median, p90 and goal of each row, of any number of reports; the first one's environment below.
 pub fn short(reports: &[Report]) -> String {
     let mut text = String::from("| what | p50 | p90 | goal | met |\n|---|---|---|---|---|\n");
-    for row in reports.iter().flat_map(|report| &report.rows) {
+    for row in reports.iter().flat_map(|report| &report.rows).filter(|row| !row.detail) {
         let with_unit = |number: f64| format!("{} {}", figure(number), row.unit.word()).trim_end().to_owned();
         let goal = row.goal.as_deref().unwrap_or_default();
         let (p50, p90) = (with_unit(row.p50), with_unit(row.p90));
@@ -77,6 +77,7 @@ mod tests {
                     .goal(Goal::p50(8.0).p90(8.5))
                     .note("n"),
                 Row::new("trips", Unit::Count, &[1.5]),
+                Row::new("stage", Unit::Count, &[1.0]).detail(),
             ],
             failures: vec![("idle".into(), "two\nlines".into())],
         }
@@ -90,7 +91,8 @@ mod tests {
              | what | unit | min | p50 | p90 | p99 | max | trials | goal | met |\n\
              |---|---|---|---|---|---|---|---|---|---|\n\
              | edit \\| docker | ms | 7 | 7 | 9 | 9 | 9 | 2 | p50 ≤ 8, p90 ≤ 8.5 | **no** |\n\
-             | trips |  | 1.5 | 1.5 | 1.5 | 1.5 | 1.5 | 1 |  |  |\n\n\
+             | trips |  | 1.5 | 1.5 | 1.5 | 1.5 | 1.5 | 1 |  |  |\n\
+             | stage |  | 1 | 1 | 1 | 1 | 1 | 1 |  |  |\n\n\
              - edit | docker: n\n\nNot measured:\n\n- idle: two lines\n"
         );
     }
