@@ -50,7 +50,8 @@ fn deleted_before_rollout(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let app = App::web(desk).replicas(2).apply(desk);
     let containers = app.running(2);
-    desk.sync(APP, CODE);
+    // Its app would make `index.html` again at each reload.
+    desk.sync(&[APP, &["--reload=false"]].concat(), CODE);
     eventually("the image's file here", SHORT, || desk.text("index.html"));
     noted(desk, UNIX_EPOCH);
     let before = SystemTime::now();

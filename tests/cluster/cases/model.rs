@@ -75,7 +75,8 @@ impl<'a> World<'a> {
         model.put("index.html", "from the image\n");
         let app = App::web(desk).replicas(REPLICAS).apply(desk);
         let containers = app.running(REPLICAS);
-        desk.sync(APP, CODE);
+        // Its app would make `index.html` again at each reload.
+        desk.sync(&[APP, &["--reload=false"]].concat(), CODE);
         let mut world = Self {
             desk,
             app,
