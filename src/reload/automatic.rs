@@ -47,6 +47,14 @@ struct State {
     held: Option<Place>,
 }
 
+impl State {
+    /// How things stand. An answer of what it holds may come when it is not followed any more: that counts for nothing, or
+    /// it would be reloaded in vain, over and over.
+    fn facts(&self, pending: bool, here: Place) -> Facts {
+        Facts { pending, here, held: self.held.filter(|_| self.target.is_some()) }
+    }
+}
+
 /// What handle and worker share.
 #[derive(Debug)]
 struct Shared {
@@ -233,7 +241,8 @@ impl Worker {
         };
         let mut next = Next::Rest;
         self.shared.state.send_if_modified(|state| {
-            next = state.decision.next(Facts { pending, here, held: state.held }, Instant::now());
+            let facts = state.facts(pending, here);
+            next = state.decision.next(facts, Instant::now());
             false
         });
         next
@@ -327,4 +336,19 @@ async fn answered(asked: &mut Option<Asked>) -> Place {
         asked.answer = Box::pin(std::future::pending());
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Decision, Next, State};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_followed_is_not_reloaded_whatever_it_holds() {
+        let mut state = State { decision: Decision::default(), target: None, held: Some((1, 7)) };
+        let now = tokio::time::Instant::now();
+        state.decision.merged(now);
+        let facts = state.facts(false, (1, 7));
+        let later = now + std::time::Duration::from_secs(9);
+        assert_eq!(state.decision.next(facts, later), Next::Rest);
+    }
 }
