@@ -2,9 +2,14 @@
 //!
 //! Invariant: nothing is scanned before the ground was checked. The first change is scanned at once, what comes
 //! during a scan goes together after it. A scan that failed is repeated, so no change is forgotten.
+//!
+//! A directory that syncthing knows as it is (it made it itself, mostly) is not scanned, only what is in it: each name that
+//! comes or goes gives it another ctime, which a scan takes for the container's change, and that wins over its deletion on
+//! the other side.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use ksync_tree::{Kind, stat_entry};
 use syncthing::batch::Batch;
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
@@ -22,7 +27,7 @@ pub(crate) async fn run(
     mut changes: UnboundedReceiver<Change>,
     lost_tx: oneshot::Sender<Lost>,
 ) {
-    let mut batch = Batch::default();
+    let mut batch = Batch::fine();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
         let first = if batch.is_empty() {
@@ -33,9 +38,14 @@ pub(crate) async fn run(
         } else {
             None
         };
-        let mut heard = Ok(());
+        let (mut heard, mut directories) = (Ok(()), BTreeSet::new());
         for change in first.into_iter().chain(std::iter::from_fn(|| changes.try_recv().ok())) {
-            heard = heard.and_then(|()| note(&mut batch, change, &ground.lead, &folder));
+            heard = heard.and_then(|()| note(&mut batch, &mut directories, change, &ground.lead, &folder));
+        }
+        for path in directories {
+            if !is_known(&ground, &folder, &path).await {
+                batch.add(path);
+            }
         }
         let looked = match heard {
             // All that came was ignored.
@@ -65,11 +75,37 @@ pub(crate) async fn run(
     }
 }
 
-/// Adds a change to those that wait, unless it is of no interest; tells if nothing more will be heard.
-fn note(batch: &mut Batch, change: Change, lead: &Attachment, folder: &str) -> Result<(), Lost> {
+/// Whether syncthing knows the directory at `path` as it is.
+async fn is_known(ground: &Ground, folder: &str, path: &str) -> bool {
+    let Ok(Some(entry)) = stat_entry(&ground.lead.root, path, false) else { return false };
+    if entry.kind != Kind::Dir {
+        return false;
+    }
+    let known = ground.link.client.knows_directory(folder, path, entry.mode).await;
+    known.unwrap_or_else(|error| {
+        tracing::warn!(
+            folder,
+            path,
+            error = &error as &dyn std::error::Error,
+            "ask what is known of a directory"
+        );
+        false
+    })
+}
+
+/// Adds a change to those that wait, or to the directories to ask about, unless it is of no interest; tells if nothing more
+/// will be heard.
+fn note(
+    batch: &mut Batch,
+    directories: &mut BTreeSet<String>,
+    change: Change,
+    lead: &Attachment,
+    folder: &str,
+) -> Result<(), Lost> {
     match change {
-        Change::Path(path) if lead.is_idle_at(&path) => {}
+        Change::Path(path) | Change::Directory(path) if lead.is_idle_at(&path) => {}
         Change::Path(path) => batch.add(path),
+        Change::Directory(path) => drop(directories.insert(path)),
         Change::All => batch.add_all(),
         Change::Broken(reason) => return Err(Lost::Changed(reason)),
         Change::Limited => {
@@ -85,7 +121,7 @@ fn note(batch: &mut Batch, change: Change, lead: &Attachment, folder: &str) -> R
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{collections::BTreeSet, sync::Arc};
 
     use ksync_tree::Ignore;
     use syncthing::batch::Batch;
@@ -101,7 +137,7 @@ mod tests {
         };
         let mut batch = Batch::default();
         let mut hear = |path: &str| {
-            note(&mut batch, Change::Path(path.into()), &lead, "f").unwrap();
+            note(&mut batch, &mut BTreeSet::new(), Change::Path(path.into()), &lead, "f").unwrap();
             batch.take()
         };
         assert!(hear(".git/index.lock").is_empty());
@@ -109,7 +145,7 @@ mod tests {
         // Something below an ignored directory is wanted.
         lead.set_ignore(Arc::new(Ignore::with_defaults(&["!/.git/keep".to_owned()]).unwrap()));
         assert_eq!(hear(".git"), [".git"]);
-        let broken = note(&mut batch, Change::Broken("deaf".into()), &lead, "f");
+        let broken = note(&mut batch, &mut BTreeSet::new(), Change::Broken("deaf".into()), &lead, "f");
         assert_eq!(broken, Err(Lost::Changed("deaf".into())));
     }
 }

@@ -10,14 +10,25 @@ const SIBLINGS: usize = 128;
 /// Paths in all above which the whole folder is scanned instead.
 const MOST: usize = 512;
 
+/// The same for a [`Batch::fine`], and the bytes of all its paths: they go in the line of one request, which syncthing
+/// takes up to 1 MB.
+const FINE: usize = 4096;
+const FINE_BYTES: usize = 200_000;
+
 /// Paths relative to a folder's root, `/` between names.
 #[derive(Debug, Default)]
 pub struct Batch {
     paths: BTreeSet<String>,
     whole: bool,
+    fine: bool,
 }
 
 impl Batch {
+    /// One that scans a directory for the paths in it only when there are thousands.
+    pub fn fine() -> Self {
+        Self { fine: true, ..Self::default() }
+    }
+
     /// Adds a path; an empty one is the root, so the whole folder.
     pub fn add(&mut self, path: impl Into<String>) {
         let path = path.into();
@@ -48,6 +59,9 @@ impl Batch {
             return Vec::new();
         }
         let mut paths = without_nested(paths);
+        if self.fine && paths.len() <= FINE && paths.iter().map(String::len).sum::<usize>() <= FINE_BYTES {
+            return paths.into_iter().collect();
+        }
         let mut counts = std::collections::BTreeMap::<String, usize>::new();
         for path in &paths {
             *counts.entry(parent(path).to_owned()).or_default() += 1;
@@ -107,6 +121,18 @@ mod tests {
         let mut paths: Vec<&str> = names.iter().map(String::as_str).collect();
         paths.push("e/x");
         assert_eq!(taken(&paths), ["d", "e/x"]);
+    }
+
+    #[test]
+    fn a_fine_one_names_each_path_as_long_as_they_fit() {
+        let take = |count: usize, name: &str| {
+            let mut batch = Batch::fine();
+            (0..count).for_each(|n| batch.add(format!("d/{n}{name}")));
+            batch.take()
+        };
+        assert_eq!(take(4096, "").len(), 4096);
+        assert_eq!(take(4097, ""), ["d"]);
+        assert_eq!(take(2000, &"x".repeat(100)), ["d"]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::{mount::open_beneath, mountinfo::below};
 
 /// How long a file may stay open for writing before it is looked at nevertheless.
 const OPEN: Duration = Duration::from_millis(500);
+/// Of a directory that was made with more in it than this, all is scanned.
+const INSIDE: usize = 1024;
 /// How long a deletion waits for the rename that makes it syncthing's replacing of a file.
 const REPLACED: Duration = Duration::from_millis(20);
 
@@ -68,6 +70,11 @@ impl Tree {
 
     /// Watches the directory at `top` and all below it. One that vanishes meanwhile is no error.
     pub(super) fn add(&mut self, top: &str) -> Result<(), Error> {
+        self.add_telling(top, &mut |_| {})
+    }
+
+    /// The same; what is in them once they are watched is told.
+    fn add_telling(&mut self, top: &str, tell: &mut dyn FnMut(Change)) -> Result<(), Error> {
         let mut todo = vec![top.to_owned()];
         while let Some(path) = todo.pop() {
             if self.is_excluded(&path) || (!path.is_empty() && (self.idle)(&path)) {
@@ -100,7 +107,14 @@ impl Tree {
                 Err(errno) => return Err(kernel("add a watch", &path)(errno)),
             }
             // Only now, so that nothing can appear unseen in between.
-            subdirectories(&dir, &path, &mut todo)?;
+            for (path, is_dir) in names(&dir, &path)? {
+                if is_dir {
+                    tell(Change::Directory(path.clone()));
+                    todo.push(path);
+                } else if !is_temp(&path) && !(self.idle)(&path) {
+                    tell(Change::Path(path));
+                }
+            }
         }
         Ok(())
     }
@@ -145,7 +159,8 @@ impl Tree {
         let what = event.what;
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
             // Directories may have come unseen.
-            return self.again("", vec![Change::All]);
+            let added = self.add("");
+            return self.watched("", added, vec![Change::All]);
         }
         if what.contains(ReadFlags::IGNORED) {
             self.dirs.remove(&event.watch);
@@ -178,15 +193,25 @@ impl Tree {
         if what.contains(ReadFlags::MOVED_FROM) {
             self.forget(&path);
         }
-        let changes = vec![Change::Path(path.clone())];
-        if what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
-            return self.again(&path, changes);
+        if what.contains(ReadFlags::CREATE) {
+            let mut changes = vec![Change::Directory(path.clone())];
+            let added = self.add_telling(&path, &mut |change| {
+                if changes.len() <= INSIDE {
+                    changes.push(change);
+                }
+            });
+            let changes = if changes.len() > INSIDE { vec![Change::Path(path.clone())] } else { changes };
+            return self.watched(&path, added, changes);
         }
-        changes
+        if what.contains(ReadFlags::MOVED_TO) {
+            let added = self.add(&path);
+            return self.watched(&path, added, vec![Change::Path(path.clone())]);
+        }
+        vec![if what.contains(ReadFlags::ATTRIB) { Change::Directory(path) } else { Change::Path(path) }]
     }
 
-    fn again(&mut self, path: &str, changes: Vec<Change>) -> Vec<Change> {
-        match self.add(path) {
+    fn watched(&mut self, path: &str, added: Result<(), Error>, changes: Vec<Change>) -> Vec<Change> {
+        match added {
             Ok(()) => changes,
             Err(error) => {
                 // Unwatched directories are covered by whole scans.
@@ -240,19 +265,20 @@ fn is_syncthings(name: &str) -> bool {
     hidden.is_some() || name.starts_with("~syncthing~")
 }
 
-fn subdirectories(dir: &OwnedFd, path: &str, into: &mut Vec<String>) -> Result<(), Error> {
+/// What is in a directory, by its path below the root, and whether it is a directory.
+fn names(dir: &OwnedFd, path: &str) -> Result<Vec<(String, bool)>, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let read = |errno| kernel("read", path)(errno);
-    let listed = openat(dir, ".", flags, Mode::empty()).and_then(Dir::new);
-    let mut names = match listed {
+    let mut all = Vec::new();
+    let mut names = match openat(dir, ".", flags, Mode::empty()).and_then(Dir::new) {
         Ok(names) => names,
-        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOENT) => return Ok(all),
         Err(errno) => return Err(read(errno)),
     };
     while let Some(entry) = names.read() {
         let entry = match entry {
             Ok(entry) => entry,
-            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT) => return Ok(all),
             Err(errno) => return Err(read(errno)),
         };
         let Ok(name) = entry.file_name().to_str() else { continue };
@@ -262,11 +288,11 @@ fn subdirectories(dir: &OwnedFd, path: &str, into: &mut Vec<String>) -> Result<(
                 .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()),
             _ => false,
         };
-        if is_dir && name != "." && name != ".." {
-            into.push(if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") });
+        if name != "." && name != ".." {
+            all.push((if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }, is_dir));
         }
     }
-    Ok(())
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::suite::{
     App, Case, Desk, Need,
     container::Container,
     eventually,
-    eventually::{LONG, SHORT, holds},
+    eventually::{LONG, SHORT, holds, throughout},
     steps,
 };
 
@@ -289,6 +289,19 @@ fn much(desk: &Desk) {
             ("300 files gone at once", &|s| {
                 fs::remove_dir_all(s.desk.path("many")).expect("remove");
                 s.arrives();
+            }),
+            ("a directory that goes as soon as it is there", &|s| {
+                for round in 0..4 {
+                    for number in 0..500 {
+                        s.desk.write(&format!("brief/{number}"), format!("{round}\n"));
+                    }
+                    s.arrives();
+                    fs::remove_dir_all(s.desk.path("brief")).expect("remove");
+                    s.arrives();
+                    let gone = || holds(!s.desk.path("brief").exists(), "it is here again");
+                    throughout("what was deleted stays away", Duration::from_millis(500), gone);
+                    s.arrives();
+                }
             }),
         ],
     );
