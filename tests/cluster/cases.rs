@@ -32,6 +32,9 @@ use crate::suite::Case;
 const CODE: &str = "/code";
 /// Pods of the app that `App` makes by default.
 const APP: &[&str] = &["--selector", "app=app"];
+/// The same where a case looks at something else, of which a reload would take it away: the status, most of all, and what
+/// the app makes again at its start.
+const STILL: &[&str] = &["--selector", "app=app", "--reload=false"];
 
 /// Rooms and their cases.
 pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {

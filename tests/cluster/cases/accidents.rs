@@ -2,7 +2,7 @@
 //! later scan on the node, and the sync follows to what comes after.
 
 use super::{
-    APP, CODE,
+    CODE, STILL,
     follow::{in_sync, scene},
 };
 use crate::suite::{
@@ -55,7 +55,7 @@ fn removed(desk: &Desk) {
     let node = nodes["items"].as_array().and_then(|nodes| nodes.iter().find(is_docker)).expect("a node");
     let app = App::web(desk).pod("nodeName", node["metadata"]["name"].clone()).apply(desk);
     let mut containers = app.running(1);
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let guard = Guard::over(&desk.local());
     for _ in 0..2 {
         let id = containers[0].id.strip_prefix("docker://").expect("one of Docker's");

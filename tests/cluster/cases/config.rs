@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, fs};
 
-use super::{APP, CODE};
+use super::{CODE, STILL};
 use crate::suite::{
     App, Case, Desk, eventually,
     eventually::{LONG, SHORT, holds, throughout},
@@ -48,7 +48,7 @@ fn hand_edit(desk: &Desk) {
     fs::create_dir(&other).expect("mkdir");
     fs::write(other.join("b.txt"), "b\n").expect("write");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let before = text(desk);
     rewrite(desk, &format!("{before}{}", item(desk, "added", &other.display().to_string(), "/added")));
     desk.ksync.watching("added", 1, LONG);
@@ -70,7 +70,7 @@ fn hand_edit(desk: &Desk) {
 fn broken(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let before = text(desk);
     rewrite(desk, &format!("{before}- name: [unclosed\n"));
     let line = before.lines().count() + 2;
@@ -103,7 +103,7 @@ fn broken(desk: &Desk) {
 fn broken_spec(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let before = text(desk);
     let mut after = before.clone();
     writeln!(after, "- name: wrong\n  selector: app=app\n  localpath: relative\n  remotepath: /x")
@@ -137,7 +137,7 @@ fn broken_spec(desk: &Desk) {
 fn broken_selector(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let before = text(desk);
     let second = item(desk, "second", &desk.local().display().to_string(), "/second");
     rewrite(desk, &format!("{before}{second}"));
@@ -166,7 +166,7 @@ fn broken_selector(desk: &Desk) {
 fn twice(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let before = text(desk);
     let (head, main) = before.split_once("- name: main").expect("the spec");
     let second = |name: &str| item(desk, name, &desk.local().display().to_string(), "/second");
@@ -199,7 +199,7 @@ fn twice(desk: &Desk) {
 fn refused(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let other = desk.scratch("other");
     fs::create_dir(&other).expect("mkdir");
     let odd = item(desk, "odd", &other.display().to_string(), "/odd");
@@ -226,7 +226,7 @@ fn refused(desk: &Desk) {
 fn moved(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     rewrite(desk, &text(desk).replace("remotepath: /code", "remotepath: /elsewhere"));
     eventually("the other path", LONG, || desk.equal(&container, "/elsewhere"));
     desk.ksync.watching("main", 1, SHORT);
@@ -240,7 +240,7 @@ fn kept(desk: &Desk) {
     rewrite(desk, start);
     App::web(desk).apply(desk);
     desk.write("a.txt", "a\n");
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     assert!(text(desk).starts_with(start), "{}", text(desk));
     let marked =
         text(desk).replace("  remotepath: /code\n", "  remotepath: /code # here\n  future-key: [x]\n");

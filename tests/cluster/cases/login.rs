@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{APP, CODE};
+use super::{CODE, STILL};
 use crate::suite::{
     App, Case, Desk, Need,
     developer::Developer,
@@ -30,7 +30,7 @@ const TOKEN: Duration = Duration::from_secs(20);
 /// The arguments of a `create` of the spec `main`.
 fn create(desk: &Desk) -> Vec<String> {
     let local = desk.local().display().to_string();
-    let fixed = ["create", "--name", "main", "--wait"].iter().chain(APP).map(ToString::to_string);
+    let fixed = ["create", "--name", "main", "--wait"].iter().chain(STILL).map(ToString::to_string);
     fixed.chain([local, CODE.to_owned()]).collect()
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{APP, CODE};
+use super::{CODE, STILL};
 use crate::suite::{
     App, Case, Desk, Need,
     container::Container,
@@ -30,7 +30,7 @@ fn scene(desk: &Desk) -> Vec<Container> {
         desk.write(&format!("src/{number}.txt"), format!("{number}\n"));
     }
     let containers = App::web(desk).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     containers
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{APP, CODE};
+use super::{CODE, STILL};
 use crate::suite::{
     App, Case, Desk, Need, eventually,
     eventually::{LONG, SHORT, holds},
@@ -48,7 +48,7 @@ fn two_at_once(desk: &Desk) {
 fn stop_start(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let guard = Guard::over(&desk.local());
     desk.ksync.ok(&["stop"]);
     let left = process::of_home(&desk.ksync.home);
@@ -73,7 +73,7 @@ fn killed(desk: &Desk) {
         desk.write(&format!("{number}.txt"), "content\n");
     }
     let containers = App::web(desk).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let guard = Guard::over(&desk.local());
     let watcher = desk.ksync.watcher().expect("a watcher");
     let children = process::children(watcher);
@@ -100,7 +100,7 @@ fn killed_syncthing(desk: &Desk) {
         desk.write(&format!("{number}.txt"), "content\n");
     }
     let containers = App::web(desk).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let guard = Guard::over(&desk.local());
     let watcher = desk.ksync.watcher().expect("a watcher");
     let before = process::children(watcher);
@@ -116,7 +116,7 @@ fn killed_syncthing(desk: &Desk) {
 fn delete(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let before = container.tree(desk.cluster(), CODE).expect("the container's tree");
     let guard = Guard::over(&desk.local());
     assert_eq!(desk.ksync.ok(&["delete", "main"]), "spec `main` deleted\n");
@@ -129,7 +129,7 @@ fn delete(desk: &Desk) {
     assert_eq!(unknown, "error: spec `main` not found\nhint: there are no specs\n");
     guard.intact();
     // And created anew over what is there.
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     desk.equal(&container, CODE).expect("equal trees");
 }
 
@@ -137,7 +137,7 @@ fn delete(desk: &Desk) {
 fn held(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let colleague: Ksync = desk.colleague();
     let theirs = desk.scratch("theirs");
     fs::create_dir(&theirs).expect("mkdir");
@@ -159,7 +159,7 @@ fn held(desk: &Desk) {
 fn taken_over(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let guard = Guard::over(&desk.local());
     let colleague: Ksync = desk.colleague();
     let theirs = desk.scratch("theirs");
@@ -192,7 +192,7 @@ fn unmounted(desk: &Desk) {
         desk.write(&format!("{number}.txt"), "content\n");
     }
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let before = container.tree(desk.cluster(), CODE).expect("the container's tree");
     let aside = desk.scratch("aside");
     fs::rename(desk.local(), &aside).expect("rename");
@@ -224,7 +224,7 @@ fn made_anew(desk: &Desk) {
         desk.write(&format!("old/{number}.js"), "old\n");
     }
     let containers = App::web(desk).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     eventually("the image's file here", SHORT, || desk.text("index.html"));
     let build = |content: &str| {
         fs::remove_dir_all(desk.local()).expect("remove");
@@ -263,7 +263,7 @@ fn one_watcher(desk: &Desk) {
     desk.write("a.txt", "a\n");
     desk.write(".git/HEAD", "ref: refs/heads/main\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     let colleague: Ksync = desk.colleague();
     let local = desk.local().display().to_string();
     colleague.ok(&["create", "--name", "main", "-l", "app=app", &local, "/elsewhere"]);
@@ -297,7 +297,7 @@ fn one_watcher(desk: &Desk) {
 fn get_forms(desk: &Desk) {
     desk.write("a.txt", "a\n");
     let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    desk.sync(STILL, CODE);
     desk.ksync.watching("main", 1, SHORT);
     let (local, pod) = (desk.local().display().to_string(), &container.pod);
     let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{APP, CODE};
+use super::{CODE, STILL};
 use crate::suite::{
     App, Case, Desk, eventually,
     eventually::{LONG, SHORT, holds, now_and_then, throughout},
@@ -30,7 +30,7 @@ const IDLE: Duration = Duration::from_secs(20);
 fn synced(desk: &Desk, proxy: &Proxy) -> Ksync {
     let ksync = Ksync { kubeconfig: proxy.kubeconfig(desk), ..desk.ksync.clone() };
     let local = desk.local().display().to_string();
-    ksync.ok(&[&["create", "--name", "main", "--wait"], APP, &[&local, CODE]].concat());
+    ksync.ok(&[&["create", "--name", "main", "--wait"], STILL, &[&local, CODE]].concat());
     ksync
 }
 

@@ -223,6 +223,9 @@ impl Drop for Desk {
             self.keep_evidence();
         }
         if let Err(left) = self.clear() {
+            if !failed {
+                self.keep_evidence();
+            }
             assert!(failed, "{}: {left}", self.case);
             eprintln!("{}: {left}", self.case);
         }
