@@ -2,17 +2,13 @@
 //!
 //! Invariant: only radar's word counts, and that a call took too long says nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::FutureExt;
-use ksync_proto::radar::SettleRequest;
 use tonic::Code;
 
 use super::{Setback, stages::Stages};
 use crate::{local::LocalFolder, node::Link};
-
-/// How long one `Settle` call may wait; then it is asked again.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// What became of waiting for an index to be everywhere.
 pub(super) enum Settled {
@@ -33,23 +29,13 @@ pub(super) async fn settle(
     settled: bool,
 ) -> Result<Settled, Setback> {
     loop {
-        let mut radar = link.radar.clone();
-        let request = SettleRequest {
-            session_id: link.session_id.clone(),
-            folder_id: local.id.clone(),
-            sequence,
-            known_errors: known.clone(),
-        };
-        let ask = async move {
-            let mut request = tonic::Request::new(request);
-            request.set_timeout(LIMIT);
-            radar.settle(request).await.map(tonic::Response::into_inner)
-        };
         let answer = if settled {
             let question = (local.id.clone(), sequence, known.clone());
+            let (asked, (folder, sequence, known)) = (Arc::clone(&link), question.clone());
+            let ask = async move { asked.settle(&folder, sequence, &known).await };
             link.settles.ask(question, || ask.boxed()).await
         } else {
-            ask.await
+            link.settle(&local.id, sequence, &known).await
         };
         let reply = match answer {
             Ok(reply) => reply,

@@ -6,17 +6,23 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
-use ksync_proto::radar::SettleReply;
+use ksync_proto::radar::{SettleReply, SettleRequest};
 use tonic::Status;
 
+use super::Link;
+
+/// How long one question may wait; then it is asked again.
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// radar's answer.
-pub(super) type Answer = Result<SettleReply, Status>;
+type Answer = Result<SettleReply, Status>;
 type Asked = BoxFuture<'static, Answer>;
 
 /// What is asked: a folder, a sequence of our index, and the errors that are known already.
@@ -29,6 +35,21 @@ pub struct Settles(Mutex<HashMap<Question, WeakShared<Asked>>>);
 impl std::fmt::Debug for Settles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Settles")
+    }
+}
+
+impl Link {
+    /// Asks radar once, for up to 30 s, whether `folder` holds everything up to `sequence` of our index on its node, or
+    /// something else fails than what is `known` to.
+    pub async fn settle(&self, folder: &str, sequence: i64, known: &[String]) -> Result<SettleReply, Status> {
+        let mut request = tonic::Request::new(SettleRequest {
+            session_id: self.session_id.clone(),
+            folder_id: folder.to_owned(),
+            sequence,
+            known_errors: known.to_owned(),
+        });
+        request.set_timeout(LIMIT);
+        self.radar.clone().settle(request).await.map(tonic::Response::into_inner)
     }
 }
 

@@ -12,7 +12,6 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use ksync_proto::radar::SettleRequest;
 use tokio::{
     sync::{
         broadcast::{self, error::RecvError, error::TryRecvError},
@@ -36,8 +35,6 @@ use crate::{
 
 /// How long the folder's own settling is waited for. Where changes never end it begins anew with each of them.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long one `Settle` call may wait.
-const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Whether and where a container is followed, and what is decided.
 #[derive(Debug)]
@@ -303,15 +300,8 @@ impl Worker {
         let answer = Box::pin(async move {
             sleep(PATIENCE).await;
             loop {
-                let mut request = tonic::Request::new(SettleRequest {
-                    session_id: target.link.session_id.clone(),
-                    folder_id: folder_id.clone(),
-                    sequence: place.1,
-                    known_errors: Vec::new(),
-                });
-                request.set_timeout(SETTLE_LIMIT);
-                match target.link.radar.clone().settle(request).await {
-                    Ok(reply) if reply.get_ref().settled => return true,
+                match target.link.settle(&folder_id, place.1, &[]).await {
+                    Ok(reply) if reply.settled => return true,
                     Err(status) if status.code() == tonic::Code::DeadlineExceeded => {}
                     // What can't be written, or who can't be asked: the folder finds out, and tells when it is over.
                     _ => return false,

@@ -90,8 +90,7 @@ impl Owner {
             deletion::Place { client: &running.client, id: &self.id, path: &self.path, kept: &self.kept };
         match deletion::apply(&folder, &mut self.agreed).await {
             Ok(outcome) => {
-                let (folder, paths) = (self.kept.clone(), outcome.removed.clone());
-                tokio::task::spawn_blocking(move || kept::trim(&folder, kept::Kind::Deleted, &paths));
+                self.trim_kept(kept::Kind::Deleted, outcome.removed.clone());
                 self.made_for_them(&outcome.removed);
                 outcome.removed.into_iter().for_each(|path| self.batch.add(path));
                 self.owed.extend(outcome.owed);
@@ -107,6 +106,12 @@ impl Owner {
         }
     }
 
+    /// Beside what comes next: one more of each of `paths` was kept.
+    fn trim_kept(&self, kind: kept::Kind, paths: Vec<String>) {
+        let folder = self.kept.clone();
+        tokio::task::spawn_blocking(move || kept::trim(&folder, kind, &paths));
+    }
+
     /// Puts local content back where syncthing let a container's win.
     pub(super) async fn settle_conflicts(&mut self) {
         if self.conflicts.is_empty() || self.ground.check().is_err() {
@@ -117,8 +122,7 @@ impl Owner {
         let settling = tokio::task::spawn_blocking(move || conflict::settle_all(&at, &kept, copies));
         let (settled, failed) =
             settling.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        let (folder, paths) = (self.kept.clone(), settled.clone());
-        tokio::task::spawn_blocking(move || kept::trim(&folder, kept::Kind::Conflict, &paths));
+        self.trim_kept(kept::Kind::Conflict, settled.clone());
         self.made_for_them(&settled);
         for path in &settled {
             info!(path, "both sides changed it: the local content stays, the container's is kept");

@@ -113,16 +113,10 @@ fn times(bench: &Bench, node: &Node, shape: &Shape) -> (Vec<f64>, Vec<f64>) {
     let one = || {
         at_rest(&desk, 1);
         let (version, old) = (version(), Init::of(desk.cluster(), &container).expect("its process"));
-        let namespace = network(pid);
-        let mut entered = false;
-        let look = || {
-            if !entered {
-                enter(&namespace);
-                entered = true;
-            }
+        let look = looking_in_network_of(pid, || {
             asked(PORT).as_deref() == Some(&version)
                 && Init::of(desk.cluster(), &container).is_ok_and(|now| old.was_replaced_by(&now))
-        };
+        });
         let edit = || fs::write(desk.path(shape.file), (shape.code)(&version)).expect("edit");
         ms(until("the new code to answer", LONG, look, edit))
     };
@@ -147,15 +141,7 @@ fn identity(desk: &Desk, container: &Container) -> [String; 3] {
 /// The program once more beside the app: from its start to its first answer.
 fn start(shape: &Shape, pid: u32) -> f64 {
     let mut child = None;
-    let namespace = network(pid);
-    let mut entered = false;
-    let look = || {
-        if !entered {
-            enter(&namespace);
-            entered = true;
-        }
-        answer(OTHER_PORT, shape.path).is_some()
-    };
+    let look = looking_in_network_of(pid, || answer(OTHER_PORT, shape.path).is_some());
     let took = until("the app by itself", LONG, look, || child = Some(Ended(beside(shape, pid))));
     ms(took)
 }
@@ -188,6 +174,17 @@ fn enter(namespace: &PathBuf) {
     let file = fs::File::open(namespace).expect("open the network namespace");
     move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network))
         .expect("enter the network namespace");
+}
+
+/// The same look, whose thread is in a pod's network from the first one on.
+fn looking_in_network_of(pid: u32, mut look: impl FnMut() -> bool) -> impl FnMut() -> bool {
+    let mut namespace = Some(network(pid));
+    move || {
+        if let Some(namespace) = namespace.take() {
+            enter(&namespace);
+        }
+        look()
+    }
 }
 
 /// Does something in a pod's network.
