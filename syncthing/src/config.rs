@@ -151,6 +151,10 @@ pub struct Folder {
     /// New files get the owner of their directory.
     #[serde(default)]
     pub copy_ownership_from_parent: bool,
+    /// Whether names in other letters are other names. Where it is off, each name is compared with all of its directory,
+    /// anew after each file that is made: the square of their number.
+    #[serde(rename = "caseSensitiveFS", default)]
+    pub case_sensitive_fs: bool,
     /// Skips fsync after a file is written.
     #[serde(default)]
     pub disable_fsync: bool,
@@ -252,6 +256,7 @@ impl Folder {
             sync_xattrs: false,
             xattr_filter: XattrFilter::default(),
             copy_ownership_from_parent: false,
+            case_sensitive_fs: false,
             disable_fsync: false,
             max_concurrent_writes: 16,
             puller_pause_s: 1,

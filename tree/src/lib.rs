@@ -4,6 +4,7 @@
 //! symlinks, so nothing here can leave the tree, however hostile the tree is. Paths are relative, UTF-8, `/` between
 //! names.
 
+mod case;
 pub mod copy;
 pub mod entry;
 pub mod error;
@@ -19,6 +20,7 @@ mod sweep;
 pub mod unpack;
 pub mod write;
 
+pub use case::is_case_sensitive;
 pub use copy::{Removed, copy_entry, move_entry, remove_entry};
 pub use entry::{Difference, DifferenceKind, Entry, Kind, Skipped, differences};
 pub use error::Error;

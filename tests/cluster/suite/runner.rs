@@ -1,7 +1,9 @@
 //! Runs the cases: a few side by side, those that disturb the cluster alone, and says at the end how long each
-//! took and which were skipped.
+//! took, which were skipped and, last of all, why each that failed did.
 
 use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     process::ExitCode,
     sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -16,6 +18,12 @@ const THREADS: usize = 4;
 
 static RUN: OnceLock<Run> = OnceLock::new();
 static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+static FAILED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// Where this thread panicked last, and why.
+    static PANICKED: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// Runs what the command line selects.
 pub(crate) fn main(rooms: &[(&'static str, &'static [Case])]) -> ExitCode {
@@ -62,15 +70,22 @@ fn say_where_it_panicked() {
     std::panic::set_hook(Box::new(|info| {
         let at = info.location().map(ToString::to_string).unwrap_or_default();
         let why = super::steps::words(info.payload());
-        eprintln!("{at}: {why}");
+        let said = format!("{at}: {why}");
+        eprintln!("{said}");
+        PANICKED.set(said);
     }));
 }
 
 fn trial(run: &'static Run, name: &str, case: Case) {
     let begun = Instant::now();
-    {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
         let desk = Desk::new(run, name);
         (case.run)(&desk);
+    }));
+    if let Err(payload) = outcome {
+        let why = PANICKED.take();
+        FAILED.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name}: {why}"));
+        resume_unwind(payload);
     }
     TIMES.lock().unwrap_or_else(PoisonError::into_inner).push((begun.elapsed(), name.to_owned()));
 }
@@ -85,4 +100,7 @@ fn report(skipped: &[(String, &str)]) {
         println!("SKIPPED: {name}: {why}");
     }
     println!("{} skipped", skipped.len());
+    for failed in FAILED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        println!("FAILED: {failed}");
+    }
 }
