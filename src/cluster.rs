@@ -3,6 +3,7 @@
 
 mod access;
 mod args;
+mod connect;
 mod explain;
 mod files;
 pub mod manifest;
@@ -247,7 +248,7 @@ impl ClusterConfig {
     async fn build(&self, config: kube::Config) -> Result<kube::Client, Error> {
         let server = self.server.clone();
         // Its connections are kept by the runtime that it is made in.
-        let made = tokio::task::spawn_blocking(move || kube::Client::try_from(config));
+        let made = tokio::task::spawn_blocking(move || connect::client(config));
         match tokio::time::timeout(CLIENT_TIMEOUT, made).await {
             Ok(Ok(made)) => made.map_err(|error| Error::Client(explain(&error, &server))),
             Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),

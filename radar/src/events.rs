@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use syncthing::event::What;
+use syncthing::{Pace, event::What};
 use tokio::sync::broadcast;
 
 use crate::{backoff::Backoff, link::Link};
@@ -48,7 +48,7 @@ pub(crate) fn channel() -> HeardTx {
 /// `ready` is told once the first poll has been answered, so that nothing that is configured afterwards is missed.
 pub(crate) async fn listen(link: Arc<Link>, heard_tx: HeardTx, ready: tokio::sync::oneshot::Sender<()>) {
     let mut ready = Some(ready);
-    let mut since = 0;
+    let (mut since, mut pace) = (0, Pace::default());
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
         // The first poll makes the subscription; only what happens after it is kept.
@@ -73,6 +73,7 @@ pub(crate) async fn listen(link: Arc<Link>, heard_tx: HeardTx, ready: tokio::syn
                     // An error means that no folder listens.
                     drop(heard_tx.send(Heard::Event(event.id, event.what())));
                 }
+                pace.rest().await;
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "hear syncthing's events");

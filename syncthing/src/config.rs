@@ -18,7 +18,7 @@ pub struct Device {
     /// Where to dial: `tcp://127.0.0.1:PORT`; empty on the side that is dialled.
     #[serde(default)]
     pub addresses: Vec<String>,
-    /// metadata, always, never.
+    /// metadata, always, never. With LZ4, so that it costs little where nothing is gained.
     #[serde(default)]
     pub compression: String,
     /// Whether the device is left alone for now.
@@ -36,7 +36,7 @@ impl Device {
             id: id.to_owned(),
             name: name.to_owned(),
             addresses: address.into_iter().collect(),
-            compression: "metadata".to_owned(),
+            compression: "always".to_owned(),
             paused: false,
             num_connections: 1,
         }

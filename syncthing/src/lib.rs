@@ -9,8 +9,10 @@ pub mod config;
 pub mod event;
 pub mod home;
 pub mod launch;
+pub mod pace;
 
 pub use batch::Batch;
 pub use client::{Client, Error, FolderStatus, PullError};
 pub use config::{Device, Folder, FolderType, MinDiskFree};
 pub use event::Event;
+pub use pace::Pace;

@@ -13,7 +13,7 @@ use std::{
 
 use crate::suite::container::Container;
 
-const PAUSE: Duration = Duration::from_micros(200);
+const PAUSE: Duration = Duration::from_micros(500);
 /// The observer is to look more often than this.
 const OFTEN: Duration = Duration::from_millis(1);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use syncthing::{Client, Event};
+use syncthing::{Client, Event, Pace};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -27,7 +27,7 @@ pub(super) fn follow(
 ) -> mpsc::UnboundedReceiver<Event> {
     let (tx, rx) = mpsc::unbounded_channel();
     let poll = async move {
-        let mut since = 0;
+        let (mut since, mut pace) = (0, Pace::default());
         loop {
             let events = match client.events(&[kind], since, WAIT).await {
                 Ok(events) => events,
@@ -43,6 +43,7 @@ pub(super) fn follow(
                     return;
                 }
             }
+            pace.rest().await;
         }
     };
     tokio::spawn(end.run_until_cancelled_owned(poll));
