@@ -86,7 +86,12 @@ impl Bed {
 
 /// Starts to sync the desk's directory; the app itself is left alone.
 pub(crate) fn sync(desk: &Desk) {
-    desk.sync(&["--selector", "app=app", "--reload=false", "--timeout=140s"], CODE);
+    sync_into(desk, CODE);
+}
+
+/// The same, to a directory of one's choice.
+pub(crate) fn sync_into(desk: &Desk, remote: &str) {
+    desk.sync(&["--selector", "app=app", "--reload=false", "--timeout=140s"], remote);
 }
 
 /// The same where it takes longer than a command may.

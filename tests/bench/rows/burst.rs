@@ -19,15 +19,16 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// 2,000 and 500 new files of 4 KB.
 pub(super) fn measure(bench: &Bench, bed: &Bed) -> Vec<Row> {
     let row = |count: usize, trials: usize| {
-        let times: Vec<f64> = (0..bench.options.trials(trials)).map(|_| burst(bench, bed, count)).collect();
+        let times = (0..bench.options.trials(trials)).map(|trial| burst(bench, bed, count, trial));
+        let times: Vec<f64> = times.collect();
         Row::new(format!("{count} new files of 4 KB at once, {}", bed.runtime), Unit::Seconds, &times)
     };
     vec![row(2000, 3).goal(Goal::p50(1.8)), row(500, 5)]
 }
 
-/// From before the first is written until the last is there, in seconds.
-fn burst(bench: &Bench, bed: &Bed, count: usize) -> f64 {
-    let many = Many::new("burst", count, SIZE);
+/// From before the first is written until the last is there, in seconds. They stay: see [`Bench::retire`].
+fn burst(bench: &Bench, bed: &Bed, count: usize, trial: usize) -> f64 {
+    let many = Many::new(&format!("burst-{count}-{trial}"), count, SIZE);
     let root = bed.there(bench, "");
     let mut there = Files::new(many.paths(&root), SIZE as u64);
     at_rest(&bed.desk, 1);
@@ -35,7 +36,6 @@ fn burst(bench: &Bench, bed: &Bed, count: usize) -> f64 {
     let took = until(what, LIMIT, move || there.all(), || many.write(&bed.desk.local()));
     many.are_in(&root);
     at_rest(&bed.desk, 1);
-    bed.remove(bench, "burst");
     took.as_secs_f64()
 }
 

@@ -8,7 +8,7 @@ use std::{
 use ksync_measure::{Goal, Row, Unit};
 
 use crate::{
-    bed::{CODE, Node},
+    bed::{Node, sync_into},
     bench::Bench,
     files::Many,
     observer::{Files, inside, until},
@@ -47,27 +47,29 @@ pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
 }
 
 fn times(bench: &Bench, node: &Node) -> Times {
+    // Nothing is taken away before the end: see `Bench::retire`.
     let desk = Desk::new(bench.run, &format!("bench-initial-{}", node.runtime));
     let many = Many::new(".", COUNT, SIZE);
     many.write(&desk.local());
     let app = node.only(App::idle(&desk)).apply(&desk);
     desk.ksync.ok(&["watch", "--daemon"]);
     let mut times = Times::default();
-    for _ in 0..bench.options.trials(3) {
-        let container = app.only();
-        times.tar.push(by_tar(bench, &desk, &container, &many));
-        times.cp.push(by_cp(bench, &desk, &container, &many));
-        let (there, proved) = by_ksync(bench, &desk, &container, &many);
+    let container = app.only();
+    for trial in 0..bench.options.trials(3) {
+        let into = |what: &str| format!("/by-{what}-{trial}");
+        times.tar.push(by_tar(bench, &desk, &container, &many, &into("tar")));
+        times.cp.push(by_cp(bench, &desk, &container, &many, &into("cp")));
+        let (there, proved) = by_ksync(bench, &desk, &container, &many, &into("ksync"));
         times.there.push(there);
         times.proved.push(proved);
         desk.ksync.ok(&["delete", "main"]);
-        app.kill_pod(&container.pod);
     }
+    bench.retire(desk);
     times
 }
 
-fn by_ksync(bench: &Bench, desk: &Desk, container: &Container, many: &Many) -> (f64, f64) {
-    let root = inside(bench, container, CODE);
+fn by_ksync(bench: &Bench, desk: &Desk, container: &Container, many: &Many, into: &str) -> (f64, f64) {
+    let root = inside(bench, container, into);
     let mut there = Files::new(many.paths(&root), SIZE as u64);
     let begun = Instant::now();
     let mut proved = Duration::ZERO;
@@ -76,7 +78,7 @@ fn by_ksync(bench: &Bench, desk: &Desk, container: &Container, many: &Many) -> (
         LIMIT,
         move || there.all(),
         || {
-            crate::bed::sync(desk);
+            sync_into(desk, into);
             proved = begun.elapsed();
         },
     );
@@ -84,12 +86,12 @@ fn by_ksync(bench: &Bench, desk: &Desk, container: &Container, many: &Many) -> (
     (all.as_secs_f64(), proved.as_secs_f64())
 }
 
-fn by_tar(bench: &Bench, desk: &Desk, container: &Container, many: &Many) -> f64 {
-    container.sh(desk.cluster(), "mkdir /by-tar");
+fn by_tar(bench: &Bench, desk: &Desk, container: &Container, many: &Many, into: &str) -> f64 {
+    container.sh(desk.cluster(), &format!("mkdir {into}"));
     let kubectl = desk.kubectl();
     let (program, namespace, pod) = (kubectl.program.display(), &container.namespace, &container.pod);
     let line = format!(
-        "set -e; tar c -C '{}' . | '{program}' exec -i -n {namespace} {pod} -- tar x -C /by-tar",
+        "set -e; tar c -C '{}' . | '{program}' exec -i -n {namespace} {pod} -- tar x -C {into}",
         desk.local().display()
     );
     let begun = Instant::now();
@@ -97,17 +99,15 @@ fn by_tar(bench: &Bench, desk: &Desk, container: &Container, many: &Many) -> f64
     command.env("KUBECONFIG", &kubectl.kubeconfig).env("KUBECACHEDIR", &kubectl.cache).args(["-c", &line]);
     shell::run(&mut command, None).ok().unwrap_or_else(|said| panic!("tar: {said}"));
     let took = begun.elapsed();
-    many.are_in(&inside(bench, container, "/by-tar"));
-    container.sh(desk.cluster(), "rm -rf /by-tar");
+    many.are_in(&inside(bench, container, into));
     took.as_secs_f64()
 }
 
-fn by_cp(bench: &Bench, desk: &Desk, container: &Container, many: &Many) -> f64 {
-    let target = format!("{}/{}:/by-cp", container.namespace, container.pod);
+fn by_cp(bench: &Bench, desk: &Desk, container: &Container, many: &Many, into: &str) -> f64 {
+    let target = format!("{}/{}:{into}", container.namespace, container.pod);
     let begun = Instant::now();
     desk.kubectl().ok(&["cp", &desk.local().display().to_string(), &target]);
     let took = begun.elapsed();
-    many.are_in(&inside(bench, container, "/by-cp"));
-    container.sh(desk.cluster(), "rm -rf /by-cp");
+    many.are_in(&inside(bench, container, into));
     took.as_secs_f64()
 }
