@@ -7,7 +7,6 @@
 use std::{path::PathBuf, sync::Arc};
 
 use ksync_proto::radar::{AttachmentEnd, Role};
-use ksync_tree::is_case_sensitive;
 use syncthing::{Device, Folder as Config, FolderType, event::What};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot, watch as channel};
 use tokio_util::sync::CancellationToken;
@@ -254,7 +253,10 @@ impl Folder {
         let config = Config::node(&self.id, &self.ground.place.to_string_lossy());
         let kind = if guards::on(Guard::ReceiveOnly) { config.kind } else { FolderType::SendReceive };
         let min_disk_free = trouble::keep_free(&self.ground.lead.root);
-        let case_sensitive_fs = is_case_sensitive(&self.ground.lead.root);
+        // It was tried when the directory was attached. A volume inside it may be of another kind.
+        let about = &self.ground.lead.about;
+        let whole = about.submounts.iter().all(|submount| submount.excluded.is_some());
+        let case_sensitive_fs = whole && !about.case_insensitive;
         Config { kind, min_disk_free, case_sensitive_fs, ..config.shared_with([self.device.as_str()]) }
     }
 

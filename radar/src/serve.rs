@@ -3,6 +3,8 @@
 //! Invariant: nobody but the pod itself can connect. When it is told to stop, all folders are removed and all
 //! directories unbound before it ends, within a deadline.
 
+mod prompt;
+
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 
 use ksync_proto::radar::radar_server::RadarServer;
@@ -11,8 +13,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
+
+use prompt::Prompt;
 
 use crate::{
     link, places::Places, registry::Registry, reload::Reloader, runtime::Runtimes, service::Service,
@@ -61,7 +66,7 @@ pub(crate) async fn run(places: Places, address: SocketAddr, node: String, host:
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(|stream| stream.map(Prompt));
     let stop = CancellationToken::new();
     let (link_tx, link_rx) = watch::channel(None);
     tokio::spawn(link::keep(places.clone(), link_tx, stop.clone()));

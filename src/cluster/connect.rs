@@ -12,7 +12,8 @@ use kube::client::{Body, ClientBuilder, ConfigExt, retry::RetryPolicy};
 use tower::{BoxError, ServiceBuilder, retry::RetryLayer};
 use tower_http::decompression::DecompressionLayer;
 
-/// A client as `kube::Client::try_from` makes it. Through a proxy it is that one.
+/// A client as `kube::Client::try_from` makes it (kube 5.0, `make_generic_builder`), but for its spans and log lines:
+/// what fails here is said by whoever asked. Through a proxy it is that one.
 pub(super) fn client(config: kube::Config) -> kube::Result<kube::Client> {
     if config.proxy_url.is_some() {
         return kube::Client::try_from(config);
@@ -24,6 +25,7 @@ pub(super) fn client(config: kube::Config) -> kube::Result<kube::Client> {
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
+    connector.set_reset_reader_on_write(config.reset_reader_on_write);
     let http = Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
     let gzip = DecompressionLayer::new().no_br().no_deflate().no_zstd().gzip(!config.disable_compression);
     let retry = config.default_retry.then_some(RetryLayer::new(RetryPolicy::server_retry()));

@@ -190,7 +190,7 @@ mod tests {
     async fn nobody_there_names_the_server() {
         crate::tls::install();
         let config = kube::Config::new("https://127.0.0.1:1".parse().unwrap());
-        let client = kube::Client::try_from(config).unwrap();
+        let client = crate::cluster::connect::client(config).unwrap();
         let error = client.apiserver_version().await.unwrap_err();
         let told = super::explain(&error, "https://127.0.0.1:1");
         assert_eq!(told.to_string(), "can't reach the cluster at `https://127.0.0.1:1`: connection refused");

@@ -1,13 +1,18 @@
 //! `delete`: takes specs from ksync.yaml; the watcher, if one runs, lets go of their containers.
 
-use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use super::stignore;
 use crate::{
     base::BaseFile,
     cluster::{ClusterArgs, ClusterConfig},
     config::{Config, Error, Store},
-    home::Home,
+    home::{ContextDir, Home},
     local::HoldFile,
     lock,
     printer::{Printer, UserError},
@@ -15,8 +20,13 @@ use crate::{
     watcher::client::Client,
 };
 
-/// How long the watcher may take to let go.
-const LIMIT: Duration = Duration::from_secs(20);
+/// How long the watcher may take to let go: of each container as long as a call to its node may take, and what was last
+/// in sync is written after that.
+const LIMIT: Duration = Duration::from_secs(40);
+/// The same for a directory here, once its containers are let go.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Flags of `delete`.
 #[derive(Debug, clap::Args)]
@@ -100,7 +110,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     let mut free = true;
     for dir in contexts.iter().filter(|_| !gone.is_empty()) {
         free &= match Client::connect(&dir.socket()).await {
-            Some(client) => tokio::time::timeout(LIMIT, released(client, &gone)).await.is_ok(),
+            Some(client) => tokio::time::timeout(LIMIT, released(client, &gone, dir)).await.is_ok(),
             None => !lock::is_held(&dir.lock()),
         };
     }
@@ -121,9 +131,12 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     }
     // A watcher that still runs needs the patterns, and removes them itself.
     for path in paths.iter().filter(|_| free) {
-        if let Err(error) = stignore::sweep(path) {
-            let why = crate::printer::chain(error.as_ref());
-            printer.warn(format!("something of ours is left in `{}`: can't {why}", path.display()));
+        let left = match tokio::time::timeout(CLOSE_LIMIT, swept(path)).await {
+            Ok(swept) => swept.err().map(|error| format!("can't {}", crate::printer::chain(error.as_ref()))),
+            Err(_) => Some(format!("a watcher still has it after {CLOSE_LIMIT:?}")),
+        };
+        if let Some(why) = left {
+            printer.warn(format!("something of ours is left in `{}`: {why}", path.display()));
         }
     }
     for name in &names {
@@ -145,13 +158,32 @@ fn alone(config: &Config, names: &[String]) -> (BTreeSet<PathBuf>, BTreeSet<Path
     (of(true), &of(true) - &of(false))
 }
 
-/// Waits until the watcher has none of the specs any more, or is gone itself.
-async fn released(mut client: Client, names: &BTreeSet<&str>) {
-    let Ok(mut states) = client.follow().await else { return };
-    while let Some(state) = states.next().await {
-        if !state.specs.iter().any(|spec| names.contains(spec.name.as_str())) {
+/// Removes what is ours once the watcher, which lets go of containers first, has closed the directory.
+async fn swept(path: &Path) -> anyhow::Result<()> {
+    while !stignore::sweep(path)? {
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// Waits until the watcher has none of the specs any more, or is gone itself. One that does not answer is asked again.
+async fn released(client: Client, names: &BTreeSet<&str>, dir: &ContextDir) {
+    let mut known = Some(client);
+    loop {
+        if let Some(mut client) = known.take()
+            && let Ok(mut states) = client.follow().await
+        {
+            while let Some(state) = states.next().await {
+                if !state.specs.iter().any(|spec| names.contains(spec.name.as_str())) {
+                    return;
+                }
+            }
+        }
+        if !lock::is_held(&dir.lock()) {
             return;
         }
+        tokio::time::sleep(LOOK).await;
+        known = Client::connect(&dir.socket()).await;
     }
 }
 
@@ -163,8 +195,26 @@ impl From<Error> for UserError {
 
 #[cfg(test)]
 mod tests {
-    use super::alone;
-    use crate::config::{Config, SpecDetails};
+    use ksync_tree::ignore::STIGNORE_HEADER;
+
+    use super::{LOOK, alone, swept};
+    use crate::{
+        config::{Config, SpecDetails},
+        lock::DirLock,
+    };
+
+    #[tokio::test]
+    async fn what_is_ours_goes_when_the_watcher_has_closed_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = dir.path().join(".stignore");
+        std::fs::write(&ours, format!("{STIGNORE_HEADER}\n.git\n")).unwrap();
+        let held = DirLock::try_acquire(dir.path()).unwrap();
+        let mut sweep = std::pin::pin!(swept(dir.path()));
+        assert!(tokio::time::timeout(LOOK * 3, &mut sweep).await.is_err(), "a watcher has it");
+        drop(held);
+        sweep.await.unwrap();
+        assert!(!ours.exists());
+    }
 
     #[test]
     fn a_path_that_another_spec_uses_is_left_alone() {

@@ -16,13 +16,14 @@ pub(super) fn foreign(dir: &Path) -> io::Result<Option<PathBuf>> {
     Ok(read(&path)?.filter(|text| !is_ours(text)).map(|_| path))
 }
 
-/// Removes what a watcher that has let go of the directory has left there. Nobody has a directory that is gone.
-pub(super) fn sweep(dir: &Path) -> anyhow::Result<()> {
+/// Removes what a watcher that has let go of the directory has left there; false while one has it. Nobody has a directory
+/// that is gone.
+pub(super) fn sweep(dir: &Path) -> anyhow::Result<bool> {
     let alone = if dir.is_dir() { DirLock::try_acquire(dir)?.map(Some) } else { Some(None) };
     if alone.is_some() {
         local::sweep(dir)?;
     }
-    Ok(())
+    Ok(alone.is_some())
 }
 
 fn is_ours(text: &[u8]) -> bool {
@@ -49,19 +50,19 @@ mod tests {
     fn only_what_a_watcher_wrote_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".stignore");
-        sweep(dir.path()).unwrap();
-        sweep(&dir.path().join("none")).unwrap();
+        assert!(sweep(dir.path()).unwrap());
+        assert!(sweep(&dir.path().join("none")).unwrap());
         assert_eq!(foreign(dir.path()).unwrap(), None);
         for (text, ours) in
             [(format!("{STIGNORE_HEADER}\n.git\n"), true), (format!("x\n{STIGNORE_HEADER}\n"), false)]
         {
             fs::write(&path, text).unwrap();
             let held = DirLock::try_acquire(dir.path()).unwrap();
-            sweep(dir.path()).unwrap();
+            assert!(!sweep(dir.path()).unwrap());
             assert!(path.exists(), "a watcher that has the directory needs it");
             drop(held);
             assert_eq!(foreign(dir.path()).unwrap().is_none(), ours);
-            sweep(dir.path()).unwrap();
+            assert!(sweep(dir.path()).unwrap());
             assert_eq!(path.exists(), !ours);
         }
     }

@@ -78,6 +78,11 @@ impl Ground {
         ))
     }
 
+    /// Whether names in other letters are other names, in all of it as far as can be known.
+    pub(super) fn tells_names_apart(&self) -> bool {
+        ksync_tree::is_case_sensitive(&self.root(), ".stignore") && !has_mounts(&self.path)
+    }
+
     /// Takes the directory that is at the path now, when the old one was removed; returns whether it did.
     pub(super) fn succeed(&self) -> Result<bool, Error> {
         let old = self.root();
@@ -97,6 +102,15 @@ impl Held {
         let lock = DirLock::try_acquire(path)?.ok_or_else(|| Error::Held { path: path.to_owned() })?;
         Ok(Self { root: Arc::new(root), _lock: lock })
     }
+}
+
+/// Whether something is mounted below a directory, or may be. Source: proc_pid_mountinfo(5).
+fn has_mounts(path: &Path) -> bool {
+    let (Ok(mounts), Ok(path)) = (fs::read_to_string("/proc/self/mountinfo"), path.canonicalize()) else {
+        return true;
+    };
+    let point = |line: &str| line.split(' ').nth(4).map(PathBuf::from);
+    mounts.lines().filter_map(point).any(|point| point != path && point.starts_with(&path))
 }
 
 fn found(path: &Path) -> Option<Identity> {

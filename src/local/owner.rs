@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use ksync_tree::{Ignore, is_case_sensitive};
+use ksync_tree::Ignore;
 use syncthing::{Batch, Client, Device, Event, Folder, event::What};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -345,7 +345,7 @@ impl Owner {
         let mut folder = Folder::local(&self.id, &self.path.to_string_lossy()).shared_with(devices);
         // Un-pausing scans, and so does a change of devices: never over a root that is not the right one.
         folder.paused = self.ground.check().is_err();
-        folder.case_sensitive_fs = is_case_sensitive(&self.ground.root());
+        folder.case_sensitive_fs = self.ground.tells_names_apart();
         folder.ignore_delete = guards::on(Guard::IgnoreDelete);
         "simple".clone_into(&mut folder.versioning.kind);
         // A log that changes all the time must not fill the disk.

@@ -16,8 +16,8 @@ use std::{
 /// after a burst of 4,000 files.
 const WRITE_BUFFER: usize = 1 << 20;
 
-/// The command line that runs syncthing on `home` as a single process, its log on stdout. 2.x has another database and
-/// passes over what is said of it.
+/// The command line that runs syncthing on `home` as a single process, its log on stdout. 2.x has another database
+/// and does not read the two variables of this one.
 pub fn command(binary: &Path, home: &Path) -> Command {
     let mut command = Command::new(binary);
     command

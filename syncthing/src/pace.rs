@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Answers that come one after the other without a rest: all of an edit.
-const FREE: u32 = 10;
+/// Answers that come one after the other without a rest: more than two edits have at the same time.
+const FREE: u32 = 20;
 /// What counts as one after the other.
 const CLOSE: Duration = Duration::from_millis(20);
 const REST: Duration = Duration::from_millis(5);

@@ -57,7 +57,8 @@ pub(crate) fn main() -> ExitCode {
     };
     bench.measure(&groups);
     let out = bench.write();
-    bench.retired.lock().unwrap().clear();
+    let retired = std::mem::take(&mut *bench.retired.lock().unwrap());
+    bench.attempt("what was measured is taken away", || drop(retired));
     if let Err(left) = run.end() {
         bench.failed("end", &format!("something was left behind: {left}"));
     }

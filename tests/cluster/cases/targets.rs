@@ -111,7 +111,8 @@ fn no_path_non_root(desk: &Desk) {
 
 fn symlinked(desk: &Desk) {
     desk.write("a.txt", "a\n");
-    let app = App::shell(desk, "mkdir -p /real/v2 /app && ln -sfn /real/v2 /app/current && exec sleep 1000000");
+    let app =
+        App::shell(desk, "mkdir -p /real/v2 /app && ln -sfn /real/v2 /app/current && exec sleep 1000000");
     let container = app.apply(desk).only();
     desk.sync(APP, "/app/current");
     desk.write("b.txt", "b\n");

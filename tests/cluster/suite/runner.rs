@@ -21,8 +21,8 @@ static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
 static FAILED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// Where this thread panicked last, and why.
-    static PANICKED: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Where this thread panicked in this case, and what it said.
+    static PANICKED: RefCell<Vec<(String, String)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs what the command line selects.
@@ -70,21 +70,22 @@ fn say_where_it_panicked() {
     std::panic::set_hook(Box::new(|info| {
         let at = info.location().map(ToString::to_string).unwrap_or_default();
         let why = super::steps::words(info.payload());
-        let said = format!("{at}: {why}");
-        eprintln!("{said}");
-        PANICKED.set(said);
+        eprintln!("{at}: {why}");
+        PANICKED.with_borrow_mut(|all| all.push((at, why.to_owned())));
     }));
 }
 
 fn trial(run: &'static Run, name: &str, case: Case) {
     let begun = Instant::now();
+    PANICKED.take();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let desk = Desk::new(run, name);
         (case.run)(&desk);
     }));
     if let Err(payload) = outcome {
-        let why = PANICKED.take();
-        FAILED.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name}: {why}"));
+        let why = super::steps::words(&*payload);
+        let at = PANICKED.take().into_iter().find(|(_, said)| said == why).unwrap_or_default().0;
+        FAILED.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name}: {at}: {why}"));
         resume_unwind(payload);
     }
     TIMES.lock().unwrap_or_else(PoisonError::into_inner).push((begun.elapsed(), name.to_owned()));
