@@ -130,7 +130,10 @@ fn long_home(desk: &Desk) {
     desk.arrives(&[container], CODE);
     ksync.watching("main", 1, SHORT);
     ksync.ok(&["stop"]);
-    assert!(process::of_home(&home).is_empty());
+    eventually("all processes to have ended", SHORT, || {
+        let left = process::of_home(&home);
+        holds(left.is_empty(), format!("{left:?}"))
+    });
     ksync.ok(&["watch", "--daemon"]);
     ksync.watching("main", 1, LONG);
     let context = context(&ksync);

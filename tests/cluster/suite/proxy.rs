@@ -20,6 +20,8 @@ use tokio::{
 
 use super::Desk;
 
+const BACKLOG: u32 = 64;
+
 /// What becomes of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -47,7 +49,8 @@ impl Proxy {
         let server = server(desk);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a port");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = runtime.block_on(async { bound(any).listen(BACKLOG) }).expect("a port");
         let address = listener.local_addr().expect("its address");
         let (mode_tx, mode) = watch::channel(mode);
         let cuts = Arc::new(AtomicUsize::new(0));
@@ -93,6 +96,15 @@ fn host_and_port(desk: &Desk) -> (String, u16) {
     (url.host().expect("its host").to_owned(), url.port_u16().unwrap_or(443))
 }
 
+/// A socket that has the address, beside one that has it already.
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("an address that was in use just now");
+    socket.set_reuseport(true).expect("an address that is in use");
+    socket.bind(address).expect("bind a socket");
+    socket
+}
+
 /// Takes connections, but for the time in which they are refused: then the port is held and nobody listens.
 async fn listen(
     mut listener: TcpListener,
@@ -110,14 +122,13 @@ async fn listen(
                 if !refuse {
                     return;
                 }
+                // The port is never free in between: whoever connects to somewhere else could be given it.
+                let held = bound(address);
                 drop(listener);
-                let held = TcpSocket::new_v4().expect("a socket");
-                held.set_reuseaddr(true).expect("an address that was in use just now");
-                held.bind(address).expect("the same port");
                 if mode.wait_for(accepts).await.is_err() {
                     return;
                 }
-                listener = held.listen(64).expect("listen");
+                listener = held.listen(BACKLOG).expect("listen");
                 continue;
             }
         };
