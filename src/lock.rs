@@ -84,6 +84,15 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Leaves the release to the system, at the end of this process: who then has the lock finds it gone.
+    pub fn keep_until_exit(self) {
+        // As when it is dropped, nobody is told of a holder that is about to be none.
+        let _ = self.file.set_len(0);
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // Emptied so that nobody is told of a process that is no longer the holder; closing releases it in any case.

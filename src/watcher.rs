@@ -116,8 +116,7 @@ impl Watcher {
         let path = dir.lock();
         // A command may look at the lock just now.
         let locking = tokio::task::spawn_blocking(move || Lock::acquire(&path, LOOKED_AT));
-        let _lock = match locking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-        {
+        let lock = match locking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
             Err(lock::Error::Held { pid, .. }) => {
                 return Err(Error::AlreadyRuns { context: cluster.context, pid });
             }
@@ -204,6 +203,8 @@ impl Watcher {
                 warn!(%error, "remove the sockets' directory");
             }
         }
+        // `stop` waits for it, and means the process.
+        lock.keep_until_exit();
         Ok(())
     }
 

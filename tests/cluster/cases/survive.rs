@@ -203,8 +203,11 @@ fn api_server(desk: &Desk) {
         assert!(begun.elapsed() < NOTICED, "after {:?}", begun.elapsed());
         assert!(spec.containers.iter().all(|row| !row.reason.is_empty()), "it says why: {spec:?}");
         desk.write("meanwhile.txt", "meanwhile\n");
-        let said = desk.ksync.run(&["get"]).stderr;
-        assert!(said.starts_with("warning: can't reach the cluster"), "{said}");
+        // The tunnel ends first, and only then is the server asked.
+        eventually("the outage to be told", NOTICED, || {
+            let said = desk.ksync.run(&["get"]).stderr;
+            if said.starts_with("warning: can't reach the cluster") { Ok(()) } else { Err(said) }
+        });
         desk.cluster().renew_certificate();
         for pid in &pids {
             assert!(process::lives(*pid), "the app goes on");
