@@ -90,7 +90,17 @@ impl<'a> Keeper<'a> {
 
     /// Writes what is equal at the end; what is on its way still is waited for, for a while.
     pub(super) async fn finish(&mut self) {
-        if timeout(FINISH, self.keep()).await.is_err() {
+        let name = self.name;
+        // While something moves nothing is equal: to look then would be to give up at once.
+        let moves = |board: &Board| {
+            board.specs.get(name).is_some_and(|spec| spec.overall().status == Status::Syncing)
+        };
+        let last = async {
+            // An error is the end of the board, and then there is nothing to keep.
+            let _ = self.board.wait_for(|board| !moves(board)).await;
+            self.keep().await
+        };
+        if timeout(FINISH, last).await.is_err() {
             warn!(limit = ?FINISH, "what is equal at the end was not noted: something moves still");
         }
     }
