@@ -82,9 +82,7 @@ impl Lock {
             .map_err(failed("write"))?;
         Ok(Some(Self { file }))
     }
-}
 
-impl Lock {
     /// Leaves the release to the system, at the end of this process: who then has the lock finds it gone.
     pub fn keep_until_exit(self) {
         // As when it is dropped, nobody is told of a holder that is about to be none.
