@@ -25,6 +25,7 @@ use super::{
     Election, HoldFile, Holds, LocalSyncthing, Who,
     ground::{self, Ground},
     lately::Lately,
+    listings::Listings,
     notice::Notices,
     origin::{Edits, Theirs},
     owner::{Owner, Start},
@@ -72,6 +73,8 @@ pub struct Local {
     pub holds: Holds,
     /// Counts changes of names that syncthing passes over.
     pub passed_over: u64,
+    /// The system watches only some of the directories.
+    pub unwatched: bool,
     /// When the changes up to the sequence came so far; none when nobody noticed them.
     pub trip: Option<Trip>,
 }
@@ -151,6 +154,8 @@ pub struct LocalFolder {
     pub two_way: Election,
     /// The container that was compared first.
     pub first: OnceLock<String>,
+    /// What is here.
+    pub listings: Listings,
     /// What was here lately.
     pub lately: Arc<Lately>,
     /// What is written here for containers.
@@ -402,6 +407,7 @@ impl LocalFolders {
             kept,
             two_way: Election::default(),
             first: OnceLock::new(),
+            listings: Listings::default(),
             lately,
             theirs,
             edits,

@@ -33,10 +33,11 @@ use super::{
     HoldFile, Running, State, Who, conflict,
     deletion::Agreed,
     folder::{Command, Local, Trip},
+    gather::Gather,
     ground::Ground,
     hold::Owed,
     lately::{self, Lately},
-    notice::{Notice, Notices, OPEN_LIMIT, may_be_synced},
+    notice::{Notice, Notices, may_be_synced},
     origin::{Edits, Theirs},
     patterns::Patterns,
     stignore,
@@ -48,6 +49,10 @@ use crate::{
 
 /// The safety net under the watcher: a scan of everything, of a large tree less often.
 const RESCAN: Duration = Duration::from_secs(60);
+/// The same where the system watches only some of the directories.
+const RESCAN_UNWATCHED: Duration = Duration::from_secs(10);
+/// Changes that are taken in at once, at most.
+const AT_ONCE: usize = 4096;
 /// The part of its time that syncthing may spend on it.
 const RESCAN_SHARE: u32 = 200;
 /// How long a call that failed rests before it is made again.
@@ -87,8 +92,8 @@ pub(super) struct Owner {
     /// Device to where it is dialled and the number of those who share with it.
     shares: BTreeMap<String, (watch::Receiver<SocketAddr>, usize)>,
     batch: Batch,
-    /// Files being written, and when they are looked at all the same.
-    soon: BTreeMap<String, Instant>,
+    /// Changes that are looked at later.
+    gather: Gather,
     /// Deletions that a living container made and that are not applied yet.
     agreed: Agreed,
     /// What was taken out and waits now for a person: it is put back when its container is detached.
@@ -142,7 +147,7 @@ impl Owner {
             state_tx: start.state_tx,
             shares: BTreeMap::new(),
             batch: Batch::default(),
-            soon: BTreeMap::new(),
+            gather: Gather::default(),
             agreed: Agreed::default(),
             owed: start.owed,
             hold_file: start.hold_file,
@@ -176,7 +181,7 @@ impl Owner {
         // A watcher was killed before it had put it back. Nothing is attached yet.
         self.give_back().await;
         loop {
-            let next_soon = self.soon.values().min().copied();
+            let next_due = self.gather.next();
             let deletions_due = self.agreed.due();
             tokio::select! {
                 () = end.cancelled() => break,
@@ -201,9 +206,16 @@ impl Owner {
                     }
                 }
                 Some(command) = commands.recv() => self.obey(command, running.as_deref()).await,
-                Some((at, notice)) = notices.rx.recv() => self.notice(at, notice),
-                () = sleep_until(next_soon.unwrap_or_else(Instant::now)), if next_soon.is_some() => {
-                    self.overdue(Instant::now());
+                Some((at, notice)) = notices.rx.recv() => {
+                    self.notice(at, notice);
+                    self.hear(&mut notices);
+                }
+                () = sleep_until(next_due.unwrap_or_else(Instant::now)), if next_due.is_some() => {
+                    // What was told meanwhile may settle it.
+                    self.hear(&mut notices);
+                    for (told, path) in self.gather.due(Instant::now()) {
+                        self.changed(told, path);
+                    }
                 }
                 () = sleep_until(self.hold.unwrap_or_else(Instant::now)), if self.hold.is_some() => {
                     self.hold = None;
@@ -214,7 +226,8 @@ impl Owner {
                 }
                 () = sleep_until(rescan) => {
                     self.batch.add_all();
-                    rescan = Instant::now() + RESCAN.max(self.whole.saturating_mul(RESCAN_SHARE));
+                    let least = if self.state_tx.borrow().unwatched { RESCAN_UNWATCHED } else { RESCAN };
+                    rescan = Instant::now() + least.max(self.whole.saturating_mul(RESCAN_SHARE));
                 }
                 () = sleep_until(root_check) => {
                     if let Some(now) = &running {
@@ -248,7 +261,7 @@ impl Owner {
                     root_check = root_check.min(Instant::now() + ROOT_LOOK);
                 }
             }
-            let pending = flight.is_some() || !self.batch.is_empty() || !self.soon.is_empty();
+            let pending = flight.is_some() || !self.batch.is_empty() || self.gather.next().is_some();
             self.state_tx.send_if_modified(|s| std::mem::replace(&mut s.pending, pending) != pending);
             for mark in self.marks.drain(..) {
                 // Whoever waited may have given up.
@@ -436,17 +449,17 @@ impl Owner {
         Ok(())
     }
 
+    /// Takes in what has been told by now.
+    fn hear(&mut self, notices: &mut Notices) {
+        for _ in 0..AT_ONCE {
+            let Ok((at, notice)) = notices.rx.try_recv() else { return };
+            self.notice(at, notice);
+        }
+    }
+
     fn notice(&mut self, at: Instant, notice: Notice) {
         match notice {
             Notice::Nameless => self.pass_over(),
-            Notice::Now(path) => {
-                self.patterns.notice(&path);
-                self.soon.remove(&path);
-                self.changed(at, path);
-            }
-            Notice::Soon(path) => {
-                self.soon.entry(path).or_insert_with(|| Instant::now() + OPEN_LIMIT);
-            }
             Notice::Conflict(copy) => {
                 // The scan that this asks for comes after syncthing is through with the file.
                 if let Some(path) = conflict::original(&copy) {
@@ -455,19 +468,20 @@ impl Owner {
                 }
             }
             Notice::Everything => self.batch.add_all(),
+            Notice::Unwatched => {
+                warn!("more directories than the system lets watch: everything is looked at every 10 s");
+                self.state_tx.send_modify(|s| s.unwatched = true);
+                self.batch.add_all();
+            }
             Notice::Failed(reason) => {
                 warn!(reason, "the local watch failed; scanning everything");
                 self.batch.add_all();
             }
-        }
-    }
-
-    fn overdue(&mut self, now: Instant) {
-        let late: Vec<String> =
-            self.soon.iter().filter(|(_, at)| **at <= now).map(|(path, _)| path.clone()).collect();
-        for path in late {
-            self.soon.remove(&path);
-            self.changed(now, path);
+            told => {
+                for path in self.gather.take(at, told) {
+                    self.changed(at, path);
+                }
+            }
         }
     }
 
@@ -476,6 +490,7 @@ impl Owner {
         if !ksync_tree::is_composed(&path) {
             return self.pass_over();
         }
+        self.patterns.notice(&path);
         if !may_be_synced(&self.path.join(&path)) {
             self.pass_over();
         }
@@ -544,7 +559,9 @@ impl Owner {
                 self.failures += 1;
                 let again = Instant::now() + RETRY;
                 let whole = subs.is_empty().then(String::new);
-                self.soon.extend(subs.into_iter().chain(whole).map(|sub| (sub, again)));
+                for sub in subs.into_iter().chain(whole) {
+                    self.gather.later(sub, again);
+                }
                 if self.failures >= FAILURES && !error.is_connection() {
                     self.fail(crate::printer::chain(&error));
                 }

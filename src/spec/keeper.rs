@@ -28,6 +28,10 @@ const REST_FACTOR: u32 = 20;
 /// Entries that can't be synced and are named.
 const MOST_WARNINGS: usize = 20;
 
+/// What is said where there are more directories than watches.
+const UNWATCHED: &str = "the system lets watch no more directories: changes in some of them are found only every 10 s (leave \
+                         directories out with `ignore`, or raise `fs.inotify.max_user_watches`)";
+
 /// What a base is a picture of: when it is the same again, nothing has to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Moment {
@@ -74,6 +78,7 @@ impl<'a> Keeper<'a> {
         loop {
             if self.news().is_some() {
                 let work = self.keep().await;
+                drop(tokio::task::spawn_blocking(ksync_tree::give_back));
                 // A big tree is not looked at all the time.
                 sleep((work * REST_FACTOR).clamp(REST.0, REST.1)).await;
                 continue;
@@ -118,7 +123,7 @@ impl<'a> Keeper<'a> {
         let begun = Instant::now();
         let Some(here) = self.news() else { return Duration::ZERO };
         let Some(Listing { entries, skipped }) = list(self.local).await else { return begun.elapsed() };
-        self.warn_of(&skipped);
+        self.warn_of(&skipped, here.unwatched);
         // What is on the disk and was not noticed is not acknowledged by anybody.
         match self.unscanned(&here, &entries) {
             Some(paths) if paths.is_empty() => {}
@@ -164,10 +169,13 @@ impl Keeper<'_> {
         Some(unlike.into_iter().map(|difference| difference.path).collect())
     }
 
-    /// Names what is here and can't be synced.
-    fn warn_of(&self, skipped: &[Skipped]) {
+    /// Names what is here and can't be synced, and what can't be watched.
+    fn warn_of(&self, skipped: &[Skipped], unwatched: bool) {
         let warning = |entry: &Skipped| format!("not synced: {} ({})", entry.path, entry.reason);
-        let warnings: Vec<String> = skipped.iter().take(MOST_WARNINGS).map(warning).collect();
+        let mut warnings: Vec<String> = skipped.iter().take(MOST_WARNINGS).map(warning).collect();
+        if unwatched {
+            warnings.push(UNWATCHED.to_owned());
+        }
         self.board_tx.modify(|board| {
             if let Some(spec) = board.specs.get_mut(self.name) {
                 spec.warnings = warnings;

@@ -23,6 +23,7 @@ mod sync;
 mod targets;
 mod volumes;
 mod watcher;
+mod whole;
 mod whose;
 mod wire;
 
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         #[cfg(feature = "test-guards")]
         ("guards", guards::CASES),
         ("sync", sync::CASES),
+        ("whole", whole::CASES),
         ("back", back::CASES),
         ("scale", scale::CASES),
         ("follow", follow::CASES),

@@ -1,17 +1,24 @@
 //! Reload by itself: once for each edit, when it is there, and never for what containers do.
 
-use std::time::Duration;
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    time::Duration,
+};
 
 use super::{APP, CODE, STARTS, executable, inits, other::WATCHER, python_app, restarts, says};
 use crate::suite::{
     App, Case, Desk, Need,
     container::Container,
     eventually::{LONG, SHORT, eventually, holds, throughout},
+    shell,
 };
 
 pub(in crate::cases) const CASES: &[Case] = &[
     Case::new("replicas_that_write_at_their_start", writers).needs(NEEDS),
     Case::new("a_burst_is_one_reload", burst).needs(NEEDS),
+    Case::new("each_way_to_save_is_one_reload", saves).needs(NEEDS),
     Case::new("a_rollout_ends_on_the_local_code", rollout).needs(NEEDS),
     Case::new("a_crash_is_backed_off_and_healed", crash).needs(NEEDS),
     Case::new("one_after_another", turns).needs(NEEDS),
@@ -118,6 +125,69 @@ fn burst(desk: &Desk) {
     desk.ksync.ok(&["watch", "--daemon"]);
     desk.ksync.watching("main", 2, LONG);
     started(desk, &containers, "image\none\ntwo\nthree\n");
+}
+
+/// Who saves, and how.
+type Save<'a> = (&'a str, &'a dyn Fn(&str));
+
+/// As editors and tools save a file; git and sed do it themselves.
+fn saves(desk: &Desk) {
+    let path = |name: &str| desk.path(name);
+    let done = |result: std::io::Result<()>| result.expect("change a local file");
+    let run = |program: &str, args: &[&str]| {
+        let mut command = shell::command(Path::new(program));
+        command.current_dir(desk.local()).env("GIT_CONFIG_GLOBAL", "/dev/null").args(args);
+        shell::run(&mut command, None).ok().unwrap_or_else(|said| panic!("{program}: {said}"));
+    };
+    desk.write("version", "git\n");
+    run("git", &["init", "--quiet"]);
+    run("git", &["add", "version"]);
+    let author = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
+    run("git", &[&author[..], &["commit", "--quiet", "--message", "one"]].concat());
+    desk.write("version", "one\n");
+    let containers = noting(desk, "").replicas(2).apply(desk).running(2);
+    desk.sync(APP, CODE);
+    let mut starts = "image\none\n".to_owned();
+    started(desk, &containers, &starts);
+    let saves: [Save<'_>; 7] = [
+        ("nano", &|text| desk.write("version", text)),
+        ("vim", &|text| {
+            done(fs::rename(path("version"), path("version~")));
+            desk.write("version", text);
+            done(fs::set_permissions(path("version"), fs::Permissions::from_mode(0o644)));
+            done(fs::remove_file(path("version~")));
+        }),
+        ("emacs", &|text| {
+            done(symlink("me@here.1:2", path(".#version")));
+            done(fs::rename(path("version"), path("version~")));
+            desk.write("version", text);
+            done(fs::remove_file(path(".#version")));
+        }),
+        ("idea", &|text| {
+            desk.write("version___jb_tmp___", text);
+            done(fs::rename(path("version"), path("version___jb_old___")));
+            done(fs::rename(path("version___jb_tmp___"), path("version")));
+            done(fs::remove_file(path("version___jb_old___")));
+        }),
+        ("rsync", &|text| {
+            desk.write(".version.x7Yq2k", text);
+            done(fs::set_permissions(path(".version.x7Yq2k"), fs::Permissions::from_mode(0o644)));
+            done(fs::rename(path(".version.x7Yq2k"), path("version")));
+        }),
+        ("sed", &|_| run("sed", &["-i", "s/.*/sed/", "version"])),
+        ("git", &|_| run("git", &["checkout", "--quiet", "--", "version"])),
+    ];
+    for (count, (who, save)) in (2..).zip(saves) {
+        let text = format!("{who}\n");
+        save(&text);
+        starts += &text;
+        started(desk, &containers, &starts);
+        counted(desk, count);
+    }
+    // What they leave behind is here alone.
+    for container in &containers {
+        assert_eq!(container.sh(desk.cluster(), "ls -A /code").trim(), "version", "{container}");
+    }
 }
 
 fn rollout(desk: &Desk) {

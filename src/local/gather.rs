@@ -1,0 +1,263 @@
+//! When a path that the system told of is looked at, so that what an editor does to save a file is one edit.
+//!
+//! - An edit in place: when its writer closes the file.
+//! - A replacement by rename, or what was moved away or removed and written anew: when the new one is in place; there is no
+//!   moment between at which the file is looked at and gone.
+//! - A new file under a name of its own: a moment after it is closed, because many are renamed to what they replace at once.
+//! - Both ends of a rename: together, so that what was moved isn't sent again.
+//!
+//! Invariant: every path that was told of is looked at after the last thing that was told of it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::notice::Notice;
+
+/// How long a file that stays open for writing is left alone after a write.
+const OPEN: Duration = Duration::from_millis(100);
+/// How long a new file that was closed may take to be renamed.
+const RENAMED: Duration = Duration::from_millis(3);
+/// How long what was removed or moved away may take to be written anew.
+const REPLACED: Duration = Duration::from_millis(20);
+
+/// Why a path waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is being written, and nothing was there before.
+    New,
+    /// The same, and closed: it may be renamed now.
+    Closed,
+    /// It is being written.
+    Open,
+    /// It is gone, or is to be looked at again.
+    Other,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    why: Why,
+    until: Instant,
+    /// When that was told which it is looked at for.
+    told: Instant,
+}
+
+/// Paths that are looked at later.
+#[derive(Debug, Default)]
+pub(super) struct Gather {
+    waiting: HashMap<String, Wait>,
+    order: BTreeSet<(Instant, String)>,
+}
+
+impl Gather {
+    /// Takes in what was told at `now`. Returns what is looked at now.
+    pub(super) fn take(&mut self, now: Instant, notice: Notice) -> Vec<String> {
+        match notice {
+            Notice::Made(path) => {
+                let why = if self.why(&path).is_some() { Why::Open } else { Why::New };
+                self.wait(path, why, now, OPEN);
+            }
+            Notice::Writing(path) => {
+                if !matches!(self.why(&path), Some(Why::New | Why::Open)) {
+                    self.wait(path, Why::Open, now, OPEN);
+                }
+            }
+            Notice::Written(path) => {
+                if self.why(&path) != Some(Why::New) {
+                    return self.settled(path);
+                }
+                self.wait(path, Why::Closed, now, RENAMED);
+            }
+            Notice::Changed(path) => {
+                // Its times and its mode are set while it is written, or right after.
+                if !matches!(self.why(&path), Some(Why::New | Why::Closed | Why::Open)) {
+                    return self.settled(path);
+                }
+            }
+            Notice::Gone(path) => self.wait(path, Why::Other, now, REPLACED),
+            Notice::Came(path) => return self.settled(path),
+            Notice::Moved { from, to } => return [self.settled(from), self.settled(to)].concat(),
+            Notice::Nameless
+            | Notice::Conflict(_)
+            | Notice::Everything
+            | Notice::Unwatched
+            | Notice::Failed(_) => {}
+        }
+        Vec::new()
+    }
+
+    /// Has a path looked at, at the latest at `until`.
+    pub(super) fn later(&mut self, path: String, until: Instant) {
+        if !self.waiting.contains_key(&path) {
+            self.put(path, Wait { why: Why::Other, until, told: until });
+        }
+    }
+
+    /// What has waited long enough by `now`, each with when that was told which it is looked at for.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<(Instant, String)> {
+        let mut due = Vec::new();
+        while let Some((until, path)) = self.order.pop_first() {
+            if until > now {
+                self.order.insert((until, path));
+                break;
+            }
+            if let Some(wait) = self.waiting.remove(&path) {
+                due.push((wait.told, path));
+            }
+        }
+        due
+    }
+
+    /// When the next path is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.order.first().map(|(until, _)| *until)
+    }
+
+    fn why(&self, path: &str) -> Option<Why> {
+        self.waiting.get(path).map(|wait| wait.why)
+    }
+
+    fn wait(&mut self, path: String, why: Why, now: Instant, time: Duration) {
+        self.put(path, Wait { why, until: now + time, told: now });
+    }
+
+    fn put(&mut self, path: String, wait: Wait) {
+        self.order.insert((wait.until, path.clone()));
+        if let Some(before) = self.waiting.insert(path.clone(), wait)
+            && before.until != wait.until
+        {
+            self.order.remove(&(before.until, path));
+        }
+    }
+
+    /// Nothing is to come of it.
+    fn settled(&mut self, path: String) -> Vec<String> {
+        if let Some(wait) = self.waiting.remove(&path) {
+            self.order.remove(&(wait.until, path.clone()));
+        }
+        vec![path]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, advance};
+
+    use super::{Gather, Notice, OPEN};
+
+    /// What was told, each a millisecond after the one before, and what was looked at until all was over.
+    async fn looked_at(told: Vec<Notice>) -> Vec<String> {
+        let (mut gather, mut looked_at) = (Gather::default(), Vec::new());
+        for notice in told {
+            looked_at.extend(gather.take(Instant::now(), notice));
+            advance(Duration::from_millis(1)).await;
+            looked_at.extend(gather.due(Instant::now()).into_iter().map(|(_, path)| path));
+        }
+        while let Some(next) = gather.next() {
+            advance(next - Instant::now()).await;
+            looked_at.extend(gather.due(Instant::now()).into_iter().map(|(_, path)| path));
+        }
+        assert!(gather.waiting.is_empty());
+        looked_at
+    }
+
+    fn written(path: &str, made: bool) -> Vec<Notice> {
+        let first = if made { vec![Notice::Made(path.into())] } else { Vec::new() };
+        [first, vec![Notice::Writing(path.into()), Notice::Written(path.into())]].concat()
+    }
+
+    fn gone(path: &str) -> Notice {
+        Notice::Gone(path.into())
+    }
+
+    fn moved(from: &str, to: &str) -> Notice {
+        Notice::Moved { from: from.into(), to: to.into() }
+    }
+
+    fn came(path: &str) -> Notice {
+        Notice::Came(path.into())
+    }
+
+    /// What the system tells when these save `f`, without the names that are left out by default.
+    #[tokio::test(start_paused = true)]
+    async fn what_an_editor_does_to_save_is_one_edit_of_one_file() {
+        let mode = || Notice::Changed("f".into());
+        let saves = [
+            ("in place: nano, VS Code", written("f", false)),
+            (
+                "vim, emacs: the old one is renamed to f~",
+                [vec![gone("f")], written("f", true), vec![mode()]].concat(),
+            ),
+            ("JetBrains: two renames", vec![gone("f"), came("f")]),
+            ("git: removed, then made anew", [vec![gone("f")], written("f", true)].concat()),
+        ];
+        for (who, told) in saves {
+            let looked_at = looked_at(told).await;
+            // A mode that is set after the writing is looked at once more.
+            assert!(
+                !looked_at.is_empty() && looked_at.iter().all(|path| path == "f"),
+                "{who}: {looked_at:?}"
+            );
+            assert!(looked_at.len() <= 2, "{who}: {looked_at:?}");
+        }
+        let temporary =
+            [written("sedX", true), vec![Notice::Changed("sedX".into()), gone("sedX"), moved("sedX", "f")]];
+        assert_eq!(looked_at(temporary.concat()).await, ["sedX", "f"], "together, when the first is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn both_ends_of_a_rename_are_looked_at_together() {
+        let mut gather = Gather::default();
+        assert!(gather.take(Instant::now(), gone("a")).is_empty());
+        assert_eq!(gather.take(Instant::now(), moved("a", "b")), ["a", "b"]);
+        assert_eq!(gather.next(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_on_and_on_is_looked_at_all_the_same() {
+        let (mut gather, begun) = (Gather::default(), Instant::now());
+        for _ in 0..300 {
+            assert!(gather.take(Instant::now(), Notice::Writing("log".into())).is_empty());
+            advance(Duration::from_millis(1)).await;
+            if !gather.due(Instant::now()).is_empty() {
+                assert_eq!(begun.elapsed(), OPEN);
+                return;
+            }
+        }
+        panic!("never");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_edit_of_a_new_file_is_looked_at_when_it_is_closed_again() {
+        let mut gather = Gather::default();
+        for notice in written("f", true) {
+            assert!(gather.take(Instant::now(), notice).is_empty());
+        }
+        gather.take(Instant::now(), Notice::Writing("f".into()));
+        advance(Duration::from_millis(10)).await;
+        assert!(gather.due(Instant::now()).is_empty(), "it is being written");
+        assert_eq!(gather.take(Instant::now(), Notice::Written("f".into())), ["f"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_is_looked_at() {
+        assert_eq!(looked_at(vec![gone("a"), gone("b")]).await, ["a", "b"]);
+        assert_eq!(looked_at([written("a", true), vec![gone("a")]].concat()).await, ["a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_is_tried_again_and_does_not_put_off_what_waits() {
+        let (mut gather, now) = (Gather::default(), Instant::now());
+        gather.take(now, gone("a"));
+        gather.later("a".into(), now + Duration::from_secs(1));
+        gather.later("b".into(), now + Duration::from_millis(1));
+        advance(Duration::from_millis(20)).await;
+        let due: Vec<String> = gather.due(Instant::now()).into_iter().map(|(_, path)| path).collect();
+        assert_eq!(due, ["b", "a"]);
+    }
+}

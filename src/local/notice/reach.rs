@@ -1,0 +1,111 @@
+//! Which directories are watched: all below the root but those that are left out, also of those that come later.
+//!
+//! inotify(7) watches single directories, so each is watched before its names are read: what comes into it is told by the
+//! watch or found by the reading. macOS watches whole trees, and leaves nothing to do here.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError, Weak, mpsc},
+    thread,
+};
+
+use ksync_tree::Ignore;
+use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tracing::debug;
+
+/// Whether the system watches directories one by one.
+pub(super) const ONE_BY_ONE: bool = cfg!(target_os = "linux");
+
+/// What is watched of a tree.
+pub(super) struct Reach {
+    pub(super) root: PathBuf,
+    pub(super) ignore: Ignore,
+    /// Whoever listens owns it, and its end is the end of this.
+    pub(super) watcher: Weak<Mutex<RecommendedWatcher>>,
+}
+
+/// What came of setting watches.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// All of them are set.
+    All,
+    /// The directory is gone, or nobody listens any more.
+    Gone,
+    /// The system allows no more of them.
+    Full,
+}
+
+impl Reach {
+    /// Watches the directory at `top` and all below it.
+    pub(super) fn add(&self, top: &Path) -> Result<Reached, notify::Error> {
+        let Some(watcher) = self.watcher.upgrade() else { return Ok(Reached::Gone) };
+        let watch =
+            |path: &Path, mode| watcher.lock().unwrap_or_else(PoisonError::into_inner).watch(path, mode);
+        if !ONE_BY_ONE {
+            return watch(top, RecursiveMode::Recursive).map(|()| Reached::All);
+        }
+        let mut todo = vec![top.to_owned()];
+        while let Some(dir) = todo.pop() {
+            match watch(&dir, RecursiveMode::NonRecursive) {
+                Ok(()) => {}
+                Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => return Ok(Reached::Full),
+                Err(error) if is_gone(&error) && dir != self.root => {
+                    if dir == top {
+                        return Ok(Reached::Gone);
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            // Only now, so that nothing can appear unseen in between.
+            let names = match fs::read_dir(&dir) {
+                Ok(names) => names,
+                Err(error) if dir == self.root => return Err(notify::Error::io(error)),
+                // It went, or may not be read: the listing that syncs it says so.
+                Err(error) => {
+                    debug!(dir = %dir.display(), %error, "read a directory that is watched");
+                    continue;
+                }
+            };
+            for entry in names.filter_map(Result::ok) {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) && self.is_wanted(&entry.path()) {
+                    todo.push(entry.path());
+                }
+            }
+        }
+        Ok(Reached::All)
+    }
+
+    /// Whether anything in a directory may be synced. A name that is not UTF-8 is not.
+    fn is_wanted(&self, path: &Path) -> bool {
+        let rel = path.strip_prefix(&self.root).ok().and_then(super::text);
+        rel.is_some_and(|rel| self.ignore.has_negation() || !self.ignore.matches(&rel))
+    }
+
+    /// Watches the directories that come, until nobody sends any more; tells what came of each.
+    pub(super) fn follow(
+        self,
+        arrivals: mpsc::Receiver<PathBuf>,
+        tell: impl Fn(&Path, Result<Reached, notify::Error>) + Send + 'static,
+    ) -> io::Result<()> {
+        let follow = move || {
+            for dir in arrivals {
+                if dir == self.root || self.is_wanted(&dir) {
+                    tell(&dir, self.add(&dir));
+                }
+            }
+        };
+        thread::Builder::new().name("ksync-reach".to_owned()).spawn(follow).map(drop)
+    }
+}
+
+fn is_gone(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::PathNotFound => true,
+        ErrorKind::Io(error) => {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        }
+        _ => false,
+    }
+}
