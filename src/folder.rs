@@ -34,7 +34,7 @@ use crate::{
     config::{Direction, Initial},
     kept::Kind as Kept,
     local::{Known, Local, LocalFolder, Presence, Share, Who},
-    node::{AttachmentEvent, Link, Node, NodeState, Nodes},
+    node::{AttachmentEvent, Link, Node, NodeState, Nodes, Turn},
     reload::{Automatic, Policy, Reloads, Target},
     service::RemoteContainer,
     status::{ServiceTx, Status},
@@ -75,8 +75,17 @@ pub struct Folder {
     pub status: ServiceTx,
 }
 
+/// What both sides have, while it is compared.
+struct Both<'a> {
+    here: Arc<Listing>,
+    there: Vec<Entry>,
+    /// Kept for the transfer that follows.
+    turn: Turn<'a>,
+}
+
 /// A directory that is attached.
 struct Attached {
+    node: Arc<Node>,
     link: Arc<Link>,
     id: String,
     excluded: Vec<String>,
@@ -87,7 +96,7 @@ struct Attached {
 /// What the listing says that proved a container to be equal.
 struct Proved {
     /// What both sides hold.
-    equal: Vec<Entry>,
+    equal: Arc<Listing>,
     /// What only the container has.
     extra: Vec<Entry>,
 }
@@ -154,13 +163,14 @@ impl Folder {
         local.taken_up().await?;
         let link = self.link(&node).await?;
         // In the slot at once: whatever fails from here on, it is detached.
-        let attached = slot.insert(self.attach(&node, link, take_over).await?);
+        let attached = slot.insert(self.attach(Arc::clone(&node), link, take_over).await?);
         if !attached.excluded.is_empty() {
             local.exclude(attached.excluded.clone()).await?;
         }
         let proved = if attached.role.is_some() {
             // radar held it while the connection was away: what was equal then is in the base.
-            self.base.borrow().as_ref().map(|base| base.entries.clone()).unwrap_or_default()
+            let equal = self.base.borrow().as_ref().map(|base| base.entries.clone()).unwrap_or_default();
+            Arc::new(Listing { entries: equal, skipped: Vec::new() })
         } else {
             let base = self.base.borrow().clone().filter(|base| base.seen.contains(&self.container.id));
             let known = base.as_deref().map(|base| &*base.entries);
@@ -178,7 +188,7 @@ impl Folder {
         let target = self.target(attached);
         let _listed = self.reloads.list(target.clone());
         let _followed = automatic.follow(target);
-        self.follow(local, &node, attached, automatic, &proved, backoff).await
+        self.follow(local, &node, attached, automatic, proved, backoff).await
     }
 
     fn target(&self, attached: &Attached) -> Target {
@@ -223,7 +233,12 @@ impl Folder {
         }
     }
 
-    async fn attach(&self, node: &Node, link: Arc<Link>, take_over: &mut Wish) -> Result<Attached, Setback> {
+    async fn attach(
+        &self,
+        node: Arc<Node>,
+        link: Arc<Link>,
+        take_over: &mut Wish,
+    ) -> Result<Attached, Setback> {
         self.status.set(Status::Attaching, "");
         let request = AttachRequest {
             session_id: link.session_id.clone(),
@@ -244,7 +259,7 @@ impl Folder {
             ?role,
             "attached"
         );
-        Ok(Attached { link, id: reply.attachment_id, excluded, events, role })
+        Ok(Attached { node, link, id: reply.attachment_id, excluded, events, role })
     }
 
     fn report_excluded(&self, reply: &AttachReply) -> Vec<String> {
@@ -269,12 +284,12 @@ impl Folder {
         held: Option<&[Entry]>,
     ) -> Result<Proved, Setback> {
         let (link, id) = (&attached.link, attached.id.as_str());
-        let mut held = held.map(<[Entry]>::to_vec);
         let (mut left, mut no_room) = (BTreeSet::new(), BTreeSet::new());
+        let mut last: Option<Arc<Listing>> = None;
         for round in 0..ROUNDS {
-            let (here, there) = self.list_both(local, attached).await?;
+            let Both { here, there, turn } = Self::list_both(local, attached).await?;
             let (base, known) = self.past();
-            let base = base.as_ref();
+            let base = base.as_deref();
             let mut plan = self.plan(&here, &there, base, &known);
             plan.remove.retain(|path| !left.contains(path));
             plan.send.retain(|path| !no_room.contains(path));
@@ -286,10 +301,12 @@ impl Folder {
                 return Err(Setback::Doubt(doubt));
             }
             if plan.is_equal() {
-                let there = here.entries.into_iter().filter(|entry| !no_room.contains(&entry.path));
-                return Ok(Proved { equal: there.collect(), extra: plan.extra });
+                return Ok(Proved { equal: without(here, &no_room), extra: plan.extra });
             }
-            automatic.merged(&news::of(&plan, &here.entries, &there, held.as_deref()));
+            let held = last.as_ref().map(|last| &*last.entries).or(held);
+            automatic.merged(&news::of(&plan, &here.entries, &there, held));
+            let first = base.is_none();
+            drop((there, known));
             let (send, take, remove) = (plan.send.len(), plan.take.len(), plan.remove.len());
             info!(round, send, take, remove, extra = plan.extra.len(), "make the trees equal");
             self.status.set(Status::Syncing, format!("{} to transfer", count(send + take + remove)));
@@ -304,7 +321,7 @@ impl Folder {
             }
             if !plan.losers.is_empty() {
                 // The first time of all it is not that both sides have changed it: one of them wins.
-                let kind = if base.is_none() { Kept::FirstSync } else { Kept::Conflict };
+                let kind = if first { Kept::FirstSync } else { Kept::Conflict };
                 transfer::keep(link, id, local, plan.losers, kind).await?;
             }
             if !plan.send.is_empty() {
@@ -312,7 +329,8 @@ impl Folder {
                 let sending = transfer::send(link, id, local, plan.send, Arc::clone(&progress));
                 no_room.extend(self.told(&progress, sending).await?);
             }
-            held = Some(here.entries);
+            last = Some(here);
+            drop(turn);
         }
         Err(Setback::Restless)
     }
@@ -341,23 +359,23 @@ impl Folder {
     }
 
     /// What was equal when both sides were last compared, as far as that is known; none before the first time.
-    fn past(&self) -> (Option<Base>, Known) {
+    fn past(&self) -> (Option<Arc<Base>>, Known) {
         let id = &self.container.id;
         let known = self.local.lately.known(id);
+        let base = self.base.borrow().clone();
+        let news = !known.held.is_empty() || known.seen;
         let seen = known.seen.then_some(id.as_str());
-        let base = self.base.borrow().as_ref().map(|base| base.since(&known.held, seen));
+        let base = if news { base.map(|base| Arc::new(base.since(&known.held, seen))) } else { base };
         (base, known)
     }
 
-    async fn list_both(
-        &self,
-        local: &Arc<LocalFolder>,
-        attached: &Attached,
-    ) -> Result<(Listing, Vec<Entry>), Setback> {
-        tokio::try_join!(
+    async fn list_both<'a>(local: &LocalFolder, attached: &'a Attached) -> Result<Both<'a>, Setback> {
+        let turn = attached.node.turns.take().await;
+        let (here, there) = tokio::try_join!(
             transfer::list_local(local, &attached.excluded),
             transfer::list_remote(&attached.link, &attached.id, &local.ignore),
-        )
+        )?;
+        Ok(Both { here, there, turn })
     }
 
     async fn join(&self, attached: &Attached) -> Result<Role, Setback> {
@@ -396,6 +414,15 @@ async fn limited<T>(
         Ok(reply) => Ok(reply?.into_inner()),
         Err(_) => Err(Setback::Slow { call, limit: CALL_LIMIT }),
     }
+}
+
+/// A listing without some paths.
+fn without(listing: Arc<Listing>, paths: &BTreeSet<String>) -> Arc<Listing> {
+    if paths.is_empty() {
+        return listing;
+    }
+    let entries = listing.entries.iter().filter(|entry| !paths.contains(&entry.path)).cloned().collect();
+    Arc::new(Listing { entries, skipped: listing.skipped.clone() })
 }
 
 fn count(files: usize) -> String {

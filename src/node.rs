@@ -7,6 +7,7 @@
 mod bep;
 mod link;
 mod settles;
+mod turns;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,6 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span, warn};
 
 pub use link::{Link, SessionIdentity, look};
+pub use turns::{Turn, Turns};
 
 use crate::{
     backoff::Backoff,
@@ -52,6 +54,8 @@ pub struct Node {
     pub name: String,
     /// Where the local syncthing dials the node's syncthing, now and later.
     pub bep_address: watch::Receiver<SocketAddr>,
+    /// Which containers are made equal now.
+    pub turns: Turns,
     state: watch::Receiver<NodeState>,
     routes: Arc<Routes>,
     _end: DropGuard,
@@ -161,6 +165,7 @@ impl Nodes {
         let node = Arc::new(Node {
             name: name.to_owned(),
             bep_address: door.address(),
+            turns: Turns::new(),
             state: state.clone(),
             routes: Arc::clone(&routes),
             _end: end.clone().drop_guard(),

@@ -264,6 +264,7 @@ impl Worker {
             for plan in plans {
                 work.carry_out(plan, &own);
             }
+            ksync_tree::give_back();
         })
         .await;
         Ok(())

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use futures::{FutureExt, future::BoxFuture};
 use ksync_proto::radar::{Role, SetDirectionRequest};
-use ksync_tree::Entry;
+use ksync_tree::{Entry, Listing};
 use tracing::{debug, info, warn};
 
 use super::{
-    Attached, Folder, ROUNDS, Setback, limited, plan,
+    Attached, Both, Folder, ROUNDS, Setback, limited, plan,
     settle::{Settled, first_of, settle, settle_all},
     transfer,
 };
@@ -31,9 +31,10 @@ impl Folder {
         node: &Node,
         attached: &mut Attached,
         automatic: &Automatic,
-        proved: &[Entry],
+        proved: Arc<Listing>,
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, Setback> {
+        let mut proved = Some(proved);
         let mut here = local.state();
         let mut link_state = node.state();
         let process = here.borrow().process;
@@ -100,7 +101,9 @@ impl Folder {
                         }
                     }
                     if settled.is_none() {
-                        self.verify(local, attached, automatic, proved).await?;
+                        // Not longer: it is as big as the tree.
+                        let proved = std::mem::take(&mut proved).unwrap_or_default();
+                        self.verify(local, attached, automatic, &proved.entries).await?;
                         automatic.proved();
                     }
                     settled = Some(now.sequence);
@@ -168,16 +171,18 @@ impl Folder {
         proved: &[Entry],
     ) -> Result<(), Setback> {
         for _ in 0..ROUNDS {
-            let (here, there) = self.list_both(local, attached).await?;
+            let Both { here, there, turn } = Self::list_both(local, attached).await?;
             let missing = plan::missing(&here.entries, &there, proved);
             let stale = plan::stale(&here, &there, proved);
             let Some(first) = missing.first().or(stale.first()) else { return Ok(()) };
             debug!(first, "not equal yet");
+            drop(there);
             if !stale.is_empty() {
                 automatic.merged(&stale);
                 transfer::remove(&attached.link, &attached.id, stale).await?;
             }
             let sequence = local.scanned().await?;
+            drop(turn);
             settle_all(local, &attached.link, sequence).await?;
         }
         Err(Setback::Restless)

@@ -14,9 +14,7 @@ use std::{
 use ksync_proto::radar::{
     Entry as WireEntry, EntryKind, FetchRequest, ListRequest, RemoveRequest, SeedRequest,
 };
-use ksync_tree::{
-    Entry, Ignore, Kind, ListOptions, Listing, Root, UnpackOptions, copy_entry, move_entry, stat_entry,
-};
+use ksync_tree::{Entry, Ignore, Kind, Listing, Root, UnpackOptions, copy_entry, move_entry, stat_entry};
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tracing::{debug, info};
@@ -30,16 +28,10 @@ const CHUNK: usize = 128 << 10;
 const QUEUE: usize = 16;
 
 /// Everything below the local path, with hashes.
-pub(super) async fn list_local(local: &Arc<LocalFolder>, exclude: &[String]) -> Result<Listing, Setback> {
-    let (folder, exclude) = (Arc::clone(local), exclude.to_vec());
+pub(super) async fn list_local(local: &LocalFolder, exclude: &[String]) -> Result<Arc<Listing>, Setback> {
     let root = local.root();
     local.is_at(&root).map_err(Setback::Root)?;
-    let listed = Arc::clone(&root);
-    let listing = blocking(move || {
-        let options = ListOptions { hash: true, ignore: &folder.ignore, exclude: &exclude };
-        ksync_tree::list(&listed, &options)
-    });
-    let listing = listing.await?;
+    let listing = local.listings.of(&root, &local.ignore, exclude).await?;
     // A listing says what is gone only if it is one of the right directory.
     local.is_at(&root).map_err(Setback::Root)?;
     Ok(listing)

@@ -3,13 +3,15 @@
 
 use crate::entry::Kind;
 use crate::error::Error;
+use crate::recycle::Spare;
 use crate::root::{Root, reading};
 use crate::stat::{entry_at, lstat, mtime_of, name_of, open_regular, permissions, size_of};
 use crate::write::{
     Attributes, Owner, Pending, ensure_dir, ensure_parent, finish_dir, make_way, write_symlink,
 };
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
+use std::io::Read;
 
 /// How often a file that changes while it is copied is copied anew.
 const ATTEMPTS: usize = 3;
@@ -29,7 +31,82 @@ pub enum Removed {
 /// content, mode and mtime. A replaced entry's owner is kept, a new one gets that of its directory; missing parents
 /// are made with the modes that they have in `from`.
 pub fn copy_entry(from: &Root, to: &Root, path: &str) -> Result<(), Error> {
-    copy_to(from, path, to, path, Owner::FromParent)
+    copy_to(from, path, to, path, Owner::FromParent, None)
+}
+
+/// Many copies as [`copy_entry`] makes them, from one tree to another.
+#[derive(Debug)]
+pub struct Copies<'a> {
+    from: &'a Root,
+    to: &'a Root,
+    /// What the last copy has replaced.
+    spare: Option<Spare>,
+}
+
+impl<'a> Copies<'a> {
+    /// None was made yet.
+    pub fn new(from: &'a Root, to: &'a Root) -> Self {
+        Self { from, to, spare: None }
+    }
+
+    /// Copies the entry at `path`.
+    pub fn copy(&mut self, path: &str) -> Result<(), Error> {
+        copy_to(self.from, path, self.to, path, Owner::FromParent, Some(&mut self.spare))
+    }
+
+    /// The same with what was read of it before.
+    pub fn put(&mut self, original: &Original) -> Result<(), Error> {
+        let Original { path, content, mode, mtime_ns } = original;
+        let (target, name) =
+            ensure_parent(self.to, path, Owner::FromParent, |above| mode_in(self.from, above))?;
+        let mut pending = Pending::create_from(self.spare.take(), &target, path)?;
+        pending.take(content)?;
+        let attributes =
+            Attributes { mode: *mode, mtime_ns: Some(*mtime_ns), owner: Owner::FromParent, keep: false };
+        self.spare = pending.commit_sparing(name, attributes)?;
+        Ok(())
+    }
+}
+
+/// A regular file, read as a whole: for copies to several trees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original {
+    path: String,
+    content: Vec<u8>,
+    mode: u32,
+    mtime_ns: i64,
+}
+
+impl Original {
+    /// Reads the file at `path`; none when it is something else, larger than `most` bytes, or changes all the time.
+    pub fn read(from: &Root, path: &str, most: u64) -> Result<Option<Self>, Error> {
+        let (dir, name) = from.parent(path)?;
+        let is_small = |stat: &Stat| size_of(stat) <= most;
+        let there = lstat(&dir, name, path)?.ok_or_else(|| Error::io("copy", path, Errno::NOENT))?;
+        if !FileType::from_raw_mode(there.st_mode).is_file() {
+            return Ok(None);
+        }
+        for _ in 0..ATTEMPTS {
+            let (mut file, before) = open_regular(&dir, name, path)?;
+            if !is_small(&before) {
+                return Ok(None);
+            }
+            let mut content = Vec::with_capacity(usize::try_from(size_of(&before)).unwrap_or_default() + 1);
+            let read = file.by_ref().take(most + 1).read_to_end(&mut content);
+            read.map_err(|e| Error::io("copy", path, e))?;
+            let after = rustix::fs::fstat(&file).map_err(|e| Error::io("stat", path, e))?;
+            if content.len() as u64 == size_of(&after) && mtime_of(&before) == mtime_of(&after) {
+                let (mode, mtime_ns) = (permissions(&after), mtime_of(&after));
+                return Ok(Some(Self { path: path.to_owned(), content, mode, mtime_ns }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> usize {
+        self.content.len()
+    }
 }
 
 /// Moves the entry at `from_path` to `to_path` in another tree; across file systems it is copied, then removed.
@@ -41,7 +118,7 @@ pub fn move_entry(from: &Root, from_path: &str, to: &Root, to_path: &str) -> Res
     match rustix::fs::renameat(&source, source_name, &target, target_name) {
         Ok(()) => Ok(()),
         Err(Errno::XDEV) => {
-            copy_to(from, from_path, to, to_path, Owner::FromParent)?;
+            copy_to(from, from_path, to, to_path, Owner::FromParent, None)?;
             match remove_entry(from, from_path)? {
                 Removed::NotEmpty => Err(Error::NotEmpty { path: from_path.to_owned() }),
                 Removed::Gone(_) | Removed::Missing => Ok(()),
@@ -72,7 +149,15 @@ pub fn remove_entry(root: &Root, path: &str) -> Result<Removed, Error> {
     }
 }
 
-fn copy_to(from: &Root, from_path: &str, to: &Root, to_path: &str, owner: Owner) -> Result<(), Error> {
+/// With `spare`, what is replaced serves once more: what is in it now is used, and what comes of this copy is left there.
+fn copy_to(
+    from: &Root,
+    from_path: &str,
+    to: &Root,
+    to_path: &str,
+    owner: Owner,
+    mut spare: Option<&mut Option<Spare>>,
+) -> Result<(), Error> {
     let (source, source_name) = from.parent(from_path)?;
     let Some(entry) = entry_at(&source, source_name, from_path, false)? else {
         return Err(Error::io("copy", from_path, Errno::NOENT));
@@ -98,7 +183,8 @@ fn copy_to(from: &Root, from_path: &str, to: &Root, to_path: &str, owner: Owner)
         Kind::File => {
             for _ in 0..ATTEMPTS {
                 let (mut file, before) = open_regular(&source, source_name, from_path)?;
-                let mut pending = Pending::create(&target, to_path)?;
+                let used = spare.as_mut().and_then(|spare| spare.take());
+                let mut pending = Pending::create_from(used, &target, to_path)?;
                 // On Linux this is copy_file_range, which shares the blocks where the file system can.
                 let copied =
                     std::io::copy(&mut file, pending.file()).map_err(|e| Error::io("copy", from_path, e))?;
@@ -106,7 +192,9 @@ fn copy_to(from: &Root, from_path: &str, to: &Root, to_path: &str, owner: Owner)
                 if copied == size_of(&after) && mtime_of(&before) == mtime_of(&after) {
                     let (mode, mtime_ns) = (permissions(&after), Some(mtime_of(&after)));
                     let attributes = Attributes { mode, mtime_ns, owner, keep: false };
-                    return pending.commit(target_name, attributes).map(drop);
+                    let Some(spare) = spare else { return pending.commit(target_name, attributes).map(drop) };
+                    *spare = pending.commit_sparing(target_name, attributes)?;
+                    return Ok(());
                 }
             }
             Err(Error::Changed { path: from_path.to_owned() })

@@ -5,17 +5,22 @@
 //! at is neither copied nor removed. Each file lands whole (the tree crate's temp and rename).
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use ksync_proto::radar::{ItemFinished, session_event::Event};
 use ksync_tree::{
-    DifferenceKind, ListOptions, Listing, Removed, copy_entry, differences, list, remove_entry, stat_entry,
+    Copies, DifferenceKind, ListOptions, Listing, Original, Removed, differences, list, remove_entry,
+    stat_entry,
 };
 
 use super::{Failures, Job};
 use crate::{attach::Attachment, mountinfo::below, session::Sink, status::sentence};
+
+/// What is read for several followers at once: files up to this, together not much more than that.
+const SMALL: u64 = 64 << 10;
+const TOGETHER: usize = 2 << 20;
 
 pub(super) struct Work {
     pub(super) lead: Arc<Attachment>,
@@ -34,8 +39,11 @@ pub(super) struct Plan {
     /// Parents first.
     remove: Vec<String>,
     /// All that the lead has.
-    seen: Vec<String>,
+    seen: Arc<Listing>,
 }
+
+/// The lead's listings, by what is ignored and what is left out.
+type Leads = HashMap<(Vec<String>, Vec<String>), Arc<Listing>>;
 
 impl Plan {
     /// Where the two differ.
@@ -47,14 +55,40 @@ impl Plan {
 impl Work {
     /// Does what is about single paths.
     pub(super) fn all(&self, jobs: &[Job]) {
-        for job in jobs {
-            for follower in self.alive() {
-                self.one(follower, job);
+        let mut jobs = jobs.iter().peekable();
+        while jobs.peek().is_some() {
+            let mut read = 0;
+            let mut some: Vec<(&Job, Option<Original>)> = Vec::new();
+            while let Some(job) = jobs.next_if(|_| read < TOGETHER) {
+                let original = self.original(job);
+                read += original.as_ref().map_or(0, Original::size);
+                some.push((job, original));
             }
-            if let Job::Copy { path, .. } = job {
-                self.know(path.clone());
+            for follower in self.alive() {
+                let mut copies = self.copies(follower);
+                for (job, original) in &some {
+                    self.one(follower, job, original.as_ref(), &mut copies);
+                }
+            }
+            for (job, _) in some {
+                if let Job::Copy { path, .. } = job {
+                    self.know(path.clone());
+                }
             }
         }
+    }
+
+    /// What several followers get is read once. Where it can't be read, the copy says why.
+    fn original(&self, job: &Job) -> Option<Original> {
+        let Job::Copy { path, .. } = job else { return None };
+        if self.followers.len() < 2 || self.lead.leaves_out(path) {
+            return None;
+        }
+        Original::read(&self.lead.root, path, SMALL).ok().flatten()
+    }
+
+    fn copies<'a>(&'a self, follower: &'a Attachment) -> Copies<'a> {
+        Copies::new(&self.lead.root, &follower.root)
     }
 
     /// Tries once more what failed in the follower of this id.
@@ -62,14 +96,14 @@ impl Work {
         // A newer job may have settled it meanwhile: an old deletion must not take a new file.
         for (id, job) in jobs.iter().filter(|(id, job)| self.failures.stands(id, job)) {
             for follower in self.alive().filter(|follower| follower.id == *id) {
-                self.one(follower, job);
+                self.one(follower, job, None, &mut self.copies(follower));
             }
         }
     }
 
-    fn one(&self, follower: &Attachment, job: &Job) {
+    fn one(&self, follower: &Attachment, job: &Job, original: Option<&Original>, copies: &mut Copies<'_>) {
         match job {
-            Job::Copy { path, action } => self.copy(follower, path, action),
+            Job::Copy { path, action } => self.copy(follower, path, action, original, copies),
             Job::Remove { path } => self.remove(follower, path),
             Job::Reconcile(_) => {}
         }
@@ -104,11 +138,22 @@ impl Work {
         self.lead.leaves_out(path) || follower.leaves_out(path)
     }
 
-    fn copy(&self, follower: &Attachment, path: &str, action: &str) {
+    fn copy(
+        &self,
+        follower: &Attachment,
+        path: &str,
+        action: &str,
+        original: Option<&Original>,
+        copies: &mut Copies<'_>,
+    ) {
         if self.leaves_out(follower, path) {
             return self.failures.clear(&follower.id, path);
         }
-        match copy_entry(&self.lead.root, &follower.root, path) {
+        let copied = match original {
+            Some(original) => copies.put(original),
+            None => copies.copy(path),
+        };
+        match copied {
             Ok(()) => self.failures.clear(&follower.id, path),
             // Gone again in the lead: the event that says so follows.
             Err(error) if error.is_not_found() => self.failures.clear(&follower.id, path),
@@ -157,13 +202,18 @@ impl Work {
                 |job: &Job| matches!(job, Job::Reconcile(only) if only.as_deref().is_none_or(|o| o == id));
             jobs.iter().any(of)
         };
-        self.alive().filter(|follower| meant(&follower.id)).filter_map(|f| self.plan(f)).collect()
+        let mut leads = Leads::new();
+        self.alive()
+            .filter(|follower| meant(&follower.id))
+            .filter_map(|follower| self.plan(follower, &mut leads))
+            .collect()
     }
 
-    fn plan(&self, follower: &Arc<Attachment>) -> Option<Plan> {
-        let (lead, there) = match (self.listing(&self.lead, follower), self.listing(follower, follower)) {
-            (Ok(lead), Ok(there)) => (lead, there),
-            (Err(error), _) | (_, Err(error)) => {
+    fn plan(&self, follower: &Arc<Attachment>, leads: &mut Leads) -> Option<Plan> {
+        let listed = self.leads_listing(follower, leads);
+        let (lead, there) = match listed.and_then(|lead| Ok((lead, self.listing(follower, follower)?))) {
+            Ok(both) => both,
+            Err(error) => {
                 let again = Job::Reconcile(Some(follower.id.clone()));
                 self.failed(follower, ".", "update", &error, again);
                 return None;
@@ -171,8 +221,8 @@ impl Work {
         };
         self.failures.clear(&follower.id, ".");
         let unknown = |path: &str| lead.skipped.iter().any(|skipped| below(&skipped.path, path).is_some());
-        let mut plan =
-            Plan { follower: Arc::clone(follower), copy: Vec::new(), remove: Vec::new(), seen: Vec::new() };
+        let (follower, seen) = (Arc::clone(follower), Arc::clone(&lead));
+        let mut plan = Plan { follower, copy: Vec::new(), remove: Vec::new(), seen };
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for difference in differences(&lead.entries, &there.entries) {
             let path = difference.path;
@@ -182,15 +232,15 @@ impl Work {
                 plan.remove.push(path);
             }
         }
-        plan.seen = lead.entries.into_iter().map(|entry| entry.path).collect();
         Some(plan)
     }
 
     /// Makes a follower equal but for what is the lead's own: what only it has, and what only it has deleted.
     pub(super) fn carry_out(&self, plan: Plan, own: &HashSet<String>) {
         let Plan { follower, copy, remove, seen } = plan;
+        let mut copies = self.copies(&follower);
         for path in copy.iter().filter(|path| !own.contains(*path)) {
-            self.copy(&follower, path, "update");
+            self.copy(&follower, path, "update", None, &mut copies);
         }
         for path in remove.iter().rev().filter(|path| !own.contains(*path)) {
             // It may be there again by now, and a container that has ended has deleted nothing.
@@ -199,16 +249,34 @@ impl Work {
                 self.remove(&follower, path);
             }
         }
-        for path in seen {
-            if !own.contains(&path) {
-                self.know(path);
+        for entry in &seen.entries {
+            if !own.contains(&entry.path) {
+                self.know(entry.path.clone());
             }
         }
     }
 
+    /// The lead's listing as a follower is compared with it; the same one for all that leave the same out.
+    fn leads_listing(
+        &self,
+        follower: &Attachment,
+        leads: &mut Leads,
+    ) -> Result<Arc<Listing>, ksync_tree::Error> {
+        let key = (follower.ignore().patterns().to_vec(), self.excluded(follower));
+        match leads.entry(key) {
+            Entry::Occupied(listing) => Ok(Arc::clone(listing.get())),
+            Entry::Vacant(place) => {
+                Ok(Arc::clone(place.insert(Arc::new(self.listing(&self.lead, follower)?))))
+            }
+        }
+    }
+
+    fn excluded(&self, follower: &Attachment) -> Vec<String> {
+        [self.lead.about.excluded(), follower.about.excluded()].concat()
+    }
+
     fn listing(&self, of: &Attachment, follower: &Attachment) -> Result<Listing, ksync_tree::Error> {
-        let mut exclude = self.lead.about.excluded();
-        exclude.extend(follower.about.excluded());
+        let exclude = self.excluded(follower);
         list(&of.root, &ListOptions { hash: false, ignore: &follower.ignore(), exclude: &exclude })
     }
 }

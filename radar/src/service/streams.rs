@@ -11,7 +11,7 @@ use std::{
 
 use futures::StreamExt;
 use ksync_proto::radar::{Entry, EntryKind, FetchReply, ListReply, RemoveReply, SeedReply, SeedRequest};
-use ksync_tree::{Ignore, Kind, ListOptions, Owner, UnpackOptions, list_chunks, pack, unpack};
+use ksync_tree::{Ignore, Kind, ListOptions, Owner, UnpackOptions, give_back, list_chunks, pack, unpack};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::bytes::{Buf, Bytes};
@@ -59,6 +59,7 @@ pub(super) fn list(
             // The client may have hung up.
             drop(replies_tx.blocking_send(Err(status)));
         }
+        give_back();
     });
     Ok(Box::pin(ReceiverStream::new(replies_rx)))
 }
@@ -99,7 +100,9 @@ pub(super) async fn seed(
             ..UnpackOptions::default()
         };
         let input = Incoming { data_rx, now: first, broken: false };
-        unpack(&attachment.root, input, &options, |_| {})
+        let unpacked = unpack(&attachment.root, input, &options, |_| {});
+        give_back();
+        unpacked
     });
     loop {
         let message = match requests.message().await {
