@@ -22,7 +22,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 .NOTPARALLEL:
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
-	guards unit cli-test cluster-test cluster-selftest model test lint bench bench-build bench-reload \
+	guards unit cli-test cluster-test cluster-selftest model test lint bench bench-build bench-long bench-reload \
 	bench-readme clean
 
 help:
@@ -38,7 +38,8 @@ help:
 	@echo 'make unit, cli-test, cluster-test, cluster-selftest, deps, clean'
 	@echo
 	@echo 'make bench         how fast it is, into target/bench; ROWS=edit,attach for some, LONG=1 for all, TRIALS=n'
-	@echo 'make bench-reload  the same for reload; bench-readme puts the figures into the README'
+	@echo 'make bench-long    sixty pods, 100,000 files, 10 GB: half an hour'
+	@echo 'make bench-reload  the same for reload; bench-readme puts the figures of these three into the README'
 	@echo
 	@echo 'make model STEPS=n SEED=n   more of the random deeds that make test does'
 	@echo 'KSYNC_TEST_KUBECONFIG=FILE make cluster-test runs the suite on a cluster of yours.'
@@ -110,15 +111,18 @@ BENCH := env KSYNC_TEST_IMAGE=$(BENCH_IMAGE) KSYNC_TEST_ARCHIVE=$(BENCH_ARCHIVE)
 
 bench: bench-build
 	@$(STAGE) 'cluster up' $(CLUSTER) up
-	@$(STAGE) 'bench' $(BENCH) $(if $(ROWS),--rows $(ROWS)) $(if $(LONG),--long)
+	@$(STAGE) 'bench' $(BENCH) $(if $(ROWS),--rows $(ROWS)) $(if $(LONG),--long) $(if $(NAME),--name $(NAME))
 
 bench-reload: bench-build
 	@$(STAGE) 'cluster up' $(CLUSTER) up
 	@$(STAGE) 'bench of reload' $(BENCH) --rows reload --name reload
 
+bench-long:
+	@$(MAKE) --no-print-directory bench ROWS=pods,many,huge NAME=long
+
 bench-readme:
 	@cargo run --quiet --locked --package ksync-measure --bin bench-readme -- README.md \
-		$(wildcard target/bench/bench.json target/bench/reload.json)
+		$(wildcard $(addprefix target/bench/,bench.json long.json reload.json))
 
 test: unit cli-test cluster-selftest cluster-test
 

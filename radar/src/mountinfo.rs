@@ -1,19 +1,8 @@
-//! What is mounted where, read from `/proc/PID/mountinfo` (proc_pid_mountinfo(5)), as plain data.
+//! What the mounts of a container mean for syncing, from `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
 //!
 //! Invariant: nothing here touches the kernel; what a mount means for syncing is decided from the text alone.
 
-/// One line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mount {
-    /// Mount point, as the process sees it.
-    pub(crate) point: String,
-    /// File system type.
-    pub(crate) kind: String,
-    /// Whether the mount or its file system is read-only.
-    pub(crate) read_only: bool,
-    /// Options of the file system.
-    pub(crate) options: String,
-}
+pub(crate) use ksync_tree::mounts::{Mount, parse};
 
 /// A mount below a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,47 +43,6 @@ const KERNEL: &[&str] = &[
 /// Whether a file system of this type is a window into the kernel.
 pub(crate) fn is_kernel(kind: &str) -> bool {
     KERNEL.contains(&kind)
-}
-
-/// Reads the whole file. Lines that can't be read are left out: the kernel writes none.
-pub(crate) fn parse(text: &str) -> Vec<Mount> {
-    text.lines().filter_map(line).collect()
-}
-
-fn line(line: &str) -> Option<Mount> {
-    let (left, right) = line.split_once(" - ")?;
-    let left: Vec<&str> = left.split(' ').collect();
-    let mut right = right.split(' ');
-    let kind = right.next()?;
-    let options = right.nth(1).unwrap_or_default();
-    let has_ro = |options: &str| options.split(',').any(|option| option == "ro");
-    Some(Mount {
-        point: unescape(left.get(4)?),
-        kind: kind.to_owned(),
-        read_only: has_ro(left.get(5)?) || has_ro(options),
-        options: options.to_owned(),
-    })
-}
-
-/// Undoes the kernel's `\040` for space, tab, newline and backslash.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let octal = |i: usize| tail.get(i).filter(|b| (b'0'..=b'7').contains(b)).map(|b| u32::from(b - b'0'));
-        let escaped = match (first, octal(0), octal(1), octal(2)) {
-            (b'\\', Some(a), Some(b), Some(c)) => u8::try_from(a * 64 + b * 8 + c).ok(),
-            _ => None,
-        };
-        if let Some(byte) = escaped {
-            bytes.push(byte);
-            rest = &tail[3..];
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The mount that `path` (absolute, without symlinks) lies on. Later mounts lie over earlier ones.

@@ -104,13 +104,17 @@ impl Held {
     }
 }
 
-/// Whether something is mounted below a directory, or may be. Source: proc_pid_mountinfo(5).
+/// Whether something is mounted below a directory, or may be.
 fn has_mounts(path: &Path) -> bool {
     let (Ok(mounts), Ok(path)) = (fs::read_to_string("/proc/self/mountinfo"), path.canonicalize()) else {
         return true;
     };
-    let point = |line: &str| line.split(' ').nth(4).map(PathBuf::from);
-    mounts.lines().filter_map(point).any(|point| point != path && point.starts_with(&path))
+    has_mounts_in(&mounts, &path)
+}
+
+fn has_mounts_in(mountinfo: &str, path: &Path) -> bool {
+    let below = |point: &Path| point != path && point.starts_with(path);
+    ksync_tree::mounts::parse(mountinfo).iter().any(|mount| below(Path::new(&mount.point)))
 }
 
 fn found(path: &Path) -> Option<Identity> {
@@ -128,7 +132,7 @@ fn is_removed(root: &Root) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
     use super::{Error, Ground};
 
@@ -151,6 +155,14 @@ mod tests {
         fs::rename(&path, dir.path().join("elsewhere")).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(!ground.succeed().unwrap() && ground.check().is_err());
+    }
+
+    #[test]
+    fn a_mount_below_is_seen_whatever_its_name() {
+        let mountinfo = "36 35 98:0 / /home/me/my\\040code/data rw - ext4 /dev/root rw\n";
+        let is_above = |path: &str| super::has_mounts_in(mountinfo, Path::new(path));
+        assert!(is_above("/home/me/my code") && is_above("/home"));
+        assert!(!is_above("/home/me/my code/data") && !is_above("/home/me/my"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod error;
 pub mod ignore;
 pub mod list;
 mod memory;
+pub mod mounts;
 pub mod pack;
 pub mod path;
 mod pax;

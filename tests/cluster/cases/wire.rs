@@ -1,6 +1,11 @@
 //! Networks between here and the API server that cut connections, or swallow what they are given.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rand::RngExt;
 
 use super::{CODE, STILL};
 use crate::suite::{
@@ -14,6 +19,7 @@ use crate::suite::{
 pub(super) const CASES: &[Case] = &[
     Case::new("a_proxy_that_cuts_idle_connections", idle),
     Case::new("a_proxy_that_swallows_everything", swallows),
+    Case::new("a_first_sync_goes_on_where_it_was_cut", resumes),
     Case::new("an_api_server_that_is_away_for_90_seconds", away),
 ];
 
@@ -92,6 +98,52 @@ fn swallows(desk: &Desk) {
     });
     desk.write("after.txt", "after\n");
     desk.arrives(&containers, CODE);
+    ksync.ok(&["stop"]);
+}
+
+/// What has arrived before the cut is not sent again.
+fn resumes(desk: &Desk) {
+    const FILES: usize = 40;
+    const SIZE: usize = 4 << 20;
+    let mut random = rand::rng();
+    for number in 0..FILES {
+        let mut noise = vec![0; SIZE];
+        random.fill(&mut noise[..]);
+        desk.write(&format!("{number}.bin"), noise);
+    }
+    let container = App::web(desk).apply(desk).only();
+    let proxy = Proxy::before(desk, Mode::Pass);
+    let ksync = Ksync { kubeconfig: proxy.kubeconfig(desk), ..desk.ksync.clone() };
+    ksync.ok(&[&["create", "--name", "main"], STILL, &[&desk.local().display().to_string(), CODE]].concat());
+    eventually("`get` to tell that a part was sent", LONG, || {
+        let spec = ksync.spec("main")?;
+        let reason = spec.containers.first().map(|row| row.reason.clone()).unwrap_or_default();
+        // sent 20 of 41 entries, 83.8 of 167.7 MB
+        let words: Vec<&str> = reason.split(' ').collect();
+        let sent: usize = words.get(1).and_then(|word| word.parse().ok()).unwrap_or_default();
+        holds(words.first() == Some(&"sent") && sent >= 8 && reason.ends_with(" MB"), reason)
+    });
+    proxy.set(Mode::Refuse);
+    let complete = || -> BTreeMap<String, String> {
+        let said = container.sh(desk.cluster(), "cd /code; stat -c '%n %i %s' *.bin 2>/dev/null || true");
+        let lines = said.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let whole = lines.filter(|words| words.get(2).and_then(|size| size.parse().ok()) == Some(SIZE));
+        whole.map(|words| (words[0].to_owned(), words[1].to_owned())).collect()
+    };
+    eventually("the cut to be told", TOLD, || {
+        let spec = ksync.spec("main")?;
+        holds(spec.status != "syncing", format!("{spec:?}"))
+    });
+    let before = complete();
+    assert!(!before.is_empty() && before.len() < FILES, "{} of {FILES} files were there", before.len());
+    proxy.set(Mode::Pass);
+    ksync.watching("main", 1, LONG);
+    desk.arrives(std::slice::from_ref(&container), CODE);
+    let after = complete();
+    let again: Vec<&String> =
+        before.iter().filter(|(name, at)| after.get(*name) != Some(at)).map(|b| b.0).collect();
+    assert!(again.is_empty(), "written again: {again:?} of {}", before.len());
+    println!("{} of {FILES} files were there when it was cut", before.len());
     ksync.ok(&["stop"]);
 }
 

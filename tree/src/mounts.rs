@@ -1,0 +1,71 @@
+//! What is mounted where, read from `/proc/PID/mountinfo` (proc_pid_mountinfo(5)), as plain data.
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Mount point, as the process sees it.
+    pub point: String,
+    /// File system type.
+    pub kind: String,
+    /// Whether the mount or its file system is read-only.
+    pub read_only: bool,
+    /// Options of the file system.
+    pub options: String,
+}
+
+/// Reads the whole file. Lines that can't be read are left out: the kernel writes none.
+pub fn parse(text: &str) -> Vec<Mount> {
+    text.lines().filter_map(line).collect()
+}
+
+fn line(line: &str) -> Option<Mount> {
+    let (left, right) = line.split_once(" - ")?;
+    let left: Vec<&str> = left.split(' ').collect();
+    let mut right = right.split(' ');
+    let kind = right.next()?;
+    let options = right.nth(1).unwrap_or_default();
+    let has_ro = |options: &str| options.split(',').any(|option| option == "ro");
+    Some(Mount {
+        point: unescape(left.get(4)?),
+        kind: kind.to_owned(),
+        read_only: has_ro(left.get(5)?) || has_ro(options),
+        options: options.to_owned(),
+    })
+}
+
+/// Undoes the kernel's `\040` for space, tab, newline and backslash.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = |i: usize| tail.get(i).filter(|b| (b'0'..=b'7').contains(b)).map(|b| u32::from(b - b'0'));
+        let escaped = match (first, octal(0), octal(1), octal(2)) {
+            (b'\\', Some(a), Some(b), Some(c)) => u8::try_from(a * 64 + b * 8 + c).ok(),
+            _ => None,
+        };
+        if let Some(byte) = escaped {
+            bytes.push(byte);
+            rest = &tail[3..];
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_line_is_read_with_what_the_kernel_escapes() {
+        let text = "36 35 98:0 / /home/me/my\\040code\\134\\011x rw,noatime master:1 - ext4 /dev/root ro,errors=continue\n\
+                    37 35 0:5 / / rw - overlay overlay rw\nshort\n";
+        let mounts = parse(text);
+        assert_eq!(mounts.len(), 2);
+        assert_eq!((mounts[0].point.as_str(), mounts[0].kind.as_str()), ("/home/me/my code\\\tx", "ext4"));
+        assert!(mounts[0].read_only && !mounts[1].read_only);
+        assert_eq!(mounts[0].options, "ro,errors=continue");
+    }
+}
