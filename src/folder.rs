@@ -34,7 +34,7 @@ use crate::{
     config::{Direction, Initial},
     kept::Kind as Kept,
     local::{Known, Local, LocalFolder, Presence, Share, Who},
-    node::{AttachmentEvent, Link, Node, NodeState, Nodes, Turn},
+    node::{AttachmentEvent, Link, Node, NodeState, Nodes, Patience, Turn},
     reload::{Automatic, Policy, Reloads, Target},
     service::RemoteContainer,
     status::{ServiceTx, Status},
@@ -86,6 +86,7 @@ struct Both<'a> {
 /// A directory that is attached.
 struct Attached {
     node: Arc<Node>,
+    patience: Patience,
     link: Arc<Link>,
     id: String,
     excluded: Vec<String>,
@@ -259,7 +260,15 @@ impl Folder {
             ?role,
             "attached"
         );
-        Ok(Attached { node, link, id: reply.attachment_id, excluded, events, role })
+        Ok(Attached {
+            node,
+            patience: Patience::default(),
+            link,
+            id: reply.attachment_id,
+            excluded,
+            events,
+            role,
+        })
     }
 
     fn report_excluded(&self, reply: &AttachReply) -> Vec<String> {
@@ -370,7 +379,7 @@ impl Folder {
     }
 
     async fn list_both<'a>(local: &LocalFolder, attached: &'a Attached) -> Result<Both<'a>, Setback> {
-        let turn = attached.node.turns.take().await;
+        let turn = attached.node.turns.take(&attached.patience).await;
         let (here, there) = tokio::try_join!(
             transfer::list_local(local, &attached.excluded),
             transfer::list_remote(&attached.link, &attached.id, &local.ignore),

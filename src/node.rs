@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span, warn};
 
 pub use link::{Link, SessionIdentity, look};
-pub use turns::{Turn, Turns};
+pub use turns::{Patience, Turn, Turns};
 
 use crate::{
     backoff::Backoff,

@@ -33,6 +33,8 @@ use work::{Plan, Work};
 
 /// Jobs that go together.
 const TOGETHER: usize = 256;
+/// After so many, what they took in memory is given back.
+const MANY: usize = 64;
 /// Waits before something that failed is tried again.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// More paths than this are looked at by scanning the whole folder.
@@ -217,6 +219,9 @@ impl Worker {
                 self.blocking(move || {
                     work.all(&single);
                     work.again(&again);
+                    if single.len() >= MANY {
+                        ksync_tree::give_back();
+                    }
                 })
                 .await;
                 self.stages.note(Stage::Copied);

@@ -177,6 +177,9 @@ impl Folder {
             let Some(first) = missing.first().or(stale.first()) else { return Ok(()) };
             debug!(first, "not equal yet");
             drop(there);
+            if !missing.is_empty() {
+                local.look(missing);
+            }
             if !stale.is_empty() {
                 automatic.merged(&stale);
                 transfer::remove(&attached.link, &attached.id, stale).await?;

@@ -1,8 +1,8 @@
 //! When a path that the system told of is looked at, so that what an editor does to save a file is one edit.
 //!
 //! - An edit in place: when its writer closes the file.
-//! - A replacement by rename, or what was moved away or removed and written anew: when the new one is in place; there is no
-//!   moment between at which the file is looked at and gone.
+//! - A replacement by rename, or what was removed or moved out of sight and written anew: when the new one is in place, if
+//!   that is soon; there is no moment between at which the file is looked at and gone.
 //! - A new file under a name of its own: a moment after it is closed, because many are renamed to what they replace at once.
 //! - Both ends of a rename: together, so that what was moved isn't sent again.
 //!

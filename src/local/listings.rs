@@ -58,7 +58,11 @@ impl Listings {
             this.next.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             blocking(list).await.map(Arc::new).ok()
         };
-        listing.boxed().shared()
+        // By itself: who waits for it may give up, and its turn must come and go all the same.
+        let listing = tokio::spawn(listing);
+        async move { listing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) }
+            .boxed()
+            .shared()
     }
 }
 
@@ -115,5 +119,13 @@ mod tests {
         drop(one);
         drop(turn);
         assert!(other.await.unwrap().entries.is_empty());
+        // All who have asked for the same give up.
+        let turn = listings.turn.lock().await;
+        let out = ["out".to_owned()];
+        let mut gone = Box::pin(listings.of(&root, &ignore, &out));
+        assert!(futures::poll!(&mut gone).is_pending());
+        drop(gone);
+        drop(turn);
+        assert!(listings.of(&root, &ignore, &[]).await.unwrap().entries.is_empty());
     }
 }

@@ -330,6 +330,7 @@ impl Owner {
             .await
             .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
             .map_err(|error| format!("watch `{}`: {error}", self.path.display()))?;
+        self.state_tx.send_modify(|s| s.unwatched = false);
         // What came before the watch.
         self.batch.add_all();
         self.ground.check()
@@ -469,9 +470,11 @@ impl Owner {
             }
             Notice::Everything => self.batch.add_all(),
             Notice::Unwatched => {
-                warn!("more directories than the system lets watch: everything is looked at every 10 s");
-                self.state_tx.send_modify(|s| s.unwatched = true);
-                self.batch.add_all();
+                let news = |s: &mut Local| !std::mem::replace(&mut s.unwatched, true);
+                if self.state_tx.send_if_modified(news) {
+                    warn!("more directories than the system lets watch: everything is looked at every 10 s");
+                    self.batch.add_all();
+                }
             }
             Notice::Failed(reason) => {
                 warn!(reason, "the local watch failed; scanning everything");

@@ -4,7 +4,7 @@
 //! no other.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -25,6 +25,10 @@ pub struct Turns {
     taken: AtomicUsize,
 }
 
+/// Of one attachment; whether it is at an end.
+#[derive(Debug, Default)]
+pub struct Patience(AtomicBool);
+
 /// Lasts until it is dropped.
 #[derive(Debug)]
 pub struct Turn<'a> {
@@ -38,9 +42,11 @@ impl Turns {
         Self { free: Semaphore::new(AT_ONCE), taken: AtomicUsize::new(0) }
     }
 
-    /// Waits for a turn.
-    pub async fn take(&self) -> Turn<'_> {
-        let permit = timeout(POLITE, self.free.acquire()).await.ok().and_then(Result::ok);
+    /// Waits for a turn, unless its `patience` is at an end: it is when it has waited too long once.
+    pub async fn take(&self, patience: &Patience) -> Turn<'_> {
+        let polite = if patience.0.load(Ordering::SeqCst) { Duration::ZERO } else { POLITE };
+        let permit = timeout(polite, self.free.acquire()).await.ok().and_then(Result::ok);
+        patience.0.fetch_or(permit.is_none(), Ordering::SeqCst);
         self.taken.fetch_add(1, Ordering::SeqCst);
         Turn { turns: self, permit }
     }
@@ -62,19 +68,22 @@ impl Drop for Turn<'_> {
 mod tests {
     use tokio::time::Instant;
 
-    use super::{AT_ONCE, POLITE, Turns};
+    use super::{AT_ONCE, POLITE, Patience, Turns};
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_does_not_end_is_not_waited_for_for_ever() {
         let (turns, begun) = (Turns::new(), Instant::now());
         let mut held = Vec::new();
         for _ in 0..AT_ONCE {
-            held.push(turns.take().await);
+            held.push(turns.take(&Patience::default()).await);
         }
         assert_eq!(begun.elapsed().as_secs(), 0);
-        assert!(turns.take().await.permit.is_none());
-        assert_eq!(begun.elapsed(), POLITE);
+        let patience = Patience::default();
+        for _ in 0..3 {
+            assert!(turns.take(&patience).await.permit.is_none());
+            assert_eq!(begun.elapsed(), POLITE, "it waits once");
+        }
         held.pop();
-        assert!(turns.take().await.permit.is_some());
+        assert!(turns.take(&patience).await.permit.is_some());
     }
 }

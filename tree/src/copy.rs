@@ -3,7 +3,6 @@
 
 use crate::entry::Kind;
 use crate::error::Error;
-use crate::recycle::Spare;
 use crate::root::{Root, reading};
 use crate::stat::{entry_at, lstat, mtime_of, name_of, open_regular, permissions, size_of};
 use crate::write::{
@@ -31,41 +30,7 @@ pub enum Removed {
 /// content, mode and mtime. A replaced entry's owner is kept, a new one gets that of its directory; missing parents
 /// are made with the modes that they have in `from`.
 pub fn copy_entry(from: &Root, to: &Root, path: &str) -> Result<(), Error> {
-    copy_to(from, path, to, path, Owner::FromParent, None)
-}
-
-/// Many copies as [`copy_entry`] makes them, from one tree to another.
-#[derive(Debug)]
-pub struct Copies<'a> {
-    from: &'a Root,
-    to: &'a Root,
-    /// What the last copy has replaced.
-    spare: Option<Spare>,
-}
-
-impl<'a> Copies<'a> {
-    /// None was made yet.
-    pub fn new(from: &'a Root, to: &'a Root) -> Self {
-        Self { from, to, spare: None }
-    }
-
-    /// Copies the entry at `path`.
-    pub fn copy(&mut self, path: &str) -> Result<(), Error> {
-        copy_to(self.from, path, self.to, path, Owner::FromParent, Some(&mut self.spare))
-    }
-
-    /// The same with what was read of it before.
-    pub fn put(&mut self, original: &Original) -> Result<(), Error> {
-        let Original { path, content, mode, mtime_ns } = original;
-        let (target, name) =
-            ensure_parent(self.to, path, Owner::FromParent, |above| mode_in(self.from, above))?;
-        let mut pending = Pending::create_from(self.spare.take(), &target, path)?;
-        pending.take(content)?;
-        let attributes =
-            Attributes { mode: *mode, mtime_ns: Some(*mtime_ns), owner: Owner::FromParent, keep: false };
-        self.spare = pending.commit_sparing(name, attributes)?;
-        Ok(())
-    }
+    copy_to(from, path, to, path, Owner::FromParent)
 }
 
 /// A regular file, read as a whole: for copies to several trees.
@@ -103,6 +68,17 @@ impl Original {
         Ok(None)
     }
 
+    /// Puts it into another tree, as [`copy_entry`] does; the modes of missing parents are those of `from`.
+    pub fn put(&self, from: &Root, to: &Root) -> Result<(), Error> {
+        let Self { path, content, mode, mtime_ns } = self;
+        let owner = Owner::FromParent;
+        let (target, name) = ensure_parent(to, path, owner, |above| mode_in(from, above))?;
+        let mut pending = Pending::create(&target, path)?;
+        pending.take(content)?;
+        let attributes = Attributes { mode: *mode, mtime_ns: Some(*mtime_ns), owner, keep: false };
+        pending.commit(name, attributes).map(drop)
+    }
+
     /// Its size in bytes.
     pub fn size(&self) -> usize {
         self.content.len()
@@ -118,7 +94,7 @@ pub fn move_entry(from: &Root, from_path: &str, to: &Root, to_path: &str) -> Res
     match rustix::fs::renameat(&source, source_name, &target, target_name) {
         Ok(()) => Ok(()),
         Err(Errno::XDEV) => {
-            copy_to(from, from_path, to, to_path, Owner::FromParent, None)?;
+            copy_to(from, from_path, to, to_path, Owner::FromParent)?;
             match remove_entry(from, from_path)? {
                 Removed::NotEmpty => Err(Error::NotEmpty { path: from_path.to_owned() }),
                 Removed::Gone(_) | Removed::Missing => Ok(()),
@@ -149,15 +125,7 @@ pub fn remove_entry(root: &Root, path: &str) -> Result<Removed, Error> {
     }
 }
 
-/// With `spare`, what is replaced serves once more: what is in it now is used, and what comes of this copy is left there.
-fn copy_to(
-    from: &Root,
-    from_path: &str,
-    to: &Root,
-    to_path: &str,
-    owner: Owner,
-    mut spare: Option<&mut Option<Spare>>,
-) -> Result<(), Error> {
+fn copy_to(from: &Root, from_path: &str, to: &Root, to_path: &str, owner: Owner) -> Result<(), Error> {
     let (source, source_name) = from.parent(from_path)?;
     let Some(entry) = entry_at(&source, source_name, from_path, false)? else {
         return Err(Error::io("copy", from_path, Errno::NOENT));
@@ -183,8 +151,7 @@ fn copy_to(
         Kind::File => {
             for _ in 0..ATTEMPTS {
                 let (mut file, before) = open_regular(&source, source_name, from_path)?;
-                let used = spare.as_mut().and_then(|spare| spare.take());
-                let mut pending = Pending::create_from(used, &target, to_path)?;
+                let mut pending = Pending::create(&target, to_path)?;
                 // On Linux this is copy_file_range, which shares the blocks where the file system can.
                 let copied =
                     std::io::copy(&mut file, pending.file()).map_err(|e| Error::io("copy", from_path, e))?;
@@ -192,9 +159,7 @@ fn copy_to(
                 if copied == size_of(&after) && mtime_of(&before) == mtime_of(&after) {
                     let (mode, mtime_ns) = (permissions(&after), Some(mtime_of(&after)));
                     let attributes = Attributes { mode, mtime_ns, owner, keep: false };
-                    let Some(spare) = spare else { return pending.commit(target_name, attributes).map(drop) };
-                    *spare = pending.commit_sparing(target_name, attributes)?;
-                    return Ok(());
+                    return pending.commit(target_name, attributes).map(drop);
                 }
             }
             Err(Error::Changed { path: from_path.to_owned() })
@@ -237,6 +202,25 @@ mod tests {
         }
         assert_eq!(fs::metadata(b.path().join("d")).unwrap().mode() & 0o7777, 0o2750);
         assert!(copy_entry(&from, &to, "none").unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn what_was_read_once_is_put_into_other_trees() {
+        let (a, b, from, to) = pair();
+        fs::create_dir(a.path().join("d")).unwrap();
+        fs::set_permissions(a.path().join("d"), fs::Permissions::from_mode(0o2750)).unwrap();
+        fs::write(a.path().join("d/empty"), "").unwrap();
+        fs::write(a.path().join("f"), "new").unwrap();
+        fs::write(b.path().join("f"), "old and longer").unwrap();
+        for path in ["d/empty", "f"] {
+            Original::read(&from, path, 3).unwrap().unwrap().put(&from, &to).unwrap();
+            assert_eq!(stat_entry(&to, path, true).unwrap(), stat_entry(&from, path, true).unwrap());
+        }
+        assert_eq!(fs::metadata(b.path().join("d")).unwrap().mode() & 0o7777, 0o2750);
+        assert_eq!(fs::read_dir(b.path()).unwrap().count(), 2, "no temporary is left there");
+        assert_eq!(Original::read(&from, "f", 2).unwrap(), None, "too large");
+        assert_eq!(Original::read(&from, "d", 3).unwrap(), None, "a directory");
+        assert!(Original::read(&from, "none", 3).unwrap_err().is_not_found());
     }
 
     #[test]

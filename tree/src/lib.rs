@@ -15,7 +15,6 @@ pub mod mounts;
 pub mod pack;
 pub mod path;
 mod pax;
-mod recycle;
 mod relocate;
 pub mod root;
 pub mod stat;
@@ -24,7 +23,7 @@ pub mod unpack;
 pub mod write;
 
 pub use case::is_case_sensitive;
-pub use copy::{Copies, Original, Removed, copy_entry, move_entry, remove_entry};
+pub use copy::{Original, Removed, copy_entry, move_entry, remove_entry};
 pub use entry::{Difference, DifferenceKind, Entry, Kind, Skipped, differences};
 pub use error::Error;
 pub use ignore::Ignore;

@@ -2,7 +2,6 @@
 //! and renamed. A reader sees the old entry or the new one, whole; an error leaves nothing behind.
 
 use crate::error::Error;
-use crate::recycle::Spare;
 use crate::root::{Root, reading, through};
 use crate::stat::{lstat, permissions};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid};
@@ -10,7 +9,7 @@ use rustix::io::Errno;
 use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
-use std::io::{Seek, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// How the names of unfinished files start.
@@ -64,8 +63,6 @@ pub(crate) struct Pending<'d> {
     path: &'d str,
     temp: String,
     file: File,
-    /// Whether the file holds something from before.
-    used: bool,
     live: bool,
 }
 
@@ -76,15 +73,7 @@ impl<'d> Pending<'d> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(dir, temp.as_str(), flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| Error::io("create", path, e))?;
-        Ok(Self { dir, path, temp, file: File::from(fd), used: false, live: true })
-    }
-
-    /// The same with a file that was replaced, or without one where that can't be.
-    pub(crate) fn create_from(spare: Option<Spare>, dir: &'d OwnedFd, path: &'d str) -> Result<Self, Error> {
-        match spare.and_then(|spare| spare.reuse(dir)) {
-            Some((temp, file)) => Ok(Self { dir, path, temp, file, used: true, live: true }),
-            None => Self::create(dir, path),
-        }
+        Ok(Self { dir, path, temp, file: File::from(fd), live: true })
     }
 
     /// Where the content goes.
@@ -108,25 +97,7 @@ impl<'d> Pending<'d> {
     }
 
     /// Sets the attributes and puts the file in its place under `name`; `false` where `keep` left another one there.
-    pub(crate) fn commit(self, name: &str, attributes: Attributes) -> Result<bool, Error> {
-        self.place(name, attributes, false).map(|(placed, _)| placed)
-    }
-
-    /// The same, over whatever is there; what is replaced may serve as the next file.
-    pub(crate) fn commit_sparing(self, name: &str, attributes: Attributes) -> Result<Option<Spare>, Error> {
-        self.place(name, attributes, true).map(|(_, spare)| spare)
-    }
-
-    fn place(
-        mut self,
-        name: &str,
-        attributes: Attributes,
-        sparing: bool,
-    ) -> Result<(bool, Option<Spare>), Error> {
-        if self.used {
-            let end = self.file.stream_position().map_err(|e| Error::io("write", self.path, e))?;
-            self.file.set_len(end).map_err(|e| Error::io("write", self.path, e))?;
-        }
+    pub(crate) fn commit(mut self, name: &str, attributes: Attributes) -> Result<bool, Error> {
         let there = lstat(self.dir, name, self.path)?;
         // The owner first: a change of owner clears setuid.
         if let Some(owner) = owner_for(self.dir, there.as_ref(), attributes.owner, self.path)? {
@@ -140,14 +111,13 @@ impl<'d> Pending<'d> {
         }
         if attributes.keep {
             self.live = !place_new(self.dir, &self.temp, name, self.path)?;
-            return Ok((!self.live, None));
+            return Ok(!self.live);
         }
         make_way(self.dir, name, there.as_ref(), self.path)?;
-        let spare = there.filter(|_| sparing).and_then(|there| Spare::of(self.dir, name, &there));
         rustix::fs::renameat(self.dir, self.temp.as_str(), self.dir, name)
             .map_err(|e| Error::io("rename into place", self.path, e))?;
         self.live = false;
-        Ok((true, spare))
+        Ok(true)
     }
 }
 

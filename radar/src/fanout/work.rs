@@ -11,7 +11,7 @@ use std::{
 
 use ksync_proto::radar::{ItemFinished, session_event::Event};
 use ksync_tree::{
-    Copies, DifferenceKind, ListOptions, Listing, Original, Removed, differences, list, remove_entry,
+    DifferenceKind, ListOptions, Listing, Original, Removed, copy_entry, differences, list, remove_entry,
     stat_entry,
 };
 
@@ -65,9 +65,10 @@ impl Work {
                 some.push((job, original));
             }
             for follower in self.alive() {
-                let mut copies = self.copies(follower);
                 for (job, original) in &some {
-                    self.one(follower, job, original.as_ref(), &mut copies);
+                    if follower.life.alive() {
+                        self.one(follower, job, original.as_ref());
+                    }
                 }
             }
             for (job, _) in some {
@@ -87,23 +88,19 @@ impl Work {
         Original::read(&self.lead.root, path, SMALL).ok().flatten()
     }
 
-    fn copies<'a>(&'a self, follower: &'a Attachment) -> Copies<'a> {
-        Copies::new(&self.lead.root, &follower.root)
-    }
-
     /// Tries once more what failed in the follower of this id.
     pub(super) fn again(&self, jobs: &[(String, Job)]) {
         // A newer job may have settled it meanwhile: an old deletion must not take a new file.
         for (id, job) in jobs.iter().filter(|(id, job)| self.failures.stands(id, job)) {
             for follower in self.alive().filter(|follower| follower.id == *id) {
-                self.one(follower, job, None, &mut self.copies(follower));
+                self.one(follower, job, None);
             }
         }
     }
 
-    fn one(&self, follower: &Attachment, job: &Job, original: Option<&Original>, copies: &mut Copies<'_>) {
+    fn one(&self, follower: &Attachment, job: &Job, original: Option<&Original>) {
         match job {
-            Job::Copy { path, action } => self.copy(follower, path, action, original, copies),
+            Job::Copy { path, action } => self.copy(follower, path, action, original),
             Job::Remove { path } => self.remove(follower, path),
             Job::Reconcile(_) => {}
         }
@@ -138,20 +135,13 @@ impl Work {
         self.lead.leaves_out(path) || follower.leaves_out(path)
     }
 
-    fn copy(
-        &self,
-        follower: &Attachment,
-        path: &str,
-        action: &str,
-        original: Option<&Original>,
-        copies: &mut Copies<'_>,
-    ) {
+    fn copy(&self, follower: &Attachment, path: &str, action: &str, original: Option<&Original>) {
         if self.leaves_out(follower, path) {
             return self.failures.clear(&follower.id, path);
         }
         let copied = match original {
-            Some(original) => copies.put(original),
-            None => copies.copy(path),
+            Some(original) => original.put(&self.lead.root, &follower.root),
+            None => copy_entry(&self.lead.root, &follower.root, path),
         };
         match copied {
             Ok(()) => self.failures.clear(&follower.id, path),
@@ -238,9 +228,8 @@ impl Work {
     /// Makes a follower equal but for what is the lead's own: what only it has, and what only it has deleted.
     pub(super) fn carry_out(&self, plan: Plan, own: &HashSet<String>) {
         let Plan { follower, copy, remove, seen } = plan;
-        let mut copies = self.copies(&follower);
         for path in copy.iter().filter(|path| !own.contains(*path)) {
-            self.copy(&follower, path, "update", None, &mut copies);
+            self.copy(&follower, path, "update", None);
         }
         for path in remove.iter().rev().filter(|path| !own.contains(*path)) {
             // It may be there again by now, and a container that has ended has deleted nothing.

@@ -50,19 +50,18 @@ impl Reach {
             match watch(&dir, RecursiveMode::NonRecursive) {
                 Ok(()) => {}
                 Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => return Ok(Reached::Full),
-                Err(error) if is_gone(&error) && dir != self.root => {
-                    if dir == top {
-                        return Ok(Reached::Gone);
-                    }
+                Err(error) if dir == self.root => return Err(error),
+                Err(error) if dir == top && is_gone(&error) => return Ok(Reached::Gone),
+                // It went, or may not be read: the listing that syncs it says so.
+                Err(error) => {
+                    debug!(dir = %dir.display(), %error, "watch a directory");
                     continue;
                 }
-                Err(error) => return Err(error),
             }
             // Only now, so that nothing can appear unseen in between.
             let names = match fs::read_dir(&dir) {
                 Ok(names) => names,
                 Err(error) if dir == self.root => return Err(notify::Error::io(error)),
-                // It went, or may not be read: the listing that syncs it says so.
                 Err(error) => {
                     debug!(dir = %dir.display(), %error, "read a directory that is watched");
                     continue;

@@ -87,12 +87,18 @@ fn readers(desk: &Desk) {
             arrives(&there, &contents[0]);
         }));
         over.store(true, Ordering::SeqCst);
-        for (container, thread) in threads {
-            let seen = thread.join().expect("the reader");
-            let both = seen.as_ref().is_ok_and(|seen| seen.iter().all(|times| *times > 0));
-            assert!(both, "{container}: {seen:?}");
-        }
+        let seen: Vec<_> =
+            threads.into_iter().map(|(of, thread)| (of, thread.join().expect("the reader"))).collect();
+        let torn = seen.iter().filter(|(_, seen)| seen.is_err()).map(|(of, seen)| format!("{of}: {seen:?}"));
+        let torn: Vec<String> = torn.collect();
+        assert!(torn.is_empty(), "{torn:?}");
         done.unwrap_or_else(|why| std::panic::resume_unwind(why));
+        for (container, seen) in seen {
+            assert!(
+                seen.as_ref().is_ok_and(|seen| seen.iter().all(|times| *times > 0)),
+                "{container}: {seen:?}"
+            );
+        }
     });
 }
 
