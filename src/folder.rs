@@ -189,7 +189,7 @@ impl Folder {
         let target = self.target(attached);
         let _listed = self.reloads.list(target.clone());
         let _followed = automatic.follow(target);
-        self.follow(local, &node, attached, automatic, proved, backoff).await
+        self.follow(local, attached, automatic, proved, backoff).await
     }
 
     fn target(&self, attached: &Attached) -> Target {

@@ -28,7 +28,6 @@ impl Folder {
     pub(super) async fn follow(
         &self,
         local: &Arc<LocalFolder>,
-        node: &Node,
         attached: &mut Attached,
         automatic: &Automatic,
         proved: Arc<Listing>,
@@ -36,6 +35,7 @@ impl Folder {
     ) -> Result<std::convert::Infallible, Setback> {
         let mut proved = Some(proved);
         let mut here = local.state();
+        let node = Arc::clone(&attached.node);
         let mut link_state = node.state();
         let process = here.borrow().process;
         let candidate = attached.role == Some(Role::Lead) && self.direction == Direction::Both;
@@ -59,7 +59,7 @@ impl Folder {
             if !behind {
                 self.status.modify(|service| service.acknowledged = (process, now.sequence));
             }
-            self.report(node, &now, behind || !elected, &failing, asked.as_ref());
+            self.report(&node, &now, behind || !elected, &failing, asked.as_ref());
             // Whatever else happens meanwhile, one question waits for its answer.
             settling = settling.filter(|(of, _)| behind && !now.pending && *of == now.sequence);
             if behind && !now.pending && settling.is_none() {

@@ -7,6 +7,7 @@
 mod events;
 mod ours;
 mod theirs;
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,14 +31,14 @@ use events::{follow, next};
 use ours::Heard;
 
 use super::{
-    HoldFile, Running, State, Who, conflict,
+    HoldFile, Running, State, Who,
     deletion::Agreed,
     folder::{Command, Local, Trip},
     gather::Gather,
     ground::Ground,
     hold::Owed,
     lately::{self, Lately},
-    notice::{Notice, Notices, may_be_synced},
+    notice::Notices,
     origin::{Edits, Theirs},
     patterns::Patterns,
     stignore,
@@ -51,8 +52,6 @@ use crate::{
 const RESCAN: Duration = Duration::from_secs(60);
 /// The same where the system watches only some of the directories.
 const RESCAN_UNWATCHED: Duration = Duration::from_secs(10);
-/// Changes that are taken in at once, at most.
-const AT_ONCE: usize = 4096;
 /// The part of its time that syncthing may spend on it.
 const RESCAN_SHARE: u32 = 200;
 /// How long a call that failed rests before it is made again.
@@ -448,62 +447,6 @@ impl Owner {
             self.batch.add_all();
         }
         Ok(())
-    }
-
-    /// Takes in what has been told by now.
-    fn hear(&mut self, notices: &mut Notices) {
-        for _ in 0..AT_ONCE {
-            let Ok((at, notice)) = notices.rx.try_recv() else { return };
-            self.notice(at, notice);
-        }
-    }
-
-    fn notice(&mut self, at: Instant, notice: Notice) {
-        match notice {
-            Notice::Nameless => self.pass_over(),
-            Notice::Conflict(copy) => {
-                // The scan that this asks for comes after syncthing is through with the file.
-                if let Some(path) = conflict::original(&copy) {
-                    self.conflicts.insert(copy);
-                    self.batch.add(path);
-                }
-            }
-            Notice::Everything => self.batch.add_all(),
-            Notice::Unwatched => {
-                let news = |s: &mut Local| !std::mem::replace(&mut s.unwatched, true);
-                if self.state_tx.send_if_modified(news) {
-                    warn!("more directories than the system lets watch: everything is looked at every 10 s");
-                    self.batch.add_all();
-                }
-            }
-            Notice::Failed(reason) => {
-                warn!(reason, "the local watch failed; scanning everything");
-                self.batch.add_all();
-            }
-            told => {
-                for path in self.gather.take(at, told) {
-                    self.changed(at, path);
-                }
-            }
-        }
-    }
-
-    /// Has a path scanned, unless syncthing passes it over.
-    fn changed(&mut self, at: Instant, path: String) {
-        if !ksync_tree::is_composed(&path) {
-            return self.pass_over();
-        }
-        self.patterns.notice(&path);
-        if !may_be_synced(&self.path.join(&path)) {
-            self.pass_over();
-        }
-        self.noticed.get_or_insert(at);
-        self.batch.add(path);
-    }
-
-    /// Something changed that syncthing passes over: whoever names such entries looks again.
-    fn pass_over(&self) {
-        self.state_tx.send_modify(|s| s.passed_over += 1);
     }
 
     /// Starts a scan of what has gathered. Nothing is scanned while the root is not the one it was, or without the

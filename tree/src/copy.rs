@@ -8,7 +8,7 @@ use crate::stat::{entry_at, lstat, mtime_of, name_of, open_regular, permissions,
 use crate::write::{
     Attributes, Owner, Pending, ensure_dir, ensure_parent, finish_dir, make_way, write_symlink,
 };
-use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 use std::io::Read;
 
@@ -46,14 +46,13 @@ impl Original {
     /// Reads the file at `path`; none when it is something else, larger than `most` bytes, or changes all the time.
     pub fn read(from: &Root, path: &str, most: u64) -> Result<Option<Self>, Error> {
         let (dir, name) = from.parent(path)?;
-        let is_small = |stat: &Stat| size_of(stat) <= most;
         let there = lstat(&dir, name, path)?.ok_or_else(|| Error::io("copy", path, Errno::NOENT))?;
         if !FileType::from_raw_mode(there.st_mode).is_file() {
             return Ok(None);
         }
         for _ in 0..ATTEMPTS {
             let (mut file, before) = open_regular(&dir, name, path)?;
-            if !is_small(&before) {
+            if size_of(&before) > most {
                 return Ok(None);
             }
             let mut content = Vec::with_capacity(usize::try_from(size_of(&before)).unwrap_or_default() + 1);

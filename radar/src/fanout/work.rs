@@ -64,11 +64,9 @@ impl Work {
                 read += original.as_ref().map_or(0, Original::size);
                 some.push((job, original));
             }
-            for follower in self.alive() {
-                for (job, original) in &some {
-                    if follower.life.alive() {
-                        self.one(follower, job, original.as_ref());
-                    }
+            for follower in &self.followers {
+                for (job, original) in some.iter().take_while(|_| follower.life.alive()) {
+                    self.one(follower, job, original.as_ref());
                 }
             }
             for (job, _) in some {
