@@ -203,12 +203,6 @@ fn full_disk(desk: &Desk) {
     container.sh(desk.cluster(), "rm /code/0.txt; echo theirs >/code/1.txt; echo there >/code/there.txt");
     let spec = ksync.becomes("main", "error", SHORT);
     assert!(spec.containers[0].reason.contains("space"), "{spec:?}");
-    let other = desk.scratch("other");
-    fs::create_dir(&other).expect("mkdir");
-    let refused =
-        ksync.refused(&["create", "--name", "other", "-l", "app=x", &other.display().to_string(), "/x"]);
-    assert!(refused.starts_with("error: can't ") && refused.contains("No space left"), "{refused}");
-    assert_eq!(fs::read_to_string(ksync.config_file()).expect("the file"), before, "half-written");
     guard.intact();
     disk.free();
     ksync.watching("main", 1, LONG);
@@ -224,6 +218,14 @@ fn full_disk(desk: &Desk) {
     let guard = Guard::over(&desk.local());
     disk.fill();
     ksync.ok(&["stop"]);
+    // Full to the last byte: nothing that runs gives any of it back now.
+    disk.fill();
+    let other = desk.scratch("other");
+    fs::create_dir(&other).expect("mkdir");
+    let refused =
+        ksync.refused(&["create", "--name", "other", "-l", "app=x", &other.display().to_string(), "/x"]);
+    assert!(refused.starts_with("error: can't ") && refused.contains("No space left"), "{refused}");
+    assert_eq!(fs::read_to_string(ksync.config_file()).expect("the file"), before, "half-written");
     let start = ksync.run(&["watch", "--daemon"]);
     assert!(start.status == Some(0) || start.stderr.starts_with("error: "), "{start:?}");
     disk.free();
