@@ -62,6 +62,7 @@ pub(crate) const ALL: &[Group] = &[
     Group::on_a_bed("edit", edit::measure),
     Group::on_a_bed("back", back::measure),
     Group::on_a_bed("burst", burst::measure),
+    Group::on_a_bed("rename", burst::moved),
     Group::on_a_bed("big", burst::big),
     Group::on_a_bed("absent", absent::measure),
     Group::alone("attach", attach::measure),

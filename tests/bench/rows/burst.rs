@@ -39,6 +39,32 @@ fn burst(bench: &Bench, bed: &Bed, count: usize, trial: usize) -> f64 {
     took.as_secs_f64()
 }
 
+/// A directory of 1,000 files gets another name, to and fro.
+pub(super) fn moved(bench: &Bench, bed: &Bed) -> Vec<Row> {
+    const COUNT: usize = 1000;
+    let many = Many::new("moved", COUNT, SIZE);
+    let names = ["moved", "moved-on"];
+    let root = bed.there(bench, "");
+    let there = |name: &str| {
+        let paths = many.names.iter().map(|path| root.join(path.replacen("moved", name, 1)));
+        Files::new(paths.collect(), SIZE as u64)
+    };
+    let mut files = there(names[0]);
+    let came = until("1,000 files", LIMIT, move || files.all(), || many.write(&bed.desk.local()));
+    let rename = |trial: usize| {
+        let (from, to) = (names[trial % 2], names[(trial + 1) % 2]);
+        let (mut files, gone) = (there(to), root.join(from));
+        at_rest(&bed.desk, 1);
+        let act = || fs::rename(bed.desk.path(from), bed.desk.path(to)).expect("rename");
+        let took = until("a renamed directory", LIMIT, move || files.all() && !gone.exists(), act);
+        took.as_secs_f64()
+    };
+    let times: Vec<f64> = (0..bench.options.trials(5)).map(rename).collect();
+    let name = format!("rename of a directory of 1,000 files of 4 KB, {}", bed.runtime);
+    let note = format!("the same files took {:.2} s when they were new", came.as_secs_f64());
+    vec![Row::new(name, Unit::Seconds, &times).note(&note)]
+}
+
 /// One new file of 200 MB.
 pub(super) fn big(bench: &Bench, bed: &Bed) -> Vec<Row> {
     let one = || {
