@@ -22,7 +22,7 @@ pub use args::{ClusterArgs, parse_duration};
 pub use explain::{explain, explain_watch, is_denied, is_expired, is_refusal};
 use plugin::Person;
 
-use crate::printer::UserError;
+use crate::{blocking, printer::UserError};
 
 /// For what kube reads or runs while it makes a client.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -248,15 +248,15 @@ impl ClusterConfig {
     async fn build(&self, config: kube::Config) -> Result<kube::Client, Error> {
         let server = self.server.clone();
         // Its connections are kept by the runtime that it is made in.
-        let made = tokio::task::spawn_blocking(move || connect::client(config));
-        match tokio::time::timeout(CLIENT_TIMEOUT, made).await {
-            Ok(Ok(made)) => made.map_err(|error| Error::Client(explain(&error, &server))),
-            Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => {
-                let message = format!("no client for `{server}` within {CLIENT_TIMEOUT:?}");
-                Err(Error::Client(UserError::new(message, "does the kubeconfig's credential plugin answer?")))
-            }
-        }
+        let made = blocking::run(move || connect::client(config));
+        let Ok(made) = tokio::time::timeout(CLIENT_TIMEOUT, made).await else {
+            let message = format!("no client for `{server}` within {CLIENT_TIMEOUT:?}");
+            return Err(Error::Client(UserError::new(
+                message,
+                "does the kubeconfig's credential plugin answer?",
+            )));
+        };
+        made.map_err(|error| Error::Client(explain(&error, &server)))
     }
 
     /// One call, with its time limit and its error in words.

@@ -5,6 +5,7 @@
 //! on the way leads back to a fresh attach, which verifies container and directory again. Nothing here
 //! deletes a local file.
 
+mod conflicts;
 mod follow;
 mod news;
 mod plan;

@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod base;
+pub mod blocking;
 pub mod cli;
 pub mod cluster;
 pub mod cmd;

@@ -39,7 +39,7 @@ pub use listings::Listings;
 pub use origin::{Edit, Edits, Theirs};
 pub use process::{Error, STEP};
 pub use pull::{Asked, Pull};
-pub use stignore::remove as sweep;
+pub use stignore::{Error as PatternsError, foreign as foreign_patterns, remove as sweep};
 
 /// A syncthing that answers.
 #[derive(Debug, Clone)]

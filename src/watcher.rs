@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    blocking,
     cluster::{Access, ClusterConfig},
     config::Store,
     folder::TakeOver,
@@ -115,8 +116,7 @@ impl Watcher {
         dir.create()?;
         let path = dir.lock();
         // A command may look at the lock just now.
-        let locking = tokio::task::spawn_blocking(move || Lock::acquire(&path, LOOKED_AT));
-        let lock = match locking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+        let lock = match blocking::run(move || Lock::acquire(&path, LOOKED_AT)).await {
             Err(lock::Error::Held { pid, .. }) => {
                 return Err(Error::AlreadyRuns { context: cluster.context, pid });
             }

@@ -398,7 +398,12 @@ impl Folder {
         let client = &self.ground.link.client;
         // Put as a whole: a change of single keys would bring back syncthing's defaults for the others, its own
         // watcher and its own rescans among them.
-        client.put_folder(&Config { kind, ..self.config() }).await.map_err(|e| status::of_syncthing(&e))?;
+        // The loser of a conflict stays, beside the winner, until the client has brought it to safety.
+        let max_conflicts = if two_way { -1 } else { 0 };
+        client
+            .put_folder(&Config { kind, max_conflicts, ..self.config() })
+            .await
+            .map_err(|e| status::of_syncthing(&e))?;
         (self.two_way, self.may_send) = (two_way, two_way);
         // The guard may have paused it between syncthing's reading and writing of the configuration.
         if !self.ground.lead.life.alive() {
@@ -420,9 +425,13 @@ impl Folder {
             }
             What::LocalChange { folder, path, kind, action } if folder == self.id => {
                 let lead = &self.ground.lead;
-                if self.two_way && lead.life.alive() && !lead.leaves_out(&path) {
+                // A conflict copy is for the client, not for the followers.
+                let beaten = syncthing::conflict::copy(&path).is_some_and(|copy| copy.lost_to(&self.device));
+                if self.two_way && lead.life.alive() && (beaten || !lead.leaves_out(&path)) {
                     tell::change(&self.sink, &lead.id, &path, &action, &kind);
-                    self.queue_change(path, if action == "deleted" { "delete" } else { "update" });
+                    if !beaten {
+                        self.queue_change(path, if action == "deleted" { "delete" } else { "update" });
+                    }
                 }
                 false
             }

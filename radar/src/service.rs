@@ -151,9 +151,9 @@ impl Radar for Service {
     type ListStream = Replies<ListReply>;
 
     async fn list(&self, request: Request<ListRequest>) -> Reply<Self::ListStream> {
-        let ListRequest { session_id, attachment_id, hash, ignore } = request.into_inner();
+        let ListRequest { session_id, attachment_id, hash, ignore, once } = request.into_inner();
         let attachment = self.find(session_id, attachment_id).await?;
-        Ok(Response::new(streams::list(attachment, hash, ignore)?))
+        Ok(Response::new(streams::list(attachment, hash, ignore, once)?))
     }
 
     async fn seed(&self, request: Request<Streaming<SeedRequest>>) -> Reply<SeedReply> {

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{Api, Client as KubeClient, api::ListParams};
 
@@ -90,6 +89,7 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
     if !spec.ignore.is_empty() {
         obeyed(local)?;
     }
+    stignore::usable(local)?;
     let cluster = ClusterConfig::load(cluster_args).await?;
     spec.context = Some(cluster.context.clone());
     spec.cluster = Some(cluster.hash());
@@ -145,9 +145,7 @@ fn refused(invalid: validate::Invalid) -> UserError {
 
 /// Refuses `--ignore` where somebody's own patterns stand in for ours.
 fn obeyed(local: &Path) -> anyhow::Result<()> {
-    let foreign =
-        stignore::foreign(local).with_context(|| format!("read `.stignore` in `{}`", local.display()))?;
-    match foreign {
+    match stignore::foreign(local)? {
         Some(path) => Err(UserError::new(
             format!("`--ignore` has no effect beside `{}`, which is in force as it stands", path.display()),
             "add the patterns to that file, or remove it",

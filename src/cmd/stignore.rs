@@ -6,14 +6,36 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::Context;
 use ksync_tree::ignore::STIGNORE_HEADER;
 
-use crate::{local, lock::DirLock};
+use crate::{local, lock::DirLock, printer::UserError};
 
 /// The file, if it is there and somebody else's.
-pub(super) fn foreign(dir: &Path) -> io::Result<Option<PathBuf>> {
+pub(super) fn foreign(dir: &Path) -> anyhow::Result<Option<PathBuf>> {
+    Ok(theirs(dir)?.map(|(path, _)| path))
+}
+
+/// Refuses somebody else's patterns that can't be used.
+pub(super) fn usable(dir: &Path) -> anyhow::Result<()> {
+    let Some((path, text)) = theirs(dir)? else { return Ok(()) };
+    let text = String::from_utf8(text).with_context(|| format!("read `{}`", path.display()))?;
+    match local::foreign_patterns(&path, &text) {
+        Ok(_) => Ok(()),
+        Err(local::PatternsError::Git { .. }) => {
+            let message =
+                format!("`{}` lets `.git` through: who writes there has programs run here", path.display());
+            Err(UserError::new(message, "add `.git` to it, or `!.git` if the containers are to have it")
+                .into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn theirs(dir: &Path) -> anyhow::Result<Option<(PathBuf, Vec<u8>)>> {
     let path = dir.join(".stignore");
-    Ok(read(&path)?.filter(|text| !is_ours(text)).map(|_| path))
+    let text = read(&path).with_context(|| format!("read `{}`", path.display()))?;
+    Ok(text.filter(|text| !is_ours(text)).map(|text| (path, text)))
 }
 
 /// Removes what a watcher that has let go of the directory has left there; false while one has it. Nobody has a directory

@@ -10,7 +10,9 @@ use ksync_tree::{Entry, Listing};
 use tracing::{debug, info, warn};
 
 use super::{
-    Attached, Both, Folder, ROUNDS, Setback, limited, plan,
+    Attached, Both, Folder, ROUNDS, Setback,
+    conflicts::Conflicts,
+    limited, plan,
     settle::{Settled, first_of, settle, settle_all},
     transfer,
 };
@@ -18,7 +20,7 @@ use crate::{
     backoff::Backoff,
     config::Direction,
     local::{Asked, Local, LocalFolder, Pull, Seat, Who},
-    node::{AttachmentEvent, Node, NodeState},
+    node::{AttachmentEvent, Link, Node, NodeState},
     reload::Automatic,
     status::Status,
 };
@@ -46,6 +48,7 @@ impl Folder {
         let mut failing = Vec::new();
         let mut asked: Option<Asked> = None;
         let who = Arc::new(self.who());
+        let mut conflicts = Conflicts::default();
         loop {
             let now = here.borrow_and_update().clone();
             if now.process != process {
@@ -84,7 +87,10 @@ impl Folder {
                 }
                 // Somebody else's taking the seat is what this one waits for, too; the sender lives in `local`.
                 () = election.changed() => {}
-                event = attached.events.recv() => Self::event(local, &who, event)?,
+                event = attached.events.recv() => {
+                    Self::event(local, &who, &attached.link, &mut conflicts, event)?;
+                }
+                () = conflicts.bring(&attached.link, &attached.id, local), if conflicts.any() => {}
                 left = ended(&mut settling), if settling.is_some() => {
                     settling = None;
                     match left? {
@@ -111,6 +117,7 @@ impl Folder {
                 }
                 taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
                     asked = self.promote(local, attached, automatic, false).await?;
+                    conflicts.search();
                     self.status.modify(|service| service.two_way = asked.is_none());
                     seat = Some(taken);
                 }
@@ -138,10 +145,21 @@ impl Folder {
         self.status.set(status, reason);
     }
 
-    fn event(local: &LocalFolder, who: &Arc<Who>, event: Option<AttachmentEvent>) -> Result<(), Setback> {
+    fn event(
+        local: &LocalFolder,
+        who: &Arc<Who>,
+        link: &Link,
+        conflicts: &mut Conflicts,
+        event: Option<AttachmentEvent>,
+    ) -> Result<(), Setback> {
         match event {
             None => Err(Setback::Lost("the events of the attachment ended".to_owned())),
             Some(AttachmentEvent::AttachmentEnded(end)) => Err(Setback::Ended(end.reason)),
+            Some(AttachmentEvent::ContainerChange(change))
+                if change.action != "deleted" && conflicts.take(link, &change.path) =>
+            {
+                Ok(())
+            }
             Some(AttachmentEvent::ContainerChange(change)) if local.ignore.matches(&change.path) => Ok(()),
             Some(AttachmentEvent::ContainerChange(change)) => {
                 debug!(path = change.path, action = change.action, "the container changed");

@@ -20,7 +20,7 @@ use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tracing::{debug, info};
 
 use super::{Setback, progress::Progress};
-use crate::{kept, local::LocalFolder, node::Link};
+use crate::{blocking, kept, local::LocalFolder, node::Link};
 
 /// Bytes of one message.
 const CHUNK: usize = 128 << 10;
@@ -48,7 +48,31 @@ pub(super) async fn list_remote(
         attachment_id: attachment_id.to_owned(),
         hash: true,
         ignore: ignore.patterns().to_vec(),
+        once: false,
     };
+    list(link, request).await
+}
+
+/// The conflict copies in the container that local content has won over.
+pub(super) async fn list_beaten(link: &Link, attachment_id: &str) -> Result<Vec<String>, Setback> {
+    let request = ListRequest {
+        session_id: link.session_id.clone(),
+        attachment_id: attachment_id.to_owned(),
+        hash: false,
+        ignore: syncthing::conflict::only_lost_to(&link.own_device_id),
+        once: true,
+    };
+    // Directories on the way there are listed, too.
+    let is_copy =
+        |path: &str| syncthing::conflict::copy(path).is_some_and(|copy| copy.lost_to(&link.own_device_id));
+    let entries = list(link, request).await?.into_iter();
+    Ok(entries
+        .filter(|entry| entry.kind == Kind::File && is_copy(&entry.path))
+        .map(|entry| entry.path)
+        .collect())
+}
+
+async fn list(link: &Link, request: ListRequest) -> Result<Vec<Entry>, Setback> {
     let mut stream = link.radar.clone().list(request).await?.into_inner();
     let mut entries = Vec::new();
     while let Some(reply) = stream.message().await? {
@@ -85,7 +109,7 @@ pub(super) async fn send(
     let data =
         ReceiverStream::new(rx).map(|data| SeedRequest { data: data.into(), ..SeedRequest::default() });
     let answer = link.radar.clone().seed(tokio_stream::once(head).chain(data)).await;
-    let packed = packing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    let packed = blocking::joined(packing).await;
     // radar's word comes first: when it hangs up, packing fails too, for no reason of its own.
     let no_room = answer?.into_inner().no_room;
     packed?;
@@ -141,7 +165,7 @@ async fn receive(
         Ok::<_, tonic::Status>(())
     };
     let received = received.await;
-    let unpacked = unpacking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    let unpacked = blocking::joined(unpacking).await;
     received?;
     unpacked?;
     Ok(())
@@ -175,6 +199,45 @@ pub(super) async fn keep(
     receive(link, attachment_id, Arc::new(Root::open(&kept)?), paths, None).await
 }
 
+/// Keeps the container's content of files that lost to local content, which lies there in `copies`; returns the paths of
+/// the files. A copy that is gone is passed over.
+pub(super) async fn keep_beaten(
+    link: &Link,
+    attachment_id: &str,
+    local: &Arc<LocalFolder>,
+    copies: Vec<String>,
+) -> Result<Vec<String>, Setback> {
+    let folder = local.kept.clone();
+    let mut moment = kept::Kind::Conflict.moment(&folder);
+    let place = make(moment.clone())?;
+    let staging = tempfile::Builder::new()
+        .prefix(ksync_tree::TEMP_PREFIX)
+        .suffix(ksync_tree::TEMP_SUFFIX)
+        .tempdir_in(&place)
+        .map_err(|source| Setback::Kept { path: place, source })?;
+    let incoming = Arc::new(Root::open(staging.path())?);
+    receive(link, attachment_id, Arc::clone(&incoming), copies.clone(), None).await?;
+    blocking::run(move || {
+        let mut paths: Vec<String> = Vec::new();
+        for copy in copies {
+            let Some(of) = syncthing::conflict::copy(&copy) else { continue };
+            if stat_entry(&incoming, &copy, false)?.is_none() {
+                continue;
+            }
+            // The same file may have lost twice.
+            if paths.contains(&of.original) {
+                moment = kept::Kind::Conflict.moment(&folder);
+            }
+            let kept = Root::open(&make(moment.clone())?)?;
+            move_entry(&incoming, &copy, &kept, &of.original)?;
+            paths.push(of.original);
+        }
+        drop(staging);
+        Ok(paths)
+    })
+    .await
+}
+
 /// Brings the container's newer content of files here. What is here goes to `kept` first, and the new content is
 /// complete before it does. A file that is not the one that was listed (`entries`) any more is left as it is.
 pub(super) async fn take(
@@ -189,7 +252,7 @@ pub(super) async fn take(
     let paths = entries.iter().map(|entry| entry.path.clone()).collect();
     receive(link, attachment_id, Arc::clone(&incoming), paths, None).await?;
     let folder = Arc::clone(local);
-    let moving = blocking(move || {
+    blocking::run(move || {
         let (old, root) = (Root::open(&old)?, folder.root());
         for entry in &entries {
             let path = entry.path.as_str();
@@ -211,20 +274,13 @@ pub(super) async fn take(
             moved?;
         }
         Ok(())
-    });
-    Ok(moving.await?)
+    })
+    .await
 }
 
 fn make(dir: PathBuf) -> Result<PathBuf, Setback> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
     made.map(|()| dir.clone()).map_err(|source| Setback::Kept { path: dir, source })
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ksync_tree::Error> + Send + 'static,
-) -> Result<T, ksync_tree::Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 fn from_wire(entry: WireEntry) -> Result<Entry, Setback> {

@@ -22,27 +22,6 @@ pub(super) enum Error {
     Kept { path: PathBuf, source: io::Error },
 }
 
-/// What syncthing puts into the name of a conflict copy.
-const MARK: &str = ".sync-conflict-";
-
-/// The path of the file that a conflict copy is of; none when `path` is not a conflict copy.
-///
-/// The name is `STEM.sync-conflict-YYYYMMDD-HHMMSS-DEVICE.EXT`, in which stem or extension may be empty.
-pub(super) fn original(path: &str) -> Option<String> {
-    let (dir, name) = path.rsplit_once('/').map_or(("", path), |(dir, name)| (dir, name));
-    let (stem, rest) = name.split_once(MARK)?;
-    let (date, rest) = rest.split_once('-')?;
-    let (time, device) = rest.split_once('-')?;
-    let digits = |text: &str, len| text.len() == len && text.bytes().all(|b| b.is_ascii_digit());
-    let (device, extension) = device.split_at_checked(7)?;
-    let fits = digits(date, 8)
-        && digits(time, 6)
-        && device.bytes().all(|b| b.is_ascii_alphanumeric())
-        && (extension.is_empty() || extension.starts_with('.'));
-    let slash = if dir.is_empty() { "" } else { "/" };
-    fits.then(|| format!("{dir}{slash}{stem}{extension}"))
-}
-
 /// Settles each of `copies` below `at`; returns the files' paths, and the first error.
 pub(super) fn settle_all(at: &Path, kept: &Path, copies: BTreeSet<String>) -> (Vec<String>, Option<Error>) {
     let root = match Root::open(at) {
@@ -72,7 +51,9 @@ pub(super) fn settle_all(at: &Path, kept: &Path, copies: BTreeSet<String>) -> (V
 /// Puts the local content of `copy` back in its place below `root`; what is there goes to `kept`. Returns the
 /// path of the file, or none when the copy is gone already.
 pub(super) fn settle(root: &Root, kept: &Path, copy: &str) -> Result<Option<String>, ksync_tree::Error> {
-    let Some(path) = original(copy).filter(|path| !path.is_empty()) else { return Ok(None) };
+    let Some(syncthing::conflict::Copy { original: path, .. }) = syncthing::conflict::copy(copy) else {
+        return Ok(None);
+    };
     if stat_entry(root, copy, false)?.is_none() {
         return Ok(None);
     }
@@ -94,20 +75,7 @@ mod tests {
 
     use ksync_tree::Root;
 
-    use super::{original, settle};
-
-    #[test]
-    fn the_name_tells_what_a_copy_is_of() {
-        for (copy, file) in [
-            ("a/b.sync-conflict-20261122-163000-ABCDEF7.txt", Some("a/b.txt")),
-            ("Makefile.sync-conflict-20261122-163000-ABCDEF7", Some("Makefile")),
-            (".sync-conflict-20261122-163000-ABCDEF7.env", Some(".env")),
-            ("b.sync-conflict-notes.txt", None),
-            ("b.txt", None),
-        ] {
-            assert_eq!(original(copy).as_deref(), file, "{copy}");
-        }
-    }
+    use super::settle;
 
     #[test]
     fn local_content_is_back_and_the_other_is_kept() {

@@ -26,7 +26,7 @@ use super::{
     brake,
     hold::{Hold, Owed, Who},
 };
-use crate::kept;
+use crate::{blocking, kept};
 
 /// Deletions within this time count together.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -188,7 +188,7 @@ pub(super) async fn apply(place: &Place<'_>, agreed: &mut Agreed) -> Result<Outc
     paths.sort_by(|a, b| b.cmp(a));
     let moment = kept::Kind::Deleted.moment(place.kept);
     let (root, kept) = (place.path.to_owned(), moment.clone());
-    let removed = blocking(move || remove(&root, &kept, paths)).await?;
+    let removed = blocking::run(move || remove(&root, &kept, paths)).await?;
     for path in &removed {
         agreed.paths.remove(path);
     }
@@ -219,14 +219,14 @@ fn hold(agreed: &mut Agreed, here: BTreeMap<Arc<Who>, Vec<Entry>>, of: usize) ->
 /// Puts back what was taken out of `root` and waits now. Returns the paths that are there again.
 pub(super) async fn give_back(root: &Path, kept: &Path, owed: &[Owed]) -> Result<Vec<String>, Error> {
     let (root, kept, owed) = (root.to_owned(), kept.to_owned(), owed.to_vec());
-    blocking(move || put_back(&root, &kept, &owed)).await
+    blocking::run(move || put_back(&root, &kept, &owed)).await
 }
 
 /// Takes what waited out of `root`, where it is still what it was: a person has agreed. Returns what is gone.
 pub(super) async fn apply_hold(root: &Path, kept: &Path, hold: &Hold) -> Result<Vec<String>, Error> {
     let (at, hold) = (root.to_owned(), hold.clone());
     let kept = kept::Kind::Accepted.moment(kept);
-    blocking(move || {
+    blocking::run(move || {
         let paths = hold.unchanged(&Root::open(&at)?)?;
         remove(&at, &kept, paths)
     })
@@ -239,7 +239,7 @@ async fn still_here(
     told: BTreeMap<Arc<Who>, Vec<String>>,
 ) -> Result<BTreeMap<Arc<Who>, Vec<Entry>>, Error> {
     let root = root.to_owned();
-    blocking(move || {
+    blocking::run(move || {
         let root = Root::open(&root)?;
         let mut here = BTreeMap::new();
         for (who, paths) in told {
@@ -250,13 +250,6 @@ async fn still_here(
         Ok(here)
     })
     .await
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// Those of `paths` whose newest version in syncthing's index is a deletion.

@@ -32,6 +32,7 @@ use super::{
     pull::{Desk, Pull},
     stignore,
 };
+use crate::blocking;
 
 /// Why a local path can't be synced.
 #[derive(Debug, thiserror::Error)]
@@ -341,11 +342,11 @@ impl LocalFolders {
         let runtime = tokio::runtime::Handle::current();
         let closed = CancellationToken::new();
         let done = closed.clone();
-        let opened = tokio::task::spawn_blocking(move || {
+        let opened = blocking::run(move || {
             let _entered = runtime.enter();
             this.open(&at, &patterns, done).map(Arc::new)
         });
-        let folder = opened.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        let folder = opened.await?;
         live.insert(path.to_owned(), Entry { folder: Arc::downgrade(&folder), closed });
         Ok(folder)
     }

@@ -11,6 +11,8 @@ use std::{
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use ksync_tree::{Error, Ignore, ListOptions, Listing, Root};
 
+use crate::blocking;
+
 /// None when it failed: each of those who wait for it tries for himself then, and has the reason.
 type Waiting = Shared<BoxFuture<'static, Option<Arc<Listing>>>>;
 
@@ -42,7 +44,7 @@ impl Listings {
         };
         match waiting.await {
             Some(listing) => Ok(listing),
-            None => blocking(list).await.map(Arc::new),
+            None => blocking::run(list).await.map(Arc::new),
         }
     }
 
@@ -56,19 +58,12 @@ impl Listings {
             let _turn = this.turn.lock().await;
             // Whoever asks from here on waits for the one after this.
             this.next.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-            blocking(list).await.map(Arc::new).ok()
+            blocking::run(list).await.map(Arc::new).ok()
         };
         // By itself: who waits for it may give up, and its turn must come and go all the same.
         let listing = tokio::spawn(listing);
-        async move { listing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) }
-            .boxed()
-            .shared()
+        blocking::joined(listing).boxed().shared()
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 #[cfg(test)]

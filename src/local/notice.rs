@@ -17,7 +17,6 @@ use notify::{
 };
 use tokio::{sync::mpsc, time::Instant};
 
-use super::conflict;
 use reach::{ONE_BY_ONE, Reach, Reached};
 
 /// Something under the local path changed. Paths are relative to it, `/` between names.
@@ -153,7 +152,7 @@ impl Sink {
         // An event may tell of both ends of a rename, one of them elsewhere.
         let Ok(below) = path.strip_prefix(&self.base) else { return };
         let Some(rel) = text(below) else { return send(&self.tx, Notice::Nameless) };
-        if conflict::original(&rel).is_some() {
+        if syncthing::conflict::copy(&rel).is_some() {
             return send(&self.tx, Notice::Conflict(rel));
         }
         if !rel.is_empty() && (ksync_tree::is_temp(name(&rel)) || self.ignore.matches(&rel)) {

@@ -44,6 +44,7 @@ use super::{
     stignore,
 };
 use crate::{
+    blocking,
     guards::{self, Guard},
     kept,
 };
@@ -248,7 +249,7 @@ impl Owner {
                     }
                     self.scanned(done);
                     self.delete(running.as_deref()).await;
-                    self.settle_conflicts().await;
+                    self.settle_conflicts(running.as_deref()).await;
                 }
             }
             if flight.is_none()
@@ -324,10 +325,8 @@ impl Owner {
         }
         info!("the local path was made anew: going on with the new directory");
         let (path, ignore) = (self.path.clone(), self.ignore.clone());
-        let watching = tokio::task::spawn_blocking(move || Notices::watch(&path, ignore));
-        *notices = watching
+        *notices = blocking::run(move || Notices::watch(&path, ignore))
             .await
-            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
             .map_err(|error| format!("watch `{}`: {error}", self.path.display()))?;
         self.state_tx.send_modify(|s| s.unwatched = false);
         // What came before the watch.
@@ -539,7 +538,7 @@ fn node_at(id: &str, address: &watch::Receiver<SocketAddr>) -> Device {
 
 async fn landed(flight: &mut Option<Flight>) -> Landing {
     match flight {
-        Some(flight) => flight.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())),
+        Some(flight) => blocking::ended(flight.await),
         None => std::future::pending().await,
     }
 }

@@ -17,6 +17,9 @@ use super::gitexclude;
 /// The file's name, in the root of a folder.
 const NAME: &str = ".stignore";
 
+/// What git keeps there names programs that it runs (hooks, `core.fsmonitor`), so it is synced only where a person says so.
+const GIT: &str = ".git";
+
 /// Why the patterns can't be put in place.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -37,6 +40,15 @@ pub enum Error {
         path: PathBuf,
         /// The path that must be named there.
         below: String,
+    },
+    /// Somebody else's patterns let in what runs programs here.
+    #[error(
+        "`{path}` lets `{GIT}` through, and who writes there has programs run here: add `{GIT}` to it, or `!{GIT}` if \
+         the containers are to have it"
+    )]
+    Git {
+        /// The file.
+        path: PathBuf,
     },
     /// A pattern is not understood.
     #[error("the patterns of `{path}`")]
@@ -62,15 +74,14 @@ pub(super) fn install(
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(source) => return Err(Error::Io { operation: "read", path, source }),
     };
-    let bad = |source| Error::Pattern { path: path.clone(), source };
     if let Some(text) = theirs {
-        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        let ignore = Ignore::new(&lines).map_err(bad)?;
+        let ignore = foreign(&path, &text)?;
         return match excluded.iter().find(|below| !ignore.matches(below)) {
             Some(below) => Err(Error::Missing { path, below: below.clone() }),
             None => Ok(ignore),
         };
     }
+    let bad = |source| Error::Pattern { path: path.clone(), source };
     let ignore = with_mounts(patterns, excluded).map_err(bad)?;
     let text = ignore.to_stignore();
     let written = tempfile::Builder::new()
@@ -86,6 +97,15 @@ pub(super) fn install(
     Ok(ignore)
 }
 
+/// Somebody else's patterns, which the file at `path` holds as `text`.
+pub fn foreign(path: &Path, text: &str) -> Result<Ignore, Error> {
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let ignore = Ignore::new(&lines).map_err(|source| Error::Pattern { path: path.to_owned(), source })?;
+    let out = ignore.matches(GIT) && ignore.matches(&format!("any/{GIT}"));
+    let meant = lines.iter().any(|line| line.trim() == format!("!{GIT}"));
+    if out || meant { Ok(ignore) } else { Err(Error::Git { path: path.to_owned() }) }
+}
+
 /// What the file says; none when it can't be read.
 pub(super) fn read(root: &Path) -> Option<String> {
     fs::read_to_string(root.join(NAME)).ok()
@@ -93,7 +113,10 @@ pub(super) fn read(root: &Path) -> Option<String> {
 
 /// Whether a file that says `text` is as it should be: ours as it was written, or somebody else's.
 pub(super) fn is_right(text: &str, patterns: &[String], excluded: &BTreeSet<String>) -> bool {
-    !is_ours(text) || with_mounts(patterns, excluded).is_ok_and(|ignore| ignore.to_stignore() == text)
+    if !is_ours(text) {
+        return foreign(Path::new(NAME), text).is_ok();
+    }
+    with_mounts(patterns, excluded).is_ok_and(|ignore| ignore.to_stignore() == text)
 }
 
 /// The patterns of the specs, the defaults, and `excluded`.
@@ -164,15 +187,35 @@ mod tests {
     }
 
     #[test]
+    fn somebody_elses_lets_git_in_only_on_purpose() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".stignore");
+        for (text, right) in [
+            ("*.log\n", false),
+            ("/.git\n", false),
+            ("!/.git/hooks\n*.log\n", false),
+            (".git\n", true),
+            ("!.git\n*.log\n", true),
+            ("*\n", true),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(is_in_place(dir.path(), &[], &BTreeSet::new()), right, "{text}");
+            let installed = install(dir.path(), &[], &BTreeSet::new());
+            assert_eq!(installed.is_ok(), right, "{text}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
     fn somebody_elses_is_used_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(".stignore"), "secret\n").unwrap();
+        fs::write(dir.path().join(".stignore"), "secret\n.git\n").unwrap();
         let ignore = install(dir.path(), &[], &BTreeSet::new()).unwrap();
         assert!(ignore.matches("secret") && is_in_place(dir.path(), &[], &BTreeSet::new()));
         let refused = install(dir.path(), &[], &BTreeSet::from(["conf".to_owned()]));
         assert!(refused.unwrap_err().to_string().contains("add `/conf`"));
         remove(dir.path()).unwrap();
-        assert_eq!(fs::read_to_string(dir.path().join(".stignore")).unwrap(), "secret\n");
+        assert_eq!(fs::read_to_string(dir.path().join(".stignore")).unwrap(), "secret\n.git\n");
         let not_text = format!("\u{fffd}\n{}\n", ksync_tree::ignore::STIGNORE_HEADER);
         for text in [not_text.as_bytes(), b"\xff\n"] {
             fs::write(dir.path().join(".stignore"), text).unwrap();

@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 
 use self::redial::Redial;
 use super::{Link, NodeState};
+use crate::blocking;
 
 /// Bytes read at a time; a BEP block request is answered in pieces of up to this.
 const CHUNK: usize = 64 << 10;
@@ -72,8 +73,7 @@ impl Door {
                     }
                 }
                 Some(ended) = carried.join_next() => {
-                    let lived = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-                    redial.ended(lived, Instant::now());
+                    redial.ended(blocking::ended(ended), Instant::now());
                 }
                 changed = state.changed() => {
                     if changed.is_err() {

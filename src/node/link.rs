@@ -117,6 +117,8 @@ pub struct Link {
     pub session_id: String,
     /// Device id of the node's syncthing.
     pub device_id: String,
+    /// Device id of the local syncthing.
+    pub own_device_id: String,
     /// radar's version.
     pub radar_version: String,
     /// What this radar can do.
@@ -233,6 +235,7 @@ async fn open_session(
         radar: radar.clone(),
         session_id: identity.session_id.clone(),
         device_id: ready.device_id,
+        own_device_id: identity.device_id.clone(),
         radar_version: found.version,
         capabilities: found.capabilities,
         settles: Settles::default(),

@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::{
     base::{Base, BaseFile},
+    blocking,
     local::{Local, LocalFolder},
     status::{Board, BoardTx, Status},
 };
@@ -147,8 +148,7 @@ impl<'a> Keeper<'a> {
         let last = self.base_tx.borrow().clone().unwrap_or_default();
         let base = Arc::new(last.next(entries, moment.two_way.clone(), seen));
         let (file, writing, begun) = (self.file.clone(), Arc::clone(&base), Instant::now());
-        let saved = tokio::task::spawn_blocking(move || file.save(&writing)).await;
-        match saved.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+        match blocking::run(move || file.save(&writing)).await {
             Ok(()) => drop(self.base_tx.send_replace(Some(base))),
             Err(error) => warn!(error = crate::printer::chain(&error), "keep the base"),
         }
@@ -201,11 +201,11 @@ impl Moment {
 async fn list(local: &Arc<LocalFolder>) -> Option<Listing> {
     let (folder, root) = (Arc::clone(local), local.root());
     let listed = Arc::clone(&root);
-    let listing = tokio::task::spawn_blocking(move || {
+    let listing = blocking::run(move || {
         let options = ListOptions { hash: false, ignore: &folder.ignore, exclude: &[] };
         ksync_tree::list(&listed, &options)
     });
-    match listing.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+    match listing.await {
         Ok(listing) => local.is_at(&root).is_ok().then_some(listing),
         Err(error) => {
             warn!(error = crate::printer::chain(&error), "list the local path for the base");

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod client;
 pub mod config;
+pub mod conflict;
 pub mod event;
 pub mod home;
 pub mod launch;

@@ -31,9 +31,12 @@ pub(super) fn list(
     attachment: Arc<Attachment>,
     hash: bool,
     patterns: Vec<String>,
+    once: bool,
 ) -> Result<Replies<ListReply>, Status> {
     let ignore = Arc::new(Ignore::new(&patterns).map_err(|error| status::of_tree(&error))?);
-    attachment.set_ignore(Arc::clone(&ignore));
+    if !once {
+        attachment.set_ignore(Arc::clone(&ignore));
+    }
     let (replies_tx, replies_rx) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         let exclude = attachment.about.excluded();

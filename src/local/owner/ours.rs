@@ -11,7 +11,7 @@ use syncthing::{Event, event::What};
 use tracing::debug;
 
 use super::Owner;
-use crate::local::{conflict, origin::Edit};
+use crate::local::origin::Edit;
 
 /// How far the events of one syncthing process were read.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl Owner {
         }
         let What::LocalChange { folder, path, kind, .. } = event.what() else { return };
         // An empty directory is nothing that an app runs, and what is in it is told of by itself.
-        if folder != self.id || kind == "dir" || conflict::original(&path).is_some() {
+        if folder != self.id || kind == "dir" || syncthing::conflict::copy(&path).is_some() {
             return;
         }
         let now = Root::open(&self.path).and_then(|root| stat_entry(&root, &path, false));

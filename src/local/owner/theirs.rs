@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::Owner;
 use crate::{
-    kept,
+    blocking, kept,
     local::{Closed, Holds, Running, Who, conflict, deletion},
 };
 
@@ -113,15 +113,16 @@ impl Owner {
     }
 
     /// Puts local content back where syncthing let a container's win.
-    pub(super) async fn settle_conflicts(&mut self) {
+    pub(super) async fn settle_conflicts(&mut self, running: Option<&Running>) {
+        // One that was made in a container is the container's content, as its folder's `conflicts` have it.
+        let own = running.map(|running| running.device_id.as_str()).unwrap_or_default();
+        self.conflicts.retain(|copy| syncthing::conflict::copy(copy).is_some_and(|copy| !copy.lost_to(own)));
         if self.conflicts.is_empty() || self.ground.check().is_err() {
             return;
         }
         let (copies, at) = (std::mem::take(&mut self.conflicts), self.path.clone());
         let kept = kept::Kind::Conflict.moment(&self.kept);
-        let settling = tokio::task::spawn_blocking(move || conflict::settle_all(&at, &kept, copies));
-        let (settled, failed) =
-            settling.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let (settled, failed) = blocking::run(move || conflict::settle_all(&at, &kept, copies)).await;
         self.trim_kept(kept::Kind::Conflict, settled.clone());
         self.made_for_them(&settled);
         for path in &settled {

@@ -5,7 +5,6 @@ use tracing::warn;
 
 use super::Owner;
 use crate::local::{
-    conflict,
     folder::Local,
     notice::{Notice, Notices, may_be_synced},
 };
@@ -27,9 +26,9 @@ impl Owner {
             Notice::Nameless => self.pass_over(),
             Notice::Conflict(copy) => {
                 // The scan that this asks for comes after syncthing is through with the file.
-                if let Some(path) = conflict::original(&copy) {
+                if let Some(of) = syncthing::conflict::copy(&copy) {
+                    self.batch.add(of.original);
                     self.conflicts.insert(copy);
-                    self.batch.add(path);
                 }
             }
             Notice::Everything => self.batch.add_all(),

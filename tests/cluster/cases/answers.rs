@@ -25,6 +25,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_large_first_pull_is_declined", pull_declined),
     Case::new("what_a_container_deleted_is_restored", restored),
     Case::new("no_conflict_copy_reaches_a_container", conflict).needs(&[Need::Processes]),
+    Case::new("what_loses_to_a_later_edit_is_kept", later).needs(&[Need::Processes]),
     Case::new("a_log_that_changes_all_the_time_does_not_fill_what_is_kept", log),
 ];
 
@@ -307,6 +308,75 @@ fn conflict(desk: &Desk) {
     let said = desk.ksync.ok(&["conflicts", "main", "--clear"]);
     assert_eq!(said, "6 conflicts dismissed; `kubectl ksync restore` has what was kept\n");
     assert_eq!(desk.ksync.run(&["get", "main"]).stderr, "");
+}
+
+/// As above, but the edit here is the last: syncthing lets it win, on the node, where nobody would miss the other.
+fn later(desk: &Desk) {
+    let names = ["a.txt", "dir/c.txt"];
+    for name in names {
+        desk.write(name, "base\n");
+    }
+    let containers = App::idle(desk).replicas(2).apply(desk).running(2);
+    desk.sync(APP, CODE);
+    let two_way = desk.two_way(&containers);
+    let syncthing = process::children(desk.ksync.watcher().expect("a watcher"));
+    for round in 0..3 {
+        process::stand_still(syncthing[0].pid, true);
+        let line = format!("echo there {round} | tee /code/a.txt >/code/dir/c.txt; sleep 1");
+        two_way.sh(desk.cluster(), &line);
+        for name in names {
+            desk.write(name, format!("here, later {round}\n"));
+        }
+        process::stand_still(syncthing[0].pid, false);
+        let count = 2 * (round + 1);
+        eventually("local content everywhere, the other kept", SHORT, || {
+            let wanted = format!("here, later {round}\n");
+            for container in &containers {
+                for name in names {
+                    let (here, there) =
+                        (desk.text(name)?, container.read(desk.cluster(), &format!("{CODE}/{name}"))?);
+                    holds(here == wanted && there == wanted, format!("{name}: {here:?}, {there:?}"))?;
+                }
+                let there = container.tree(desk.cluster(), CODE)?;
+                let copy = there.entries().find(|(path, _)| path.contains("conflict"));
+                holds(copy.is_none(), format!("a conflict copy is in a container: {copy:?}"))?;
+            }
+            let kept = desk.ksync.kept();
+            let lost = kept.iter().filter(|content| content.starts_with("there ")).count();
+            holds(lost == count, format!("{kept:?}"))
+        });
+    }
+    let tree = desk.tree().expect("the local tree");
+    assert!(!tree.entries().any(|(path, _)| path.contains("conflict")), "{tree:?}");
+    let listed = desk.ksync.ok(&["conflicts", "main", "-o", "name"]);
+    let of = |name: &str| listed.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!((of("a.txt@"), of("dir/c.txt@")), (3, 3), "{listed}");
+    left_over(desk, &containers);
+}
+
+/// One that was made while nobody followed is found when somebody does again; another device's is none of ours.
+fn left_over(desk: &Desk, containers: &[Container]) {
+    desk.ksync.ok(&["stop"]);
+    let log = desk.ksync.syncthing_log();
+    let device = log.split("My ID: ").nth(1).and_then(|rest| rest.get(..7)).expect("a device id");
+    for (device, content) in [(device, "left over"), ("AAAAAAA", "not ours")] {
+        for container in containers {
+            let line = format!("echo {content} >/code/dir/c.sync-conflict-20260101-000000-{device}.txt");
+            container.sh(desk.cluster(), &line);
+        }
+    }
+    desk.ksync.ok(&["watch", "--daemon"]);
+    desk.ksync.watching("main", 2, LONG);
+    eventually("what was left over is kept", SHORT, || {
+        let kept = desk.ksync.kept();
+        holds(kept.iter().any(|content| content == "left over\n"), format!("{kept:?}"))?;
+        assert!(!kept.iter().any(|content| content == "not ours\n"), "{kept:?}");
+        let two_way = desk.two_way(containers);
+        let there = two_way.tree(desk.cluster(), CODE)?;
+        let copies: Vec<&String> =
+            there.entries().map(|(path, _)| path).filter(|path| path.contains("conflict")).collect();
+        holds(copies == ["dir/c.sync-conflict-20260101-000000-AAAAAAA.txt"], format!("{copies:?}"))
+    });
 }
 
 fn log(desk: &Desk) {
