@@ -19,7 +19,27 @@ mod table;
 pub mod version;
 pub mod watch;
 
-use crate::{cluster, printer::UserError, release};
+use crate::{cluster, config::Store, home::Home, printer::UserError, release};
+
+/// Refuses a spec that is not in ksync.yaml.
+fn known(home: &Home, name: &str) -> anyhow::Result<()> {
+    let config = Store::new(home.config_file()).load()?.config;
+    if config.spec.iter().any(|spec| spec.name == name) {
+        return Ok(());
+    }
+    Err(not_found(name, config.spec.iter().map(|spec| spec.name.as_str())).into())
+}
+
+/// That there is no such spec, and which there are.
+fn not_found<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> UserError {
+    let known: Vec<&str> = known.into_iter().collect();
+    let hint = if known.is_empty() {
+        "there are no specs".to_owned()
+    } else {
+        format!("specs: {}", known.join(", "))
+    };
+    UserError::new(format!("spec `{name}` not found"), hint)
+}
 
 /// The error of a command as a person is told it: rooms whose errors know what to do have a `hint` of their own.
 pub fn explained(error: anyhow::Error) -> anyhow::Error {

@@ -278,6 +278,7 @@ impl Folder {
             out.map(|mount| (mount.path.clone(), format!("{} ({})", mount.path, mount.reason))).unzip();
         self.status.modify(|service| {
             service.excluded = shown;
+            service.created |= reply.created;
             service.last_contact = Some(Timestamp::now());
         });
         paths

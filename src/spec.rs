@@ -210,6 +210,7 @@ impl Spec {
             role: "",
             two_way: false,
             excluded: Vec::new(),
+            created: false,
             percent: 0,
             acknowledged: (0, 0),
             last_edit: None,

@@ -114,6 +114,8 @@ pub struct ServiceState {
     pub two_way: bool,
     /// Mounts below the path that are not synced, with why.
     pub excluded: Vec<String>,
+    /// Whether the path was not there before it was attached.
+    pub created: bool,
     /// How much of it is in sync, 0 to 100.
     pub percent: u32,
     /// The local syncthing process, and the sequence of its index, that it holds everything of.
@@ -375,6 +377,7 @@ mod tests {
             role: "",
             two_way: false,
             excluded: Vec::new(),
+            created: false,
             percent: 0,
             acknowledged: (0, 0),
             last_edit: None,

@@ -40,12 +40,13 @@ pub async fn run(
     let name = args.name;
     let dir = home.context(&cluster.context, &cluster.hash());
     let Some(mut client) = Client::connect(&dir.socket()).await else {
+        super::known(&home, &name)?;
         let hint = "start one with `kubectl ksync watch --daemon`; what waits goes on waiting";
         return Err(UserError::new(format!("no watcher runs for context `{}`", cluster.context), hint).into());
     };
     let specs = client.status().await?.specs;
     let Some(spec) = specs.iter().find(|spec| spec.name == name) else {
-        return Err(UserError::new(format!("spec `{name}` not found"), "").into());
+        return Err(super::not_found(&name, specs.iter().map(|spec| spec.name.as_str())).into());
     };
     let local = PathBuf::from(&spec.local_path);
     let reply = client.answer(&name, accept).await?;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use ksync_proto::watch::SpecStatus;
 use kube::{Api, Client as KubeClient, api::ListParams};
 
 use tonic::Code;
@@ -106,9 +107,13 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         return Err(UserError::with_hint(&error, error.hint()).into());
     }
 
-    let ((), lost) = store.modify(|draft| -> anyhow::Result<()> {
+    let (others, lost) = store.modify(|draft| -> anyhow::Result<Vec<String>> {
         admit(&mut spec, args.name.as_deref(), draft.loaded())?;
-        Ok(draft.add(&spec)?)
+        let place = (&spec.localpath, &spec.cluster);
+        let same = |other: &&SpecDetails| (&other.localpath, &other.cluster) == place;
+        let others = draft.loaded().config.spec.iter().filter(same).map(|other| other.name.clone()).collect();
+        draft.add(&spec)?;
+        Ok(others)
     })?;
     if lost {
         printer.warn(
@@ -124,6 +129,11 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         spec.localpath, spec.remotepath, spec.namespace
     ));
     printer.say(reloads(&spec));
+    if let Some(other) = others.first() {
+        printer.say(format!(
+            "spec `{other}` syncs the same directory: what containers write comes back from one container of all of them"
+        ));
+    }
     if args.no_start {
         return Ok(ExitCode::SUCCESS);
     }
@@ -133,7 +143,13 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         client.take_over(&spec.name).await?;
     }
     if args.wait {
-        wait(&home, &cluster, &spec.name, args.timeout, printer).await?;
+        let status = wait(&home, &cluster, &spec.name, args.timeout, printer).await?;
+        if let Some(service) = status.services.iter().find(|service| service.created) {
+            printer.say(format!(
+                "`{}` was not in container `{}` of pod `{}`: it was made",
+                spec.remotepath, service.container, service.pod
+            ));
+        }
         printer.say("every container holds what is here");
     }
     Ok(ExitCode::SUCCESS)
@@ -328,7 +344,7 @@ async fn wait(
     name: &str,
     limit: Duration,
     printer: Printer,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<SpecStatus> {
     let socket = socket(home, cluster);
     let mut last = "the watcher does not know it yet".to_owned();
     let bar = printer.bar("");
@@ -338,12 +354,12 @@ async fn wait(
         while let Some(state) = states.next().await {
             let Some(spec) = state.specs.into_iter().find(|spec| spec.name == name) else { continue };
             if spec.status == "watching" {
-                return anyhow::Ok(());
+                return anyhow::Ok(spec);
             }
             // The containers hold what is here; what is asked concerns what only one of them has.
             if spec.status == "confirm" {
                 printer.warn(format!("spec `{name}` waits for an answer: {}", spec.reason));
-                return Ok(());
+                return Ok(spec);
             }
             last = if spec.reason.is_empty() {
                 spec.status

@@ -86,13 +86,8 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
         let (local, paths) = alone(draft.config(), &names);
         for name in &names {
             if !draft.remove(name)? {
-                let known = draft.config().spec.iter().map(|s| s.name.clone()).collect::<Vec<_>>().join(", ");
-                let hint = if known.is_empty() {
-                    "there are no specs".to_owned()
-                } else {
-                    format!("specs: {known}")
-                };
-                return Err(UserError::new(format!("spec `{name}` not found"), hint).into());
+                let known = draft.config().spec.iter().map(|spec| spec.name.as_str());
+                return Err(super::not_found(name, known).into());
             }
         }
         // A broken spec has no path that could be read: it may be one of these.

@@ -152,7 +152,7 @@ struct Only {
 impl Only {
     fn pick(&self, rows: Vec<SpecRow>) -> Result<Vec<SpecRow>, UserError> {
         if let Some(missing) = self.names.iter().find(|name| !rows.iter().any(|row| row.name == **name)) {
-            return Err(UserError::new(format!("spec `{missing}` not found"), ""));
+            return Err(super::not_found(missing, rows.iter().map(|row| row.name.as_str())));
         }
         let wanted = |row: &SpecRow| {
             (self.names.is_empty() || self.names.contains(&row.name))

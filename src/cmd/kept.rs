@@ -123,9 +123,13 @@ fn table(rows: &[Row<'_>]) -> std::io::Result<String> {
     for row in rows {
         // A spec that is no more is called by its local path.
         let name = if row.spec.is_empty() { &row.local_path } else { &row.spec };
-        let at = row.item.at.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let at = shown(row.item.at);
         writeln!(table, "{name}\t{}\t{at}\t{}\t{}\t{}", row.path, row.why, size(row.size), row.location)?;
     }
     let bytes = table.into_inner().map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+/// A time as a table has it.
+pub(super) fn shown(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

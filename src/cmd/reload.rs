@@ -31,6 +31,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     let (home, cluster) = (Home::from_env()?, ClusterConfig::load(cluster).await?);
     let socket = home.context(&cluster.context, &cluster.hash()).socket();
     let Some(mut client) = Client::connect(&socket).await else {
+        super::known(&home, &args.name)?;
         let hint = "start one with `kubectl ksync watch --daemon`";
         let context = &cluster.context;
         return Err(UserError::new(format!("no watcher runs for context `{context}`"), hint).into());

@@ -111,7 +111,9 @@ fn pick<'a>(items: &'a [Item], asked: &str) -> Vec<&'a Item> {
         return plain;
     }
     let Some((path, time)) = asked.rsplit_once('@') else { return Vec::new() };
-    newest(items.iter().filter(|item| is(item, path) && moment(item.at) == time))
+    // As `-o name` has it, and as the table does, to the second.
+    let at = |item: &Item| moment(item.at) == time || shelf::shown(item.at) == time;
+    newest(items.iter().filter(|item| is(item, path) && at(item)))
 }
 
 #[cfg(test)]
@@ -141,6 +143,7 @@ mod tests {
         };
         assert_eq!(picked("a"), ["a 2"]);
         assert_eq!(picked("a@19700101T000001000Z"), ["a 1"]);
+        assert_eq!(picked("a@1970-01-01T00:00:01Z"), ["a 1"]);
         assert_eq!(picked("a@b"), ["a@b 1"]);
         assert_eq!(picked("d/"), ["d/x 2", "d/y 1"]);
         assert_eq!(picked("d/x@19700101T000001000Z"), ["d/x 1"]);

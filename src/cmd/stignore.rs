@@ -23,8 +23,10 @@ pub(super) fn usable(dir: &Path) -> anyhow::Result<()> {
     match local::foreign_patterns(&path, &text) {
         Ok(_) => Ok(()),
         Err(local::PatternsError::Git { .. }) => {
-            let message =
-                format!("`{}` lets `.git` through: who writes there has programs run here", path.display());
+            let message = format!(
+                "`{}` lets `.git` through, and who writes there has programs run here",
+                path.display()
+            );
             Err(UserError::new(message, "add `.git` to it, or `!.git` if the containers are to have it")
                 .into())
         }
@@ -44,8 +46,10 @@ pub(super) fn sweep(dir: &Path) -> anyhow::Result<bool> {
     let alone = if dir.is_dir() { DirLock::try_acquire(dir)?.map(Some) } else { Some(None) };
     if alone.is_some() {
         local::sweep(dir)?;
+        return Ok(true);
     }
-    Ok(alone.is_some())
+    // Who has it may be a watcher of another home, of a directory above this one.
+    Ok(!dir.join(".stignore").exists())
 }
 
 fn is_ours(text: &[u8]) -> bool {

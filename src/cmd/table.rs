@@ -50,6 +50,8 @@ pub(super) struct ContainerRow {
     pub(super) role: String,
     pub(super) two_way: bool,
     pub(super) excluded: Vec<String>,
+    /// Whether the path was made there.
+    pub(super) created: bool,
     pub(super) percent: u32,
     /// How often its app was reloaded.
     pub(super) reloads: u64,
@@ -157,6 +159,7 @@ fn container(service: ServiceStatus) -> ContainerRow {
         role: service.role,
         two_way: service.two_way,
         excluded: service.excluded,
+        created: service.created,
         percent: service.percent,
         last_edit: service.last_edit.map(EditRow::from),
         reloads: service.reloads,
@@ -336,6 +339,7 @@ pub(super) mod tests {
             role: "lead".into(),
             two_way,
             excluded: Vec::new(),
+            created: false,
             percent: 100,
             last_edit: None,
             reloads: 0,

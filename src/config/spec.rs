@@ -101,11 +101,11 @@ impl TryFrom<String> for ReloadMode {
             "process" => Ok(Self::Process),
             "container" => Ok(Self::Container),
             _ => match text.strip_prefix("signal:") {
-                Some(name)
-                    if !name.is_empty()
-                        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) =>
-                {
+                Some(name) if ksync_proto::SIGNALS.contains(&name.strip_prefix("SIG").unwrap_or(name)) => {
                     Ok(Self::Signal(name.to_owned()))
+                }
+                Some(name) => {
+                    Err(format!("`{name}` is no signal that an app can handle, such as HUP or USR1"))
                 }
                 _ => Err(format!("`{text}` is none of auto, process, container, signal:NAME")),
             },

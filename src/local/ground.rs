@@ -68,7 +68,13 @@ impl Ground {
             return Ok(());
         }
         let shown = self.path.display();
-        let Some(found) = found(&self.path) else { return Err(format!("the local path `{shown}` is gone")) };
+        let Some(found) = found(&self.path) else {
+            let gone = std::fs::symlink_metadata(&self.path).is_err();
+            return Err(format!(
+                "the local path `{shown}` is {}",
+                if gone { "gone" } else { "no directory any more" }
+            ));
+        };
         if found == self.root().identity() {
             return Ok(());
         }

@@ -71,6 +71,11 @@ impl Hold {
         self.paths.values().filter(|still| still.file).count()
     }
 
+    /// How many files are among `paths`.
+    pub(super) fn files_of(&self, paths: &[String]) -> usize {
+        paths.iter().filter(|path| self.paths.get(*path).is_some_and(|still| still.file)).count()
+    }
+
     /// Adds what was deleted over there and is here.
     pub(super) fn add(&mut self, entries: impl IntoIterator<Item = Entry>) {
         self.paths.extend(entries.into_iter().map(|entry| (entry.path.clone(), Still::of(&entry))));

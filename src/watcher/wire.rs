@@ -85,6 +85,7 @@ fn service(state: &ServiceState) -> ServiceStatus {
         role: state.role.to_owned(),
         two_way: state.two_way,
         excluded: state.excluded.clone(),
+        created: state.created,
         percent: state.percent,
         reloads: state.reload.count,
         last_reload_ms: state.reload.last.map_or(0, jiff::Timestamp::as_millisecond),

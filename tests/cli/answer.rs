@@ -37,6 +37,9 @@ fn nobody_to_answer() {
     let bench = Bench::new();
     let expected = "error: no watcher runs for context `dev`\n\
                     hint: start one with `kubectl ksync watch --daemon`; what waits goes on waiting\n";
+    let unknown = "error: spec `main` not found\nhint: there are no specs\n";
+    bench.refuses(&["accept", "main"], unknown);
+    bench.write_config("spec:\n- name: main\n  selector: app=a\n  localpath: /x\n  remotepath: /y\n");
     bench.refuses(&["accept", "main"], expected);
     bench.refuses(&["decline", "main"], expected);
 }
@@ -47,7 +50,7 @@ fn nothing_to_answer() {
     let expected =
         "error: spec `main` waits for no answer\nhint: `kubectl ksync get main` says how it stands\n";
     bench.says(&["accept", "main"], refusal(expected));
-    bench.says(&["accept", "nobody"], refusal("error: spec `nobody` not found\n"));
+    bench.says(&["accept", "nobody"], refusal("error: spec `nobody` not found\nhint: specs: main\n"));
 }
 
 #[test]

@@ -70,6 +70,37 @@ fn a_pod_that_does_not_run_yet_is_waited_for_in_silence() {
 }
 
 #[test]
+fn somebody_elses_patterns_must_tell_what_becomes_of_git() {
+    let bench = Bench::new();
+    let file = bench.path("local/.stignore");
+    std::fs::write(&file, "*.log\n").unwrap();
+    let refused = format!(
+        "error: `{}` lets `.git` through, and who writes there has programs run here\n\
+         hint: add `.git` to it, or `!.git` if the containers are to have it\n",
+        file.display()
+    );
+    bench.says(&create(&["-p", "p"]), Says { status: 1, stdout: "", stderr: &refused });
+    assert!(!bench.config().exists());
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "*.log\n");
+}
+
+#[test]
+fn a_second_spec_of_a_directory_is_told() {
+    let bench = Bench::new();
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c" }] } });
+    FakeApi::of(&bench, &[(RADAR, 200, radar()), (PODS, 200, pods(&[pod]))]);
+    assert!(bench.command(&create(&["-p", "p"])).status().unwrap().success());
+    let place = bench.text("local");
+    let stderr = format!(
+        "{place} -> /other in no container yet of namespace `team`\n\
+         the app is not reloaded\n\
+         spec `s` syncs the same directory: what containers write comes back from one container of all of them\n"
+    );
+    let args = ["create", "--no-start", "--name", "t", "--reload=false", "-p", "p", "local", "/other"];
+    bench.says(&args, Says { status: 0, stdout: "spec `t` created\n", stderr: &stderr });
+}
+
+#[test]
 fn it_is_said_what_becomes_of_the_app() {
     let bench = Bench::new();
     let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c" }] } });

@@ -94,7 +94,7 @@ fn a_reload_needs_a_watcher() {
 fn an_unknown_name() {
     let bench = Bench::new();
     bench.write_config(ONE);
-    bench.refuses(&["get", "nobody"], "error: spec `nobody` not found\n");
+    bench.refuses(&["get", "nobody"], "error: spec `nobody` not found\nhint: specs: sunny-husky\n");
 }
 
 #[test]

@@ -107,11 +107,15 @@ fn selectors() {
 #[test]
 fn reload_modes() {
     let bench = Bench::new();
-    for mode in ["sometimes", "signal:", "signal:hup"] {
-        bench.refuses(
-            &[&create("local", "/code")[..], &[&format!("--reload={mode}")]].concat(),
-            &format!("error: --reload: `{mode}` is none of auto, process, container, signal:NAME\n"),
-        );
+    let refuses = |mode: &str, why: &str| {
+        let flag = format!("--reload={mode}");
+        let args = [&create("local", "/code")[..], &[flag.as_str()]].concat();
+        bench.refuses(&args, &format!("error: --reload: {why}\n"));
+    };
+    refuses("sometimes", "`sometimes` is none of auto, process, container, signal:NAME");
+    for name in ["", "hup", "FOO", "KILL", "SEGV"] {
+        let why = format!("`{name}` is no signal that an app can handle, such as HUP or USR1");
+        refuses(&format!("signal:{name}"), &why);
     }
 }
 

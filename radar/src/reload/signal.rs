@@ -81,6 +81,11 @@ mod tests {
     }
 
     #[test]
+    fn clients_know_the_same_names() {
+        assert_eq!(super::SIGNALS.map(|(name, _)| name), ksync_proto::SIGNALS);
+    }
+
+    #[test]
     fn a_signal_without_a_handler_is_refused() {
         let status = Status { caught: 0b1, inner: 1, name: "app".into(), ..Status::default() };
         assert_eq!(handled(Signal::HUP, "HUP", &status), Ok(()));

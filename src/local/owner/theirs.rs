@@ -63,16 +63,19 @@ impl Owner {
         let holds = self.state_tx.borrow().holds.clone();
         let mut files = 0;
         for hold in holds.iter() {
-            if accept {
+            files += if accept {
                 self.ground.check().map_err(|reason| Closed::new(&reason))?;
                 let applied = deletion::apply_hold(&self.path, &self.kept, hold).await;
                 let gone = applied.map_err(|error| Closed::new(&crate::printer::chain(&error)))?;
                 self.made_for_them(&gone);
+                let count = hold.files_of(&gone);
                 for path in gone {
                     self.batch.add(path);
                 }
-            }
-            files += hold.files();
+                count
+            } else {
+                hold.files()
+            };
             info!(accept, container = hold.who.container, files = hold.files(), "deletions are answered");
             self.change_holds(|holds| holds.retain(|other| other.who != hold.who));
         }

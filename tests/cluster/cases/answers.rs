@@ -90,7 +90,7 @@ fn deletion_accepted(desk: &Desk) {
     desk.write("dir/7.txt", "edited while it waits\n");
     assert_eq!(
         desk.ksync.ok(&["accept", "main"]),
-        "spec `main`: 39 files deleted here too; `kubectl ksync restore main` lists what is kept\n"
+        "spec `main`: 38 files deleted here too; `kubectl ksync restore main` lists what is kept\n"
     );
     desk.ksync.watching("main", 1, LONG);
     eventually("equal trees", SHORT, || desk.equal(&culprit, CODE));

@@ -320,7 +320,7 @@ fn get_forms(desk: &Desk) {
             .all(|l| yaml.lines().any(|o| o == *l)),
         "{yaml}"
     );
-    assert_eq!(desk.ksync.refused(&["get", "other"]), "error: spec `other` not found\n");
+    assert_eq!(desk.ksync.refused(&["get", "other"]), "error: spec `other` not found\nhint: specs: main\n");
     let version = desk.ksync.ok(&["version"]);
     let lines: Vec<&str> = version.lines().collect();
     let number = env!("CARGO_PKG_VERSION");
