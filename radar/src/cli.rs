@@ -91,6 +91,7 @@ pub(crate) fn run() -> ExitCode {
 
 fn multi(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     provide_tls()?;
+    ksync_tree::share_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
     let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
     let result = runtime.block_on(work);

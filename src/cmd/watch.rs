@@ -87,6 +87,7 @@ pub fn detached(argv: &[OsString], at: usize, printer: Printer) -> ExitCode {
 
 fn in_background(args: &ClusterArgs, report: Report) -> ExitCode {
     let mut report = Some(report);
+    ksync_tree::share_memory();
     let result = (|| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         crate::tls::install();

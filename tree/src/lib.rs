@@ -28,7 +28,7 @@ pub use entry::{Difference, DifferenceKind, Entry, Kind, Skipped, differences};
 pub use error::Error;
 pub use ignore::Ignore;
 pub use list::{ListOptions, Listing, is_composed, list, list_chunks};
-pub use memory::give_back;
+pub use memory::{give_back, share as share_memory};
 pub use pack::{Counts, pack};
 pub use path::compare;
 pub use relocate::move_new;
