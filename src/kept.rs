@@ -20,7 +20,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 pub use list::{Folder, Item, conflicts, dismiss, list};
 pub use restore::{Error as RestoreError, Restored, restore};
-pub use sweep::{sweep, trim};
+pub use sweep::{SIZE, sweep, trim};
 
 /// How many copies of a path of one kind are kept.
 pub const COPIES: usize = 5;

@@ -106,6 +106,7 @@ impl Routes {
             E::ItemFinished(e) => &e.attachment_id,
             E::ContainerChange(e) => &e.attachment_id,
             E::AttachmentEnded(e) => &e.attachment_id,
+            E::EventsMissed(e) => &e.attachment_id,
             E::FolderState(_) | E::Ready(_) | E::SessionEnded(_) => return,
         };
         let id = id.clone();

@@ -93,6 +93,8 @@ struct Folder {
     two_way: bool,
     /// Whether syncthing may have it two-way, though nobody heard it say so.
     may_send: bool,
+    /// Whether it ever was two-way.
+    kept_losers: bool,
     queue: Queue,
     progress_tx: channel::Sender<u64>,
     busy_tx: channel::Sender<bool>,
@@ -156,6 +158,7 @@ pub(crate) fn spawn(start: Start) -> Handle {
         view,
         two_way: false,
         may_send: false,
+        kept_losers: false,
         queue,
         progress_tx,
         busy_tx,
@@ -291,6 +294,7 @@ impl Folder {
                     Ok(Heard::Gap) | Err(RecvError::Lagged(_)) => {
                         self.busy_tx.send_replace(false);
                         self.queue.push(Job::Reconcile(None));
+                        tell::missed(&self.sink, &self.ground.lead.id);
                     }
                     Err(RecvError::Closed) => {}
                 },
@@ -399,7 +403,9 @@ impl Folder {
         // Put as a whole: a change of single keys would bring back syncthing's defaults for the others, its own
         // watcher and its own rescans among them.
         // The loser of a conflict stays, beside the winner, until the client has brought it to safety.
-        let max_conflicts = if two_way { -1 } else { 0 };
+        self.kept_losers |= two_way;
+        // Also when it is taken back: what comes from the client may still win.
+        let max_conflicts = if self.kept_losers { -1 } else { 0 };
         client
             .put_folder(&Config { kind, max_conflicts, ..self.config() })
             .await
@@ -429,8 +435,10 @@ impl Folder {
                 let beaten = syncthing::conflict::copy(&path).is_some_and(|copy| copy.lost_to(&self.device));
                 if self.two_way && lead.life.alive() && (beaten || !lead.leaves_out(&path)) {
                     tell::change(&self.sink, &lead.id, &path, &action, &kind);
-                    if !beaten {
-                        self.queue_change(path, if action == "deleted" { "delete" } else { "update" });
+                    if action == "deleted" {
+                        self.queue_change(path, "delete");
+                    } else if !beaten {
+                        self.queue_change(path, "update");
                     }
                 }
                 false

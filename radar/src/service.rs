@@ -50,6 +50,7 @@ const CAPABILITIES: &[&str] = &[
     "look",
     "fanout",
     "settle",
+    "conflicts",
     "take-over",
     "bep",
     "base-path",
@@ -173,9 +174,9 @@ impl Radar for Service {
     }
 
     async fn remove(&self, request: Request<RemoveRequest>) -> Reply<RemoveReply> {
-        let RemoveRequest { session_id, attachment_id, paths } = request.into_inner();
+        let RemoveRequest { session_id, attachment_id, paths, unchanged } = request.into_inner();
         let attachment = self.find(session_id, attachment_id).await?;
-        Ok(Response::new(streams::remove(attachment, paths).await?))
+        Ok(Response::new(streams::remove(attachment, paths, unchanged).await?))
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Reply<JoinReply> {

@@ -27,8 +27,11 @@ pub(super) fn usable(dir: &Path) -> anyhow::Result<()> {
                 "`{}` lets `.git` through, and who writes there has programs run here",
                 path.display()
             );
-            Err(UserError::new(message, "add `.git` to it, or `!.git` if the containers are to have it")
-                .into())
+            Err(UserError::new(
+                message,
+                "put `.git` first in it, or `!.git` if the containers are to have it",
+            )
+            .into())
         }
         Err(error) => Err(error.into()),
     }
@@ -49,7 +52,7 @@ pub(super) fn sweep(dir: &Path) -> anyhow::Result<bool> {
         return Ok(true);
     }
     // Who has it may be a watcher of another home, of a directory above this one.
-    Ok(!dir.join(".stignore").exists())
+    Ok(!read(&dir.join(".stignore"))?.is_some_and(|text| is_ours(&text)))
 }
 
 fn is_ours(text: &[u8]) -> bool {
@@ -84,8 +87,8 @@ mod tests {
         {
             fs::write(&path, text).unwrap();
             let held = DirLock::try_acquire(dir.path()).unwrap();
-            assert!(!sweep(dir.path()).unwrap());
-            assert!(path.exists(), "a watcher that has the directory needs it");
+            assert_eq!(sweep(dir.path()).unwrap(), !ours, "a watcher that has the directory removes its own");
+            assert!(path.exists());
             drop(held);
             assert_eq!(foreign(dir.path()).unwrap().is_none(), ours);
             assert!(sweep(dir.path()).unwrap());

@@ -48,7 +48,7 @@ impl Folder {
         let mut failing = Vec::new();
         let mut asked: Option<Asked> = None;
         let who = Arc::new(self.who());
-        let mut conflicts = Conflicts::default();
+        let mut conflicts = Conflicts::new();
         loop {
             let now = here.borrow_and_update().clone();
             if now.process != process {
@@ -117,7 +117,7 @@ impl Folder {
                 }
                 taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
                     asked = self.promote(local, attached, automatic, false).await?;
-                    conflicts.search();
+                    conflicts.search(&attached.link);
                     self.status.modify(|service| service.two_way = asked.is_none());
                     seat = Some(taken);
                 }
@@ -156,7 +156,9 @@ impl Folder {
             None => Err(Setback::Lost("the events of the attachment ended".to_owned())),
             Some(AttachmentEvent::AttachmentEnded(end)) => Err(Setback::Ended(end.reason)),
             Some(AttachmentEvent::ContainerChange(change))
-                if change.action != "deleted" && conflicts.take(link, &change.path) =>
+                if change.action != "deleted"
+                    && change.kind == "file"
+                    && conflicts.take(link, &change.path) =>
             {
                 Ok(())
             }
@@ -168,6 +170,10 @@ impl Folder {
                 } else {
                     local.container_restored(&change.path);
                 }
+                Ok(())
+            }
+            Some(AttachmentEvent::EventsMissed(_)) => {
+                conflicts.search(link);
                 Ok(())
             }
             Some(AttachmentEvent::ItemFinished(item)) if !item.error.is_empty() => {

@@ -177,8 +177,12 @@ pub(super) async fn remove(
     attachment_id: &str,
     paths: Vec<String>,
 ) -> Result<Vec<String>, Setback> {
-    let request =
-        RemoveRequest { session_id: link.session_id.clone(), attachment_id: attachment_id.to_owned(), paths };
+    let request = RemoveRequest {
+        session_id: link.session_id.clone(),
+        attachment_id: attachment_id.to_owned(),
+        paths,
+        unchanged: Vec::new(),
+    };
     let reply = super::limited("Remove", link.radar.clone().remove(request)).await?;
     if !reply.left.is_empty() {
         debug!(left = ?reply.left, "not empty in the container");
@@ -199,43 +203,45 @@ pub(super) async fn keep(
     receive(link, attachment_id, Arc::new(Root::open(&kept)?), paths, None).await
 }
 
-/// Keeps the container's content of files that lost to local content, which lies there in `copies`; returns the paths of
-/// the files. A copy that is gone is passed over.
+/// Keeps the container's content of a file that lost to local content, which lies there as `copy`, and takes it away there;
+/// returns the path of the file, or none where nothing came, or another copy of this name is there by now.
 pub(super) async fn keep_beaten(
     link: &Link,
     attachment_id: &str,
     local: &Arc<LocalFolder>,
-    copies: Vec<String>,
-) -> Result<Vec<String>, Setback> {
-    let folder = local.kept.clone();
-    let mut moment = kept::Kind::Conflict.moment(&folder);
-    let place = make(moment.clone())?;
+    copy: &str,
+) -> Result<Option<String>, Setback> {
+    let Some(of) = syncthing::conflict::copy(copy) else { return Ok(None) };
+    let moment = make(kept::Kind::Conflict.moment(&local.kept))?;
     let staging = tempfile::Builder::new()
         .prefix(ksync_tree::TEMP_PREFIX)
         .suffix(ksync_tree::TEMP_SUFFIX)
-        .tempdir_in(&place)
-        .map_err(|source| Setback::Kept { path: place, source })?;
+        .tempdir_in(&moment)
+        .map_err(|source| Setback::Kept { path: moment.clone(), source })?;
     let incoming = Arc::new(Root::open(staging.path())?);
-    receive(link, attachment_id, Arc::clone(&incoming), copies.clone(), None).await?;
-    blocking::run(move || {
-        let mut paths: Vec<String> = Vec::new();
-        for copy in copies {
-            let Some(of) = syncthing::conflict::copy(&copy) else { continue };
-            if stat_entry(&incoming, &copy, false)?.is_none() {
-                continue;
-            }
-            // The same file may have lost twice.
-            if paths.contains(&of.original) {
-                moment = kept::Kind::Conflict.moment(&folder);
-            }
-            let kept = Root::open(&make(moment.clone())?)?;
-            move_entry(&incoming, &copy, &kept, &of.original)?;
-            paths.push(of.original);
+    receive(link, attachment_id, Arc::clone(&incoming), vec![copy.to_owned()], Some(kept::SIZE)).await?;
+    let (name, original) = (copy.to_owned(), of.original.clone());
+    let came = blocking::run(move || {
+        let came = stat_entry(&incoming, &name, false)?.filter(|entry| entry.kind == Kind::File);
+        if came.is_some() {
+            // It goes there next: what is kept has to be on the disk.
+            let kept = std::fs::File::open(staging.path().join(&name)).and_then(|file| file.sync_all());
+            kept.map_err(|source| Setback::Kept { path: staging.path().join(&name), source })?;
+            move_entry(&incoming, &name, &Root::open(&moment)?, &original)?;
         }
         drop(staging);
-        Ok(paths)
-    })
-    .await
+        Ok::<_, Setback>(came)
+    });
+    let Some(came) = came.await? else { return Ok(None) };
+    let unchanged = vec![to_wire(&came)];
+    let request = RemoveRequest {
+        session_id: link.session_id.clone(),
+        attachment_id: attachment_id.to_owned(),
+        paths: Vec::new(),
+        unchanged,
+    };
+    let reply = super::limited("Remove", link.radar.clone().remove(request)).await?;
+    Ok(reply.left.is_empty().then_some(of.original))
 }
 
 /// Brings the container's newer content of files here. What is here goes to `kept` first, and the new content is
@@ -281,6 +287,18 @@ pub(super) async fn take(
 fn make(dir: PathBuf) -> Result<PathBuf, Setback> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
     made.map(|()| dir.clone()).map_err(|source| Setback::Kept { path: dir, source })
+}
+
+/// A regular file without its content.
+fn to_wire(file: &Entry) -> WireEntry {
+    WireEntry {
+        path: file.path.clone(),
+        kind: EntryKind::File.into(),
+        size: file.size,
+        mtime_ns: file.mtime_ns,
+        mode: file.mode,
+        ..WireEntry::default()
+    }
 }
 
 fn from_wire(entry: WireEntry) -> Result<Entry, Setback> {

@@ -15,7 +15,7 @@ use super::{COPIES, Item, Kind, children, list, moment_of};
 /// How long things are kept.
 const AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How much is kept at most, in bytes, for all folders together.
-const SIZE: u64 = 1 << 30;
+pub const SIZE: u64 = 1 << 30;
 /// Of more paths at once it is left to the sweep: each is looked for in every moment.
 const TRIMMED: usize = 16;
 /// A moment without files that is older than this is nobody's work any more.

@@ -355,8 +355,9 @@ impl Owner {
         }
         let devices = self.shares.keys().map(String::as_str).chain([running.device_id.as_str()]);
         let mut folder = Folder::local(&self.id, &self.path.to_string_lossy()).shared_with(devices);
-        // Un-pausing scans, and so does a change of devices: never over a root that is not the right one.
-        folder.paused = self.ground.check().is_err();
+        // Un-pausing scans, and so does a change of devices: never over a root that is not the right one, or
+        // without the patterns.
+        folder.paused = self.ground.check().is_err() || self.patterns.are_missing();
         folder.case_sensitive_fs = self.ground.tells_names_apart();
         folder.ignore_delete = guards::on(Guard::IgnoreDelete);
         "simple".clone_into(&mut folder.versioning.kind);
@@ -457,7 +458,11 @@ impl Owner {
         }
         match self.patterns.ensure() {
             Ok(hold) => self.hold = hold,
-            Err(error) => self.fail(crate::printer::chain(&error)),
+            Err(error) => {
+                self.fail(crate::printer::chain(&error));
+                // syncthing reads them itself, and pulls by them.
+                self.pause(&running.client).await;
+            }
         }
         if self.hold.is_some() || self.state_tx.borrow().error.is_some() {
             return None;

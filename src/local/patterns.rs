@@ -26,13 +26,21 @@ pub(super) struct Patterns {
     mounts: BTreeSet<String>,
     /// What the file said when it was last found right: each edit is scanned, and patterns take long to be read.
     right: Option<String>,
+    missing: bool,
     /// While the file is not there: when something was last removed.
     removing: Option<Instant>,
 }
 
 impl Patterns {
     pub(super) fn new(root: &Path, specs: Vec<String>) -> Self {
-        Self { root: root.to_owned(), specs, mounts: BTreeSet::new(), right: None, removing: None }
+        Self {
+            root: root.to_owned(),
+            specs,
+            mounts: BTreeSet::new(),
+            right: None,
+            missing: false,
+            removing: None,
+        }
     }
 
     /// Leaves out these mounts too; returns whether that is news.
@@ -54,8 +62,19 @@ impl Patterns {
         }
     }
 
+    /// Whether they were not in place when that was last looked at, and could not be put there.
+    pub(super) const fn are_missing(&self) -> bool {
+        self.missing
+    }
+
     /// Puts the file in place where it is not as it should be. Returns until when a scan has to wait for that.
     pub(super) fn ensure(&mut self) -> Result<Option<Instant>, Error> {
+        let ensured = self.put();
+        self.missing = ensured.is_err();
+        ensured
+    }
+
+    fn put(&mut self) -> Result<Option<Instant>, Error> {
         let found = stignore::read(&self.root);
         let right = |text: &String| stignore::is_right(text, &self.specs, &self.mounts);
         if found.as_ref().is_some_and(|text| self.right.as_ref() == Some(text) || right(text)) {

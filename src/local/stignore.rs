@@ -43,7 +43,7 @@ pub enum Error {
     },
     /// Somebody else's patterns let in what runs programs here.
     #[error(
-        "`{path}` lets `{GIT}` through, and who writes there has programs run here: add `{GIT}` to it, or `!{GIT}` if \
+        "`{path}` lets `{GIT}` through, and who writes there has programs run here: put `{GIT}` first in it, or `!{GIT}` if \
          the containers are to have it"
     )]
     Git {
@@ -101,9 +101,19 @@ pub(super) fn install(
 pub fn foreign(path: &Path, text: &str) -> Result<Ignore, Error> {
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let ignore = Ignore::new(&lines).map_err(|source| Error::Pattern { path: path.to_owned(), source })?;
-    let out = ignore.matches(GIT) && ignore.matches(&format!("any/{GIT}"));
-    let meant = lines.iter().any(|line| line.trim() == format!("!{GIT}"));
-    if out || meant { Ok(ignore) } else { Err(Error::Git { path: path.to_owned() }) }
+    if ignore.leaves_out_everywhere(GIT) || is_meant(&lines) {
+        return Ok(ignore);
+    }
+    Err(Error::Git { path: path.to_owned() })
+}
+
+/// Whether a person has said that git's directory, or something in it, is to be synced.
+fn is_meant(patterns: &[String]) -> bool {
+    let of = |pattern: &String| {
+        let named = pattern.trim().strip_prefix('!')?.trim_start_matches('/').strip_prefix(GIT)?;
+        (named.is_empty() || named.starts_with('/')).then_some(())
+    };
+    patterns.iter().any(|pattern| of(pattern).is_some())
 }
 
 /// What the file says; none when it can't be read.
@@ -122,7 +132,9 @@ pub(super) fn is_right(text: &str, patterns: &[String], excluded: &BTreeSet<Stri
 /// The patterns of the specs, the defaults, and `excluded`.
 fn with_mounts(patterns: &[String], excluded: &BTreeSet<String>) -> Result<Ignore, ksync_tree::Error> {
     let mounts = excluded.iter().map(|below| ksync_tree::ignore::pattern_of(below));
-    let all: Vec<String> = mounts.chain(patterns.iter().cloned()).collect();
+    // Before what the specs take back in, which may be anywhere.
+    let git = (!is_meant(patterns)).then(|| GIT.to_owned());
+    let all: Vec<String> = mounts.chain(git).chain(patterns.iter().cloned()).collect();
     Ignore::with_defaults(&all)
 }
 
@@ -167,6 +179,10 @@ mod tests {
         fs::write(dir.path().join(".git/info/exclude"), "# mine").unwrap();
         let ignore = install(dir.path(), &["*.log".to_owned()], &BTreeSet::new()).unwrap();
         assert!(ignore.matches("a/x.log") && ignore.matches(".git"));
+        let ignore = install(dir.path(), &["!config".to_owned()], &BTreeSet::new()).unwrap();
+        assert!(!ignore.matches("a/config") && ignore.matches(".git/config"));
+        let ignore = install(dir.path(), &["!.git".to_owned()], &BTreeSet::new()).unwrap();
+        assert!(!ignore.matches(".git/config"));
         let mounts = BTreeSet::from(["conf".to_owned(), "odd[1]*".to_owned()]);
         let ignore = install(dir.path(), &[], &mounts).unwrap();
         assert!(ignore.matches("conf/x") && ignore.matches("odd[1]*"));
@@ -193,7 +209,10 @@ mod tests {
         for (text, right) in [
             ("*.log\n", false),
             ("/.git\n", false),
-            ("!/.git/hooks\n*.log\n", false),
+            ("/.git\n/any\n", false),
+            ("!config\n.git\n", false),
+            ("!/src\n*\n", false),
+            ("!/.git/keep\n*.log\n", true),
             (".git\n", true),
             ("!.git\n*.log\n", true),
             ("*\n", true),

@@ -35,9 +35,11 @@ pub fn copy(path: &str) -> Option<Copy<'_>> {
         && digits(time, 6)
         && winner.bytes().all(|b| b.is_ascii_alphanumeric())
         && (extension.is_empty() || extension.starts_with('.'));
+    let name = format!("{stem}{extension}");
     let slash = if dir.is_empty() { "" } else { "/" };
-    let original = format!("{dir}{slash}{stem}{extension}");
-    (fits && !original.is_empty()).then_some(Copy { original, winner })
+    // Anybody can give a file such a name.
+    let is_name = !matches!(name.as_str(), "" | "." | "..");
+    (fits && is_name).then(|| Copy { original: format!("{dir}{slash}{name}"), winner })
 }
 
 /// Patterns that leave out everything but the conflict copies that lost to the device with this id.
@@ -57,6 +59,9 @@ mod tests {
             ("Makefile.sync-conflict-20261122-163000-ABCDEF7", Some("Makefile")),
             (".sync-conflict-20261122-163000-ABCDEF7.env", Some(".env")),
             (".sync-conflict-20261122-163000-ABCDEF7", None),
+            ("d/.sync-conflict-20261122-163000-ABCDEF7", None),
+            ("d/..sync-conflict-20261122-163000-ABCDEF7.", None),
+            ("d/.sync-conflict-20261122-163000-ABCDEF7.", None),
             ("b.sync-conflict-notes.txt", None),
             ("b.txt", None),
         ] {

@@ -76,7 +76,7 @@ fn somebody_elses_patterns_must_tell_what_becomes_of_git() {
     std::fs::write(&file, "*.log\n").unwrap();
     let refused = format!(
         "error: `{}` lets `.git` through, and who writes there has programs run here\n\
-         hint: add `.git` to it, or `!.git` if the containers are to have it\n",
+         hint: put `.git` first in it, or `!.git` if the containers are to have it\n",
         file.display()
     );
     bench.says(&create(&["-p", "p"]), Says { status: 1, stdout: "", stderr: &refused });

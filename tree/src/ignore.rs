@@ -123,6 +123,16 @@ impl Ignore {
             .is_some_and(|rule| !rule.negate)
     }
 
+    /// Whether what is called `name` is left out wherever it lies, with all below it: by a rule for the name alone or for
+    /// everything, before which nothing is taken back in.
+    pub fn leaves_out_everywhere(&self, name: &str) -> bool {
+        let is_wild = |token: &Token| matches!(token, Token::Star | Token::DoubleStar);
+        let first = self.rules.iter().take_while(|rule| !rule.negate).filter(|rule| !rule.below_only);
+        first.into_iter().any(|rule| {
+            rule.tokens.iter().all(is_wild) || (rule.single && !rule.rooted && match_name(&rule.tokens, name))
+        })
+    }
+
     /// Whether something below an ignored directory may still be wanted.
     pub fn has_negation(&self) -> bool {
         self.negates
@@ -275,6 +285,29 @@ mod tests {
                 !ignore.matches(&format!("x/{path}")) && !ignore.matches(&format!("{path}x")),
                 "{path:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_name_is_left_out_everywhere_only_by_a_rule_before_which_nothing_is_taken_back() {
+        for (patterns, everywhere) in [
+            (&[".git"][..], true),
+            (&["*.log", "**/.git"], true),
+            (&["(?i).GIT"], true),
+            (&[".g*"], true),
+            (&["*"], true),
+            (&["/**"], true),
+            (&[".git", "!config"], true),
+            (&["!config", ".git"], false),
+            (&["!/src", "*"], false),
+            (&["/.git"], false),
+            (&[".git/"], false),
+            (&["/.git", "/*/.git"], false),
+            (&["a/.git"], false),
+            (&["x"], false),
+            (&[], false),
+        ] {
+            assert_eq!(ignore(patterns).leaves_out_everywhere(".git"), everywhere, "{patterns:?}");
         }
     }
 

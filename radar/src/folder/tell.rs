@@ -1,6 +1,8 @@
 //! What a folder's client is told, in its words.
 
-use ksync_proto::radar::{AttachmentEnd, ContainerChange, FolderState, ItemFinished, session_event::Event};
+use ksync_proto::radar::{
+    AttachmentEnd, ContainerChange, EventsMissed, FolderState, ItemFinished, session_event::Event,
+};
 use tonic::Status;
 
 use super::{Command, Ending};
@@ -31,6 +33,10 @@ pub(super) fn state(sink: &Sink, folder: &str, state: &str, error: Option<String
         state: state.to_owned(),
         error: error.unwrap_or_default(),
     }));
+}
+
+pub(super) fn missed(sink: &Sink, attachment: &str) {
+    sink.send(Event::EventsMissed(EventsMissed { attachment_id: attachment.to_owned() }));
 }
 
 /// The lead is no longer what it was.

@@ -188,6 +188,7 @@ pub(super) fn fetch(attachment: Arc<Attachment>, paths: Vec<String>) -> Replies<
 pub(super) async fn remove(
     attachment: Arc<Attachment>,
     mut paths: Vec<String>,
+    mut unchanged: Vec<Entry>,
 ) -> Result<RemoveReply, Status> {
     let removing = tokio::task::spawn_blocking(move || {
         paths.retain(|path| !attachment.about.excludes(path));
@@ -196,6 +197,12 @@ pub(super) async fn remove(
         for path in paths {
             if ksync_tree::remove_entry(&attachment.root, &path)? == ksync_tree::Removed::NotEmpty {
                 left.push(path);
+            }
+        }
+        unchanged.retain(|file| !attachment.about.excludes(&file.path));
+        for file in unchanged {
+            if !ksync_tree::remove_same(&attachment.root, &file.path, file.size, file.mtime_ns)? {
+                left.push(file.path);
             }
         }
         Ok(RemoveReply { left })
