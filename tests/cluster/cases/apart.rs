@@ -38,7 +38,7 @@ fn deleted_here(desk: &Desk) {
 
 /// Once it has been noted that both sides were equal, at this time or later.
 #[track_caller]
-fn noted(desk: &Desk, since: SystemTime) {
+pub(super) fn noted(desk: &Desk, since: SystemTime) {
     eventually("the base to be written", SHORT, || {
         let times = desk.ksync.bases().iter().filter_map(|base| base.metadata().ok()?.modified().ok()).max();
         holds(times.is_some_and(|time| time >= since), format!("{times:?}"))

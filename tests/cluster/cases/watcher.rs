@@ -186,13 +186,14 @@ fn taken_over(desk: &Desk) {
     guard.intact();
 }
 
-/// An unmounted disk must not empty the containers.
+/// An unmounted disk must not empty the containers. At rest: a scan that has begun reads what is at the path by then.
 fn unmounted(desk: &Desk) {
     for number in 0..30 {
         desk.write(&format!("{number}.txt"), "content\n");
     }
     let container = App::web(desk).apply(desk).only();
     desk.sync(STILL, CODE);
+    super::apart::noted(desk, std::time::UNIX_EPOCH);
     let before = container.tree(desk.cluster(), CODE).expect("the container's tree");
     let aside = desk.scratch("aside");
     fs::rename(desk.local(), &aside).expect("rename");
