@@ -101,6 +101,22 @@ mod tests {
     use super::{Patterns, QUIET};
 
     #[tokio::test(start_paused = true)]
+    async fn somebody_elses_that_can_not_be_used_are_missing_until_they_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(".stignore");
+        let mut patterns = Patterns::new(dir.path(), Vec::new());
+        fs::write(&file, ".git\n").unwrap();
+        assert!(patterns.ensure().unwrap().is_none() && !patterns.are_missing());
+        fs::write(&file, "*.log\n").unwrap();
+        assert!(patterns.ensure().unwrap().is_some(), "it may be on its way out");
+        advance(QUIET).await;
+        assert!(patterns.ensure().is_err() && patterns.are_missing());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "*.log\n");
+        fs::write(&file, "*.log\n.git\n").unwrap();
+        assert!(patterns.ensure().unwrap().is_none() && !patterns.are_missing());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_was_taken_away_is_put_back_when_nothing_is_removed_any_more() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(".stignore");
