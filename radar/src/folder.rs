@@ -94,7 +94,7 @@ struct Folder {
     /// Whether syncthing may have it two-way, though nobody heard it say so.
     may_send: bool,
     /// Whether it ever was two-way.
-    kept_losers: bool,
+    keeps_losers: bool,
     queue: Queue,
     progress_tx: channel::Sender<u64>,
     busy_tx: channel::Sender<bool>,
@@ -158,7 +158,7 @@ pub(crate) fn spawn(start: Start) -> Handle {
         view,
         two_way: false,
         may_send: false,
-        kept_losers: false,
+        keeps_losers: false,
         queue,
         progress_tx,
         busy_tx,
@@ -400,12 +400,12 @@ impl Folder {
         self.may_send |= two_way;
         let kind = if two_way { FolderType::SendReceive } else { FolderType::ReceiveOnly };
         let client = &self.ground.link.client;
+        // The loser of a conflict stays, beside the winner, until the client has brought it to safety; also when the
+        // direction is taken back, because what comes from the client may still win.
+        self.keeps_losers |= two_way;
+        let max_conflicts = if self.keeps_losers { -1 } else { 0 };
         // Put as a whole: a change of single keys would bring back syncthing's defaults for the others, its own
         // watcher and its own rescans among them.
-        // The loser of a conflict stays, beside the winner, until the client has brought it to safety.
-        self.kept_losers |= two_way;
-        // Also when it is taken back: what comes from the client may still win.
-        let max_conflicts = if self.kept_losers { -1 } else { 0 };
         client
             .put_folder(&Config { kind, max_conflicts, ..self.config() })
             .await
@@ -432,7 +432,7 @@ impl Folder {
             What::LocalChange { folder, path, kind, action } if folder == self.id => {
                 let lead = &self.ground.lead;
                 // A conflict copy is for the client, not for the followers.
-                let beaten = syncthing::conflict::copy(&path).is_some_and(|copy| copy.lost_to(&self.device));
+                let beaten = syncthing::conflict::lost_to(&path, &self.device);
                 if self.two_way && lead.life.alive() && (beaten || !lead.leaves_out(&path)) {
                     tell::change(&self.sink, &lead.id, &path, &action, &kind);
                     if action == "deleted" {

@@ -107,13 +107,13 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         return Err(UserError::with_hint(&error, error.hint()).into());
     }
 
-    let (others, lost) = store.modify(|draft| -> anyhow::Result<Vec<String>> {
+    let (other, lost) = store.modify(|draft| -> anyhow::Result<Option<String>> {
         admit(&mut spec, args.name.as_deref(), draft.loaded())?;
         let place = (&spec.localpath, &spec.cluster);
         let same = |other: &&SpecDetails| (&other.localpath, &other.cluster) == place;
-        let others = draft.loaded().config.spec.iter().filter(same).map(|other| other.name.clone()).collect();
+        let other = draft.loaded().config.spec.iter().find(same).map(|other| other.name.clone());
         draft.add(&spec)?;
-        Ok(others)
+        Ok(other)
     })?;
     if lost {
         printer.warn(
@@ -129,7 +129,7 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         spec.localpath, spec.remotepath, spec.namespace
     ));
     printer.say(reloads(&spec));
-    if let Some(other) = others.first() {
+    if let Some(other) = other {
         printer.say(format!(
             "spec `{other}` syncs the same directory: what containers write comes back from one container of all of them"
         ));

@@ -129,6 +129,7 @@ fn table(rows: &[Row<'_>]) -> std::io::Result<String> {
     let bytes = table.into_inner().map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
+
 /// A time as a table has it.
 pub(super) fn shown(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

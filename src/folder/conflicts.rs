@@ -54,7 +54,7 @@ impl Conflicts {
 
     /// Takes in that the file at `path` is in the container now; whether it is a copy of what lost to us.
     pub(super) fn take(&mut self, link: &Link, path: &str) -> bool {
-        let ours = syncthing::conflict::copy(path).is_some_and(|copy| copy.lost_to(&link.own_device_id));
+        let ours = syncthing::conflict::lost_to(path, &link.own_device_id);
         if ours && self.told.len() < AT_ONCE {
             self.told.insert(path.to_owned());
         } else if ours {

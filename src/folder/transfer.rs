@@ -63,13 +63,11 @@ pub(super) async fn list_beaten(link: &Link, attachment_id: &str) -> Result<Vec<
         once: true,
     };
     // Directories on the way there are listed, too.
-    let is_copy =
-        |path: &str| syncthing::conflict::copy(path).is_some_and(|copy| copy.lost_to(&link.own_device_id));
-    let entries = list(link, request).await?.into_iter();
-    Ok(entries
-        .filter(|entry| entry.kind == Kind::File && is_copy(&entry.path))
-        .map(|entry| entry.path)
-        .collect())
+    let mut entries = list(link, request).await?;
+    entries.retain(|entry| {
+        entry.kind == Kind::File && syncthing::conflict::lost_to(&entry.path, &link.own_device_id)
+    });
+    Ok(entries.into_iter().map(|entry| entry.path).collect())
 }
 
 async fn list(link: &Link, request: ListRequest) -> Result<Vec<Entry>, Setback> {
@@ -177,17 +175,22 @@ pub(super) async fn remove(
     attachment_id: &str,
     paths: Vec<String>,
 ) -> Result<Vec<String>, Setback> {
-    let request = RemoveRequest {
-        session_id: link.session_id.clone(),
-        attachment_id: attachment_id.to_owned(),
-        paths,
-        unchanged: Vec::new(),
-    };
-    let reply = super::limited("Remove", link.radar.clone().remove(request)).await?;
-    if !reply.left.is_empty() {
-        debug!(left = ?reply.left, "not empty in the container");
+    let left = ask_to_remove(link, attachment_id, paths, Vec::new()).await?;
+    if !left.is_empty() {
+        debug!(?left, "not empty in the container");
     }
-    Ok(reply.left)
+    Ok(left)
+}
+
+async fn ask_to_remove(
+    link: &Link,
+    attachment_id: &str,
+    paths: Vec<String>,
+    unchanged: Vec<WireEntry>,
+) -> Result<Vec<String>, Setback> {
+    let (session_id, attachment_id) = (link.session_id.clone(), attachment_id.to_owned());
+    let request = RemoveRequest { session_id, attachment_id, paths, unchanged };
+    Ok(super::limited("Remove", link.radar.clone().remove(request)).await?.left)
 }
 
 /// Keeps the container's content of files that local content is about to replace there.
@@ -233,15 +236,8 @@ pub(super) async fn keep_beaten(
         Ok::<_, Setback>(came)
     });
     let Some(came) = came.await? else { return Ok(None) };
-    let unchanged = vec![to_wire(&came)];
-    let request = RemoveRequest {
-        session_id: link.session_id.clone(),
-        attachment_id: attachment_id.to_owned(),
-        paths: Vec::new(),
-        unchanged,
-    };
-    let reply = super::limited("Remove", link.radar.clone().remove(request)).await?;
-    Ok(reply.left.is_empty().then_some(of.original))
+    let left = ask_to_remove(link, attachment_id, Vec::new(), vec![to_wire(&came)]).await?;
+    Ok(left.is_empty().then_some(of.original))
 }
 
 /// Brings the container's newer content of files here. What is here goes to `kept` first, and the new content is

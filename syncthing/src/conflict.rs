@@ -42,6 +42,11 @@ pub fn copy(path: &str) -> Option<Copy<'_>> {
     (fits && is_name).then(|| Copy { original: format!("{dir}{slash}{name}"), winner })
 }
 
+/// Whether `path` is a conflict copy of what lost to the device with this id.
+pub fn lost_to(path: &str, device_id: &str) -> bool {
+    copy(path).is_some_and(|copy| copy.lost_to(device_id))
+}
+
 /// Patterns that leave out everything but the conflict copies that lost to the device with this id.
 pub fn only_lost_to(device_id: &str) -> Vec<String> {
     let device = device_id.get(..DEVICE).unwrap_or(device_id);

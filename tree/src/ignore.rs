@@ -127,8 +127,8 @@ impl Ignore {
     /// everything, before which nothing is taken back in.
     pub fn leaves_out_everywhere(&self, name: &str) -> bool {
         let is_wild = |token: &Token| matches!(token, Token::Star | Token::DoubleStar);
-        let first = self.rules.iter().take_while(|rule| !rule.negate).filter(|rule| !rule.below_only);
-        first.into_iter().any(|rule| {
+        let mut first = self.rules.iter().take_while(|rule| !rule.negate).filter(|rule| !rule.below_only);
+        first.any(|rule| {
             rule.tokens.iter().all(is_wild) || (rule.single && !rule.rooted && match_name(&rule.tokens, name))
         })
     }

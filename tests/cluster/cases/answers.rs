@@ -286,11 +286,7 @@ fn conflict(desk: &Desk) {
                 let there = container.tree(desk.cluster(), CODE)?;
                 let copy = there.entries().find(|(path, _)| path.contains("conflict"));
                 assert!(copy.is_none(), "a conflict copy is in a container: {copy:?}");
-                for name in ["a.txt", "dir/c.txt"] {
-                    let (here, there) =
-                        (desk.text(name)?, container.read(desk.cluster(), &format!("{CODE}/{name}"))?);
-                    holds(here == wanted && there == wanted, format!("{name}: {here:?}, {there:?}"))?;
-                }
+                are_both(desk, container, &["a.txt", "dir/c.txt"], &wanted)?;
             }
             Ok(())
         });
@@ -308,6 +304,15 @@ fn conflict(desk: &Desk) {
     let said = desk.ksync.ok(&["conflicts", "main", "--clear"]);
     assert_eq!(said, "6 conflicts dismissed; `kubectl ksync restore` has what was kept\n");
     assert_eq!(desk.ksync.run(&["get", "main"]).stderr, "");
+}
+
+/// Whether these files have the `wanted` content on both sides.
+fn are_both(desk: &Desk, container: &Container, names: &[&str], wanted: &str) -> Result<(), String> {
+    for name in names {
+        let (here, there) = (desk.text(name)?, container.read(desk.cluster(), &format!("{CODE}/{name}"))?);
+        holds(here == wanted && there == wanted, format!("{name}: {here:?}, {there:?}"))?;
+    }
+    Ok(())
 }
 
 /// As above, but the edit here is the last: syncthing lets it win, on the node, where nobody would miss the other.
@@ -332,11 +337,7 @@ fn later(desk: &Desk) {
         eventually("local content everywhere, the other kept", SHORT, || {
             let wanted = format!("here, later {round}\n");
             for container in &containers {
-                for name in names {
-                    let (here, there) =
-                        (desk.text(name)?, container.read(desk.cluster(), &format!("{CODE}/{name}"))?);
-                    holds(here == wanted && there == wanted, format!("{name}: {here:?}, {there:?}"))?;
-                }
+                are_both(desk, container, &names, &wanted)?;
                 let there = container.tree(desk.cluster(), CODE)?;
                 let copy = there.entries().find(|(path, _)| path.contains("conflict"));
                 holds(copy.is_none(), format!("a conflict copy is in a container: {copy:?}"))?;
