@@ -30,7 +30,6 @@ pub use setback::Setback;
 pub use take_over::{TakeOver, Wish};
 
 use crate::{
-    backoff::Backoff,
     base::Base,
     config::{Direction, Initial},
     kept::Kind as Kept,
@@ -40,6 +39,7 @@ use crate::{
     service::RemoteContainer,
     status::{ServiceTx, Status},
 };
+use ksync_common::Backoff;
 
 /// For a call that resolves, binds or configures.
 const CALL_LIMIT: Duration = Duration::from_secs(30);

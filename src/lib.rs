@@ -1,6 +1,5 @@
 //! The plugin: commands on top, the watcher below them, and what both stand on.
 
-pub mod backoff;
 pub mod base;
 pub mod blocking;
 pub mod cli;

@@ -25,10 +25,8 @@ use tracing::{Instrument, info, info_span, warn};
 pub use link::{Link, SessionIdentity, look};
 pub use turns::{Patience, Turn, Turns};
 
-use crate::{
-    backoff::Backoff,
-    tunnel::{PortForward, Tunnel},
-};
+use crate::tunnel::{PortForward, Tunnel};
+use ksync_common::Backoff;
 
 /// What radar tells about one attachment.
 pub type AttachmentEvent = ksync_proto::radar::session_event::Event;

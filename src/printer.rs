@@ -9,6 +9,7 @@ use std::{
 };
 
 use anstream::{stderr, stdout};
+use ksync_common::chain;
 
 pub use progress::Bar;
 
@@ -90,20 +91,6 @@ impl Printer {
     }
 }
 
-/// An error and its causes in one sentence. A cause that its parent has already quoted is not said twice.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut sentence = first_line(&error.to_string());
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = first_line(&cause.to_string());
-        if !sentence.contains(&text) {
-            sentence = format!("{sentence}: {text}");
-        }
-        next = cause.source();
-    }
-    sentence
-}
-
 /// A number of bytes as a person reads it: `312 bytes`, `1.5 kB`, `3.1 MB`.
 pub fn size(bytes: u64) -> String {
     let mut unit = 1000;
@@ -117,25 +104,9 @@ pub fn size(bytes: u64) -> String {
     if bytes == 1 { "1 byte".to_owned() } else { format!("{bytes} bytes") }
 }
 
-/// What follows the first line is a picture of the input, or a stack.
-fn first_line(text: &str) -> String {
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{chain, size};
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("open `x`")]
-    struct Outer(#[source] std::io::Error);
-
-    #[test]
-    fn causes_follow_once() {
-        assert_eq!(chain(&Outer(std::io::Error::other("no space"))), "open `x`: no space");
-        assert_eq!(chain(&Outer(std::io::Error::other("open `x`"))), "open `x`");
-        assert_eq!(chain(&Outer(std::io::Error::other("bad\n --> 1:2\n"))), "open `x`: bad");
-    }
+    use super::size;
 
     #[test]
     fn sizes_are_read_by_people() {

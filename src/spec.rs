@@ -20,7 +20,6 @@ use tracing::{Instrument, info_span, warn};
 use keeper::Keeper;
 
 use crate::{
-    backoff::Backoff,
     base::{Base, BaseFile},
     cluster,
     config::SpecDetails,
@@ -31,6 +30,7 @@ use crate::{
     service::{RemoteContainer, ServiceList, Targets, targets},
     status::{BoardTx, Reloading, ServiceState, Standing, Status},
 };
+use ksync_common::Backoff;
 
 /// A watch is renewed this often, so that a dead one is noticed: a laptop sleeps.
 const WATCH_LIMIT_S: u32 = 60;
@@ -118,7 +118,7 @@ impl Spec {
         loop {
             match self.shared.locals.get(&path, &self.details.ignore).await {
                 Ok(local) => return local,
-                Err(error) => self.report(Status::Error, crate::printer::chain(&error)),
+                Err(error) => self.report(Status::Error, ksync_common::chain(&error)),
             }
             backoff.wait().await;
         }

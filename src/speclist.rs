@@ -75,7 +75,7 @@ impl SpecList {
                 self.say((!errors.is_empty()).then(|| errors.join("; ")));
                 self.apply(&loaded);
             }
-            Err(error) => self.say(Some(crate::printer::chain(&error))),
+            Err(error) => self.say(Some(ksync_common::chain(&error))),
         }
     }
 
@@ -111,7 +111,7 @@ impl SpecList {
             None if !named.is_empty() && named != self.cluster.context => return Belongs::Elsewhere,
             None => match self.pins.pin(&spec.name, named, &self.cluster) {
                 Ok(hash) => hash,
-                Err(error) => return Belongs::Unknown(crate::printer::chain(&error)),
+                Err(error) => return Belongs::Unknown(ksync_common::chain(&error)),
             },
         };
         place(&self.cluster, named, &stamp)

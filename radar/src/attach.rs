@@ -9,14 +9,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use ksync_tree::{Identity, Ignore, Root};
+use ksync_tree::{Identity, Ignore, Root, below, covers};
 
-use crate::{
-    mount::directory::Directory,
-    mountinfo::{Submount, below},
-    pidfd::Life,
-    runtime::ContainerId,
-};
+use crate::{mount::directory::Directory, mountinfo::Submount, pidfd::Life, runtime::ContainerId};
 
 /// A container's directory that a session holds.
 #[derive(Debug)]
@@ -62,7 +57,7 @@ impl About {
 
     /// Whether `path` is not synced.
     pub(crate) fn excludes(&self, path: &str) -> bool {
-        self.submounts.iter().any(|s| s.excluded.is_some() && below(&s.path, path).is_some())
+        self.submounts.iter().any(|s| s.excluded.is_some() && covers(&s.path, path))
     }
 }
 

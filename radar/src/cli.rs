@@ -13,7 +13,8 @@ use std::{
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{guardian, places::Places, probe, serve, status::sentence};
+use crate::{guardian, places::Places, probe, serve};
+use ksync_common::chain;
 
 /// The agent of kubectl-ksync on each node.
 #[derive(Debug, Parser)]
@@ -67,11 +68,11 @@ pub(crate) fn run() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let result = match part {
         Part::Serve { places, listen, node, host } => {
-            multi(async move { serve::run(places, listen, node, &host).await.map_err(|e| sentence(&e)) })
+            multi(async move { serve::run(places, listen, node, &host).await.map_err(|e| chain(&e)) })
         }
         Part::Syncthing { places, syncthing } => guard(&places, &syncthing),
         Part::Probe { listen, ready } => multi(async move {
-            let said = probe::run(listen, ready).await.map_err(|e| sentence(&e))?;
+            let said = probe::run(listen, ready).await.map_err(|e| chain(&e))?;
             writeln!(std::io::stdout(), "{said}").map_err(|e| format!("write to stdout: {e}"))
         }),
         Part::BecomeSyncthing { parent, binary, home } => {
@@ -103,7 +104,7 @@ fn multi(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
 fn guard(places: &Places, binary: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
-    runtime.block_on(guardian::run(places, binary)).map_err(|error| sentence(&error))
+    runtime.block_on(guardian::run(places, binary)).map_err(|error| chain(&error))
 }
 
 /// The HTTP client wants to know whose TLS it would speak, though it only speaks over a Unix socket.

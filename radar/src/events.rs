@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 use syncthing::{Pace, event::What};
 use tokio::sync::broadcast;
 
-use crate::{backoff::Backoff, link::Link};
+use crate::link::Link;
+use ksync_common::Backoff;
 
 /// The events that radar acts on; the same list always, because ids count within one list.
 pub(crate) const KINDS: &[&str] = &[
@@ -78,7 +79,7 @@ pub(crate) async fn listen(link: Arc<Link>, heard_tx: HeardTx, ready: tokio::syn
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "hear syncthing's events");
                 tokio::select! {
-                    () = tokio::time::sleep(backoff.next()) => {}
+                    () = tokio::time::sleep(backoff.delay()) => {}
                     () = link.lost.cancelled() => return,
                 }
             }

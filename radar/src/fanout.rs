@@ -20,12 +20,11 @@ use tokio::{
 
 use crate::{
     attach::Attachment,
-    backoff::Backoff,
     ground::Ground,
     session::Sink,
     stages::{Stage, Stages},
-    status::sentence,
 };
+use ksync_common::{Backoff, chain};
 
 mod work;
 
@@ -245,9 +244,9 @@ impl Worker {
                 None
             } else if freed {
                 backoff.reset();
-                Some(Instant::now() + backoff.next())
+                Some(Instant::now() + backoff.delay())
             } else if retry || retry_at.is_none() {
-                Some(Instant::now() + backoff.next())
+                Some(Instant::now() + backoff.delay())
             } else {
                 retry_at
             };
@@ -285,8 +284,8 @@ impl Worker {
         let client = &self.ground.link.client;
         // None means all of it.
         let subs = if differing.len() > SCANNED { Vec::new() } else { differing };
-        client.scan(&self.folder, &subs).await.map_err(|error| sentence(&error))?;
-        let paths = client.local_changed(&self.folder).await.map_err(|error| sentence(&error))?;
+        client.scan(&self.folder, &subs).await.map_err(|error| chain(&error))?;
+        let paths = client.local_changed(&self.folder).await.map_err(|error| chain(&error))?;
         Ok(paths.into_iter().collect())
     }
 

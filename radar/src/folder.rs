@@ -239,7 +239,7 @@ impl Folder {
         let start = move || Watch::start(root, excluded, idle, watch::share(), changes_tx);
         let watch = tokio::task::spawn_blocking(start).await;
         let watch = watch.map_err(|error| Status::internal(format!("watch the directory: {error}")))?;
-        self.watch = Some(watch.map_err(|error| Status::internal(status::sentence(&error)))?);
+        self.watch = Some(watch.map_err(|error| Status::internal(ksync_common::chain(&error)))?);
         self.ground.check().await.map_err(tell::not_there)?;
         let device = Device::new(&self.device, &lead.claim.holder, None);
         link.client.put_device(&device).await.map_err(|error| status::of_syncthing(&error))?;

@@ -57,7 +57,7 @@ impl Ground {
     fn look(&self) -> Result<(), String> {
         let claim = &self.lead.claim;
         let seen = identity_in_view(self.link.guardian, &self.place).map_err(|error| {
-            format!("the directory is no longer in syncthing's view: {}", crate::status::sentence(&error))
+            format!("the directory is no longer in syncthing's view: {}", ksync_common::chain(&error))
         })?;
         if seen != claim.identity {
             return Err("the directory in syncthing's view is another one".to_owned());
@@ -65,7 +65,7 @@ impl Ground {
         match identity_in_container(self.lead.life.pid, &claim.path) {
             Ok(now) if now == claim.identity => Ok(()),
             Ok(_) => Err(format!("`{}` in the container was replaced by another directory", claim.path)),
-            Err(error) => Err(format!("`{}` is gone: {}", claim.path, crate::status::sentence(&error))),
+            Err(error) => Err(format!("`{}` is gone: {}", claim.path, ksync_common::chain(&error))),
         }
     }
 }

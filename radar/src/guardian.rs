@@ -19,11 +19,11 @@ use tokio::{
 };
 
 use crate::{
-    backoff::Backoff,
     guards::{self, Guard},
     lifeline::{self, Greeting},
     places::Places,
 };
+use ksync_common::Backoff;
 
 /// How long radar may be gone.
 const GONE: Duration = Duration::from_secs(1);
@@ -100,7 +100,7 @@ pub(crate) async fn run(places: &Places, binary: &Path) -> Result<(), Error> {
                     backoff.reset();
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(backoff.next()) => {}
+                    () = tokio::time::sleep(backoff.delay()) => {}
                     _ = terminate.recv() => return remove_stale(&socket),
                     _ = interrupt.recv() => return remove_stale(&socket),
                 }

@@ -17,12 +17,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    backoff::Backoff,
     events::{self, HeardTx},
     lifeline,
     mount::{self, bind},
     places::Places,
 };
+use ksync_common::Backoff;
 
 /// How long a fresh syncthing may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -115,7 +115,7 @@ pub(crate) async fn keep(places: Places, link_tx: watch::Sender<Option<Arc<Link>
                 tracing::warn!(error = &error as &dyn std::error::Error, "no syncthing yet");
             }
         }
-        tokio::time::sleep(backoff.next()).await;
+        tokio::time::sleep(backoff.delay()).await;
     }
 }
 
@@ -151,7 +151,7 @@ async fn answer(client: &Client) -> Result<String, SyncthingError> {
     loop {
         match client.my_id().await {
             Err(error) if error.is_connection() && started.elapsed() < ANSWER => {
-                tokio::time::sleep(backoff.next()).await;
+                tokio::time::sleep(backoff.delay()).await;
             }
             other => return other,
         }

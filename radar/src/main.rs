@@ -2,7 +2,6 @@
 //! that a directory's end is never taken for the deletion of its files.
 
 mod attach;
-mod backoff;
 mod cli;
 mod events;
 mod fanout;

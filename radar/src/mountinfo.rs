@@ -3,6 +3,7 @@
 //! Invariant: nothing here touches the kernel; what a mount means for syncing is decided from the text alone.
 
 pub(crate) use ksync_tree::mounts::{Mount, parse};
+use ksync_tree::{below, covers};
 
 /// A mount below a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub(crate) fn is_kernel(kind: &str) -> bool {
 
 /// The mount that `path` (absolute, without symlinks) lies on. Later mounts lie over earlier ones.
 pub(crate) fn mount_of<'m>(mounts: &'m [Mount], path: &str) -> Option<&'m Mount> {
-    mounts.iter().filter(|m| below(&m.point, path).is_some()).max_by_key(|m| m.point.len())
+    mounts.iter().filter(|m| covers(&m.point, path)).max_by_key(|m| m.point.len())
 }
 
 /// Whether `path` (absolute, without symlinks) lies on a mount of its own, so that it outlives its container.
@@ -70,7 +71,7 @@ pub(crate) fn submounts(mounts: &[Mount], path: &str, is_file: impl Fn(&str) -> 
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut submounts: Vec<Submount> = Vec::new();
     for (relative, mount) in found {
-        let hidden = submounts.iter().any(|s| s.excluded.is_some() && below(&s.path, &relative).is_some());
+        let hidden = submounts.iter().any(|s| s.excluded.is_some() && covers(&s.path, &relative));
         if hidden {
             continue;
         }
@@ -90,12 +91,6 @@ pub(crate) fn submounts(mounts: &[Mount], path: &str, is_file: impl Fn(&str) -> 
     submounts
 }
 
-/// The part of `path` below `base`: empty when they are equal, none when it lies elsewhere.
-pub(crate) fn below<'p>(base: &str, path: &'p str) -> Option<&'p str> {
-    let rest = path.strip_prefix(base.trim_end_matches('/'))?;
-    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
-}
-
 /// Where the node keeps the root file system that is an overlay: its writable layer.
 pub(crate) fn upper_dir(mounts: &[Mount]) -> Option<String> {
     let root = mounts.iter().rev().find(|m| m.point == "/" && m.kind == "overlay")?;
@@ -104,7 +99,7 @@ pub(crate) fn upper_dir(mounts: &[Mount]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{below, in_volume, mount_of, parse, submounts, upper_dir};
+    use super::{in_volume, mount_of, parse, submounts, upper_dir};
 
     const TEXT: &str = "\
 600 500 0:90 / / rw,relatime - overlay overlay rw,lowerdir=/l1:/l2,upperdir=/u/fs,workdir=/u/work
@@ -144,13 +139,5 @@ mod tests {
         assert_eq!(mount_of(&mounts, "/proc/1").unwrap().kind, "proc");
         assert_eq!(upper_dir(&mounts).as_deref(), Some("/u/fs"));
         assert!(in_volume(&mounts, "/code/data/x") && !in_volume(&mounts, "/code"));
-    }
-
-    #[test]
-    fn below_respects_names() {
-        assert_eq!(below("/", "/a"), Some("a"));
-        assert_eq!(below("/code", "/code"), Some(""));
-        assert_eq!(below("/code", "/codex"), None);
-        assert_eq!(below("a", "a/b"), Some("b"));
     }
 }

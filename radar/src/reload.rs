@@ -148,7 +148,7 @@ impl Reloader {
                 Ok(Outcome::Reloaded(done)) => tracing::info!(%container, ?done, "reloaded"),
                 Ok(Outcome::LeftAlone(why)) => tracing::info!(%container, why, "left alone"),
                 Err(error) => {
-                    tracing::warn!(%container, error = crate::status::sentence(error), "not reloaded");
+                    tracing::warn!(%container, error = ksync_common::chain(error), "not reloaded");
                 }
             }
             outcome

@@ -15,10 +15,10 @@ use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
 use crate::{
     attach::Attachment,
-    backoff::Backoff,
     ground::{Ground, Lost},
     watch::Change,
 };
+use ksync_common::Backoff;
 
 /// Scans `folder` for each of `changes` until they end, or the ground is lost, which `lost_tx` is told.
 pub(crate) async fn run(
@@ -69,7 +69,7 @@ pub(crate) async fn run(
                 for sub in subs {
                     batch.add(sub);
                 }
-                tokio::time::sleep(backoff.next()).await;
+                tokio::time::sleep(backoff.delay()).await;
             }
         }
     }

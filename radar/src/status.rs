@@ -3,29 +3,15 @@
 //! Invariant: what the caller can do something about has a code of its own; INTERNAL is radar's own trouble.
 //! UNAVAILABLE is the transport's word for a broken connection, so radar says it only of its own end.
 
+use ksync_common::chain;
 use std::error::Error as StdError;
 
 use tonic::{Code, Status};
 
 use crate::{mount, pidfd, reload, runtime};
 
-/// An error and its causes in one line.
-pub(crate) fn sentence(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Transparent errors repeat their cause.
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 fn status(code: Code, error: &dyn StdError) -> Status {
-    Status::new(code, sentence(error))
+    Status::new(code, chain(error))
 }
 
 /// Of resolving a container.
@@ -108,7 +94,9 @@ pub(crate) fn of_tree(error: &ksync_tree::Error) -> Status {
 mod tests {
     use tonic::Code;
 
-    use super::{of_life, of_runtime, sentence};
+    use ksync_common::chain;
+
+    use super::{of_life, of_runtime};
     use crate::{pidfd, runtime};
 
     #[test]
@@ -126,6 +114,6 @@ mod tests {
             status.message(),
             "`x` is not a container id with its runtime's scheme, such as `containerd://...`"
         );
-        assert_eq!(sentence(&error), status.message());
+        assert_eq!(chain(&error), status.message());
     }
 }

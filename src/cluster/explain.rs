@@ -5,7 +5,8 @@ use std::{error::Error, io};
 use kube::{client::AuthError, core::Status, runtime::watcher};
 
 use super::access::Denied;
-use crate::printer::{UserError, chain};
+use crate::printer::UserError;
+use ksync_common::chain;
 
 /// A failed call in one sentence, with what to do.
 pub fn explain(error: &kube::Error, server: &str) -> UserError {

@@ -47,7 +47,7 @@ pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> an
         Ok(cluster) => Some(cluster),
         // What is here can go without a cluster.
         Err(error) if args.local => {
-            printer.warn(format!("the cluster is left alone: {}", crate::printer::chain(&error)));
+            printer.warn(format!("the cluster is left alone: {}", ksync_common::chain(&error)));
             None
         }
         Err(error) => return Err(error.into()),

@@ -127,7 +127,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     // A watcher that still runs needs the patterns, and removes them itself.
     for path in paths.iter().filter(|_| free) {
         let left = match tokio::time::timeout(CLOSE_LIMIT, swept(path)).await {
-            Ok(swept) => swept.err().map(|error| format!("can't {}", crate::printer::chain(error.as_ref()))),
+            Ok(swept) => swept.err().map(|error| format!("can't {}", ksync_common::chain(error.as_ref()))),
             Err(_) => Some(format!("a watcher still has it after {CLOSE_LIMIT:?}")),
         };
         if let Some(why) = left {

@@ -100,7 +100,7 @@ async fn syncthing(home: &Home, given: Option<&std::path::Path>, printer: Printe
         }
         Ok(Some(version)) => printer.warn(format!("syncthing {version} is not supported and is replaced")),
         Ok(None) => {}
-        Err(error) => printer.warn(format!("{}; it is replaced", crate::printer::chain(&error))),
+        Err(error) => printer.warn(format!("{}; it is replaced", ksync_common::chain(&error))),
     }
     let (mirror, platform) = (release::Mirror::from_env()?, release::Platform::this()?);
     let bar = printer.bar(&format!("fetching syncthing {}", release::PINNED));

@@ -14,8 +14,9 @@ use crate::{
     config::Store,
     home::{ContextDir, Home},
     kept::{self, Folder, Item, Kind, moment},
-    printer::{Printer, UserError, chain, size},
+    printer::{Printer, UserError, size},
 };
+use ksync_common::chain;
 
 /// How a list is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -10,8 +10,9 @@ use crate::{
     cluster::{ClusterArgs, ClusterConfig},
     home::Home,
     kept::{self, Item, Restored, moment},
-    printer::{Printer, UserError, chain},
+    printer::{Printer, UserError},
 };
+use ksync_common::chain;
 
 /// Arguments of `restore`.
 #[derive(Debug, clap::Args)]
@@ -103,9 +104,7 @@ fn newest<'a>(items: impl Iterator<Item = &'a Item>) -> Vec<&'a Item> {
 /// What is meant by `PATH` or `PATH@TIME`: the file, or everything below it.
 fn pick<'a>(items: &'a [Item], asked: &str) -> Vec<&'a Item> {
     let asked = asked.trim_end_matches('/');
-    let is = |item: &Item, path: &str| {
-        item.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    let is = |item: &Item, path: &str| ksync_tree::covers(path, &item.path);
     let plain = newest(items.iter().filter(|item| is(item, asked)));
     if !plain.is_empty() {
         return plain;

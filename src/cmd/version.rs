@@ -33,7 +33,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     let cluster = match ClusterConfig::load(cluster).await {
         Ok(cluster) => cluster,
         Err(error) => {
-            let why = crate::printer::chain(&error);
+            let why = ksync_common::chain(&error);
             printer.warn(format!("neither the watcher nor radar can be asked: {why}"));
             return Ok(ExitCode::SUCCESS);
         }
@@ -50,7 +50,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     let client = match cluster.client().await {
         Ok(client) => client,
         Err(error) => {
-            printer.warn(crate::printer::chain(&error));
+            printer.warn(ksync_common::chain(&error));
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -65,7 +65,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
                 printer.data(format!("radar {version} on {}", nodes.join(", ")));
             }
         }
-        Ok(Err(error)) => printer.warn(crate::printer::chain(error.as_ref())),
+        Ok(Err(error)) => printer.warn(ksync_common::chain(error.as_ref())),
         Err(_) => printer.warn(format!("the cluster did not answer within {LIMIT:?}")),
     }
     Ok(ExitCode::SUCCESS)

@@ -14,12 +14,13 @@ use crate::{
     cluster::{ClusterArgs, ClusterConfig},
     config::Store,
     home::Home,
-    printer::{Printer, UserError, chain},
+    printer::{Printer, UserError},
     watcher::{
         Watcher,
         daemon::{self, Report},
     },
 };
+use ksync_common::chain;
 
 /// Flags of `watch`.
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,8 @@ use ksync_tree::Error;
 use tracing::{info, warn};
 
 use super::{Setback, transfer};
-use crate::{backoff::Backoff, kept, local::LocalFolder, node::Link};
+use crate::{kept, local::LocalFolder, node::Link};
+use ksync_common::Backoff;
 
 /// What radar has to know for it: one that does not makes no copies either.
 const CAPABILITY: &str = "conflicts";

@@ -17,13 +17,13 @@ use super::{
     transfer,
 };
 use crate::{
-    backoff::Backoff,
     config::Direction,
     local::{Asked, Local, LocalFolder, Pull, Seat, Who},
     node::{AttachmentEvent, Link, Node, NodeState},
     reload::Automatic,
     status::Status,
 };
+use ksync_common::Backoff;
 
 impl Folder {
     /// Follows a joined directory: every local change is waited for in the container.

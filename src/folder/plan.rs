@@ -5,7 +5,7 @@ mod properties;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ksync_tree::{DifferenceKind, Entry, Kind, Listing, Skipped, differences};
+use ksync_tree::{DifferenceKind, Entry, Kind, Listing, Skipped, covers, differences, is_below};
 
 use crate::{base::Base, config::Initial, local::Known};
 
@@ -77,7 +77,7 @@ pub(super) fn plan(
     let mut gone_here = BTreeSet::new();
     for difference in differences(local, remote) {
         let path = difference.path.as_str();
-        if unknown.iter().any(|skipped| path == skipped.path || is_below(path, &skipped.path)) {
+        if unknown.iter().any(|skipped| covers(&skipped.path, path)) {
             continue;
         }
         let (ours, theirs, was) =
@@ -121,7 +121,7 @@ pub(super) fn plan(
         }
     }
     // A directory that holds something new over there stays.
-    let holds_extra = |dir: &str| plan.extra.iter().any(|entry| is_below(&entry.path, dir));
+    let holds_extra = |dir: &str| plan.extra.iter().any(|entry| is_below(dir, &entry.path));
     let (kept, removed): (Vec<String>, Vec<String>) =
         gone_here.into_iter().partition(|path| holds_extra(path));
     plan.remove = removed;
@@ -154,15 +154,14 @@ pub(super) fn stale(local: &Listing, remote: &[Entry], proved: &[Entry]) -> Vec<
     let (here, proved) = (by_path(&local.entries), by_path(proved));
     let gone = |there: &&Entry| {
         let path = there.path.as_str();
-        let unknown =
-            local.skipped.iter().any(|skipped| path == skipped.path || is_below(path, &skipped.path));
+        let unknown = local.skipped.iter().any(|skipped| covers(&skipped.path, path));
         !unknown && !here.contains_key(path) && unchanged(Some(there), proved.get(path).copied())
     };
     let stale: Vec<&Entry> = remote.iter().filter(gone).collect();
     // A directory that holds something else stays.
     let holds = |dir: &str| {
         let other =
-            |entry: &&Entry| is_below(&entry.path, dir) && !stale.iter().any(|s| s.path == entry.path);
+            |entry: &&Entry| is_below(dir, &entry.path) && !stale.iter().any(|s| s.path == entry.path);
         remote.iter().any(|entry| other(&entry))
     };
     stale.iter().filter(|e| e.kind != Kind::Dir || !holds(&e.path)).map(|e| e.path.clone()).collect()
@@ -188,10 +187,6 @@ pub(super) fn unchanged(now: Option<&Entry>, was: Option<&Entry>) -> bool {
     }
 }
 
-fn is_below(path: &str, dir: &str) -> bool {
-    path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
-}
-
 /// Whether so much exists only in the container that a person is asked first: files and bytes.
 pub(super) fn too_much(extra: &[Entry]) -> Option<(usize, u64)> {
     let files = extra.iter().filter(|entry| entry.kind != Kind::Dir).count();
@@ -204,7 +199,7 @@ pub(super) fn tops(extra: &[Entry]) -> Vec<String> {
     let mut tops: Vec<String> = Vec::new();
     // A listing has a directory before what is in it.
     for entry in extra {
-        if !tops.last().is_some_and(|top| is_below(&entry.path, top)) {
+        if !tops.last().is_some_and(|top| is_below(top, &entry.path)) {
             tops.push(entry.path.clone());
         }
     }

@@ -80,7 +80,7 @@ impl Setback {
             Self::Held(_) => Status::Paused,
             _ => Status::Error,
         };
-        (status, crate::printer::chain(self))
+        (status, ksync_common::chain(self))
     }
 }
 

@@ -281,7 +281,7 @@ fn remove(root: &Path, kept: &Path, mut paths: Vec<String>) -> Result<Vec<String
     match failed {
         Some(error) if paths.is_empty() => Err(error.into()),
         Some(error) => {
-            tracing::warn!(error = crate::printer::chain(&error), "apply a container's deletion");
+            tracing::warn!(error = ksync_common::chain(&error), "apply a container's deletion");
             Ok(paths)
         }
         None => Ok(paths),

@@ -64,10 +64,6 @@ fn is_dir(entry: &Entry) -> bool {
     entry.kind == Kind::Dir
 }
 
-fn is_at_or_below(path: &str, dir: &str) -> bool {
-    path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 /// What is at `paths` now; what can't be looked at is as good as missing.
 pub(super) fn look(root: &Root, paths: &[String]) -> Vec<Option<Entry>> {
     paths.iter().map(|path| stat_entry(root, path, false).ok().flatten()).collect()
@@ -122,7 +118,7 @@ impl Lately {
         for scan in &past.scans {
             match scan {
                 Scan::Below(path) if path.is_empty() => known.held.clear(),
-                Scan::Below(dir) => known.held.retain(|path, _| !is_at_or_below(path, dir)),
+                Scan::Below(dir) => known.held.retain(|path, _| !ksync_tree::covers(dir, path)),
                 Scan::File { at, seen, sure } => {
                     for entry in seen {
                         let held = *sure && until.is_some_and(|until| *at <= until);

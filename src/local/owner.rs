@@ -277,7 +277,7 @@ impl Owner {
             return self.fail(reason);
         }
         if let Err(error) = self.patterns.ensure() {
-            return self.fail(crate::printer::chain(&error));
+            return self.fail(ksync_common::chain(&error));
         }
         match self.put(running).await {
             Ok(()) => {
@@ -289,7 +289,7 @@ impl Owner {
                     s.pending = true;
                 });
             }
-            Err(error) => self.fail(crate::printer::chain(&error)),
+            Err(error) => self.fail(ksync_common::chain(&error)),
         }
     }
 
@@ -320,7 +320,7 @@ impl Owner {
 
     /// Goes on with the directory that was made anew; a sentence when there is none.
     async fn succeed(&mut self, notices: &mut Notices) -> Result<(), String> {
-        if !self.ground.succeed().map_err(|error| crate::printer::chain(&error))? {
+        if !self.ground.succeed().map_err(|error| ksync_common::chain(&error))? {
             return self.ground.check();
         }
         info!("the local path was made anew: going on with the new directory");
@@ -336,7 +336,7 @@ impl Owner {
 
     async fn pause(&self, client: &Client) {
         if let Err(error) = client.pause_folder(&self.id).await {
-            warn!(error = crate::printer::chain(&error), "pause the folder");
+            warn!(error = ksync_common::chain(&error), "pause the folder");
         }
     }
 
@@ -394,7 +394,7 @@ impl Owner {
                     && let Some(running) = running
                     && let Err(error) = self.put(running).await
                 {
-                    self.fail(crate::printer::chain(&error));
+                    self.fail(ksync_common::chain(&error));
                 }
                 let _ = done.send(());
             }
@@ -402,7 +402,7 @@ impl Owner {
                 if let (Some((address, _)), Some(running)) = (self.shares.get(&device), running)
                     && let Err(error) = running.client.put_device(&node_at(&device, address)).await
                 {
-                    warn!(error = crate::printer::chain(&error), "tell where a node is dialled");
+                    warn!(error = ksync_common::chain(&error), "tell where a node is dialled");
                 }
             }
             Command::Unshare { device } => {
@@ -415,7 +415,7 @@ impl Owner {
                 if let Some(running) = running
                     && let Err(error) = self.unshare(running, &device).await
                 {
-                    self.fail(crate::printer::chain(&error));
+                    self.fail(ksync_common::chain(&error));
                 }
             }
             Command::Deleted { path, who } => self.deleted(path, who),
@@ -459,7 +459,7 @@ impl Owner {
         match self.patterns.ensure() {
             Ok(hold) => self.hold = hold,
             Err(error) => {
-                self.fail(crate::printer::chain(&error));
+                self.fail(ksync_common::chain(&error));
                 // syncthing reads them itself, and pulls by them.
                 self.pause(&running.client).await;
             }
@@ -513,7 +513,7 @@ impl Owner {
                     self.gather.later(sub, again);
                 }
                 if self.failures >= FAILURES && !error.is_connection() {
-                    self.fail(crate::printer::chain(&error));
+                    self.fail(ksync_common::chain(&error));
                 }
             }
         }
@@ -532,7 +532,7 @@ impl Owner {
             debug!(%error, "remove the folder");
         }
         if let Err(error) = stignore::remove(&self.path) {
-            warn!(error = crate::printer::chain(&error), "sweep the local path");
+            warn!(error = ksync_common::chain(&error), "sweep the local path");
         }
     }
 }

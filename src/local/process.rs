@@ -17,13 +17,13 @@ use std::{
     time::Duration,
 };
 
+use ksync_common::Backoff;
 use rustix::process::{Pid, Signal, kill_process};
 use syncthing::home::{Home, Options};
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
 use super::{Paths, Running, State};
-use crate::backoff::Backoff;
 
 /// The hidden verb by which our own binary turns into syncthing.
 pub const STEP: &str = "__syncthing";
@@ -108,7 +108,7 @@ pub(super) fn keep(paths: Paths) -> Result<(watch::Receiver<State>, Stop), Error
                     Ok(status) => {
                         format!("the local syncthing ended ({status}); its log is `{}`", paths.log.display())
                     }
-                    Err(error) => crate::printer::chain(&error),
+                    Err(error) => ksync_common::chain(&error),
                 };
                 if stopping.load(Ordering::SeqCst) {
                     break;
@@ -188,7 +188,7 @@ async fn announce(client: syncthing::Client, number: u64, state_tx: watch::Sende
                 return;
             }
             Err(error) if begun.elapsed() > START_LIMIT => {
-                let reason = format!("syncthing does not answer: {}", crate::printer::chain(&error));
+                let reason = format!("syncthing does not answer: {}", ksync_common::chain(&error));
                 warn!(reason);
                 state_tx.send_replace(State::Down(reason));
                 return;

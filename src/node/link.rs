@@ -78,7 +78,7 @@ impl Error {
             Self::Tunnel(tunnel::Error::Cluster { source, .. }) => {
                 format!("{self}: {}", cluster::explain(source, ""))
             }
-            _ => crate::printer::chain(self),
+            _ => ksync_common::chain(self),
         }
     }
 

@@ -85,7 +85,7 @@ impl Policy {
     pub fn of(details: &SpecDetails) -> Arc<Self> {
         let which = Which::new(&details.reload_on).unwrap_or_else(|error| {
             // Written into ksync.yaml by hand: a reload too many is better than none.
-            warn!(error = crate::printer::chain(&error), "reload for all paths");
+            warn!(error = ksync_common::chain(&error), "reload for all paths");
             Which::default()
         });
         Arc::new(Self {

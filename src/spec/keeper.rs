@@ -150,7 +150,7 @@ impl<'a> Keeper<'a> {
         let (file, writing, begun) = (self.file.clone(), Arc::clone(&base), Instant::now());
         match blocking::run(move || file.save(&writing)).await {
             Ok(()) => drop(self.base_tx.send_replace(Some(base))),
-            Err(error) => warn!(error = crate::printer::chain(&error), "keep the base"),
+            Err(error) => warn!(error = ksync_common::chain(&error), "keep the base"),
         }
         work += begun.elapsed();
         // What came between the listing and the scan is news still.
@@ -208,7 +208,7 @@ async fn list(local: &Arc<LocalFolder>) -> Option<Listing> {
     match listing.await {
         Ok(listing) => local.is_at(&root).is_ok().then_some(listing),
         Err(error) => {
-            warn!(error = crate::printer::chain(&error), "list the local path for the base");
+            warn!(error = ksync_common::chain(&error), "list the local path for the base");
             None
         }
     }

@@ -48,7 +48,7 @@ impl Pins {
             Err(error) => return Err(failed("read", &path)(error)),
         }
         crate::home::private_dir(&self.dir)
-            .map_err(|error| failed("write", &path)(io::Error::other(crate::printer::chain(&error))))?;
+            .map_err(|error| failed("write", &path)(io::Error::other(ksync_common::chain(&error))))?;
         let written = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(&self.dir);
         let placed = written.and_then(|mut file| {
             writeln!(file, "{} {}", cluster.hash, cluster.context)?;

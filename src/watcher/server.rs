@@ -78,7 +78,7 @@ impl Socket {
             .add_service(WatchServer::new(endpoint))
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), end.cancelled_owned());
         if let Err(error) = server.await {
-            tracing::error!(error = crate::printer::chain(&error), "the status endpoint ended");
+            tracing::error!(error = ksync_common::chain(&error), "the status endpoint ended");
         }
     }
 }

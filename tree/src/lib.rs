@@ -30,7 +30,7 @@ pub use ignore::Ignore;
 pub use list::{ListOptions, Listing, is_composed, list, list_chunks};
 pub use memory::{give_back, share as share_memory};
 pub use pack::{Counts, pack};
-pub use path::compare;
+pub use path::{below, compare, covers, is_below};
 pub use relocate::{move_new, remove_same};
 pub use root::{Identity, Root};
 pub use stat::{Exact, hash_file, read_file, stat_entry, stat_exact};

@@ -44,9 +44,21 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     a.split('/').cmp(b.split('/'))
 }
 
+/// What of `path` is below `base`, by whole names; empty for `base` itself, none for what is elsewhere. Both are relative,
+/// or both absolute; everything is below the root, `/`.
+pub fn below<'p>(base: &str, path: &'p str) -> Option<&'p str> {
+    let rest = path.strip_prefix(base.trim_end_matches('/'))?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
+}
+
 /// Whether `path` is `above` or lies below it.
-pub(crate) fn covers(above: &str, path: &str) -> bool {
-    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+pub fn covers(above: &str, path: &str) -> bool {
+    below(above, path).is_some()
+}
+
+/// Whether `path` lies below `above`, and is not `above` itself.
+pub fn is_below(above: &str, path: &str) -> bool {
+    below(above, path).is_some_and(|rest| !rest.is_empty())
 }
 
 /// `prefix/name`, or `name` at the root.
@@ -72,6 +84,14 @@ mod tests {
         let mut paths = ["a-b", "a/b", "a", "a.c", "a/b/c"];
         paths.sort_by(|a, b| compare(a, b));
         assert_eq!(paths, ["a", "a/b", "a/b/c", "a-b", "a.c"]);
+    }
+
+    #[test]
+    fn below_respects_names() {
+        assert_eq!(below("/", "/a"), Some("a"));
+        assert_eq!(below("/code", "/code"), Some(""));
+        assert_eq!(below("/code", "/codex"), None);
+        assert_eq!(below("a", "a/b"), Some("b"));
     }
 
     #[test]

@@ -11,12 +11,13 @@ use std::{
 
 use ksync_proto::radar::{ItemFinished, session_event::Event};
 use ksync_tree::{
-    DifferenceKind, ListOptions, Listing, Original, Removed, copy_entry, differences, list, remove_entry,
-    stat_entry,
+    DifferenceKind, ListOptions, Listing, Original, Removed, copy_entry, covers, differences, list,
+    remove_entry, stat_entry,
 };
 
 use super::{Failures, Job};
-use crate::{attach::Attachment, mountinfo::below, session::Sink, status::sentence};
+use crate::{attach::Attachment, session::Sink};
+use ksync_common::chain;
 
 /// What is read for several followers at once: files up to this, together not much more than that.
 const SMALL: u64 = 64 << 10;
@@ -124,7 +125,7 @@ impl Work {
     }
 
     fn failed(&self, follower: &Attachment, path: &str, action: &str, error: &ksync_tree::Error, again: Job) {
-        let reason = sentence(error);
+        let reason = chain(error);
         self.failures.note(&follower.id, path, reason.clone(), again);
         self.tell(follower, path, action, reason);
     }
@@ -208,7 +209,7 @@ impl Work {
             }
         };
         self.failures.clear(&follower.id, ".");
-        let unknown = |path: &str| lead.skipped.iter().any(|skipped| below(&skipped.path, path).is_some());
+        let unknown = |path: &str| lead.skipped.iter().any(|skipped| covers(&skipped.path, path));
         let (follower, seen) = (Arc::clone(follower), Arc::clone(&lead));
         let mut plan = Plan { follower, copy: Vec::new(), remove: Vec::new(), seen };
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

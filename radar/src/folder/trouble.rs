@@ -9,7 +9,8 @@ use ksync_tree::{Removed, Root, remove_entry, sweep_unfinished};
 use rustix::fs::fstatvfs;
 use syncthing::{MinDiskFree, PullError};
 
-use crate::{attach::Attachment, status::sentence};
+use crate::attach::Attachment;
+use ksync_common::chain;
 
 /// Whether an error of syncthing's is a want of room.
 fn is_room(error: &str) -> bool {
@@ -41,7 +42,7 @@ pub(super) fn give_back(lead: &Arc<Attachment>, path: &str, error: &str) {
     tokio::task::spawn_blocking(move || match remove_entry(&lead.root, &temp) {
         Ok(Removed::Missing) => {}
         Ok(_) => tracing::info!(temp, "no room: what was written of it is given back"),
-        Err(error) => tracing::warn!(temp, error = sentence(&error), "give back what was written of a file"),
+        Err(error) => tracing::warn!(temp, error = chain(&error), "give back what was written of a file"),
     });
 }
 
@@ -54,7 +55,7 @@ pub(super) async fn sweep(lead: &Arc<Attachment>) {
         Ok(Ok(0)) => {}
         Ok(Ok(files)) => tracing::info!(attachment = id, files, "removed unfinished files"),
         Ok(Err(error)) => {
-            tracing::warn!(attachment = id, error = sentence(&error), "remove unfinished files");
+            tracing::warn!(attachment = id, error = chain(&error), "remove unfinished files");
         }
         Err(error) => tracing::error!(attachment = id, %error, "remove unfinished files"),
     }

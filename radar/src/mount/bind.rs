@@ -107,7 +107,7 @@ pub(crate) async fn sweep(pid: i32, dir: &Path) -> Result<Vec<PathBuf>, Error> {
         let base = dir.to_string_lossy();
         let mut places: Vec<PathBuf> = mountinfo::parse(&text)
             .iter()
-            .filter_map(|mount| mountinfo::below(&base, &mount.point))
+            .filter_map(|mount| ksync_tree::below(&base, &mount.point))
             .filter(|relative| !relative.is_empty() && !relative.contains('/'))
             .map(|name| dir.join(name))
             .collect();

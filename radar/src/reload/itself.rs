@@ -31,7 +31,7 @@ pub(super) fn watcher(attachment: &Attachment, tid: i32) -> Result<Option<String
     let idle: watch::Idle = Box::new(move |path| !patterns.has_negation() && patterns.matches(path));
     let excluded = attachment.about.excluded();
     let synced = watch::marks(synced, excluded, idle, MOST.min(watch::share()));
-    let synced = synced.map_err(|error| crate::status::sentence(&error))?;
+    let synced = synced.map_err(|error| ksync_common::chain(&error))?;
     let found = watched.iter().find(|(_, mark)| synced.iter().any(|own| own.file == mark.file));
     Ok(found.map(|(pid, _)| Status::of(*pid).unwrap_or_default().shown()))
 }

@@ -62,7 +62,7 @@ impl<'a> Docker<'a> {
             DockerError::DockerResponseServerError { status_code: 404, .. } => {
                 Error::NotFound { scheme: Scheme::Docker, id: id.to_owned() }
             }
-            other => (self.asked)(chain(other)),
+            other => (self.asked)(ksync_common::chain(&other)),
         }
     }
 
@@ -175,16 +175,6 @@ fn read(id: &str, inspected: &ContainerInspectResponse) -> Result<ContainerProce
         .ok_or(Error::Sandboxed { id })?;
     let base_path = inspected.graph_driver.as_ref().and_then(|driver| driver.data.get("MergedDir").cloned());
     Ok(ContainerProcess { pid, base_path })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

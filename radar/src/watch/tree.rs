@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ksync_tree::{Kind, Root, is_temp, stat_entry};
+use ksync_tree::{Kind, Root, covers, is_temp, stat_entry};
 use rustix::{
     fs::inotify::{ReadFlags, WatchFlags, add_watch, remove_watch},
     fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat},
@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::{Change, Error, Idle, Seen, kernel};
-use crate::{mount::open_beneath, mountinfo::below};
+use crate::mount::open_beneath;
 
 /// How long a file may stay open for writing before it is looked at nevertheless.
 const OPEN: Duration = Duration::from_millis(500);
@@ -122,7 +122,7 @@ impl Tree {
     /// Stops watching `path` and all below it.
     fn forget(&mut self, path: &str) {
         let gone: Vec<i32> =
-            self.dirs.iter().filter(|(_, dir)| below(path, dir).is_some()).map(|(watch, _)| *watch).collect();
+            self.dirs.iter().filter(|(_, dir)| covers(path, dir)).map(|(watch, _)| *watch).collect();
         for watch in gone {
             self.dirs.remove(&watch);
             match remove_watch(&self.queue, watch) {
@@ -134,7 +134,7 @@ impl Tree {
     }
 
     fn is_excluded(&self, path: &str) -> bool {
-        self.excluded.iter().any(|excluded| below(excluded, path).is_some())
+        self.excluded.iter().any(|excluded| covers(excluded, path))
     }
 
     /// What has waited long enough.

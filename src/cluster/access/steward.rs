@@ -15,11 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::switch::{Denied, State, Way};
-use crate::{
-    backoff::Backoff,
-    cluster::{ClusterConfig, Error, explain, plugin::Person},
-    printer::chain,
-};
+use crate::cluster::{ClusterConfig, Error, explain, plugin::Person};
+use ksync_common::{Backoff, chain};
 
 /// A plugin that takes longer is said to be waited for.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ksync_tree::{Entry, Kind, Skipped};
 use proptest::prelude::*;
 
-use super::{Plan, is_below, missing};
+use ksync_tree::is_below;
+
+use super::{Plan, missing};
 use crate::{base::Base, config::Initial, local::Known};
 
 fn plan(local: &[Entry], remote: &[Entry], unknown: &[Skipped], base: Option<&Base>, id: &str) -> Plan {
@@ -57,7 +59,7 @@ fn pair() -> impl Strategy<Value = (Tree, Tree)> {
         let is_dir = |entry: &Entry| entry.kind == Kind::Dir;
         let clash = |entry: &Entry| here.get(&entry.path).is_some_and(|ours| is_dir(ours) != is_dir(entry));
         let clashes: Vec<String> = there.values().filter(|e| clash(e)).map(|e| e.path.clone()).collect();
-        there.retain(|path, _| !clashes.iter().any(|clash| path == clash || is_below(path, clash)));
+        there.retain(|path, _| !clashes.iter().any(|clash| ksync_tree::covers(clash, path)));
         (here, there)
     })
 }
@@ -88,7 +90,7 @@ fn base() -> impl Strategy<Value = Option<Base>> {
 fn carried_out(plan: &Plan, here: &Tree, there: &Tree) -> (Tree, Tree) {
     let (mut local, mut remote) = (here.clone(), there.clone());
     for path in plan.remove.iter().rev() {
-        if !remote.keys().any(|below| is_below(below, path)) {
+        if !remote.keys().any(|below| is_below(path, below)) {
             remote.remove(path);
         }
     }

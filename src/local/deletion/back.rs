@@ -56,7 +56,7 @@ pub(super) fn put_back(root: &Path, folder: &Path, owed: &[Owed]) -> Result<Vec<
         match moved {
             Ok(true) => back.push(path.clone()),
             Ok(false) => {}
-            Err(error) => warn!(path, error = crate::printer::chain(&error), "put back"),
+            Err(error) => warn!(path, error = ksync_common::chain(&error), "put back"),
         }
     }
     // Only empty directories that stood in nobody's place are left in it.

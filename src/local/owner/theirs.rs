@@ -53,7 +53,7 @@ impl Owner {
                 self.keep_waiting(&self.state_tx.borrow().holds);
             }
             Err(error) => {
-                warn!(error = crate::printer::chain(&error), "put back; it is still kept, and tried again");
+                warn!(error = ksync_common::chain(&error), "put back; it is still kept, and tried again");
             }
         }
     }
@@ -66,7 +66,7 @@ impl Owner {
             files += if accept {
                 self.ground.check().map_err(|reason| Closed::new(&reason))?;
                 let applied = deletion::apply_hold(&self.path, &self.kept, hold).await;
-                let gone = applied.map_err(|error| Closed::new(&crate::printer::chain(&error)))?;
+                let gone = applied.map_err(|error| Closed::new(&ksync_common::chain(&error)))?;
                 self.made_for_them(&gone);
                 let count = hold.files_of(&gone);
                 for path in gone {
@@ -105,7 +105,7 @@ impl Owner {
                     });
                 }
             }
-            Err(error) => warn!(error = crate::printer::chain(&error), "apply a container's deletion"),
+            Err(error) => warn!(error = ksync_common::chain(&error), "apply a container's deletion"),
         }
     }
 
@@ -133,7 +133,7 @@ impl Owner {
             self.batch.add(path);
         }
         if let Some(error) = failed {
-            warn!(error = crate::printer::chain(&error), "settle a conflict");
+            warn!(error = ksync_common::chain(&error), "settle a conflict");
         }
     }
 }

@@ -347,12 +347,12 @@ impl Work {
                 Undo::KeepOpen(open) => open.into_iter().try_for_each(|fd| self.set_flags(fd, 0)),
             };
             if let Err(error) = undone {
-                tracing::error!(process = self.process, error = crate::status::sentence(&error), "undo");
+                tracing::error!(process = self.process, error = ksync_common::chain(&error), "undo");
             }
         }
         let Self { puppet, process, .. } = self;
         if let Err(error) = puppet.put_back() {
-            tracing::error!(process, error = crate::status::sentence(&error), "put a thread back");
+            tracing::error!(process, error = ksync_common::chain(&error), "put a thread back");
         }
     }
 

@@ -109,7 +109,7 @@ const LOOK: &str = "echo \"$$ $(pwd) $(umask) $NEW\"; ls -x /proc/$$/fd; \
 async fn replaced_by_a_shell(mut victim: Victim) {
     let dir = tempfile::tempdir().unwrap();
     let ended = replace(victim.pid(), shell(LOOK, Some(dir.path()))).await;
-    let ended = ended.unwrap_or_else(|error| panic!("{}", crate::status::sentence(&error)));
+    let ended = ended.unwrap_or_else(|error| panic!("{}", ksync_common::chain(&error)));
     let said = {
         let mut said = Vec::new();
         loop {
@@ -201,7 +201,7 @@ async fn a_program_may_end_in_its_own_way_first() {
         let (begun, grace) = (Instant::now(), Duration::from_secs(if kind == "stubborn" { 1 } else { 20 }));
         let start = Start { grace, ..shell("echo \"$$\"", None) };
         let ended = replace(victim.pid(), start).await;
-        ended.unwrap_or_else(|error| panic!("{kind}: {}", crate::status::sentence(&error)));
+        ended.unwrap_or_else(|error| panic!("{kind}: {}", ksync_common::chain(&error)));
         let took = begun.elapsed();
         assert!(if kind == "stubborn" { took >= grace } else { took < grace }, "{kind}: {took:?}");
         let mut said = String::new();
@@ -244,7 +244,7 @@ async fn what_fails_leaves_everything_as_it_was() {
                 Error::Call { name: "execve", source } => {
                     assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
                 }
-                error => panic!("{}", crate::status::sentence(&error)),
+                error => panic!("{}", ksync_common::chain(&error)),
             }
         }
         assert_eq!(seen(&victim), before, "{kind}");
