@@ -16,6 +16,7 @@ pub mod node;
 pub mod printer;
 pub mod release;
 pub mod reload;
+pub mod revision;
 pub mod service;
 pub mod spec;
 pub mod speclist;

@@ -27,6 +27,7 @@ use crate::{
     local::{LocalFolder, LocalFolders},
     node::Nodes,
     reload::{Policy, Reloads},
+    revision::Revision,
     service::{RemoteContainer, ServiceList, Targets, targets},
     status::{BoardTx, Reloading, ServiceState, Standing, Status},
 };
@@ -212,7 +213,7 @@ impl Spec {
             excluded: Vec::new(),
             created: false,
             percent: 0,
-            acknowledged: (0, 0),
+            acknowledged: Revision::default(),
             last_edit: None,
             reload: Reloading::default(),
         };

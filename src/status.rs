@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::config::SpecDetails;
+use crate::{config::SpecDetails, revision::Revision};
 
 /// The status words, from best to worst, so that the worst of several is their maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,8 +118,8 @@ pub struct ServiceState {
     pub created: bool,
     /// How much of it is in sync, 0 to 100.
     pub percent: u32,
-    /// The local syncthing process, and the sequence of its index, that it holds everything of.
-    pub acknowledged: (u64, i64),
+    /// What of the local index it holds everything of.
+    pub acknowledged: Revision,
     /// The way of the last local edit to it.
     pub last_edit: Option<Edit>,
     /// How its app is given what it holds.
@@ -364,7 +364,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{BoardTx, ServiceState, SpecState, Standing, Status};
-    use crate::config::SpecDetails;
+    use crate::{config::SpecDetails, revision::Revision};
 
     fn service(id: &str, status: Status) -> ServiceState {
         ServiceState {
@@ -379,7 +379,7 @@ mod tests {
             excluded: Vec::new(),
             created: false,
             percent: 0,
-            acknowledged: (0, 0),
+            acknowledged: Revision::default(),
             last_edit: None,
             reload: super::Reloading::default(),
         }

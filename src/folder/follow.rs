@@ -60,7 +60,7 @@ impl Folder {
             let behind = now.pending || settled != Some(now.sequence);
             let elected = !candidate || seat.is_some() || election.is_taken();
             if !behind {
-                self.status.modify(|service| service.acknowledged = (process, now.sequence));
+                self.status.modify(|service| service.acknowledged = now.revision());
             }
             self.report(&node, &now, behind || !elected, &failing, asked.as_ref());
             // Whatever else happens meanwhile, one question waits for its answer.
@@ -72,7 +72,7 @@ impl Folder {
             }
             if !behind && elected {
                 // Not before: what its app writes at its start would be compared with what is here.
-                automatic.holds((process, now.sequence));
+                automatic.holds(now.revision());
                 backoff.reset();
             }
             tokio::select! {
@@ -113,7 +113,7 @@ impl Folder {
                         automatic.proved();
                     }
                     settled = Some(now.sequence);
-                    local.lately.acknowledged(&self.container.id, (process, now.sequence));
+                    local.lately.acknowledged(&self.container.id, now.revision());
                 }
                 taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
                     asked = self.promote(local, attached, automatic, false).await?;

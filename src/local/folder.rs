@@ -32,7 +32,7 @@ use super::{
     pull::{Desk, Pull},
     stignore,
 };
-use crate::blocking;
+use crate::{blocking, revision::Revision};
 
 /// Why a local path can't be synced.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,13 @@ pub struct Local {
     pub unwatched: bool,
     /// When the changes up to the sequence came so far; none when nobody noticed them.
     pub trip: Option<Trip>,
+}
+
+impl Local {
+    /// How far its index has come.
+    pub fn revision(&self) -> Revision {
+        Revision { process: self.process, sequence: self.sequence }
+    }
 }
 
 /// When a change got through the stages of its way that are here.

@@ -12,11 +12,10 @@ use std::{
 
 use ksync_tree::{Entry, Kind, Root, stat_entry};
 
+use crate::revision::Revision;
+
 /// Versions that are remembered. To forget one costs a conflict that nobody made.
 const MOST: usize = 10_000;
-
-/// A process of the local syncthing, and a sequence of its index.
-type Moment = (u64, i64);
 
 /// The versions, by folder.
 #[derive(Debug, Default)]
@@ -26,13 +25,13 @@ pub struct Lately(Mutex<Past>);
 struct Past {
     scans: VecDeque<Scan>,
     /// What each container has acknowledged.
-    acknowledged: BTreeMap<String, Moment>,
+    acknowledged: BTreeMap<String, Revision>,
 }
 
 #[derive(Debug)]
 enum Scan {
     /// Of a file; the version of it that was scanned, if it is known for sure.
-    File { at: Moment, seen: Vec<Entry>, sure: bool },
+    File { at: Revision, seen: Vec<Entry>, sure: bool },
     /// Of everything at or below a path; empty for all. Nothing is known of what it has found.
     Below(String),
 }
@@ -76,7 +75,7 @@ impl Lately {
         paths: &[String],
         before: Vec<Option<Entry>>,
         after: Vec<Option<Entry>>,
-        at: Moment,
+        at: Revision,
     ) {
         let mut past = self.past();
         if paths.is_empty() {
@@ -105,7 +104,7 @@ impl Lately {
     }
 
     /// The container has everything up to `at`.
-    pub fn acknowledged(&self, container: &str, at: Moment) {
+    pub fn acknowledged(&self, container: &str, at: Revision) {
         self.past().acknowledged.insert(container.to_owned(), at);
     }
 
@@ -146,7 +145,11 @@ mod tests {
 
     use ksync_tree::Root;
 
-    use super::{Entry, Lately, look};
+    use super::{Entry, Lately, Revision, look};
+
+    fn at(process: u64, sequence: i64) -> Revision {
+        Revision { process, sequence }
+    }
 
     /// A folder, and scans of it.
     struct Folder {
@@ -175,7 +178,7 @@ mod tests {
             let before = look(&root, &paths);
             meanwhile(self.path());
             self.sequence += 1;
-            self.lately.scanned(&paths, before, look(&root, &paths), (1, self.sequence));
+            self.lately.scanned(&paths, before, look(&root, &paths), at(1, self.sequence));
             self.sequence
         }
 
@@ -194,13 +197,13 @@ mod tests {
         let known = folder.lately.known("c");
         assert!(known.held.is_empty() && !known.seen && known.was_here(&one) && known.was_here(&two));
         assert!(!known.was_here(&Entry { size: 7, ..one.clone() }));
-        folder.lately.acknowledged("c", (1, first));
+        folder.lately.acknowledged("c", at(1, first));
         assert_eq!(folder.lately.known("c").held, [("f".to_owned(), one)].into());
-        folder.lately.acknowledged("c", (1, second));
+        folder.lately.acknowledged("c", at(1, second));
         let known = folder.lately.known("c");
         assert_eq!((known.held, known.seen), ([("f".to_owned(), two.clone())].into(), true));
         // A later process counts from the beginning.
-        folder.lately.acknowledged("c", (2, 1));
+        folder.lately.acknowledged("c", at(2, 1));
         assert_eq!(folder.lately.known("c").held.len(), 1);
         // A fresh one: what the others have held.
         let fresh = folder.lately.known("fresh");
@@ -212,7 +215,7 @@ mod tests {
         let mut folder = Folder::new();
         let (one, _) = folder.write("f", "1");
         let sequence = folder.scan(&["f"], |dir| fs::write(dir.join("f"), "22").unwrap());
-        folder.lately.acknowledged("c", (1, sequence));
+        folder.lately.acknowledged("c", at(1, sequence));
         let known = folder.lately.known("c");
         assert!(known.held.is_empty() && known.was_here(&one) && known.was_here(&folder.at("f")));
     }
@@ -226,7 +229,7 @@ mod tests {
         }
         fs::remove_file(folder.path().join("g")).unwrap();
         let sequence = folder.scan(&["g"], |_| {});
-        folder.lately.acknowledged("c", (1, sequence));
+        folder.lately.acknowledged("c", at(1, sequence));
         assert_eq!(folder.lately.known("c").held.into_keys().collect::<Vec<_>>(), ["d/f", "g"]);
         folder.scan(&["d"], |_| {});
         assert_eq!(folder.lately.known("c").held.into_keys().collect::<Vec<_>>(), ["g"]);

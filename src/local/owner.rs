@@ -47,6 +47,7 @@ use crate::{
     blocking,
     guards::{self, Guard},
     kept,
+    revision::Revision,
 };
 
 /// The safety net under the watcher: a scan of everything, of a large tree less often.
@@ -480,7 +481,7 @@ impl Owner {
                 trip = noticed.map(|noticed| Trip { noticed, posted, scanned: Instant::now() });
                 let after = lately::look(&root, &subs);
                 let sequence = client.folder_status(&id).await?.sequence;
-                lately.scanned(&subs, before, after, (number, sequence));
+                lately.scanned(&subs, before, after, Revision { process: number, sequence });
                 Ok(sequence)
             };
             let sequence = scan.await;

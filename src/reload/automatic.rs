@@ -25,10 +25,11 @@ use tracing::{Instrument, info};
 use super::{
     Outcome, Policy, Target,
     crashes::Rest,
-    decision::{Decision, Facts, Next, Place},
+    decision::{Decision, Facts, Next},
 };
 use crate::{
     local::{Edit, Local, LocalFolder},
+    revision::Revision,
     service::RemoteContainer,
     status::ReloadNote,
 };
@@ -41,13 +42,13 @@ const PATIENCE: Duration = Duration::from_millis(100);
 struct State {
     decision: Decision,
     target: Option<Target>,
-    held: Option<Place>,
+    held: Option<Revision>,
 }
 
 impl State {
     /// How things stand. An answer of what it holds may come when it is not followed any more: that counts for nothing, or
     /// it would be reloaded in vain, over and over.
-    fn facts(&self, pending: bool, here: Place) -> Facts {
+    fn facts(&self, pending: bool, here: Revision) -> Facts {
         Facts { pending, here, held: self.held.filter(|_| self.target.is_some()) }
     }
 }
@@ -141,20 +142,20 @@ impl Automatic {
         Followed(shared)
     }
 
-    /// It holds everything up to a place in the local index.
-    pub fn holds(&self, place: (u64, i64)) {
+    /// It holds everything up to that revision of the local index.
+    pub fn holds(&self, revision: Revision) {
         if let Some(shared) = self.shared() {
-            shared.holds(place);
+            shared.holds(revision);
         }
     }
 }
 
 impl Shared {
-    fn holds(&self, place: Place) {
+    fn holds(&self, revision: Revision) {
         self.state.send_if_modified(|state| {
-            let news = state.held.is_none_or(|held| held.0 != place.0 || held.1 < place.1);
+            let news = state.held.is_none_or(|held| held.process != revision.process || held < revision);
             if news {
-                state.held = Some(place);
+                state.held = Some(revision);
             }
             news
         });
@@ -178,7 +179,7 @@ impl Shared {
 
 /// A `Settle` of its own under way, and what for.
 struct Asked {
-    place: Place,
+    revision: Revision,
     answer: BoxFuture<'static, bool>,
 }
 
@@ -209,8 +210,8 @@ impl Worker {
                     self.reload().await;
                     continue;
                 }
-                Next::Hold(place) => {
-                    self.ask(place);
+                Next::Hold(revision) => {
+                    self.ask(revision);
                     None
                 }
                 Next::Until(at) => Some(at),
@@ -226,7 +227,7 @@ impl Worker {
                     Err(RecvError::Closed) => return,
                 },
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
-                place = answered(&mut self.asked) => self.shared.holds(place),
+                revision = answered(&mut self.asked) => self.shared.holds(revision),
             }
         }
     }
@@ -234,7 +235,7 @@ impl Worker {
     fn next(&mut self) -> Next {
         let (pending, here) = {
             let here = self.here.borrow_and_update();
-            (here.pending, (here.process, here.sequence))
+            (here.pending, here.revision())
         };
         let mut next = Next::Rest;
         self.shared.state.send_if_modified(|state| {
@@ -290,9 +291,10 @@ impl Worker {
     }
 
     /// Asks radar for what the folder's own settling has not told in time.
-    fn ask(&mut self, place: Place) {
+    fn ask(&mut self, revision: Revision) {
         let target = self.shared.state.borrow().target.clone();
-        let (true, Some(target)) = (self.asked.as_ref().is_none_or(|asked| asked.place != place), target)
+        let (true, Some(target)) =
+            (self.asked.as_ref().is_none_or(|asked| asked.revision != revision), target)
         else {
             return;
         };
@@ -300,7 +302,7 @@ impl Worker {
         let answer = Box::pin(async move {
             sleep(PATIENCE).await;
             loop {
-                match target.link.settle(&folder_id, place.1, &[]).await {
+                match target.link.settle(&folder_id, revision.sequence, &[]).await {
                     Ok(reply) if reply.settled => return true,
                     Err(status) if status.code() == tonic::Code::DeadlineExceeded => {}
                     // What can't be written, or who can't be asked: the folder finds out, and tells when it is over.
@@ -308,18 +310,18 @@ impl Worker {
                 }
             }
         });
-        self.asked = Some(Asked { place, answer });
+        self.asked = Some(Asked { revision, answer });
     }
 }
 
-/// The place that the container was found to hold; never when it was not.
-async fn answered(asked: &mut Option<Asked>) -> Place {
-    if let Some(Asked { place, answer }) = asked
+/// The revision that the container was found to hold; never when it was not.
+async fn answered(asked: &mut Option<Asked>) -> Revision {
+    if let Some(Asked { revision, answer }) = asked
         && answer.await
     {
-        let place = *place;
+        let revision = *revision;
         *asked = None;
-        return place;
+        return revision;
     }
     if let Some(asked) = asked {
         // It has answered, and is not asked that again.
@@ -330,14 +332,15 @@ async fn answered(asked: &mut Option<Asked>) -> Place {
 
 #[cfg(test)]
 mod tests {
-    use super::{Decision, Next, State};
+    use super::{Decision, Next, Revision, State};
 
     #[tokio::test(start_paused = true)]
     async fn what_is_not_followed_is_not_reloaded_whatever_it_holds() {
-        let mut state = State { decision: Decision::default(), target: None, held: Some((1, 7)) };
+        let held = Revision { process: 1, sequence: 7 };
+        let mut state = State { decision: Decision::default(), target: None, held: Some(held) };
         let now = tokio::time::Instant::now();
         state.decision.merged(now);
-        let facts = state.facts(false, (1, 7));
+        let facts = state.facts(false, held);
         let later = now + std::time::Duration::from_secs(9);
         assert_eq!(state.decision.next(facts, later), Next::Rest);
     }

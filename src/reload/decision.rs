@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::revision::Revision;
+
 /// How long it must be quiet after changes of one file: what an editor does to it is over by then.
 pub(super) const ALONE: Duration = Duration::from_millis(25);
 /// The same after changes of several: whoever writes many files rests between them.
@@ -20,18 +22,15 @@ pub(super) const NOISE: Duration = Duration::from_millis(150);
 /// From the end of a reload to the next one.
 pub(super) const APART: Duration = Duration::from_millis(300);
 
-/// A place in the local index: the syncthing process, and the sequence of its index.
-pub(super) type Place = (u64, i64);
-
 /// How things stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     /// Something was noticed here that is not scanned yet.
     pub(super) pending: bool,
     /// The end of the local index.
-    pub(super) here: Place,
+    pub(super) here: Revision,
     /// What the container holds; none while it is not followed.
-    pub(super) held: Option<Place>,
+    pub(super) held: Option<Revision>,
 }
 
 /// What to do.
@@ -42,7 +41,7 @@ pub(super) enum Next {
     /// Wait for news, at most until then.
     Until(Instant),
     /// Wait until the container holds that.
-    Hold(Place),
+    Hold(Revision),
     /// Reload.
     Reload,
 }
@@ -57,7 +56,7 @@ struct Want {
     path: Option<String>,
     several: bool,
     /// Where all of it is; none while that is not known.
-    upto: Option<Place>,
+    upto: Option<Revision>,
     /// Changes came after that was noted.
     more: bool,
 }
@@ -121,19 +120,19 @@ impl Decision {
 
     pub(super) fn next(&mut self, facts: Facts, now: Instant) -> Next {
         let Some(want) = &mut self.want else { return Next::Rest };
-        let (process, sequence) = facts.here;
+        let Revision { process, sequence } = facts.here;
         let long = want.since.map(|since| since + LONGEST);
-        want.upto = want.upto.filter(|upto| upto.0 == process);
+        want.upto = want.upto.filter(|upto| upto.process == process);
         if !facts.pending {
             // Nothing is under way: whatever was found lies at or before the index's end.
-            let upto = want.upto.map_or(sequence, |upto| upto.1.min(sequence));
-            want.upto = Some((process, upto));
+            let upto = want.upto.map_or(sequence, |upto| upto.sequence.min(sequence));
+            want.upto = Some(Revision { process, sequence: upto });
         } else if want.upto.is_none() && long.is_some_and(|long| now >= long) {
             // It is found by the scan under way, if not before.
-            want.upto = Some((process, sequence + 1));
+            want.upto = Some(Revision { process, sequence: sequence + 1 });
         }
         let Some(upto) = want.upto else { return long.map_or(Next::Rest, Next::Until) };
-        let Some(held) = facts.held.filter(|held| held.0 == process) else { return Next::Rest };
+        let Some(held) = facts.held.filter(|held| held.process == process) else { return Next::Rest };
         if held < upto {
             return Next::Hold(upto);
         }
@@ -165,12 +164,16 @@ mod tests {
 
     use tokio::time::{Instant, advance};
 
-    use super::{ALONE, APART, Decision, Facts, LONGEST, NOISE, Next, SEVERAL};
+    use super::{ALONE, APART, Decision, Facts, LONGEST, NOISE, Next, Revision, SEVERAL};
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn at(process: u64, sequence: i64) -> Revision {
+        Revision { process, sequence }
+    }
+
     fn facts(pending: bool, here: i64, held: i64) -> Facts {
-        Facts { pending, here: (1, here), held: Some((1, held)) }
+        Facts { pending, here: at(1, here), held: Some(at(1, held)) }
     }
 
     fn next(decision: &mut Decision, facts: Facts) -> Next {
@@ -195,9 +198,9 @@ mod tests {
         edit(&mut decision, "a");
         assert!(decision.due(edited));
         assert_eq!(next(&mut decision, facts(true, 4, 4)), Next::Until(edited + LONGEST), "not scanned yet");
-        assert_eq!(next(&mut decision, facts(false, 5, 4)), Next::Hold((1, 5)));
+        assert_eq!(next(&mut decision, facts(false, 5, 4)), Next::Hold(at(1, 5)));
         // What others do meanwhile is not waited for.
-        assert_eq!(next(&mut decision, facts(true, 6, 4)), Next::Hold((1, 5)));
+        assert_eq!(next(&mut decision, facts(true, 6, 4)), Next::Hold(at(1, 5)));
         assert_eq!(next(&mut decision, facts(false, 6, 5)), Next::Until(edited + ALONE));
         advance(ALONE).await;
         assert_eq!(next(&mut decision, facts(true, 6, 5)), Next::Until(edited + ALONE + NOISE));
@@ -269,13 +272,13 @@ mod tests {
         let mut decision = Decision::default();
         edit(&mut decision, "a");
         advance(LONGEST).await;
-        assert_eq!(next(&mut decision, facts(true, 7, 7)), Next::Hold((1, 8)));
+        assert_eq!(next(&mut decision, facts(true, 7, 7)), Next::Hold(at(1, 8)));
         edit(&mut decision, "b");
         assert_eq!(next(&mut decision, facts(true, 8, 8)), Next::Reload);
         reloaded(&mut decision);
         assert!(decision.due(Instant::now()));
         advance(APART).await;
-        assert_eq!(next(&mut decision, facts(false, 9, 8)), Next::Hold((1, 9)));
+        assert_eq!(next(&mut decision, facts(false, 9, 8)), Next::Hold(at(1, 9)));
         assert_eq!(next(&mut decision, facts(false, 9, 9)), Next::Reload);
     }
 
@@ -284,22 +287,22 @@ mod tests {
         let mut decision = Decision::default();
         decision.merged(Instant::now());
         advance(LONGEST).await;
-        let away = Facts { pending: false, here: (2, 3), held: None };
+        let away = Facts { pending: false, here: at(2, 3), held: None };
         assert_eq!(next(&mut decision, away), Next::Rest);
         assert_eq!(
-            next(&mut decision, Facts { held: Some((1, 9)), ..away }),
+            next(&mut decision, Facts { held: Some(at(1, 9)), ..away }),
             Next::Rest,
             "of another process"
         );
-        assert_eq!(next(&mut decision, Facts { held: Some((2, 3)), ..away }), Next::Reload);
+        assert_eq!(next(&mut decision, Facts { held: Some(at(2, 3)), ..away }), Next::Reload);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_new_process_of_syncthing_counts_anew() {
         let mut decision = Decision::default();
         decision.edited(None, Instant::now());
-        assert_eq!(next(&mut decision, facts(false, 900, 1)), Next::Hold((1, 900)));
-        let anew = Facts { pending: false, here: (2, 5), held: Some((2, 5)) };
+        assert_eq!(next(&mut decision, facts(false, 900, 1)), Next::Hold(at(1, 900)));
+        let anew = Facts { pending: false, here: at(2, 5), held: Some(at(2, 5)) };
         advance(SEVERAL).await;
         assert_eq!(next(&mut decision, anew), Next::Reload);
     }
@@ -311,7 +314,7 @@ mod tests {
         assert!(matches!(next(&mut decision, facts(false, 3, 3)), Next::Until(_)));
         advance(2 * LONGEST).await;
         edit(&mut decision, "a");
-        assert_eq!(next(&mut decision, facts(false, 4, 3)), Next::Hold((1, 4)), "it is not there yet");
+        assert_eq!(next(&mut decision, facts(false, 4, 3)), Next::Hold(at(1, 4)), "it is not there yet");
         advance(ALONE).await;
         assert_eq!(next(&mut decision, facts(false, 4, 4)), Next::Reload);
         reloaded(&mut decision);

@@ -15,6 +15,7 @@ use crate::{
     base::{Base, BaseFile},
     blocking,
     local::{Local, LocalFolder},
+    revision::Revision,
     status::{Board, BoardTx, Status},
 };
 
@@ -35,9 +36,8 @@ const UNWATCHED: &str = "the system lets watch no more directories: changes in s
 
 /// What a base is a picture of: when it is the same again, nothing has to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Moment {
-    process: u64,
-    sequence: i64,
+struct Pictured {
+    revision: Revision,
     passed_over: u64,
     two_way: Option<String>,
 }
@@ -51,7 +51,7 @@ pub(super) struct Keeper<'a> {
     local: &'a Arc<LocalFolder>,
     file: &'a BaseFile,
     base_tx: &'a watch::Sender<Option<Arc<Base>>>,
-    saved: Option<Moment>,
+    saved: Option<Pictured>,
 }
 
 impl<'a> Keeper<'a> {
@@ -114,7 +114,7 @@ impl<'a> Keeper<'a> {
     /// The local side, when all containers hold more of it than was written.
     fn news(&mut self) -> Option<Local> {
         let here = self.here.borrow_and_update().clone();
-        let now = Moment::of(&self.board.borrow_and_update(), self.name, &here);
+        let now = Pictured::of(&self.board.borrow_and_update(), self.name, &here);
         now.filter(|now| self.saved.as_ref() != Some(now)).map(|_| here)
     }
 
@@ -134,19 +134,17 @@ impl<'a> Keeper<'a> {
         let scanned = self.local.scanned().await;
         let mut work = begun.elapsed();
         let Ok(sequence) = scanned else { return work };
-        let (name, process) = (self.name, here.process);
-        let held = |board: &Board| {
-            Moment::of(board, name, &here).is_some_and(|m| (m.process, m.sequence) >= (process, sequence))
-        };
+        let (name, scanned) = (self.name, Revision { sequence, ..here.revision() });
+        let held =
+            |board: &Board| Pictured::of(board, name, &here).is_some_and(|held| held.revision >= scanned);
         let reached = timeout(REACHED, self.board.wait_for(held)).await;
         let Ok(Ok(board)) = reached.map(|board| board.map(|board| board.clone())) else { return work };
-        let Some(moment) = Moment::of(&board, name, &here).filter(|moment| moment.process == process) else {
-            return work;
-        };
+        let of_this_process = |held: &Pictured| held.revision.process == scanned.process;
+        let Some(pictured) = Pictured::of(&board, name, &here).filter(of_this_process) else { return work };
         let seen =
             board.specs.get(name).map(|spec| spec.services.keys().cloned().collect()).unwrap_or_default();
         let last = self.base_tx.borrow().clone().unwrap_or_default();
-        let base = Arc::new(last.next(entries, moment.two_way.clone(), seen));
+        let base = Arc::new(last.next(entries, pictured.two_way.clone(), seen));
         let (file, writing, begun) = (self.file.clone(), Arc::clone(&base), Instant::now());
         match blocking::run(move || file.save(&writing)).await {
             Ok(()) => drop(self.base_tx.send_replace(Some(base))),
@@ -154,7 +152,7 @@ impl<'a> Keeper<'a> {
         }
         work += begun.elapsed();
         // What came between the listing and the scan is news still.
-        self.saved = Some(Moment { sequence: here.sequence, ..moment });
+        self.saved = Some(Pictured { revision: here.revision(), ..pictured });
         work
     }
 }
@@ -163,7 +161,7 @@ impl Keeper<'_> {
     /// What was not scanned since it came to be what was listed now. What is just as the last picture of this syncthing
     /// process shows it was scanned after that one was taken. None means that there is no such picture.
     fn unscanned(&self, here: &Local, listed: &[Entry]) -> Option<Vec<String>> {
-        self.saved.as_ref().filter(|saved| saved.process == here.process)?;
+        self.saved.as_ref().filter(|saved| saved.revision.process == here.process)?;
         let last = self.base_tx.borrow();
         let unlike = ksync_tree::differences(&last.as_ref()?.entries, listed);
         Some(unlike.into_iter().map(|difference| difference.path).collect())
@@ -184,17 +182,17 @@ impl Keeper<'_> {
     }
 }
 
-impl Moment {
+impl Pictured {
     /// What every container of the spec holds; none while one of them is not in sync.
     fn of(board: &Board, name: &str, here: &Local) -> Option<Self> {
         let spec = board.specs.get(name)?;
         if spec.overall().status != Status::Watching {
             return None;
         }
-        let (process, sequence) = spec.services.values().map(|service| service.acknowledged).min()?;
+        let revision = spec.services.values().map(|service| service.acknowledged).min()?;
         let two_way = spec.services.values().find(|service| service.two_way);
         let two_way = two_way.map(|service| service.container_id.clone());
-        Some(Self { process, sequence, passed_over: here.passed_over, two_way })
+        Some(Self { revision, passed_over: here.passed_over, two_way })
     }
 }
 
