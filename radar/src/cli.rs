@@ -13,7 +13,11 @@ use std::{
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{guardian, places::Places, probe, serve};
+use crate::{
+    api::{probe, serve},
+    paths::Places,
+    supervisor::parent,
+};
 use ksync_common::chain;
 
 /// The agent of kubectl-ksync on each node.
@@ -57,7 +61,7 @@ enum Part {
         #[arg(long)]
         ready: bool,
     },
-    #[command(name = guardian::STEP, hide = true)]
+    #[command(name = parent::STEP, hide = true)]
     BecomeSyncthing { parent: u32, binary: PathBuf, home: PathBuf },
 }
 
@@ -104,7 +108,7 @@ fn multi(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
 fn guard(places: &Places, binary: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
-    runtime.block_on(guardian::run(places, binary)).map_err(|error| chain(&error))
+    runtime.block_on(parent::run(places, binary)).map_err(|error| chain(&error))
 }
 
 /// The HTTP client wants to know whose TLS it would speak, though it only speaks over a Unix socket.

@@ -1,31 +1,26 @@
 //! radar, the agent on each node: finds containers, shows their directories to the node's syncthing, and sees to it
 //! that a directory's end is never taken for the deletion of its files.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | `cli` | which of radar's parts this process is |
+//! | `api` | the gRPC server, each call's handler, the kubelet's probe |
+//! | `reload` | the app of a container runs the code that was just synced |
+//! | `sync` | sessions, folders, the copies to containers that follow |
+//! | `supervisor` | the node's syncthing: its parent, and the way to it |
+//! | `container` | a container's runtime, init process, mounts and attached directory |
+//! | `guards`, `paths` | what stands between an accident and the local files; the pod's directories and sockets |
+//!
+//! Rooms use only rooms below themselves.
 
-mod attach;
+mod api;
 mod cli;
-mod events;
-mod fanout;
-mod folder;
-mod ground;
-mod guardian;
+mod container;
 mod guards;
-mod lifeline;
-mod link;
-mod mount;
-mod mountinfo;
-mod pidfd;
-mod places;
-mod probe;
-mod registry;
+mod paths;
 mod reload;
-mod runtime;
-mod scan;
-mod serve;
-mod service;
-mod session;
-mod stages;
-mod status;
-mod watch;
+mod supervisor;
+mod sync;
 
 fn main() -> std::process::ExitCode {
     cli::run()

@@ -11,8 +11,8 @@ use std::{
 use rustix::process::Signal;
 use tokio::sync::Mutex;
 
-use crate::{
-    attach::Attachment,
+use crate::container::{
+    attachment::Attachment,
     mountinfo,
     runtime::{self, Runtimes},
 };
@@ -268,7 +268,7 @@ mod tests {
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
     use super::{Error, Mode, Outcome, Reloader, Status, refuse};
-    use crate::{attach::fake::attached, runtime::Runtimes};
+    use crate::container::{attachment::fake::attached, runtime::Runtimes};
 
     #[test]
     fn a_process_that_somebody_holds_is_left_to_them() {

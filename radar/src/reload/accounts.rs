@@ -3,7 +3,7 @@
 //! Invariant: names and numbers are read as the runtimes read them; nothing of the node's own files is asked.
 
 use super::view::View;
-use crate::runtime::record::User;
+use crate::container::runtime::record::User;
 
 /// The user is in none of the container's files.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fs, io};
 
-use crate::runtime::record::Record;
+use crate::container::runtime::record::Record;
 
 /// What `/proc/PID/status` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -151,7 +151,7 @@ pub(super) fn dropped(status: &Status, place: &Place, begun: &Beginning<'_>) -> 
 #[cfg(test)]
 mod tests {
     use super::{Beginning, Place, Status, dropped};
-    use crate::runtime::record::{Record, User};
+    use crate::container::runtime::record::{Record, User};
 
     const TEXT: &str = "Name:\tmy app\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t70\nPid:\t70\nPPid:\t60\nTracerPid:\t9\n\
         Uid:\t0\t1\t0\t0\nGid:\t2\t2\t2\t3\nGroups:\t7 10 \nNSpid:\t70\t1\nSigCgt:\t0000000000004001\n\

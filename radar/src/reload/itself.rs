@@ -7,8 +7,8 @@
 use std::{fs, io, path::PathBuf};
 
 use super::inspect::Status;
-use crate::{
-    attach::Attachment,
+use crate::container::{
+    attachment::Attachment,
     watch::{
         self,
         mark::{self, Mark},
@@ -72,7 +72,7 @@ mod tests {
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
     use super::watched_by;
-    use crate::watch;
+    use crate::container::watch;
 
     #[test]
     fn a_watch_for_writing_is_found_and_another_is_not() {

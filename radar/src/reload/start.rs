@@ -16,7 +16,7 @@ use super::{
     trace::Start,
     view::{self, View, Who},
 };
-use crate::runtime::record::Record;
+use crate::container::runtime::record::Record;
 
 /// Why there is nothing to execute.
 #[derive(Debug, thiserror::Error)]
@@ -175,8 +175,8 @@ fn arguments(cmdline: &[u8]) -> Result<Vec<CString>, Error> {
 mod tests {
     use super::{Error, arguments, below_root, plan, words};
     use crate::{
+        container::runtime::record::{Record, User},
         reload::inspect::Status,
-        runtime::record::{Record, User},
     };
 
     #[test]

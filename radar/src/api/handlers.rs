@@ -1,0 +1,367 @@
+//! The gRPC service: each call checked, turned into what is meant, and answered from the registry or a folder.
+//!
+//! Invariant: handlers hold no state. What a call may touch is found through the session that it names, so no
+//! client reaches another's attachment.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt};
+use jiff::Timestamp;
+use ksync_proto::radar::{
+    AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
+    FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest, LookReply, LookRequest,
+    ProofReply, ProofRequest, ReloadReply, ReloadRequest, RemoveReply, RemoveRequest, SeedReply, SeedRequest,
+    SessionEvent, SessionRequest, SetDirectionReply, SetDirectionRequest, SettleReply, SettleRequest,
+    Submount, VersionReply, VersionRequest, radar_server::Radar,
+};
+use rand::RngExt;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+
+use crate::{
+    api::status,
+    container::{
+        attachment::{Attachment, Claim, is_folder_id},
+        init_process::Life,
+        mount::directory::open_directory,
+        mountinfo,
+        runtime::{ContainerId, Runtimes},
+    },
+    paths::Places,
+    reload::Reloader,
+    supervisor::node_syncthing::LinkRx,
+    sync::{
+        folder::Command as FolderCommand,
+        registry::{Command, GRACE, Registry},
+    },
+};
+
+mod bep;
+mod own_pod;
+mod reload;
+mod session;
+mod streams;
+mod validate;
+
+/// What this radar can do, by name. Names are only ever added.
+const CAPABILITIES: &[&str] = &[
+    "bind",
+    "list",
+    "seed",
+    "fetch",
+    "remove",
+    "look",
+    "fanout",
+    "settle",
+    "conflicts",
+    "take-over",
+    "bep",
+    "base-path",
+    "reload",
+    "reload-grace",
+];
+/// How long [`Service::settle`] waits for a client that sets no deadline.
+const SETTLE: Duration = Duration::from_secs(30);
+
+type Reply<T> = Result<Response<T>, Status>;
+type Replies<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service.
+pub(crate) struct Service {
+    /// Who owns sessions and attachments.
+    pub(crate) registry: Registry,
+    /// Where containers are found.
+    pub(crate) runtimes: Runtimes,
+    /// How apps get to run new code.
+    pub(crate) reloader: Reloader,
+    /// The node's syncthing.
+    pub(crate) link_rx: LinkRx,
+    /// Where it accepts connections.
+    pub(crate) places: Places,
+    /// Name of the Kubernetes node.
+    pub(crate) node: String,
+    /// Cancelled when radar stops.
+    pub(crate) stop: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl Radar for Service {
+    async fn version(&self, _: Request<VersionRequest>) -> Reply<VersionReply> {
+        let syncthing = self.link_rx.borrow().as_ref().map(|link| link.version.clone());
+        Ok(Response::new(VersionReply {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            syncthing_version: syncthing.unwrap_or_default(),
+            capabilities: CAPABILITIES.iter().map(|c| (*c).to_owned()).collect(),
+            node: self.node.clone(),
+            grace_ms: u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX),
+        }))
+    }
+
+    type SessionStream = Replies<SessionEvent>;
+
+    async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Reply<Self::SessionStream> {
+        session::session(self, request.into_inner()).await
+    }
+
+    async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
+        let AttachRequest { session_id, folder_id, container, path, take_over } = request.into_inner();
+        if !is_folder_id(&folder_id) {
+            return Err(Status::invalid_argument(format!(
+                "`{folder_id}` is no folder id: up to 64 letters, digits, `-`, `_` and `.` are"
+            )));
+        }
+        let holder = self.registry.ask(|reply| Command::Holder(session_id.clone(), reply)).await?;
+        let pod = container.as_ref().map(pod_name).unwrap_or_default();
+        let container = container_id(container)?;
+        let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::of_life(&e))?;
+        own_pod::refuse(life.pid, self.link_rx.borrow().as_ref().map(|link| link.guardian))?;
+        let directory = open_directory(life.pid, &path).await.map_err(|e| status::of_mount(&e))?;
+        if !life.alive() {
+            return Err(Status::not_found(format!(
+                "container `{container}` ended while it was being attached"
+            )));
+        }
+        let claim = Claim {
+            session: session_id,
+            holder,
+            since: Timestamp::now(),
+            folder: folder_id,
+            container,
+            pod,
+            path: directory.path.clone(),
+            identity: directory.identity,
+        };
+        let created = directory.created;
+        let attachment = Box::new(Attachment::new(new_id(), claim, life, directory));
+        let mut unheard = Unheard::of(&self.registry, &attachment);
+        let held = self.registry.ask(|reply| Command::Attach(attachment, take_over, reply)).await?;
+        let (role, shares_with) =
+            self.registry.ask(|reply| Command::Standing(held.id.clone(), reply)).await?;
+        unheard.told();
+        Ok(Response::new(AttachReply {
+            created,
+            shares_with: shares_with.unwrap_or_default(),
+            role: role.unwrap_or_default().into(),
+            ..attached(&held)
+        }))
+    }
+
+    async fn detach(&self, request: Request<DetachRequest>) -> Reply<DetachReply> {
+        let DetachRequest { session_id, attachment_id } = request.into_inner();
+        self.registry.ask(|reply| Command::Detach(session_id, attachment_id, reply)).await?;
+        Ok(Response::new(DetachReply {}))
+    }
+
+    type ListStream = Replies<ListReply>;
+
+    async fn list(&self, request: Request<ListRequest>) -> Reply<Self::ListStream> {
+        let ListRequest { session_id, attachment_id, hash, ignore, once } = request.into_inner();
+        let attachment = self.find(session_id, attachment_id).await?;
+        Ok(Response::new(streams::list(attachment, hash, ignore, once)?))
+    }
+
+    async fn seed(&self, request: Request<Streaming<SeedRequest>>) -> Reply<SeedReply> {
+        let mut stream = request.into_inner();
+        let first = stream.message().await?;
+        let first = first.ok_or_else(|| Status::invalid_argument("the stream names no attachment"))?;
+        let attachment = self.find(first.session_id, first.attachment_id).await?;
+        Ok(Response::new(streams::seed(attachment, first.data, stream).await?))
+    }
+
+    type FetchStream = Replies<FetchReply>;
+
+    async fn fetch(&self, request: Request<FetchRequest>) -> Reply<Self::FetchStream> {
+        let FetchRequest { session_id, attachment_id, paths } = request.into_inner();
+        let attachment = self.find(session_id, attachment_id).await?;
+        Ok(Response::new(streams::fetch(attachment, paths)))
+    }
+
+    async fn remove(&self, request: Request<RemoveRequest>) -> Reply<RemoveReply> {
+        let RemoveRequest { session_id, attachment_id, paths, unchanged } = request.into_inner();
+        let attachment = self.find(session_id, attachment_id).await?;
+        Ok(Response::new(streams::remove(attachment, paths, unchanged).await?))
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Reply<JoinReply> {
+        let JoinRequest { session_id, attachment_id } = request.into_inner();
+        let (role, device_id) =
+            self.registry.ask(|reply| Command::Join(session_id, attachment_id, reply)).await?;
+        Ok(Response::new(JoinReply { role: role.into(), device_id }))
+    }
+
+    async fn proof(&self, request: Request<ProofRequest>) -> Reply<ProofReply> {
+        let ProofRequest { session_id, folder_id } = request.into_inner();
+        let folder = self.registry.ask(|reply| Command::Folder(session_id, folder_id, reply)).await?;
+        Ok(Response::new(folder.view.proof().await?))
+    }
+
+    async fn set_direction(&self, request: Request<SetDirectionRequest>) -> Reply<SetDirectionReply> {
+        let SetDirectionRequest { session_id, folder_id, two_way } = request.into_inner();
+        let folder = self.registry.ask(|reply| Command::Folder(session_id, folder_id, reply)).await?;
+        let (reply_tx, reply_rx) = oneshot::channel();
+        let ended = || Status::aborted("the folder has ended");
+        folder.commands_tx.send(FolderCommand::SetDirection(two_way, reply_tx)).map_err(|_| ended())?;
+        reply_rx.await.map_err(|_| ended())??;
+        Ok(Response::new(SetDirectionReply {}))
+    }
+
+    async fn settle(&self, request: Request<SettleRequest>) -> Reply<SettleReply> {
+        let limit = deadline(request.metadata()).unwrap_or(SETTLE);
+        let SettleRequest { session_id, folder_id, sequence, known_errors } = request.into_inner();
+        let folder = self.registry.ask(|reply| Command::Folder(session_id, folder_id, reply)).await?;
+        tokio::select! {
+            settled = folder.view.settle(sequence, &known_errors, limit) => Ok(Response::new(settled?)),
+            () = folder.done.cancelled() => Err(Status::aborted("the folder has ended")),
+        }
+    }
+
+    async fn reload(&self, request: Request<ReloadRequest>) -> Reply<ReloadReply> {
+        let (session, id, mode) = reload::read(request.into_inner())?;
+        let attachment = self.find(session, id).await?;
+        let outcome = self.reloader.reload(attachment, mode).await;
+        outcome.map(reload::reply).map_err(|error| status::of_reload(&error))
+    }
+
+    type BepStream = Replies<Bytes>;
+
+    async fn bep(&self, request: Request<Streaming<Bytes>>) -> Reply<Self::BepStream> {
+        Ok(Response::new(bep::connect(self.places.bep(), request.into_inner(), self.stop.clone()).await?))
+    }
+
+    async fn look(&self, request: Request<LookRequest>) -> Reply<LookReply> {
+        let LookRequest { container, path } = request.into_inner();
+        let container = container_id(container)?;
+        let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::of_life(&e))?;
+        let pid = life.pid;
+        own_pod::refuse(pid, self.link_rx.borrow().as_ref().map(|link| link.guardian))?;
+        let looked =
+            tokio::task::spawn_blocking(move || crate::container::mount::directory::look(pid, &path)).await;
+        let looked = looked.map_err(|error| Status::internal(format!("look: {error}")))?;
+        let exists = looked.map_err(|e| status::of_mount(&e))?;
+        Ok(Response::new(LookReply { exists }))
+    }
+
+    async fn base_path(&self, request: Request<BasePathRequest>) -> Reply<BasePathReply> {
+        let container = container_id(request.into_inner().container)?;
+        let process = self.runtimes.resolve(&container).await.map_err(|e| status::of_runtime(&e))?;
+        let read = || std::fs::read_to_string(format!("/proc/{}/mountinfo", process.pid));
+        let path = match process.base_path {
+            Some(path) => Some(path),
+            None => mountinfo::upper_dir(&mountinfo::parse(&read().map_err(|error| {
+                Status::not_found(format!("read the mounts of container `{container}`: {error}"))
+            })?)),
+        };
+        let path = path.ok_or_else(|| {
+            Status::unimplemented(format!(
+                "the root file system of container `{container}` is not an overlay"
+            ))
+        })?;
+        Ok(Response::new(BasePathReply { path }))
+    }
+}
+
+impl Service {
+    async fn find(&self, session: String, id: String) -> Result<Arc<Attachment>, Status> {
+        self.registry.ask(|reply| Command::Find(session, id, reply)).await
+    }
+}
+
+/// Lets go of an attachment whose id its client never got to hear, because it gave up on the call meanwhile.
+struct Unheard<'r>(Option<(&'r Registry, String, String)>);
+
+impl<'r> Unheard<'r> {
+    fn of(registry: &'r Registry, attachment: &Attachment) -> Self {
+        Self(Some((registry, attachment.claim.session.clone(), attachment.id.clone())))
+    }
+
+    fn told(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some((registry, session, id)) = self.0.take() {
+            registry.tell(Command::Unheard(session, id));
+        }
+    }
+}
+
+fn container_id(container: Option<Container>) -> Result<ContainerId, Status> {
+    let id = container.map(|container| container.id).unwrap_or_default();
+    ContainerId::parse(&id).map_err(|error| status::of_runtime(&error))
+}
+
+/// Namespace and name, as a person writes them.
+fn pod_name(container: &Container) -> String {
+    if container.pod.is_empty() {
+        return String::new();
+    }
+    validate::person(&format!("{}/{}", container.namespace, container.pod), 320)
+}
+
+fn new_id() -> String {
+    format!("a-{:016x}", rand::rng().random::<u64>())
+}
+
+fn attached(attachment: &Attachment) -> AttachReply {
+    let about = &attachment.about;
+    let submounts = about.submounts.iter().map(|submount| Submount {
+        path: submount.path.clone(),
+        kind: submount.kind.clone(),
+        excluded: submount.excluded.is_some(),
+        reason: submount.excluded.unwrap_or_default().to_owned(),
+    });
+    AttachReply {
+        attachment_id: attachment.id.clone(),
+        path: attachment.claim.path.clone(),
+        uid: about.uid,
+        gid: about.gid,
+        mode: about.mode,
+        created: about.created,
+        case_insensitive: about.case_insensitive,
+        submounts: submounts.collect(),
+        ..AttachReply::default()
+    }
+}
+
+/// What the client's `grpc-timeout` leaves for waiting: a little less, so that the answer is still in time.
+fn deadline(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok()?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(number.checked_mul(3600)?),
+        "M" => Duration::from_secs(number.checked_mul(60)?),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    };
+    Some(timeout.saturating_sub((timeout / 10).min(Duration::from_millis(500))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tonic::metadata::MetadataMap;
+
+    use super::deadline;
+
+    #[test]
+    fn the_deadline_leaves_time_for_the_answer() {
+        let of = |text: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().unwrap());
+            deadline(&metadata)
+        };
+        assert_eq!(of("10S"), Some(Duration::from_millis(9500)));
+        assert_eq!(of("1000m"), Some(Duration::from_millis(900)));
+        assert_eq!(of("x"), None);
+        assert_eq!(of("5Y"), None);
+        assert_eq!(deadline(&MetadataMap::new()), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! Opening a session: its stream is the lease.
+//!
+//! Invariant: the registry hears of the stream's end exactly when nobody can receive its events any more.
+
+use std::time::Duration;
+
+use ksync_proto::radar::{SessionEvent, SessionReady, SessionRequest, session_event::Event};
+use syncthing::Device;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Response, Status, Streaming};
+
+use super::{Replies, Reply, Service, StreamExt, validate};
+use crate::{
+    api::status,
+    sync::{
+        registry::{Command, GRACE},
+        session::{BACKLOG, Hello},
+    },
+};
+
+/// How long an opening waits for the node's syncthing.
+const SYNCTHING: Duration = Duration::from_secs(20);
+
+pub(super) async fn session(
+    service: &Service,
+    mut requests: Streaming<SessionRequest>,
+) -> Reply<Replies<SessionEvent>> {
+    let first = requests.message().await?;
+    let first = first.ok_or_else(|| Status::invalid_argument("the stream opens no session"))?;
+    let SessionRequest { session_id, epoch, machine, user, device_id, fresh, .. } = first;
+    validate::session_id(&session_id)?;
+    validate::device_id(&device_id)?;
+    let mut link_rx = service.link_rx.clone();
+    let link = tokio::time::timeout(SYNCTHING, link_rx.wait_for(Option::is_some)).await;
+    let link = link.ok().and_then(Result::ok).and_then(|link| link.clone()).ok_or_else(|| {
+        // UNAVAILABLE is the transport's word for a broken connection.
+        Status::failed_precondition(
+            "the node's syncthing does not answer: see the log of container `syncthing`",
+        )
+    })?;
+    let holder = format!("{}@{}", validate::name(&user), validate::name(&machine));
+    let (events_tx, events_rx) = mpsc::channel(BACKLOG);
+    let device = Device::new(&device_id, &holder, None);
+    let hello = Hello { session: session_id.clone(), epoch, holder, device: device_id, fresh };
+    service.registry.ask(move |reply| Command::Open(hello, events_tx, reply)).await?;
+    let registry = service.registry.clone();
+    // Dropped with the reply's stream, when the client or the connection is gone.
+    let gone = Gone(Some(move || registry.tell(Command::StreamLost(session_id, epoch))));
+    let turn = link.devices.lock().await;
+    // Before the client dials: an unknown device would be refused, and dial again only after a while.
+    link.client.put_device(&device).await.map_err(|error| status::of_syncthing(&error))?;
+    drop(turn);
+    let grace_ms = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
+    let ready = Event::Ready(SessionReady { device_id: link.device_id.clone(), grace_ms });
+    let ready = futures::stream::iter([Ok(SessionEvent { event: Some(ready) })]);
+    let events = ready.chain(ReceiverStream::new(events_rx).map(Ok));
+    let stream =
+        futures::stream::unfold((Box::pin(events), requests, gone), |(mut events, requests, gone)| async {
+            events.next().await.map(|event| (event, (events, requests, gone)))
+        });
+    Ok(Response::new(Box::pin(stream)))
+}
+
+/// Does something when it is dropped.
+struct Gone<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for Gone<F> {
+    fn drop(&mut self) {
+        if let Some(tell) = self.0.take() {
+            tell();
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! An attached directory, and who may have which.
+//!
+//! Invariant: no two sessions ever hold overlapping paths of one container, or one directory under two names
+//! (a shared volume); within a session the same directory may be attached for several containers of a folder.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+use ksync_tree::{Identity, Ignore, Root, below, covers};
+
+use crate::container::{
+    init_process::Life, mount::directory::Directory, mountinfo::Submount, runtime::ContainerId,
+};
+
+/// A container's directory that a session holds.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    /// Made by radar, never used twice.
+    pub(crate) id: String,
+    /// Who holds it, and what.
+    pub(crate) claim: Claim,
+    /// The container's init.
+    pub(crate) life: Life,
+    /// The directory, for radar's own reading and writing.
+    pub(crate) root: Root,
+    /// What the client is told of it.
+    pub(crate) about: About,
+    /// Another clone of it, until it is bound.
+    tree: Mutex<Option<OwnedFd>>,
+    /// What the client leaves out of listings, so what is not copied between containers either.
+    ignore: Mutex<Arc<Ignore>>,
+}
+
+/// What the client is told of a directory.
+#[derive(Debug, Clone)]
+pub(crate) struct About {
+    /// Owner.
+    pub(crate) uid: u32,
+    /// Group.
+    pub(crate) gid: u32,
+    /// Permission bits.
+    pub(crate) mode: u32,
+    /// Whether it was made by attaching.
+    pub(crate) created: bool,
+    /// Whether `A` and `a` are one file.
+    pub(crate) case_insensitive: bool,
+    /// Mounts below it.
+    pub(crate) submounts: Vec<Submount>,
+}
+
+impl About {
+    /// Paths that are not synced.
+    pub(crate) fn excluded(&self) -> Vec<String> {
+        self.submounts.iter().filter(|s| s.excluded.is_some()).map(|s| s.path.clone()).collect()
+    }
+
+    /// Whether `path` is not synced.
+    pub(crate) fn excludes(&self, path: &str) -> bool {
+        self.submounts.iter().any(|s| s.excluded.is_some() && covers(&s.path, path))
+    }
+}
+
+/// A hold on a directory, as plain data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// Session id.
+    pub(crate) session: String,
+    /// `user@machine`, for a person.
+    pub(crate) holder: String,
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// Folder id.
+    pub(crate) folder: String,
+    /// The container.
+    pub(crate) container: ContainerId,
+    /// Namespace and name of its pod, for a person; may be empty.
+    pub(crate) pod: String,
+    /// Path in it, symlinks resolved.
+    pub(crate) path: String,
+    /// Device and inode.
+    pub(crate) identity: Identity,
+}
+
+impl Attachment {
+    /// From what was opened.
+    pub(crate) fn new(id: String, claim: Claim, life: Life, directory: Directory) -> Self {
+        let Directory { root, tree, uid, gid, mode, created, case_insensitive, submounts, .. } = directory;
+        let about = About { uid, gid, mode, created, case_insensitive, submounts };
+        Self {
+            id,
+            claim,
+            life,
+            root,
+            about,
+            tree: Mutex::new(Some(tree)),
+            // The defaults are patterns that can be read: the tree crate's tests say so.
+            ignore: Mutex::new(Arc::new(Ignore::with_defaults(&[]).unwrap_or_default())),
+        }
+    }
+
+    /// The clone that can be bound; only once.
+    pub(crate) fn take_tree(&self) -> Option<OwnedFd> {
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What is left out of listings.
+    pub(crate) fn ignore(&self) -> Arc<Ignore> {
+        Arc::clone(&self.ignore.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether `path` is neither copied to another container nor told of: ignored, or on a mount that is not synced.
+    pub(crate) fn leaves_out(&self, path: &str) -> bool {
+        self.about.excludes(path) || self.ignore().matches(path)
+    }
+
+    /// Whether nothing at `path` or below it can be of interest, so that it need not be looked at.
+    pub(crate) fn is_idle_at(&self, path: &str) -> bool {
+        let ignore = self.ignore();
+        self.about.excludes(path) || (!ignore.has_negation() && ignore.matches(path))
+    }
+
+    /// Remembers what the client leaves out.
+    pub(crate) fn set_ignore(&self, ignore: Arc<Ignore>) {
+        *self.ignore.lock().unwrap_or_else(PoisonError::into_inner) = ignore;
+    }
+}
+
+/// What an existing claim means for a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clash {
+    /// The same thing once more: the existing attachment serves.
+    Same,
+    /// Another session's.
+    Other,
+    /// This session's own, under another path or folder.
+    Own,
+}
+
+/// Whether an existing claim stands in a new one's way.
+pub(crate) fn clash(existing: &Claim, wanted: &Claim) -> Option<Clash> {
+    let same_container = existing.container == wanted.container;
+    let overlap = below(&existing.path, &wanted.path).or(below(&wanted.path, &existing.path)).is_some();
+    let overlapping = same_container && overlap;
+    let one_directory = existing.identity == wanted.identity;
+    if existing.session != wanted.session {
+        return (overlapping || one_directory).then_some(Clash::Other);
+    }
+    if overlapping {
+        let same = existing.path == wanted.path && existing.folder == wanted.folder && one_directory;
+        return Some(if same { Clash::Same } else { Clash::Own });
+    }
+    // One volume in two containers is fine within a folder: the second follows the first by itself.
+    (one_directory && existing.folder != wanted.folder).then_some(Clash::Own)
+}
+
+/// Whether an id may name a folder: it becomes a directory's name.
+pub(crate) fn is_folder_id(id: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !id.is_empty() && id.len() <= 64 && !id.starts_with('.') && id.chars().all(plain)
+}
+
+#[cfg(test)]
+pub(crate) mod fake;
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use ksync_tree::Identity;
+
+    use super::{Claim, Clash, clash, is_folder_id};
+    use crate::container::runtime::ContainerId;
+
+    fn claim(session: &str, folder: &str, container: &str, path: &str, ino: u64) -> Claim {
+        Claim {
+            session: session.into(),
+            holder: "u@m".into(),
+            since: Timestamp::UNIX_EPOCH,
+            folder: folder.into(),
+            container: ContainerId::parse(container).unwrap(),
+            pod: String::new(),
+            path: path.into(),
+            identity: Identity { dev: 1, ino },
+        }
+    }
+
+    #[test]
+    fn overlaps_are_found_in_both_directions() {
+        let held = claim("s", "f", "docker://a", "/code", 1);
+        let cases = [
+            (claim("s", "f", "docker://a", "/code", 1), Some(Clash::Same)),
+            (claim("s", "f", "docker://a", "/code", 2), Some(Clash::Own)),
+            (claim("s", "g", "docker://a", "/code", 1), Some(Clash::Own)),
+            (claim("s", "f", "docker://a", "/code/sub", 3), Some(Clash::Own)),
+            (claim("s", "f", "docker://a", "/", 4), Some(Clash::Own)),
+            (claim("s", "f", "docker://a", "/codex", 5), None),
+            (claim("s", "f", "docker://b", "/code", 6), None),
+            (claim("s", "f", "docker://b", "/data", 1), None),
+            (claim("s", "g", "docker://b", "/data", 1), Some(Clash::Own)),
+            (claim("t", "g", "docker://a", "/code/sub", 3), Some(Clash::Other)),
+            (claim("t", "g", "docker://a", "/", 3), Some(Clash::Other)),
+            (claim("t", "g", "docker://b", "/data", 1), Some(Clash::Other)),
+            (claim("t", "g", "docker://b", "/code", 2), None),
+        ];
+        for (wanted, expected) in cases {
+            assert_eq!(clash(&held, &wanted), expected, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_id_is_a_plain_name() {
+        assert!(is_folder_id("ksync-3f2a_1.b"));
+        for id in ["", "..", ".x", "a/b", "a b", &"x".repeat(65)] {
+            assert!(!is_folder_id(id), "{id}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! A directory of this machine as if it were a container's, for tests.
+
+use std::{path::Path, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{Attachment, Claim};
+use crate::container::{init_process::Life, mount::directory::open_directory, runtime::ContainerId};
+
+/// None where mounts can't be cloned. Its container lives as long as this process.
+pub(crate) async fn attached(id: &str, path: &Path) -> Option<Arc<Attachment>> {
+    attached_to(id, std::process::id(), path).await
+}
+
+/// The same in a container whose init is `pid`, a process of this machine.
+pub(crate) async fn attached_to(id: &str, pid: u32, path: &Path) -> Option<Arc<Attachment>> {
+    let pid = i32::try_from(pid).unwrap();
+    let directory = open_directory(pid, &path.display().to_string()).await.ok()?;
+    let claim = Claim {
+        session: "s".into(),
+        holder: "u@m".into(),
+        since: Timestamp::UNIX_EPOCH,
+        folder: "f".into(),
+        container: ContainerId::parse("docker://a").unwrap(),
+        pod: "ns/web-1".into(),
+        path: directory.path.clone(),
+        identity: directory.identity,
+    };
+    Some(Arc::new(Attachment::new(id.into(), claim, Life::of(pid).unwrap(), directory)))
+}

@@ -1,0 +1,286 @@
+//! Opening a container's directory: resolving its path there, creating it, cloning its mounts.
+//!
+//! Invariant: what is returned can only be reached through the two cloned trees; closing them lets go of
+//! everything. Only directories that are created here get an owner from us.
+
+use std::{fs, os::fd::OwnedFd};
+
+use ksync_tree::{Identity, Root};
+use rustix::{
+    fs::{
+        FileType, Gid, Mode, OFlags, StatVfsMountFlags, Uid, fchmod, fchown, fstat, fstatvfs, mkdirat,
+        openat, readlinkat,
+    },
+    io::Errno,
+    mount::{OpenTreeFlags, open_tree},
+};
+use std::os::fd::AsRawFd;
+
+use super::{
+    Error, Place, identity_of, in_thread, kernel, lock_down, open_beneath, open_in_root, same_user_namespace,
+    write_test,
+};
+use crate::container::mountinfo::{self, Submount};
+
+/// A container's directory, held.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    /// A private clone of the directory and the mounts below it, for radar's own reading and writing.
+    pub(crate) root: Root,
+    /// Another one, to be moved into syncthing's view.
+    pub(crate) tree: OwnedFd,
+    /// The path with symlinks resolved inside the container.
+    pub(crate) path: String,
+    /// Device and inode.
+    pub(crate) identity: Identity,
+    /// Owner.
+    pub(crate) uid: u32,
+    /// Group.
+    pub(crate) gid: u32,
+    /// Permission bits.
+    pub(crate) mode: u32,
+    /// Whether the path did not exist.
+    pub(crate) created: bool,
+    /// Whether `A` and `a` are one file there.
+    pub(crate) case_insensitive: bool,
+    /// Mounts below it.
+    pub(crate) submounts: Vec<Submount>,
+}
+
+/// Opens `path` in the container whose init is `pid`, creates it where it is missing, and probes it.
+pub(crate) async fn open_directory(pid: i32, path: &str) -> Result<Directory, Error> {
+    let path = clean(path)?;
+    in_thread(move || here(pid, &path)).await
+}
+
+/// Whether `path` is a directory in the container whose init is `pid`; what [`open_directory`] would refuse at the
+/// first look is refused here too, and nothing is created.
+pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
+    let path = clean(path)?;
+    if !same_user_namespace(pid)? {
+        return Err(Error::UserNamespace);
+    }
+    if path == "/" {
+        return Err(Error::WholeRoot { path });
+    }
+    let root = Place::of(pid)?.root;
+    let mut at = path.as_str();
+    loop {
+        match open_in_root(&root, at) {
+            Ok(dir) => {
+                let flags = fstatvfs(&dir).map_err(kernel("stat the file system of", path.as_str()))?.f_flag;
+                if flags.contains(StatVfsMountFlags::RDONLY) {
+                    return Err(Error::ReadOnly { path: path.clone() });
+                }
+                return Ok(at == path);
+            }
+            // It would be created below the nearest directory that exists.
+            Err(Errno::NOENT) if at != "/" => {
+                at = at.rsplit_once('/').map_or("/", |(above, _)| if above.is_empty() { "/" } else { above });
+            }
+            Err(Errno::NOTDIR) => return Err(Error::NotADirectory { path: path.clone() }),
+            Err(errno) => return Err(kernel("open", path.as_str())(errno)),
+        }
+    }
+}
+
+fn here(pid: i32, path: &str) -> Result<Directory, Error> {
+    let place = Place::of(pid)?;
+    if !same_user_namespace(pid)? {
+        return Err(Error::UserNamespace);
+    }
+    let read = |name: &str| {
+        let file = format!("/proc/{pid}/{name}");
+        fs::read_to_string(&file).map_err(|source| Error::Kernel { operation: "read", path: file, source })
+    };
+    let mounts = mountinfo::parse(&read("mountinfo")?);
+    let user = user_of(&read("status")?);
+    // Opened before the container's root is taken: its /proc is not ours to trust.
+    let descriptors = rustix::fs::open("/proc/self/fd", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(kernel("open", "/proc/self/fd"))?;
+    place.enter()?;
+    let (dir, created) = open_or_create(&place.root, path, user)?;
+    let resolved = readlinkat(&descriptors, dir.as_raw_fd().to_string(), Vec::new())
+        .map_err(kernel("resolve", path))?
+        .to_string_lossy()
+        .into_owned();
+    if resolved == "/" {
+        return Err(Error::WholeRoot { path: path.to_owned() });
+    }
+    if let Some(mount) = mountinfo::mount_of(&mounts, &resolved).filter(|m| mountinfo::is_kernel(&m.kind)) {
+        return Err(Error::KernelFs { path: path.to_owned(), kind: mount.kind.clone() });
+    }
+    let flags = fstatvfs(&dir).map_err(kernel("stat the file system of", path))?.f_flag;
+    if flags.contains(StatVfsMountFlags::RDONLY) {
+        return Err(Error::ReadOnly { path: path.to_owned() });
+    }
+    let (held, tree) = (clone(&dir, path)?, clone(&dir, path)?);
+    let stat = fstat(&held).map_err(kernel("stat", path))?;
+    let identity = identity_of(&held).map_err(kernel("stat", path))?;
+    let submounts = mountinfo::submounts(&mounts, &resolved, |relative| {
+        open_beneath(&held, relative, OFlags::PATH)
+            .and_then(|fd| fstat(&fd))
+            .is_ok_and(|stat| !FileType::from_raw_mode(stat.st_mode).is_dir())
+    });
+    let case_insensitive = write_test::write(&held, path, stat.st_uid, stat.st_gid)?;
+    let root = Root::from_fd(held).map_err(|error| Error::Kernel {
+        operation: "hold",
+        path: path.to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    Ok(Directory {
+        root,
+        tree,
+        path: resolved,
+        identity,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mode: stat.st_mode & 0o7777,
+        created,
+        case_insensitive,
+        submounts,
+    })
+}
+
+fn clone(dir: &OwnedFd, path: &str) -> Result<OwnedFd, Error> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(dir, "", flags).map_err(|errno| match errno {
+        Errno::NOSYS => Error::OldKernel { call: "open_tree" },
+        errno => kernel("clone the mounts of", path)(errno),
+    })?;
+    lock_down(&tree)?;
+    Ok(tree)
+}
+
+/// The path without empty and `.` components.
+fn clean(path: &str) -> Result<String, Error> {
+    let bad = || Error::BadPath { path: path.to_owned() };
+    let rest = path.strip_prefix('/').ok_or_else(bad)?;
+    let names: Vec<&str> = rest.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
+    if names.contains(&"..") || path.contains('\0') {
+        return Err(bad());
+    }
+    Ok(format!("/{}", names.join("/")))
+}
+
+/// Effective user and group in `/proc/PID/status`; 0 where the kernel wrote none.
+fn user_of(status: &str) -> (u32, u32) {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    (field("Uid:").unwrap_or(0), field("Gid:").unwrap_or(0))
+}
+
+fn open_or_create(root: &OwnedFd, path: &str, user: (u32, u32)) -> Result<(OwnedFd, bool), Error> {
+    let refused = |errno| match errno {
+        Errno::NOTDIR => Error::NotADirectory { path: path.to_owned() },
+        Errno::ROFS => Error::ReadOnly { path: path.to_owned() },
+        Errno::NOSYS => Error::OldKernel { call: "openat2" },
+        errno => kernel("open", path)(errno),
+    };
+    match open_in_root(root, path) {
+        Ok(dir) => return Ok((dir, false)),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(refused(errno)),
+    }
+    let mut so_far = String::new();
+    let mut dir = open_in_root(root, "/").map_err(refused)?;
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        so_far = format!("{so_far}/{name}");
+        dir = match open_in_root(root, &so_far) {
+            Ok(next) => next,
+            Err(Errno::NOENT) => create(&dir, name, &so_far, user).map_err(|errno| match errno {
+                Errno::EXIST => Error::Dangling { path: so_far.clone() },
+                errno => refused(errno),
+            })?,
+            Err(errno) => return Err(refused(errno)),
+        };
+    }
+    Ok((dir, true))
+}
+
+fn create(dir: &OwnedFd, name: &str, path: &str, (uid, gid): (u32, u32)) -> rustix::io::Result<OwnedFd> {
+    mkdirat(dir, name, Mode::RWXU)?;
+    tracing::debug!(path, uid, gid, "create a directory in the container");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = openat(dir, name, flags, Mode::empty())?;
+    let stat = fstat(&made)?;
+    // The container may have put another directory there: only what looks like ours is given away.
+    let own = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o777 == 0o700;
+    if own {
+        fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        fchmod(&made, Mode::from_raw_mode(stat.st_mode & 0o2000 | 0o755))?;
+    }
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use rustix::fs::{Mode, OFlags};
+
+    use crate::container::mount::Error;
+
+    use super::{clean, open_directory, open_or_create, user_of};
+
+    fn root(path: &std::path::Path) -> std::os::fd::OwnedFd {
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap()
+    }
+
+    #[test]
+    fn paths_are_absolute_and_go_down() {
+        assert_eq!(clean("/a//b/./c/").unwrap(), "/a/b/c");
+        assert_eq!(clean("/").unwrap(), "/");
+        for path in ["", "a", "/a/../b", "/..", "/a\0b"] {
+            assert!(clean(path).is_err(), "{path:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_whole_root_is_refused_by_whatever_name() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("/", dir.path().join("all")).unwrap();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        for path in ["/".to_owned(), dir.path().join("all").display().to_string()] {
+            match open_directory(pid, &path).await.unwrap_err() {
+                error @ Error::WholeRoot { .. } => assert_eq!(
+                    error.to_string(),
+                    format!("`{path}` is the container's whole root directory, which is not synced")
+                ),
+                // Where nobody may enter a mount namespace.
+                error => assert!(matches!(error, Error::Kernel { .. }), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_user_is_the_effective_one() {
+        assert_eq!(user_of("Name:\tx\nUid:\t0\t1000\t0\t0\nGid:\t0\t1001\t0\t0\n"), (1000, 1001));
+        assert_eq!(user_of(""), (0, 0));
+    }
+
+    #[test]
+    fn a_missing_path_is_created_inside_the_root_only() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        symlink("/real", dir.path().join("link")).unwrap();
+        symlink("/nowhere/else", dir.path().join("dangling")).unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let root = root(dir.path());
+        assert!(open_or_create(&root, "/link/x/y", user).unwrap().1);
+        assert!(dir.path().join("real/x/y").is_dir());
+        let mode = |path: &str| std::fs::metadata(dir.path().join(path)).unwrap().mode() & 0o7777;
+        assert_eq!((mode("real/x"), mode("real/x/y")), (0o755, 0o755));
+        assert!(!open_or_create(&root, "/link/x", user).unwrap().1);
+        let error = open_or_create(&root, "/dangling/x", user).unwrap_err().to_string();
+        assert_eq!(error, "`/dangling` in the container is a symlink that leads nowhere");
+        let error = open_or_create(&root, "/file/x", user).unwrap_err().to_string();
+        assert_eq!(error, "`/file/x` in the container is not a directory");
+    }
+}

@@ -1,0 +1,307 @@
+//! Which directories are watched under which number, and what an event on one of them means.
+//!
+//! Invariant: a directory is opened component by component below the root, following no symlink, and watched
+//! through that descriptor, so a name that is swapped in between can't lead the watch elsewhere.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    os::fd::{AsRawFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use ksync_tree::{Kind, Root, covers, is_temp, stat_entry};
+use rustix::{
+    fs::inotify::{ReadFlags, WatchFlags, add_watch, remove_watch},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat},
+    io::Errno,
+};
+
+use super::{Change, Error, Idle, Seen, kernel};
+use crate::container::mount::open_beneath;
+
+/// How long a file may stay open for writing before it is looked at nevertheless.
+const OPEN: Duration = Duration::from_millis(500);
+/// Of a directory that was made with more in it than this, all is scanned.
+const INSIDE: usize = 1024;
+/// How long a deletion waits for the rename that makes it syncthing's replacing of a file.
+const REPLACED: Duration = Duration::from_millis(20);
+
+pub(super) struct Tree {
+    queue: OwnedFd,
+    root: Root,
+    excluded: Vec<String>,
+    idle: Idle,
+    /// Directories that may be watched.
+    most: usize,
+    dirs: HashMap<i32, String>,
+    /// What is reported at a later time, unless something comes that settles it.
+    late: BTreeMap<String, Instant>,
+    /// The rename that syncthing is in: it took a temporary file away.
+    finishing: Option<u32>,
+    /// Files that syncthing finished lately; it sets their times after the rename.
+    finished: HashSet<String>,
+    limited: bool,
+}
+
+impl Tree {
+    pub(super) fn new(queue: OwnedFd, root: Root, excluded: Vec<String>, idle: Idle, most: usize) -> Self {
+        Self {
+            queue,
+            root,
+            excluded,
+            idle,
+            most,
+            dirs: HashMap::new(),
+            late: BTreeMap::new(),
+            finishing: None,
+            finished: HashSet::new(),
+            limited: false,
+        }
+    }
+
+    pub(super) fn queue(&self) -> &OwnedFd {
+        &self.queue
+    }
+
+    /// Whether a limit left directories unwatched.
+    pub(super) fn limited(&self) -> bool {
+        self.limited
+    }
+
+    /// Watches the directory at `top` and all below it. One that vanishes meanwhile is no error.
+    pub(super) fn add(&mut self, top: &str) -> Result<(), Error> {
+        self.add_telling(top, &mut |_| {})
+    }
+
+    /// The same; what is in them once they are watched is told.
+    fn add_telling(&mut self, top: &str, tell: &mut dyn FnMut(Change)) -> Result<(), Error> {
+        let mut todo = vec![top.to_owned()];
+        while let Some(path) = todo.pop() {
+            if self.is_excluded(&path) || (!path.is_empty() && (self.idle)(&path)) {
+                continue;
+            }
+            if self.dirs.len() >= self.most {
+                self.limited = true;
+                return Ok(());
+            }
+            let dir = match open_beneath(&self.root, &path, OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(dir) => dir,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !path.is_empty() => continue,
+                Err(errno) => return Err(kernel("open", &path)(errno)),
+            };
+            let flags = WatchFlags::CLOSE_WRITE
+                | WatchFlags::MODIFY
+                | WatchFlags::CREATE
+                | WatchFlags::DELETE
+                | WatchFlags::MOVE
+                | WatchFlags::ATTRIB
+                | WatchFlags::DELETE_SELF
+                | WatchFlags::MOVE_SELF
+                | WatchFlags::ONLYDIR;
+            match add_watch(&self.queue, format!("/proc/self/fd/{}", dir.as_raw_fd()), flags) {
+                Ok(watch) => drop(self.dirs.insert(watch, path.clone())),
+                Err(Errno::NOSPC) => {
+                    self.limited = true;
+                    return Ok(());
+                }
+                Err(errno) => return Err(kernel("add a watch", &path)(errno)),
+            }
+            // Only now, so that nothing can appear unseen in between.
+            for (path, is_dir) in names(&dir, &path)? {
+                if is_dir {
+                    tell(Change::Directory(path.clone()));
+                    todo.push(path);
+                } else if !is_temp(&path) && !(self.idle)(&path) {
+                    tell(Change::Path(path));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops watching `path` and all below it.
+    fn forget(&mut self, path: &str) {
+        let gone: Vec<i32> =
+            self.dirs.iter().filter(|(_, dir)| covers(path, dir)).map(|(watch, _)| *watch).collect();
+        for watch in gone {
+            self.dirs.remove(&watch);
+            match remove_watch(&self.queue, watch) {
+                // The kernel drops the watch of a deleted directory by itself.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(errno) => tracing::warn!(path, %errno, "remove a watch"),
+            }
+        }
+    }
+
+    fn is_excluded(&self, path: &str) -> bool {
+        self.excluded.iter().any(|excluded| covers(excluded, path))
+    }
+
+    /// What has waited long enough.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Change> {
+        let due: Vec<String> =
+            self.late.iter().filter(|(_, at)| **at <= now).map(|(path, _)| path.clone()).collect();
+        for path in &due {
+            self.late.remove(path);
+        }
+        if self.late.is_empty() {
+            self.finished.clear();
+        }
+        due.into_iter().map(Change::Path).collect()
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.late.values().min().copied()
+    }
+
+    /// What an event means.
+    pub(super) fn take(&mut self, event: &Seen, now: Instant) -> Vec<Change> {
+        let what = event.what;
+        if what.contains(ReadFlags::QUEUE_OVERFLOW) {
+            // Directories may have come unseen.
+            let added = self.add("");
+            return self.watched("", added, vec![Change::All]);
+        }
+        if what.contains(ReadFlags::IGNORED) {
+            self.dirs.remove(&event.watch);
+            return Vec::new();
+        }
+        let Some(dir) = self.dirs.get(&event.watch) else { return Vec::new() };
+        if what.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF) {
+            // Of the root nobody else tells; the check before the scan then finds what became of it.
+            return if dir.is_empty() { vec![Change::All] } else { Vec::new() };
+        }
+        let Some(name) = event.name.as_deref().filter(|name| !name.is_empty()) else { return Vec::new() };
+        let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
+        if self.is_excluded(&path) {
+            return Vec::new();
+        }
+        if is_syncthings(name) {
+            if what.contains(ReadFlags::MOVED_FROM) {
+                self.finishing = Some(event.cookie);
+            }
+            return Vec::new();
+        }
+        // After syncthing's own, whose temporary files are ignored but tell what it finishes.
+        if is_temp(name) || (self.idle)(&path) {
+            return Vec::new();
+        }
+        if what.contains(ReadFlags::ISDIR) { self.directory(what, path) } else { self.file(event, path, now) }
+    }
+
+    fn directory(&mut self, what: ReadFlags, path: String) -> Vec<Change> {
+        if what.contains(ReadFlags::MOVED_FROM) {
+            self.forget(&path);
+        }
+        if what.contains(ReadFlags::CREATE) {
+            let mut changes = vec![Change::Directory(path.clone())];
+            let added = self.add_telling(&path, &mut |change| {
+                if changes.len() <= INSIDE {
+                    changes.push(change);
+                }
+            });
+            let changes = if changes.len() > INSIDE { vec![Change::Path(path.clone())] } else { changes };
+            return self.watched(&path, added, changes);
+        }
+        if what.contains(ReadFlags::MOVED_TO) {
+            let added = self.add(&path);
+            return self.watched(&path, added, vec![Change::Path(path.clone())]);
+        }
+        vec![if what.contains(ReadFlags::ATTRIB) { Change::Directory(path) } else { Change::Path(path) }]
+    }
+
+    fn watched(&mut self, path: &str, added: Result<(), Error>, changes: Vec<Change>) -> Vec<Change> {
+        match added {
+            Ok(()) => changes,
+            Err(error) => {
+                // Unwatched directories are covered by whole scans.
+                tracing::error!(path, error = &error as &dyn std::error::Error, "watch a directory");
+                self.limited = true;
+                vec![Change::All]
+            }
+        }
+    }
+
+    fn file(&mut self, event: &Seen, path: String, now: Instant) -> Vec<Change> {
+        let what = event.what;
+        let later = |late: &mut BTreeMap<String, Instant>, path: String, wait| {
+            late.entry(path).or_insert(now + wait);
+            Vec::new()
+        };
+        if what.contains(ReadFlags::MOVED_TO) && self.finishing == Some(event.cookie) {
+            self.finishing = None;
+            self.late.remove(&path);
+            self.finished.insert(path);
+            return Vec::new();
+        }
+        if what.contains(ReadFlags::ATTRIB)
+            && (self.late.contains_key(&path) || self.finished.contains(&path))
+        {
+            return later(&mut self.late, path, OPEN);
+        }
+        if what.contains(ReadFlags::MODIFY) {
+            return later(&mut self.late, path, OPEN);
+        }
+        if what.contains(ReadFlags::CREATE) && self.is_regular(&path) {
+            return later(&mut self.late, path, OPEN);
+        }
+        if what.contains(ReadFlags::DELETE) {
+            return later(&mut self.late, path, REPLACED);
+        }
+        self.late.remove(&path);
+        self.finished.remove(&path);
+        vec![Change::Path(path)]
+    }
+
+    /// A new regular file is being written: the end of that is what counts.
+    fn is_regular(&self, path: &str) -> bool {
+        stat_entry(&self.root, path, false).is_ok_and(|entry| entry.is_some_and(|e| e.kind == Kind::File))
+    }
+}
+
+/// Whether a name is of a temporary file of syncthing's.
+fn is_syncthings(name: &str) -> bool {
+    let hidden = name.strip_prefix(".syncthing.").and_then(|rest| rest.strip_suffix(".tmp"));
+    hidden.is_some() || name.starts_with("~syncthing~")
+}
+
+/// What is in a directory, by its path below the root, and whether it is a directory.
+fn names(dir: &OwnedFd, path: &str) -> Result<Vec<(String, bool)>, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let read = |errno| kernel("read", path)(errno);
+    let mut all = Vec::new();
+    let mut names = match openat(dir, ".", flags, Mode::empty()).and_then(Dir::new) {
+        Ok(names) => names,
+        Err(Errno::NOENT) => return Ok(all),
+        Err(errno) => return Err(read(errno)),
+    };
+    while let Some(entry) = names.read() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(Errno::NOENT) => return Ok(all),
+            Err(errno) => return Err(read(errno)),
+        };
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        let is_dir = match entry.file_type() {
+            FileType::Directory => true,
+            FileType::Unknown => statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()),
+            _ => false,
+        };
+        if name != "." && name != ".." {
+            all.push((if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }, is_dir));
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_syncthings;
+
+    #[test]
+    fn only_temporaries_are_syncthings() {
+        assert!(is_syncthings(".syncthing.a.txt.tmp") && is_syncthings("~syncthing~a.tmp"));
+        assert!(!is_syncthings(".syncthing.a.txt") && !is_syncthings("a.tmp") && !is_syncthings(".stignore"));
+    }
+}

@@ -1,0 +1,178 @@
+//! The tie to this node's syncthing: who it is, where its view is, and word of its end.
+//!
+//! Invariant: a [`Link`] is published only after everything that an earlier radar may have left in that syncthing
+//! (folders, devices, binds) is gone. `lost` is cancelled when that very process can no longer be relied on.
+
+use std::{io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+
+use rustix::{
+    net::sockopt::socket_peercred,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+use syncthing::{Client, Error as SyncthingError};
+use tokio::{
+    net::UnixStream,
+    sync::{Mutex, watch},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    container::mount::{self, bind},
+    paths::Places,
+    supervisor::{
+        events::{self, HeardTx},
+        lifeline,
+    },
+};
+use ksync_common::Backoff;
+
+/// How long a fresh syncthing may take to answer.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// `radar syncthing` is not reached.
+    #[error("reach `radar syncthing` on `{socket}`")]
+    Lifeline {
+        /// The socket.
+        socket: String,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// syncthing does not answer, or refuses.
+    #[error(transparent)]
+    Syncthing(#[from] SyncthingError),
+    /// Old binds could not be taken away.
+    #[error(transparent)]
+    Mount(#[from] mount::Error),
+}
+
+/// A syncthing that is there and belongs to this radar.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Its REST API.
+    pub(crate) client: Client,
+    /// Of its parent: whose mount namespace is syncthing's too, and outlives it.
+    pub(crate) guardian: i32,
+    /// Device id.
+    pub(crate) device_id: String,
+    /// For example `v1.30.0`.
+    pub(crate) version: String,
+    /// Cancelled when it is gone.
+    pub(crate) lost: CancellationToken,
+    /// Held while a client's device is added or removed.
+    pub(crate) devices: Mutex<()>,
+    /// Where its events are heard.
+    pub(crate) heard: HeardTx,
+    process: OwnedFd,
+}
+
+#[cfg(test)]
+pub(crate) mod fake;
+
+impl Link {
+    /// Kills syncthing: for when a folder has to stop and syncthing does not answer. Its parent starts it afresh.
+    pub(crate) fn kill(&self) {
+        tracing::error!("syncthing did not stop a folder: it is killed");
+        if let Err(errno) = pidfd_send_signal(&self.process, Signal::KILL) {
+            tracing::error!(%errno, "kill syncthing");
+        }
+    }
+}
+
+/// The link of the moment, if there is one.
+pub(crate) type LinkRx = watch::Receiver<Option<Arc<Link>>>;
+
+/// Keeps the link up until `stop`. this task --link_tx--> registry and handlers.
+pub(crate) async fn keep(places: Places, link_tx: watch::Sender<Option<Arc<Link>>>, stop: CancellationToken) {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    while !stop.is_cancelled() {
+        let established = tokio::select! {
+            established = establish(&places) => established,
+            () = stop.cancelled() => return,
+        };
+        match established {
+            Ok((link, mut stream)) => {
+                backoff.reset();
+                tracing::info!(device = link.device_id, version = link.version, "syncthing is here");
+                let link = Arc::new(link);
+                let (ready_tx, ready_rx) = tokio::sync::oneshot::channel();
+                tokio::spawn(events::listen(Arc::clone(&link), link.heard.clone(), ready_tx));
+                tokio::select! {
+                    // Published once its events are heard.
+                    _ = ready_rx => drop(link_tx.send_replace(Some(Arc::clone(&link)))),
+                    () = lifeline::closed(&mut stream) => {}
+                    () = stop.cancelled() => {}
+                }
+                tokio::select! {
+                    () = lifeline::closed(&mut stream) => tracing::warn!("syncthing is gone"),
+                    // The connection stays until the process ends, so that nothing is killed in the meantime.
+                    () = stop.cancelled() => return std::future::pending().await,
+                }
+                link.lost.cancel();
+                link_tx.send_replace(None);
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "no syncthing yet");
+            }
+        }
+        tokio::time::sleep(backoff.delay()).await;
+    }
+}
+
+async fn establish(places: &Places) -> Result<(Link, UnixStream), Error> {
+    let socket = places.lifeline();
+    let failed = |source: io::Error| Error::Lifeline { socket: socket.display().to_string(), source };
+    let mut stream = UnixStream::connect(&socket).await.map_err(failed)?;
+    let guardian = socket_peercred(&stream).map_err(|errno| failed(errno.into()))?.pid;
+    let greeting = tokio::time::timeout(ANSWER, lifeline::hear(&mut stream))
+        .await
+        .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
+        .map_err(failed)?;
+    let pid =
+        Pid::from_raw(greeting.syncthing_pid).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+    let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
+    let client = Client::unix(&greeting.gui, &greeting.api_key)?;
+    let device_id = tokio::select! {
+        answered = answer(&client) => answered?,
+        () = lifeline::closed(&mut stream) => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
+    };
+    let guardian = guardian.as_raw_nonzero().get();
+    purge(&client, &device_id, guardian, places.sync()).await?;
+    let version = client.version().await?;
+    let (lost, heard) = (CancellationToken::new(), events::channel());
+    let link = Link { client, guardian, device_id, version, lost, devices: Mutex::new(()), heard, process };
+    Ok((link, stream))
+}
+
+/// Waits until syncthing answers, and returns its device id.
+async fn answer(client: &Client) -> Result<String, SyncthingError> {
+    let started = tokio::time::Instant::now();
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+    loop {
+        match client.my_id().await {
+            Err(error) if error.is_connection() && started.elapsed() < ANSWER => {
+                tokio::time::sleep(backoff.delay()).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Folders first, then what is bound: the other way round would look like a deletion of everything.
+async fn purge(client: &Client, own: &str, guardian: i32, sync: &Path) -> Result<(), Error> {
+    for folder in client.folders().await? {
+        client.delete_folder(&folder.id).await?;
+        tracing::info!(folder = folder.id, "removed a folder that was left behind");
+    }
+    for device in client.devices().await? {
+        if device.id != own {
+            client.delete_device(&device.id).await?;
+        }
+    }
+    for place in bind::sweep(guardian, sync).await? {
+        tracing::info!(place = %place.display(), "unbound a directory that was left behind");
+    }
+    Ok(())
+}

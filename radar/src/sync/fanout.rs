@@ -1,0 +1,374 @@
+//! From a folder's lead to the containers that follow it: each completed change, in order.
+//!
+//! Invariant: a job is pending until all followers have what it brings, or the failure is noted; a failure stands
+//! until a later try goes well or its follower leaves. What is the lead's own is asked for after the directories
+//! were compared and scanned, and while it can't be known nothing is made equal.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    container::attachment::Attachment,
+    sync::{
+        root_check::Ground,
+        session::Sink,
+        stages::{Stage, Stages},
+    },
+};
+use ksync_common::{Backoff, chain};
+
+mod work;
+
+use work::{Plan, Work};
+
+/// Jobs that go together.
+const TOGETHER: usize = 256;
+/// After so many, what they took in memory is given back.
+const MANY: usize = 64;
+/// Waits before something that failed is tried again.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// More paths than this are looked at by scanning the whole folder.
+const SCANNED: usize = 512;
+
+/// Something to be done in the followers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// An entry is complete in the lead; how it came to be, as syncthing names it.
+    Copy {
+        /// Relative path.
+        path: String,
+        /// update, metadata.
+        action: String,
+    },
+    /// An entry was deleted in the lead.
+    Remove {
+        /// Relative path.
+        path: String,
+    },
+    /// Make followers equal: the one with this attachment id, or all.
+    Reconcile(Option<String>),
+}
+
+/// The containers that follow.
+pub(crate) type Followers = Arc<Mutex<Vec<Arc<Attachment>>>>;
+
+/// The followers of the moment.
+pub(crate) fn snapshot(followers: &Followers) -> Vec<Arc<Attachment>> {
+    followers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// What a follower lacks, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Failure {
+    /// For a person.
+    sentence: String,
+    /// What would put it right.
+    again: Job,
+}
+
+/// All that failed and was not put right since, by attachment id and path.
+#[derive(Debug, Clone, Default)]
+struct Failures(Arc<Mutex<BTreeMap<(String, String), Failure>>>);
+
+impl Failures {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Failure>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, follower: &str, path: &str, sentence: String, again: Job) {
+        self.lock().insert((follower.to_owned(), path.to_owned()), Failure { sentence, again });
+    }
+
+    fn clear(&self, follower: &str, path: &str) {
+        self.lock().remove(&(follower.to_owned(), path.to_owned()));
+    }
+
+    /// Forgets what concerns nobody any more.
+    fn retain(&self, followers: &[Arc<Attachment>]) {
+        self.lock().retain(|(id, _), _| followers.iter().any(|follower| follower.id == *id));
+    }
+
+    /// Whether this is still what has to be done.
+    fn stands(&self, follower: &str, again: &Job) -> bool {
+        let (Job::Copy { path, .. } | Job::Remove { path }) = again else { return true };
+        let key = (follower.to_owned(), path.clone());
+        self.lock().get(&key).is_some_and(|failure| failure.again == *again)
+    }
+
+    fn again(&self) -> Vec<(String, Job)> {
+        self.lock().iter().map(|((id, _), failure)| (id.clone(), failure.again.clone())).collect()
+    }
+}
+
+/// The queue in front of the worker.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    jobs_tx: mpsc::UnboundedSender<Job>,
+    pending: Arc<AtomicUsize>,
+    failures: Failures,
+}
+
+impl Queue {
+    /// Adds a job. folder --jobs_tx--> worker.
+    pub(crate) fn push(&self, job: Job) {
+        self.pending.fetch_add(1, Ordering::SeqCst);
+        if self.jobs_tx.send(job).is_err() {
+            tracing::debug!("a change for followers of a folder that has ended");
+        }
+    }
+
+    /// How many jobs are not done.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.load(Ordering::SeqCst)
+    }
+
+    /// What these followers lack, one sentence each.
+    pub(crate) fn failures(&self, followers: &[Arc<Attachment>]) -> Vec<String> {
+        let failures = self.failures.lock();
+        let of = |id: &str| followers.iter().find(|follower| follower.id == id);
+        failures
+            .iter()
+            .filter_map(|((id, path), failure)| {
+                let claim = &of(id)?.claim;
+                let who = if claim.pod.is_empty() {
+                    format!("container `{}`", claim.container)
+                } else {
+                    format!("pod `{}`", claim.pod)
+                };
+                Some(format!("`{path}` in {who}: {}", failure.sentence))
+            })
+            .collect()
+    }
+}
+
+/// What the worker needs.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// The lead, where changes come from, and the folder's syncthing.
+    pub(crate) ground: Ground,
+    /// Where they go.
+    pub(crate) followers: Followers,
+    /// The folder's id.
+    pub(crate) folder: String,
+    /// Who is told.
+    pub(crate) sink: Sink,
+    /// Counts up when jobs were done.
+    pub(crate) progress_tx: watch::Sender<u64>,
+    /// When jobs were done.
+    pub(crate) stages: Stages,
+}
+
+impl Worker {
+    /// Starts working; ends when the queue is dropped.
+    pub(crate) fn spawn(self) -> Queue {
+        let (jobs_tx, jobs_rx) = mpsc::unbounded_channel();
+        let (pending, failures) = (Arc::new(AtomicUsize::new(0)), Failures::default());
+        tokio::spawn(self.run(jobs_rx, Arc::clone(&pending), failures.clone()));
+        Queue { jobs_tx, pending, failures }
+    }
+
+    async fn run(
+        self,
+        mut jobs_rx: mpsc::UnboundedReceiver<Job>,
+        pending: Arc<AtomicUsize>,
+        failures: Failures,
+    ) {
+        let known = Arc::new(Mutex::new(HashSet::new()));
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        let mut retry_at: Option<Instant> = None;
+        // What could not be begun: it stays pending.
+        let mut put_off: Vec<Job> = Vec::new();
+        let mut jobs = Vec::new();
+        loop {
+            tokio::select! {
+                count = jobs_rx.recv_many(&mut jobs, TOGETHER) => if count == 0 {
+                    return;
+                },
+                () = sleep_until(retry_at) => {}
+            }
+            let retry = retry_at.is_some_and(|at| at <= Instant::now());
+            let followers = snapshot(&self.followers);
+            failures.retain(&followers);
+            let work = Arc::new(Work {
+                lead: Arc::clone(&self.ground.lead),
+                followers,
+                sink: self.sink.clone(),
+                known: Arc::clone(&known),
+                failures: failures.clone(),
+            });
+            let (mut whole, single): (Vec<Job>, Vec<Job>) =
+                std::mem::take(&mut jobs).into_iter().partition(|job| matches!(job, Job::Reconcile(_)));
+            let again = if retry { failures.again() } else { Vec::new() };
+            let (unequal, again): (Vec<_>, Vec<_>) =
+                again.into_iter().partition(|(_, job)| matches!(job, Job::Reconcile(_)));
+            let mut done = single.len();
+            // Where something went there is room again for what failed.
+            let freed = single.iter().any(|job| matches!(job, Job::Remove { .. }));
+            if !single.is_empty() || !again.is_empty() {
+                let work = Arc::clone(&work);
+                self.blocking(move || {
+                    work.all(&single);
+                    work.again(&again);
+                    if single.len() >= MANY {
+                        ksync_tree::give_back();
+                    }
+                })
+                .await;
+                self.stages.note(Stage::Copied);
+            }
+            if retry {
+                whole.append(&mut put_off);
+            }
+            let targets: Vec<Job> =
+                whole.iter().cloned().chain(unequal.into_iter().map(|(_, job)| job)).collect();
+            if !targets.is_empty() {
+                match self.make_equal(&work, targets).await {
+                    Ok(()) => done += whole.len(),
+                    Err(reason) => {
+                        tracing::warn!(folder = self.folder, reason, "making followers equal is put off");
+                        put_off.append(&mut whole);
+                    }
+                }
+            }
+            retry_at = if put_off.is_empty() && failures.lock().is_empty() {
+                backoff.reset();
+                None
+            } else if freed {
+                backoff.reset();
+                Some(Instant::now() + backoff.delay())
+            } else if retry || retry_at.is_none() {
+                Some(Instant::now() + backoff.delay())
+            } else {
+                retry_at
+            };
+            pending.fetch_sub(done, Ordering::SeqCst);
+            self.progress_tx.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// Compares first, then asks what is the lead's own: what it did before the comparison is known by then.
+    async fn make_equal(&self, work: &Arc<Work>, jobs: Vec<Job>) -> Result<(), String> {
+        let planning = Arc::clone(work);
+        let plans = self.blocking(move || planning.plans(&jobs)).await.unwrap_or_default();
+        let mut differing: Vec<String> = plans.iter().flat_map(Plan::paths).map(str::to_owned).collect();
+        differing.sort_unstable();
+        differing.dedup();
+        let own = if differing.is_empty() { HashSet::new() } else { self.leads_own(differing).await? };
+        let work = Arc::clone(work);
+        self.blocking(move || {
+            for plan in plans {
+                work.carry_out(plan, &own);
+            }
+            ksync_tree::give_back();
+        })
+        .await;
+        Ok(())
+    }
+
+    /// What only the lead has or lacks: it is not the folder's, so not the followers'.
+    async fn leads_own(&self, differing: Vec<String>) -> Result<HashSet<String>, String> {
+        use crate::sync::root_check::Lost;
+        self.ground.check().await.map_err(|lost| match lost {
+            Lost::Exited => "the container has ended".to_owned(),
+            Lost::Changed(reason) => reason,
+        })?;
+        let client = &self.ground.link.client;
+        // None means all of it.
+        let subs = if differing.len() > SCANNED { Vec::new() } else { differing };
+        client.scan(&self.folder, &subs).await.map_err(|error| chain(&error))?;
+        let paths = client.local_changed(&self.folder).await.map_err(|error| chain(&error))?;
+        Ok(paths.into_iter().collect())
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.inspect_err(|error| tracing::error!(folder = self.folder, %error, "copy to followers")).ok()
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicBool, Ordering},
+        },
+        time::Duration,
+    };
+
+    use tokio::sync::watch;
+
+    use super::{Job, Worker};
+    use crate::{
+        container::attachment::fake::attached,
+        supervisor::node_syncthing::fake::{Answers, link},
+        sync::{root_check::Ground, session::Sink, stages::Stages},
+    };
+
+    #[tokio::test]
+    async fn while_it_is_unknown_what_is_the_leads_own_nothing_is_made_equal() {
+        let [dir, lead_dir, follower_dir] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let lead = attached("l", lead_dir.path()).await;
+        let (Some(lead), Some(follower)) = (lead, attached("f", follower_dir.path()).await) else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        for name in ["lead.pid", "source"] {
+            fs::write(lead_dir.path().join(name), "1").unwrap();
+        }
+        fs::write(follower_dir.path().join("lead.pid"), "own").unwrap();
+        let well = Arc::new(AtomicBool::new(false));
+        let now = Arc::clone(&well);
+        let answers: Answers = Arc::new(move |call| {
+            let own = r#"{"files":[{"name":"lead.pid"}]}"#.to_owned();
+            if call.starts_with("GET db/localchanged") {
+                now.load(Ordering::SeqCst).then_some(own)
+            } else {
+                Some(String::new())
+            }
+        });
+        // In the view of this process the place is the directory itself.
+        let place = lead_dir.path().to_owned();
+        let (progress_tx, mut progress_rx) = watch::channel(0);
+        let queue = Worker {
+            ground: Ground { lead, link: link(dir.path(), answers), place },
+            followers: Arc::new(Mutex::new(vec![follower])),
+            folder: "f".into(),
+            sink: Sink::default(),
+            progress_tx,
+            stages: Stages::default(),
+        }
+        .spawn();
+        queue.push(Job::Reconcile(None));
+        progress_rx.changed().await.unwrap();
+        let there = |name: &str| fs::read_to_string(follower_dir.path().join(name)).unwrap_or_default();
+        assert_eq!((queue.pending(), there("lead.pid"), there("source")), (1, "own".into(), String::new()));
+        well.store(true, Ordering::SeqCst);
+        tokio::time::timeout(Duration::from_secs(5), async {
+            while queue.pending() > 0 {
+                progress_rx.changed().await.unwrap();
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!((there("lead.pid"), there("source")), ("own".into(), "1".into()));
+    }
+}

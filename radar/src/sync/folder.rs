@@ -1,0 +1,505 @@
+//! A node's folder: one task that owns it from its first container to its end.
+//!
+//! Invariant: order is safety. The lead is bound before the folder is added; the folder is paused, then removed,
+//! before the lead is unbound. The folder is receive-only until its client asks for more and syncthing finds nothing
+//! missing. A paused folder is never resumed. When the lead's container ends, the pause is the very next thing.
+
+use std::{path::PathBuf, sync::Arc};
+
+use ksync_proto::radar::{AttachmentEnd, Role};
+use syncthing::{Device, Folder as Config, FolderType, event::What};
+use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot, watch as channel};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::{
+    api::status,
+    container::{
+        attachment::Attachment,
+        mount::bind,
+        watch::{self, Watch},
+    },
+    guards::{self, Guard},
+    supervisor::{events::Heard, node_syncthing::Link},
+    sync::{
+        fanout::{self, Followers, Job, Queue, Worker},
+        registry::{Command as RegistryCommand, Over},
+        root_check::{Ground, Lost},
+        session::Sink,
+        stages::{Stage, Stages},
+    },
+};
+
+mod stop;
+mod tell;
+#[cfg(test)]
+mod tests;
+mod trouble;
+pub(crate) mod view;
+
+use view::View;
+
+/// How often the ground is looked at without any event.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What a folder is asked for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Another container.
+    Join(Arc<Attachment>, oneshot::Sender<Result<Role, Status>>),
+    /// A container less; answered when it is let go of.
+    Leave(String, oneshot::Sender<()>),
+    /// Receive-only or two-way.
+    SetDirection(bool, oneshot::Sender<Result<(), Status>>),
+    /// All of it ends; what the attachments are told.
+    End(AttachmentEnd, String),
+}
+
+/// How others reach a folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Handle {
+    /// Commands. registry and handlers --commands_tx--> the folder's task.
+    pub(crate) commands_tx: mpsc::UnboundedSender<Command>,
+    /// What can be asked without the task.
+    pub(crate) view: View,
+    /// Cancelled when everything is removed and unbound.
+    pub(crate) done: CancellationToken,
+}
+
+/// What a folder starts from.
+pub(crate) struct Start {
+    /// The first container, which becomes the lead.
+    pub(crate) lead: Arc<Attachment>,
+    /// Device id of the client.
+    pub(crate) device: String,
+    /// The node's syncthing.
+    pub(crate) link: Arc<Link>,
+    /// Where the folder is to be in syncthing's view.
+    pub(crate) place: PathBuf,
+    /// Who is told what happens.
+    pub(crate) sink: Sink,
+    /// The registry. folder --registry_tx--> registry.
+    pub(crate) registry_tx: mpsc::UnboundedSender<RegistryCommand>,
+    /// An earlier folder of the same id, whose end is waited for.
+    pub(crate) after: Option<CancellationToken>,
+}
+
+struct Folder {
+    id: String,
+    device: String,
+    ground: Ground,
+    followers: Followers,
+    aliases: Vec<Arc<Attachment>>,
+    sink: Sink,
+    registry_tx: mpsc::UnboundedSender<RegistryCommand>,
+    view: View,
+    two_way: bool,
+    /// Whether syncthing may have it two-way, though nobody heard it say so.
+    may_send: bool,
+    /// Whether it ever was two-way.
+    keeps_losers: bool,
+    queue: Queue,
+    progress_tx: channel::Sender<u64>,
+    busy_tx: channel::Sender<bool>,
+    seen_tx: channel::Sender<u64>,
+    stages: Stages,
+    lost_rx: oneshot::Receiver<Lost>,
+    watch: Option<Watch>,
+}
+
+/// Why the task ends.
+struct Ending {
+    why: AttachmentEnd,
+    reason: String,
+    /// The others' end has its own name when only the lead was lost.
+    lead_only: bool,
+}
+
+/// Starts the task of a folder. Nothing is bound before the first [`Command::Join`].
+pub(crate) fn spawn(start: Start) -> Handle {
+    let (commands_tx, commands_rx) = mpsc::unbounded_channel();
+    let (progress_tx, progress_rx) = channel::channel(0);
+    let (busy_tx, busy_rx) = channel::channel(false);
+    let (seen_tx, seen_rx) = channel::channel(0);
+    let stages = Stages::default();
+    let followers = Followers::default();
+    let id = start.lead.claim.folder.clone();
+    let ground = Ground { lead: start.lead, link: start.link, place: start.place };
+    let queue = Worker {
+        ground: ground.clone(),
+        followers: Arc::clone(&followers),
+        folder: id.clone(),
+        sink: start.sink.clone(),
+        progress_tx: progress_tx.clone(),
+        stages: stages.clone(),
+    }
+    .spawn();
+    let view = View {
+        id: id.clone(),
+        device: start.device.clone(),
+        link: Arc::clone(&ground.link),
+        lead: Arc::clone(&ground.lead),
+        followers: Arc::clone(&followers),
+        queue: queue.clone(),
+        progress_rx,
+        busy_rx,
+        seen_rx,
+        failing: Arc::default(),
+        stages: stages.clone(),
+    };
+    let done = CancellationToken::new();
+    let handle = Handle { commands_tx, view: view.clone(), done: done.clone() };
+    let (lost_tx, lost_rx) = oneshot::channel();
+    let folder = Folder {
+        id,
+        device: start.device,
+        ground,
+        followers,
+        aliases: Vec::new(),
+        sink: start.sink,
+        registry_tx: start.registry_tx,
+        view,
+        two_way: false,
+        may_send: false,
+        keeps_losers: false,
+        queue,
+        progress_tx,
+        busy_tx,
+        seen_tx,
+        stages,
+        lost_rx,
+        watch: None,
+    };
+    let after = start.after;
+    tokio::spawn(async move {
+        if let Some(after) = after {
+            after.cancelled().await;
+        }
+        folder.live(commands_rx, lost_tx).await;
+        done.cancel();
+    });
+    handle
+}
+
+impl Folder {
+    async fn live(
+        mut self,
+        mut commands_rx: mpsc::UnboundedReceiver<Command>,
+        lost_tx: oneshot::Sender<Lost>,
+    ) {
+        // The first command is the lead's joining, because that is what a folder is made for.
+        let Some(Command::Join(_, reply)) = commands_rx.recv().await else {
+            return self.over(Vec::new());
+        };
+        // Heard from here on, so that nothing of the folder's first moments is missed.
+        let heard_rx = self.ground.link.heard.subscribe();
+        let guard = stop::guard(&self.ground, &self.id);
+        let ending = match self.take_up(lost_tx).await {
+            Ok(()) => {
+                let joined = reply.send(Ok(Role::Lead));
+                if joined.is_err() { self.unwanted() } else { self.run(&mut commands_rx, heard_rx).await }
+            }
+            Err(status) => {
+                let reason = status.message().to_owned();
+                drop(reply.send(Err(status)));
+                Ending { why: AttachmentEnd::RootChanged, reason, lead_only: true }
+            }
+        };
+        self.watch = None;
+        stop::folder(&self.ground, &self.id).await;
+        guard.abort();
+        let over = self.farewell(&ending);
+        self.over(over);
+        // Whoever still waits for an answer gets none, but not before all is done.
+        commands_rx.close();
+        while let Some(command) = commands_rx.recv().await {
+            tell::too_late(command, &ending.reason);
+        }
+    }
+
+    fn unwanted(&self) -> Ending {
+        let reason = format!("nobody waited for folder `{}` any more", self.id);
+        Ending { why: AttachmentEnd::LeadLost, reason, lead_only: true }
+    }
+
+    /// Binds the lead, then adds the folder: device first, receive-only, watched before it is scanned.
+    async fn take_up(&mut self, lost_tx: oneshot::Sender<Lost>) -> Result<(), Status> {
+        let (lead, link) = (Arc::clone(&self.ground.lead), Arc::clone(&self.ground.link));
+        let tree = lead.take_tree().ok_or_else(|| {
+            Status::failed_precondition(format!("attachment `{}` was joined before: attach anew", lead.id))
+        })?;
+        let place = &self.ground.place;
+        bind::bind(tree, link.guardian, place, lead.about.excluded(), lead.claim.identity)
+            .await
+            .map_err(|error| status::of_mount(&error))?;
+        trouble::sweep(&lead).await;
+        let (changes_tx, changes_rx) = mpsc::unbounded_channel();
+        let root = lead.root.try_clone().map_err(|error| status::of_tree(&error))?;
+        let excluded = lead.about.excluded();
+        // The patterns are known by now: a client lists before it joins.
+        let patterns = Arc::clone(&lead);
+        let idle: watch::Idle = Box::new(move |path| patterns.is_idle_at(path));
+        let start = move || Watch::start(root, excluded, idle, watch::share(), changes_tx);
+        let watch = tokio::task::spawn_blocking(start).await;
+        let watch = watch.map_err(|error| Status::internal(format!("watch the directory: {error}")))?;
+        self.watch = Some(watch.map_err(|error| Status::internal(ksync_common::chain(&error)))?);
+        self.ground.check().await.map_err(tell::not_there)?;
+        let device = Device::new(&self.device, &lead.claim.holder, None);
+        link.client.put_device(&device).await.map_err(|error| status::of_syncthing(&error))?;
+        let config = self.config();
+        link.client.put_folder(&config).await.map_err(|error| status::of_syncthing(&error))?;
+        // Receive-only and with a fresh database, so a container that ended just now did no harm.
+        self.ground.check().await.map_err(tell::not_there)?;
+        tokio::spawn(crate::sync::scan::run(self.ground.clone(), self.id.clone(), changes_rx, lost_tx));
+        Ok(())
+    }
+
+    /// The folder as it is added: receive-only.
+    fn config(&self) -> Config {
+        let config = Config::node(&self.id, &self.ground.place.to_string_lossy());
+        let kind = if guards::on(Guard::ReceiveOnly) { config.kind } else { FolderType::SendReceive };
+        let min_disk_free = trouble::keep_free(&self.ground.lead.root);
+        // It was tried when the directory was attached. A volume inside it may be of another kind.
+        let about = &self.ground.lead.about;
+        let whole = about.submounts.iter().all(|submount| submount.excluded.is_some());
+        let case_sensitive_fs = whole && !about.case_insensitive;
+        Config { kind, min_disk_free, case_sensitive_fs, ..config.shared_with([self.device.as_str()]) }
+    }
+
+    async fn run(
+        &mut self,
+        commands_rx: &mut mpsc::UnboundedReceiver<Command>,
+        mut heard_rx: tokio::sync::broadcast::Receiver<Heard>,
+    ) -> Ending {
+        let exited = self.ground.lead.life.exited();
+        let gone = self.ground.link.lost.clone();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                () = exited.cancelled() => return tell::lost(Lost::Exited),
+                () = gone.cancelled() => return Ending {
+                    why: AttachmentEnd::SyncthingLost,
+                    reason: "the node's syncthing restarted".to_owned(),
+                    lead_only: false,
+                },
+                lost = &mut self.lost_rx => return tell::lost(lost.unwrap_or_else(|_| {
+                    Lost::Changed("the folder's scanner ended".to_owned())
+                })),
+                command = commands_rx.recv() => match command {
+                    Some(command) => if let Some(ending) = self.obey(command).await {
+                        return ending;
+                    },
+                    None => return self.unwanted(),
+                },
+                heard = heard_rx.recv() => match heard {
+                    Ok(Heard::Event(id, what)) => self.hear(id, what),
+                    Ok(Heard::Gap) | Err(RecvError::Lagged(_)) => {
+                        self.busy_tx.send_replace(false);
+                        self.queue.push(Job::Reconcile(None));
+                        tell::missed(&self.sink, &self.ground.lead.id);
+                    }
+                    Err(RecvError::Closed) => {}
+                },
+                _ = look.tick() => if let Err(lost) = self.ground.check().await {
+                    return tell::lost(lost);
+                },
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) -> Option<Ending> {
+        match command {
+            Command::Join(attachment, reply) => {
+                let role = self.join(attachment);
+                drop(reply.send(Ok(role)));
+                None
+            }
+            Command::Leave(id, reply) if id == self.ground.lead.id => {
+                // Answered when all is done: the sender is kept until then.
+                let reason = "its folder's lead was detached".to_owned();
+                self.watch = None;
+                stop::folder(&self.ground, &self.id).await;
+                let _ = reply.send(());
+                Some(Ending { why: AttachmentEnd::LeadLost, reason, lead_only: true })
+            }
+            Command::Leave(id, reply) => {
+                self.leave(&id);
+                let _ = reply.send(());
+                None
+            }
+            Command::SetDirection(two_way, reply) => {
+                let done = self.set_direction(two_way).await;
+                // One that can't be held back from sending is ended.
+                let ending = done.as_ref().err().filter(|_| !two_way).map(|status| Ending {
+                    why: AttachmentEnd::LeadLost,
+                    reason: format!("it could not be made receive-only: {}", status.message()),
+                    lead_only: true,
+                });
+                drop(reply.send(done));
+                ending
+            }
+            Command::End(why, reason) => Some(Ending { why, reason, lead_only: false }),
+        }
+    }
+
+    fn join(&mut self, attachment: Arc<Attachment>) -> Role {
+        let followers = fanout::snapshot(&self.followers);
+        if attachment.id == self.ground.lead.id {
+            return Role::Lead;
+        }
+        if followers.iter().any(|f| f.id == attachment.id) {
+            return Role::Follower;
+        }
+        let identity = attachment.claim.identity;
+        let shared =
+            std::iter::once(&self.ground.lead).chain(&followers).any(|a| a.claim.identity == identity);
+        if shared {
+            if !self.aliases.iter().any(|a| a.id == attachment.id) {
+                self.aliases.push(attachment);
+            }
+            return Role::Alias;
+        }
+        let id = attachment.id.clone();
+        self.with_followers(|followers| followers.push(attachment));
+        // What the lead got since this one was made equal.
+        self.queue.push(Job::Reconcile(Some(id)));
+        Role::Follower
+    }
+
+    fn leave(&mut self, id: &str) {
+        let left = fanout::snapshot(&self.followers).into_iter().find(|f| f.id == id);
+        self.with_followers(|followers| followers.retain(|f| f.id != id));
+        self.aliases.retain(|a| a.id != id);
+        // The first container that shares its directory follows in its place.
+        let heir = left.and_then(|left| {
+            let same = |a: &Arc<Attachment>| a.claim.identity == left.claim.identity;
+            self.aliases.iter().position(same).map(|at| self.aliases.remove(at))
+        });
+        if let Some(heir) = heir {
+            let joined = RegistryCommand::Joined(heir.id.clone(), Role::Follower);
+            self.with_followers(|followers| followers.push(heir));
+            if self.registry_tx.send(joined).is_err() {
+                tracing::debug!(folder = self.id, "the registry has ended before the folder");
+            }
+        }
+    }
+
+    fn with_followers(&self, change: impl FnOnce(&mut Vec<Arc<Attachment>>)) {
+        change(&mut self.followers.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    async fn set_direction(&mut self, two_way: bool) -> Result<(), Status> {
+        if !two_way && !self.may_send {
+            return Ok(());
+        }
+        if two_way {
+            self.ground.check().await.map_err(tell::not_there)?;
+            let now = self.view.status().await?;
+            if let Some(reason) = view::not_proven(&now).filter(|_| guards::on(Guard::ReceiveOnly)) {
+                return Err(Status::failed_precondition(format!("folder `{}` {reason}", self.id)));
+            }
+        }
+        self.may_send |= two_way;
+        let kind = if two_way { FolderType::SendReceive } else { FolderType::ReceiveOnly };
+        let client = &self.ground.link.client;
+        // The loser of a conflict stays, beside the winner, until the client has brought it to safety; also when the
+        // direction is taken back, because what comes from the client may still win.
+        self.keeps_losers |= two_way;
+        let max_conflicts = if self.keeps_losers { -1 } else { 0 };
+        // Put as a whole: a change of single keys would bring back syncthing's defaults for the others, its own
+        // watcher and its own rescans among them.
+        client
+            .put_folder(&Config { kind, max_conflicts, ..self.config() })
+            .await
+            .map_err(|e| status::of_syncthing(&e))?;
+        (self.two_way, self.may_send) = (two_way, two_way);
+        // The guard may have paused it between syncthing's reading and writing of the configuration.
+        if !self.ground.lead.life.alive() {
+            stop::pause(&self.ground.link, &self.id).await;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, id: u64, what: What) {
+        let news = match what {
+            What::ItemFinished { folder, item, action, error, .. } if folder == self.id => {
+                self.stages.note(Stage::Finished);
+                tell::item(&self.sink, &self.ground.lead.id, &item, &action, error.as_deref());
+                match error {
+                    Some(error) => trouble::give_back(&self.ground.lead, &item, &error),
+                    None => self.queue_change(item, &action),
+                }
+                false
+            }
+            What::LocalChange { folder, path, kind, action } if folder == self.id => {
+                let lead = &self.ground.lead;
+                // A conflict copy is for the client, not for the followers.
+                let beaten = syncthing::conflict::lost_to(&path, &self.device);
+                if self.two_way && lead.life.alive() && (beaten || !lead.leaves_out(&path)) {
+                    tell::change(&self.sink, &lead.id, &path, &action, &kind);
+                    if action == "deleted" {
+                        self.queue_change(path, "delete");
+                    } else if !beaten {
+                        self.queue_change(path, "update");
+                    }
+                }
+                false
+            }
+            What::StateChanged { folder, to, error } if folder == self.id => {
+                let rests = matches!(to.as_str(), "idle" | "error" | "");
+                self.busy_tx.send_replace(!rests);
+                tell::state(&self.sink, &self.id, &to, error);
+                rests
+            }
+            What::RemoteIndexUpdated { folder, .. } if folder == self.id => {
+                self.stages.note(Stage::Index);
+                true
+            }
+            // Errors, most of all, and connections.
+            What::Other | What::DeviceConnected { .. } | What::DeviceDisconnected { .. } => true,
+            _ => false,
+        };
+        self.seen_tx.send_replace(id);
+        if news {
+            self.progress_tx.send_modify(|n| *n += 1);
+        }
+    }
+
+    fn queue_change(&self, path: String, action: &str) {
+        if self.ground.lead.leaves_out(&path) || fanout::snapshot(&self.followers).is_empty() {
+            return;
+        }
+        self.queue.push(match action {
+            "delete" => Job::Remove { path },
+            action => Job::Copy { path, action: action.to_owned() },
+        });
+    }
+
+    /// Which attachments are over, and what their owner is told.
+    fn farewell(&self, ending: &Ending) -> Vec<Over> {
+        let lead = &self.ground.lead;
+        let over = |attachment: &Attachment, why, reason: &str| Over {
+            attachment: attachment.id.clone(),
+            why,
+            reason: reason.to_owned(),
+        };
+        let mut all = vec![over(lead, ending.why, &ending.reason)];
+        for other in fanout::snapshot(&self.followers).iter().chain(&self.aliases) {
+            all.push(if ending.lead_only {
+                let reason = format!("the node's first container of this folder was lost: {}", ending.reason);
+                over(other, AttachmentEnd::LeadLost, &reason)
+            } else {
+                over(other, ending.why, &ending.reason)
+            });
+        }
+        all
+    }
+
+    fn over(&self, attachments: Vec<Over>) {
+        let gone = RegistryCommand::FolderOver { folder: self.view.clone(), attachments };
+        if self.registry_tx.send(gone).is_err() {
+            tracing::debug!(folder = self.id, "the registry has ended before the folder");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A folder's task against something that answers like syncthing.
+
+mod guards;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ksync_proto::radar::{AttachmentEnd, Role, SessionEvent, session_event::Event};
+use syncthing::event::What;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Command, Handle, Start, spawn};
+use crate::{
+    container::attachment::fake::attached,
+    supervisor::{
+        events::Heard,
+        node_syncthing::{
+            Link,
+            fake::{Answers, link},
+        },
+    },
+    sync::{registry::Command as RegistryCommand, session::Sink},
+};
+
+struct Bench {
+    handle: Handle,
+    link: Arc<Link>,
+    /// Folder types that were put.
+    puts: Arc<Mutex<Vec<String>>>,
+    /// Whether syncthing takes configurations.
+    well: Arc<AtomicBool>,
+    events_rx: mpsc::Receiver<SessionEvent>,
+    registry_rx: mpsc::UnboundedReceiver<RegistryCommand>,
+    place: PathBuf,
+    _dirs: [tempfile::TempDir; 2],
+}
+
+/// A folder that has its lead; none where mounts can't be cloned.
+async fn bench() -> Option<Bench> {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let lead = attached("l", dirs[0].path()).await?;
+    let (puts, well) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(true)));
+    let (seen, takes) = (Arc::clone(&puts), Arc::clone(&well));
+    let answers: Answers = Arc::new(move |call| {
+        if call.starts_with("PUT config/folders/f ") {
+            let (_, rest) = call.split_once(r#""type":""#).unwrap();
+            seen.lock().unwrap().push(rest.split('"').next().unwrap().to_owned());
+            return takes.load(Ordering::SeqCst).then(String::new);
+        }
+        let status = call.starts_with("GET db/status");
+        Some(if status { r#"{"state":"idle"}"#.to_owned() } else { String::new() })
+    });
+    let link = link(dirs[1].path(), answers);
+    let place = dirs[1].path().join("in-view");
+    let (sink, (events_tx, events_rx)) = (Sink::default(), mpsc::channel(64));
+    sink.switch(Some(events_tx), "");
+    let (registry_tx, registry_rx) = mpsc::unbounded_channel();
+    let handle = spawn(Start {
+        lead: Arc::clone(&lead),
+        device: "D".into(),
+        link: Arc::clone(&link),
+        place: place.clone(),
+        sink,
+        registry_tx,
+        after: None,
+    });
+    let (reply_tx, reply_rx) = oneshot::channel();
+    handle.commands_tx.send(Command::Join(lead, reply_tx)).unwrap();
+    match reply_rx.await.unwrap() {
+        Ok(role) => assert_eq!(role, Role::Lead),
+        Err(status) => panic!("{status}"),
+    }
+    Some(Bench { handle, link, puts, well, events_rx, registry_rx, place, _dirs: dirs })
+}
+
+impl Drop for Bench {
+    /// A test that failed leaves no mount on this machine.
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.place, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+impl Bench {
+    async fn direction(&self, two_way: bool) -> Result<(), tonic::Status> {
+        let (reply_tx, reply_rx) = oneshot::channel();
+        self.handle.commands_tx.send(Command::SetDirection(two_way, reply_tx)).unwrap();
+        reply_rx.await.unwrap()
+    }
+
+    fn puts(&self) -> Vec<String> {
+        std::mem::take(&mut *self.puts.lock().unwrap())
+    }
+
+    async fn end(self) {
+        // A folder that has ended hears nothing.
+        drop(self.handle.commands_tx.send(Command::End(AttachmentEnd::TakenOver, "over".into())));
+        self.handle.done.cancelled().await;
+        assert!(!self.place.exists(), "unbound");
+    }
+}
+
+#[tokio::test]
+async fn only_what_is_not_ignored_is_told_of_and_only_while_it_is_two_way() {
+    let Some(mut bench) = bench().await else {
+        return tracing::warn!("SKIPPED: mounts can't be cloned here");
+    };
+    let deleted = |path: &str| What::LocalChange {
+        folder: "f".into(),
+        path: path.into(),
+        kind: "file".into(),
+        action: "deleted".into(),
+    };
+    bench.link.heard.send(Heard::Event(1, deleted("early"))).unwrap();
+    bench.handle.view.seen_rx.wait_for(|seen| *seen == 1).await.unwrap();
+    bench.direction(true).await.unwrap();
+    for path in [".git/HEAD", "__pycache__/m.pyc", "source"] {
+        bench.link.heard.send(Heard::Event(2, deleted(path))).unwrap();
+    }
+    let told = bench.events_rx.recv().await.unwrap().event.unwrap();
+    let Event::ContainerChange(change) = told else { panic!("{told:?}") };
+    assert_eq!((change.path.as_str(), change.action.as_str()), ("source", "deleted"));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn it_goes_back_to_receive_only_or_ends() {
+    let Some(mut bench) = bench().await else {
+        return tracing::warn!("SKIPPED: mounts can't be cloned here");
+    };
+    assert_eq!(bench.puts(), ["receiveonly"]);
+    // It is already: nothing starts anew.
+    bench.direction(false).await.unwrap();
+    assert!(bench.puts().is_empty());
+    bench.direction(true).await.unwrap();
+    bench.direction(false).await.unwrap();
+    assert_eq!(bench.puts(), ["sendreceive", "receiveonly"]);
+    // syncthing may have taken what it did not confirm.
+    bench.well.store(false, Ordering::SeqCst);
+    assert!(bench.direction(true).await.is_err());
+    assert!(bench.direction(false).await.is_err());
+    assert_eq!(bench.puts(), ["sendreceive", "receiveonly"]);
+    let Some(RegistryCommand::FolderOver { attachments, .. }) = bench.registry_rx.recv().await else {
+        panic!()
+    };
+    assert_eq!(attachments[0].why, AttachmentEnd::LeadLost);
+    assert!(
+        attachments[0].reason.starts_with("it could not be made receive-only: "),
+        "{}",
+        attachments[0].reason
+    );
+    bench.end().await;
+}

@@ -1,0 +1,150 @@
+//! From changes in a container's directory to scans of its folder.
+//!
+//! Invariant: nothing is scanned before the ground was checked. The first change is scanned at once, what comes
+//! during a scan goes together after it. A scan that failed is repeated, so no change is forgotten.
+//!
+//! A directory that syncthing knows as it is (it made it itself, mostly) is not scanned, only what is in it: each name that
+//! comes or goes gives it another ctime, which a scan takes for the container's change, and that wins over its deletion on
+//! the other side.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use ksync_tree::{Kind, stat_entry};
+use syncthing::batch::Batch;
+use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
+
+use crate::{
+    container::{attachment::Attachment, watch::Change},
+    sync::root_check::{Ground, Lost},
+};
+use ksync_common::Backoff;
+
+/// Scans `folder` for each of `changes` until they end, or the ground is lost, which `lost_tx` is told.
+pub(crate) async fn run(
+    ground: Ground,
+    folder: String,
+    mut changes: UnboundedReceiver<Change>,
+    lost_tx: oneshot::Sender<Lost>,
+) {
+    let mut batch = Batch::fine();
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    loop {
+        let first = if batch.is_empty() {
+            match changes.recv().await {
+                Some(change) => Some(change),
+                None => return,
+            }
+        } else {
+            None
+        };
+        let (mut heard, mut directories) = (Ok(()), BTreeSet::new());
+        for change in first.into_iter().chain(std::iter::from_fn(|| changes.try_recv().ok())) {
+            heard = heard.and_then(|()| note(&mut batch, &mut directories, change, &ground.lead, &folder));
+        }
+        for path in directories {
+            if !is_known(&ground, &folder, &path).await {
+                batch.add(path);
+            }
+        }
+        let looked = match heard {
+            // All that came was ignored.
+            Ok(()) if batch.is_empty() => continue,
+            Ok(()) => ground.check().await,
+            Err(lost) => Err(lost),
+        };
+        if let Err(lost) = looked {
+            // The folder may be ending for another reason already.
+            drop(lost_tx.send(lost));
+            return;
+        }
+        let subs = batch.take();
+        match ground.link.client.scan(&folder, &subs).await {
+            Ok(()) => backoff.reset(),
+            Err(error) => {
+                tracing::warn!(folder, error = &error as &dyn std::error::Error, "scan");
+                if subs.is_empty() {
+                    batch.add_all();
+                }
+                for sub in subs {
+                    batch.add(sub);
+                }
+                tokio::time::sleep(backoff.delay()).await;
+            }
+        }
+    }
+}
+
+/// Whether syncthing knows the directory at `path` as it is.
+async fn is_known(ground: &Ground, folder: &str, path: &str) -> bool {
+    let Ok(Some(entry)) = stat_entry(&ground.lead.root, path, false) else { return false };
+    if entry.kind != Kind::Dir {
+        return false;
+    }
+    let known = ground.link.client.knows_directory(folder, path, entry.mode).await;
+    known.unwrap_or_else(|error| {
+        tracing::warn!(
+            folder,
+            path,
+            error = &error as &dyn std::error::Error,
+            "ask what is known of a directory"
+        );
+        false
+    })
+}
+
+/// Adds a change to those that wait, or to the directories to ask about, unless it is of no interest; tells if nothing more
+/// will be heard.
+fn note(
+    batch: &mut Batch,
+    directories: &mut BTreeSet<String>,
+    change: Change,
+    lead: &Attachment,
+    folder: &str,
+) -> Result<(), Lost> {
+    match change {
+        Change::Path(path) | Change::Directory(path) if lead.is_idle_at(&path) => {}
+        Change::Path(path) => batch.add(path),
+        Change::Directory(path) => drop(directories.insert(path)),
+        Change::All => batch.add_all(),
+        Change::Broken(reason) => return Err(Lost::Changed(reason)),
+        Change::Limited => {
+            tracing::warn!(
+                folder,
+                "more directories than its share of fs.inotify.max_user_watches: all is scanned every 10 s"
+            );
+            batch.add_all();
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, sync::Arc};
+
+    use ksync_tree::Ignore;
+    use syncthing::batch::Batch;
+
+    use super::{Lost, note};
+    use crate::container::{attachment::fake::attached, watch::Change};
+
+    #[tokio::test]
+    async fn what_is_ignored_is_not_scanned_and_deafness_is_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(lead) = attached("l", dir.path()).await else {
+            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+        };
+        let mut batch = Batch::default();
+        let mut hear = |path: &str| {
+            note(&mut batch, &mut BTreeSet::new(), Change::Path(path.into()), &lead, "f").unwrap();
+            batch.take()
+        };
+        assert!(hear(".git/index.lock").is_empty());
+        assert_eq!(hear("a.git"), ["a.git"]);
+        // Something below an ignored directory is wanted.
+        lead.set_ignore(Arc::new(Ignore::with_defaults(&["!/.git/keep".to_owned()]).unwrap()));
+        assert_eq!(hear(".git"), [".git"]);
+        let broken = note(&mut batch, &mut BTreeSet::new(), Change::Broken("deaf".into()), &lead, "f");
+        assert_eq!(broken, Err(Lost::Changed("deaf".into())));
+    }
+}
