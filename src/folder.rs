@@ -5,12 +5,13 @@
 //! on the way leads back to a fresh attach, which verifies container and directory again. Nothing here
 //! deletes a local file.
 
+mod app_changes;
 mod conflicts;
 mod follow;
-mod news;
+
+mod interruption;
 mod plan;
 mod progress;
-mod setback;
 mod settle;
 mod stages;
 mod take_over;
@@ -25,8 +26,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+pub use interruption::Interruption;
 use progress::Progress;
-pub use setback::Setback;
 pub use take_over::{TakeOver, Wish};
 
 use crate::{
@@ -34,7 +35,7 @@ use crate::{
     config::{Direction, Initial},
     kept::Kind as Kept,
     local::{Known, Local, LocalFolder, Presence, Share, Who},
-    node::{AttachmentEvent, Link, Node, NodeState, Nodes, Patience, Turn},
+    node::{AttachmentEvent, ComparePermit, Link, Node, NodeState, Nodes, Patience},
     reload::{Automatic, Policy, Reloads, Target},
     service::RemoteContainer,
     status::{ServiceTx, Status},
@@ -81,7 +82,7 @@ struct Both<'a> {
     here: Arc<Listing>,
     there: Vec<Entry>,
     /// Kept for the transfer that follows.
-    turn: Turn<'a>,
+    permit: ComparePermit<'a>,
 }
 
 /// A directory that is attached.
@@ -111,25 +112,25 @@ impl Folder {
         let mut attached = None;
         let mut take_over = self.take_over.clone();
         let there = self.local.two_way.enter(&self.container.id, &self.container.node);
-        // Held over setbacks, so that a lease outlives them.
+        // Held over interruptions, so that a lease outlives them.
         let mut node = None;
         let note = self.status.reload_note();
         let automatic = Automatic::start(&self.reloading, &self.container, &self.local, note);
         loop {
             let cycle =
                 self.cycle(&there, &automatic, &mut node, &mut attached, &mut take_over, &mut backoff);
-            let setback = tokio::select! {
+            let interruption = tokio::select! {
                 () = end.cancelled() => break,
-                Err(setback) = cycle => setback,
+                Err(interruption) = cycle => interruption,
             };
             there.joined(false);
-            let (status, reason) = setback.standing();
+            let (status, reason) = interruption.standing();
             info!(%status, reason, "attach anew");
             self.status.modify(|service| (service.role, service.two_way) = ("", false));
             self.status.set(status, reason);
             // After a lost connection radar still holds the directory and vouches for it; after anything else it is
             // looked at from the beginning.
-            if !matches!(setback, Setback::Lost(_))
+            if !matches!(interruption, Interruption::Lost(_))
                 && let Some(attached) = attached.take()
             {
                 self.detach(&attached).await;
@@ -145,7 +146,7 @@ impl Folder {
         }
     }
 
-    /// One life of an attachment, which ends with a setback.
+    /// One life of an attachment, which ends with a interruption.
     async fn cycle(
         &self,
         there: &Presence,
@@ -154,12 +155,12 @@ impl Folder {
         slot: &mut Option<Attached>,
         take_over: &mut Wish,
         backoff: &mut Backoff,
-    ) -> Result<std::convert::Infallible, Setback> {
+    ) -> Result<std::convert::Infallible, Interruption> {
         let local = &self.local;
         self.answered().await?;
         let node = match held {
             Some(node) => Arc::clone(node),
-            None => self.nodes.get(&self.container.node).await.map_err(Setback::Door)?,
+            None => self.nodes.get(&self.container.node).await.map_err(Interruption::Listen)?,
         };
         *held = Some(Arc::clone(&node));
         local.taken_up().await?;
@@ -205,14 +206,14 @@ impl Folder {
     }
 
     /// Waits while deletions of this container wait for a person.
-    async fn answered(&self) -> Result<(), Setback> {
+    async fn answered(&self) -> Result<(), Interruption> {
         let mut here = self.local.state();
         let waits = |local: &Local| local.holds.of(&self.container.id).map(crate::local::Hold::reason);
         loop {
             let Some(reason) = waits(&here.borrow_and_update()) else { return Ok(()) };
             self.local.detached();
             self.status.set(Status::Paused, reason);
-            here.changed().await.map_err(|_| Setback::Lost("the local folder was closed".to_owned()))?;
+            here.changed().await.map_err(|_| Interruption::Lost("the local folder was closed".to_owned()))?;
         }
     }
 
@@ -221,7 +222,7 @@ impl Folder {
     }
 
     /// Waits for the node's connection, saying why it is not there.
-    async fn link(&self, node: &Node) -> Result<Arc<Link>, Setback> {
+    async fn link(&self, node: &Node) -> Result<Arc<Link>, Interruption> {
         let mut state = node.state();
         loop {
             match &*state.borrow_and_update() {
@@ -231,7 +232,7 @@ impl Folder {
                     self.status.set(status, reason.clone());
                 }
             }
-            state.changed().await.map_err(|_| Setback::Lost(String::new()))?;
+            state.changed().await.map_err(|_| Interruption::Lost(String::new()))?;
         }
     }
 
@@ -240,7 +241,7 @@ impl Folder {
         node: Arc<Node>,
         link: Arc<Link>,
         take_over: &mut Wish,
-    ) -> Result<Attached, Setback> {
+    ) -> Result<Attached, Interruption> {
         self.status.set(Status::Attaching, "");
         let request = AttachRequest {
             session_id: link.session_id.clone(),
@@ -293,12 +294,12 @@ impl Folder {
         attached: &Attached,
         automatic: &Automatic,
         held: Option<&[Entry]>,
-    ) -> Result<Proved, Setback> {
+    ) -> Result<Proved, Interruption> {
         let (link, id) = (&attached.link, attached.id.as_str());
         let (mut left, mut no_room) = (BTreeSet::new(), BTreeSet::new());
         let mut last: Option<Arc<Listing>> = None;
         for round in 0..ROUNDS {
-            let Both { here, there, turn } = Self::list_both(local, attached).await?;
+            let Both { here, there, permit } = Self::list_both(local, attached).await?;
             let (base, known) = self.past();
             let base = base.as_deref();
             let mut plan = self.plan(&here, &there, base, &known);
@@ -306,16 +307,16 @@ impl Folder {
             plan.send.retain(|path| !no_room.contains(path));
             plan.losers.retain(|path| !no_room.contains(path));
             if let Some(clash) = plan.clashes.first() {
-                return Err(Setback::Clash(clash.clone()));
+                return Err(Interruption::Clash(clash.clone()));
             }
             if let Some(doubt) = plan.doubt(&here.entries, base) {
-                return Err(Setback::Doubt(doubt));
+                return Err(Interruption::Doubt(doubt));
             }
             if plan.is_equal() {
                 return Ok(Proved { equal: without(here, &no_room), extra: plan.extra });
             }
             let held = last.as_ref().map(|last| &*last.entries).or(held);
-            automatic.merged(&news::of(&plan, &here.entries, &there, held));
+            automatic.merged(&app_changes::of(&plan, &here.entries, &there, held));
             let first = base.is_none();
             drop((there, known));
             let (send, take, remove) = (plan.send.len(), plan.take.len(), plan.remove.len());
@@ -341,9 +342,9 @@ impl Folder {
                 no_room.extend(self.told(&progress, sending).await?);
             }
             last = Some(here);
-            drop(turn);
+            drop(permit);
         }
-        Err(Setback::Restless)
+        Err(Interruption::Restless)
     }
 
     /// What comes of `sending`; meanwhile its progress is told.
@@ -380,16 +381,16 @@ impl Folder {
         (base, known)
     }
 
-    async fn list_both<'a>(local: &LocalFolder, attached: &'a Attached) -> Result<Both<'a>, Setback> {
-        let turn = attached.node.turns.take(&attached.patience).await;
+    async fn list_both<'a>(local: &LocalFolder, attached: &'a Attached) -> Result<Both<'a>, Interruption> {
+        let permit = attached.node.compare_permits.take(&attached.patience).await;
         let (here, there) = tokio::try_join!(
             transfer::list_local(local, &attached.excluded),
             transfer::list_remote(&attached.link, &attached.id, &local.ignore),
         )?;
-        Ok(Both { here, there, turn })
+        Ok(Both { here, there, permit })
     }
 
-    async fn join(&self, attached: &Attached) -> Result<Role, Setback> {
+    async fn join(&self, attached: &Attached) -> Result<Role, Interruption> {
         let link = &attached.link;
         let request = JoinRequest { session_id: link.session_id.clone(), attachment_id: attached.id.clone() };
         let reply = limited("Join", link.radar.clone().join(request)).await?;
@@ -409,9 +410,9 @@ impl Folder {
         let link = &attached.link;
         let request =
             DetachRequest { session_id: link.session_id.clone(), attachment_id: attached.id.clone() };
-        if let Err(setback) = limited("Detach", link.radar.clone().detach(request)).await {
+        if let Err(interruption) = limited("Detach", link.radar.clone().detach(request)).await {
             // The lease ends it if this did not.
-            debug!(reason = setback.standing().1, "detach");
+            debug!(reason = interruption.standing().1, "detach");
         }
     }
 }
@@ -420,10 +421,10 @@ impl Folder {
 async fn limited<T>(
     call: &'static str,
     answer: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> Result<T, Setback> {
+) -> Result<T, Interruption> {
     match tokio::time::timeout(CALL_LIMIT, answer).await {
         Ok(reply) => Ok(reply?.into_inner()),
-        Err(_) => Err(Setback::Slow { call, limit: CALL_LIMIT }),
+        Err(_) => Err(Interruption::Slow { call, limit: CALL_LIMIT }),
     }
 }
 

@@ -1,13 +1,13 @@
-//! One node: the tunnel to its radar, the session on it, and the door for BEP.
+//! One node: the tunnel to its radar, the session on it, and the local port for BEP.
 //!
 //! One task a node owns the connection. It connects, opens the session (the lease), passes radar's events
 //! to whoever asked for them, and on any break starts over with backoff. A folder never sees a half-open
 //! connection: a [`Link`] is handed out only after the session is ready, and each link has its own number.
 
-mod bep;
+mod bep_listener;
+mod compare_permits;
 mod link;
-mod settles;
-mod turns;
+mod settle_dedup;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,8 +22,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span, warn};
 
+use bep_listener::BepListener;
+pub use compare_permits::{ComparePermit, ComparePermits, Patience};
 pub use link::{Link, SessionIdentity, look};
-pub use turns::{Patience, Turn, Turns};
 
 use crate::tunnel::{PortForward, Tunnel};
 use ksync_common::Backoff;
@@ -53,7 +54,7 @@ pub struct Node {
     /// Where the local syncthing dials the node's syncthing, now and later.
     pub bep_address: watch::Receiver<SocketAddr>,
     /// Which containers are made equal now.
-    pub turns: Turns,
+    pub compare_permits: ComparePermits,
     state: watch::Receiver<NodeState>,
     routes: Arc<Routes>,
     _end: DropGuard,
@@ -153,7 +154,7 @@ impl Nodes {
         if let Some(node) = self.find(name) {
             return Ok(node);
         }
-        let door = bep::Door::open().await?;
+        let bep = BepListener::open().await?;
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(node) = live.get(name).and_then(Weak::upgrade) {
             return Ok(node);
@@ -163,8 +164,8 @@ impl Nodes {
         let (state_tx, state) = watch::channel(NodeState::Down { reason: String::new(), broken: false });
         let node = Arc::new(Node {
             name: name.to_owned(),
-            bep_address: door.address(),
-            turns: Turns::new(),
+            bep_address: bep.address(),
+            compare_permits: ComparePermits::new(),
             state: state.clone(),
             routes: Arc::clone(&routes),
             _end: end.clone().drop_guard(),
@@ -172,7 +173,7 @@ impl Nodes {
         live.insert(name.to_owned(), Arc::downgrade(&node));
         let span = info_span!(parent: None, "node", name);
         let tunnel = PortForward::new(self.client.clone(), name);
-        let keeper = Keeper {
+        let connector = Connector {
             node: name.to_owned(),
             tunnel,
             identity: self.identity.clone(),
@@ -180,8 +181,8 @@ impl Nodes {
             routes,
             state_tx,
         };
-        tokio::spawn(end.clone().run_until_cancelled_owned(keeper.run()).instrument(span.clone()));
-        tokio::spawn(end.run_until_cancelled_owned(door.serve(state)).instrument(span));
+        tokio::spawn(end.clone().run_until_cancelled_owned(connector.run()).instrument(span.clone()));
+        tokio::spawn(end.run_until_cancelled_owned(bep.serve(state)).instrument(span));
         Ok(node)
     }
 
@@ -191,7 +192,7 @@ impl Nodes {
 }
 
 /// The task that keeps a node connected.
-struct Keeper {
+struct Connector {
     node: String,
     tunnel: Arc<dyn Tunnel>,
     identity: SessionIdentity,
@@ -200,7 +201,7 @@ struct Keeper {
     state_tx: watch::Sender<NodeState>,
 }
 
-impl Keeper {
+impl Connector {
     async fn run(self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
         loop {

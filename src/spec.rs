@@ -3,7 +3,7 @@
 //! Invariant: the board's entry of a spec is written by its own task alone, and a failure of one spec stays
 //! with it.
 
-mod keeper;
+mod base_writer;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
-use keeper::Keeper;
+use base_writer::BaseWriter;
 
 use crate::{
     base::{Base, BaseFile},
@@ -91,12 +91,13 @@ impl Spec {
             if let Some(last) = base_rx.borrow().as_ref().and_then(|base| base.two_way.clone()) {
                 local.two_way.remember(&last);
             }
-            let mut keeper = Keeper::new(&self.details.name, &self.shared.board, &local, &file, &base_tx);
+            let mut base_writer =
+                BaseWriter::new(&self.details.name, &self.shared.board, &local, &file, &base_tx);
             let both = async {
-                tokio::join!(self.follow_pods(&local, &mut services, &base_rx), keeper.follow());
+                tokio::join!(self.follow_pods(&local, &mut services, &base_rx), base_writer.follow());
             };
             let _ = end.run_until_cancelled(Box::pin(both)).await;
-            keeper.finish().await;
+            base_writer.finish().await;
             services.close().await;
         };
         Box::pin(work.instrument(span)).await;

@@ -9,7 +9,7 @@ use futures::{FutureExt, future::BoxFuture};
 use ksync_tree::Error;
 use tracing::{info, warn};
 
-use super::{Setback, transfer};
+use super::{Interruption, transfer};
 use crate::{kept, local::LocalFolder, node::Link};
 use ksync_common::Backoff;
 
@@ -119,7 +119,7 @@ impl Job {
         if self.search {
             match transfer::list_beaten(&self.link, &self.attachment).await {
                 Ok(found) => self.copies.extend(found),
-                Err(setback) => left.failed("the container", &setback),
+                Err(interruption) => left.failed("the container", &interruption),
             }
         }
         let all = std::mem::take(&mut self.copies);
@@ -134,12 +134,12 @@ impl Job {
                 }
                 // Gone, or written just now: a search will tell.
                 Ok(None) => left.again = true,
-                Err(setback @ Setback::Tree(Error::TooLarge { .. })) => {
-                    let (_, reason) = setback.standing();
+                Err(interruption @ Interruption::Tree(Error::TooLarge { .. })) => {
+                    let (_, reason) = interruption.standing();
                     warn!(copy, reason, "the container's side of a conflict stays there");
                     left.large.insert(copy.clone());
                 }
-                Err(setback) => left.failed(copy, &setback),
+                Err(interruption) => left.failed(copy, &interruption),
             }
         }
         left
@@ -147,8 +147,8 @@ impl Job {
 }
 
 impl Left {
-    fn failed(&mut self, what: &str, setback: &Setback) {
-        let (_, reason) = setback.standing();
+    fn failed(&mut self, what: &str, interruption: &Interruption) {
+        let (_, reason) = interruption.standing();
         warn!(what, reason, "bring the container's side of a conflict");
         self.again = true;
     }

@@ -10,7 +10,7 @@ use ksync_tree::{Entry, Listing};
 use tracing::{debug, info, warn};
 
 use super::{
-    Attached, Both, Folder, ROUNDS, Setback,
+    Attached, Both, Folder, Interruption, ROUNDS,
     conflicts::Conflicts,
     limited, plan,
     settle::{Settled, first_of, settle, settle_all},
@@ -34,7 +34,7 @@ impl Folder {
         automatic: &Automatic,
         proved: Arc<Listing>,
         backoff: &mut Backoff,
-    ) -> Result<std::convert::Infallible, Setback> {
+    ) -> Result<std::convert::Infallible, Interruption> {
         let mut proved = Some(proved);
         let mut here = local.state();
         let node = Arc::clone(&attached.node);
@@ -52,10 +52,10 @@ impl Folder {
         loop {
             let now = here.borrow_and_update().clone();
             if now.process != process {
-                return Err(Setback::Anew);
+                return Err(Interruption::Anew);
             }
             if let Some(hold) = now.holds.of(&self.container.id) {
-                return Err(Setback::Held(hold.reason()));
+                return Err(Interruption::Held(hold.reason()));
             }
             let behind = now.pending || settled != Some(now.sequence);
             let elected = !candidate || seat.is_some() || election.is_taken();
@@ -77,12 +77,12 @@ impl Folder {
             }
             tokio::select! {
                 changed = here.changed() => {
-                    changed.map_err(|_| Setback::Lost("the local folder was closed".to_owned()))?;
+                    changed.map_err(|_| Interruption::Lost("the local folder was closed".to_owned()))?;
                 }
                 changed = link_state.changed() => {
-                    changed.map_err(|_| Setback::Lost(String::new()))?;
+                    changed.map_err(|_| Interruption::Lost(String::new()))?;
                     if let NodeState::Down { reason, .. } = &*link_state.borrow_and_update() {
-                        return Err(Setback::Lost(reason.clone()));
+                        return Err(Interruption::Lost(reason.clone()));
                     }
                 }
                 // Somebody else's taking the seat is what this one waits for, too; the sender lives in `local`.
@@ -151,10 +151,10 @@ impl Folder {
         link: &Link,
         conflicts: &mut Conflicts,
         event: Option<AttachmentEvent>,
-    ) -> Result<(), Setback> {
+    ) -> Result<(), Interruption> {
         match event {
-            None => Err(Setback::Lost("the events of the attachment ended".to_owned())),
-            Some(AttachmentEvent::AttachmentEnded(end)) => Err(Setback::Ended(end.reason)),
+            None => Err(Interruption::Lost("the events of the attachment ended".to_owned())),
+            Some(AttachmentEvent::AttachmentEnded(end)) => Err(Interruption::Ended(end.reason)),
             Some(AttachmentEvent::ContainerChange(change))
                 if change.action != "deleted"
                     && change.kind == "file"
@@ -193,9 +193,9 @@ impl Folder {
         attached: &Attached,
         automatic: &Automatic,
         proved: &[Entry],
-    ) -> Result<(), Setback> {
+    ) -> Result<(), Interruption> {
         for _ in 0..ROUNDS {
-            let Both { here, there, turn } = Self::list_both(local, attached).await?;
+            let Both { here, there, permit } = Self::list_both(local, attached).await?;
             let missing = plan::missing(&here.entries, &there, proved);
             let stale = plan::stale(&here, &there, proved);
             let Some(first) = missing.first().or(stale.first()) else { return Ok(()) };
@@ -209,10 +209,10 @@ impl Folder {
                 transfer::remove(&attached.link, &attached.id, stale).await?;
             }
             let sequence = local.scanned().await?;
-            drop(turn);
+            drop(permit);
             settle_all(local, &attached.link, sequence).await?;
         }
-        Err(Setback::Restless)
+        Err(Interruption::Restless)
     }
 
     /// Makes this container the two-way one. Local content goes there once more where it differs by now, and what
@@ -224,7 +224,7 @@ impl Folder {
         attached: &Attached,
         automatic: &Automatic,
         agreed: bool,
-    ) -> Result<Option<Asked>, Setback> {
+    ) -> Result<Option<Asked>, Interruption> {
         self.status.set(Status::Syncing, "");
         let extra = self.equalise(local, attached, automatic, None).await?.extra;
         if let Some((files, bytes)) = plan::too_much(&extra).filter(|_| !agreed) {
@@ -253,9 +253,9 @@ impl Folder {
 }
 
 /// A question about a sequence, and its answer.
-type Settling = (i64, BoxFuture<'static, Result<Settled, Setback>>);
+type Settling = (i64, BoxFuture<'static, Result<Settled, Interruption>>);
 
-async fn ended(settling: &mut Option<Settling>) -> Result<Settled, Setback> {
+async fn ended(settling: &mut Option<Settling>) -> Result<Settled, Interruption> {
     match settling {
         Some((_, answer)) => answer.await,
         None => std::future::pending().await,

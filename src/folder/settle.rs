@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tonic::Code;
 
-use super::{Setback, stages::Stages};
+use super::{Interruption, stages::Stages};
 use crate::{local::LocalFolder, node::Link};
 
 /// What became of waiting for an index to be everywhere.
@@ -27,13 +27,13 @@ pub(super) async fn settle(
     sequence: i64,
     known: Vec<String>,
     settled: bool,
-) -> Result<Settled, Setback> {
+) -> Result<Settled, Interruption> {
     loop {
         let answer = if settled {
             let question = (local.id.clone(), sequence, known.clone());
             let (asked, (folder, sequence, known)) = (Arc::clone(&link), question.clone());
             let ask = async move { asked.settle(&folder, sequence, &known).await };
-            link.settles.ask(question, || ask.boxed()).await
+            link.settle_dedup.ask(question, || ask.boxed()).await
         } else {
             link.settle(&local.id, sequence, &known).await
         };
@@ -57,10 +57,10 @@ pub(super) async fn settle_all(
     local: &Arc<LocalFolder>,
     link: &Arc<Link>,
     sequence: i64,
-) -> Result<(), Setback> {
+) -> Result<(), Interruption> {
     match settle(Arc::clone(local), Arc::clone(link), sequence, Vec::new(), false).await? {
         Settled::Done(_) => Ok(()),
-        Settled::Failing(errors) => Err(Setback::Pull(first_of(&errors))),
+        Settled::Failing(errors) => Err(Interruption::Pull(first_of(&errors))),
     }
 }
 

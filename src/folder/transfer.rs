@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tracing::{debug, info};
 
-use super::{Setback, progress::Progress};
+use super::{Interruption, progress::Progress};
 use crate::{blocking, kept, local::LocalFolder, node::Link};
 
 /// Bytes of one message.
@@ -28,12 +28,15 @@ const CHUNK: usize = 128 << 10;
 const QUEUE: usize = 16;
 
 /// Everything below the local path, with hashes.
-pub(super) async fn list_local(local: &LocalFolder, exclude: &[String]) -> Result<Arc<Listing>, Setback> {
+pub(super) async fn list_local(
+    local: &LocalFolder,
+    exclude: &[String],
+) -> Result<Arc<Listing>, Interruption> {
     let root = local.root();
-    local.is_at(&root).map_err(Setback::Root)?;
+    local.is_at(&root).map_err(Interruption::Root)?;
     let listing = local.listings.of(&root, &local.ignore, exclude).await?;
     // A listing says what is gone only if it is one of the right directory.
-    local.is_at(&root).map_err(Setback::Root)?;
+    local.is_at(&root).map_err(Interruption::Root)?;
     Ok(listing)
 }
 
@@ -42,7 +45,7 @@ pub(super) async fn list_remote(
     link: &Link,
     attachment_id: &str,
     ignore: &Ignore,
-) -> Result<Vec<Entry>, Setback> {
+) -> Result<Vec<Entry>, Interruption> {
     let request = ListRequest {
         session_id: link.session_id.clone(),
         attachment_id: attachment_id.to_owned(),
@@ -54,7 +57,7 @@ pub(super) async fn list_remote(
 }
 
 /// The conflict copies in the container that local content has won over.
-pub(super) async fn list_beaten(link: &Link, attachment_id: &str) -> Result<Vec<String>, Setback> {
+pub(super) async fn list_beaten(link: &Link, attachment_id: &str) -> Result<Vec<String>, Interruption> {
     let request = ListRequest {
         session_id: link.session_id.clone(),
         attachment_id: attachment_id.to_owned(),
@@ -70,7 +73,7 @@ pub(super) async fn list_beaten(link: &Link, attachment_id: &str) -> Result<Vec<
     Ok(entries.into_iter().map(|entry| entry.path).collect())
 }
 
-async fn list(link: &Link, request: ListRequest) -> Result<Vec<Entry>, Setback> {
+async fn list(link: &Link, request: ListRequest) -> Result<Vec<Entry>, Interruption> {
     let mut stream = link.radar.clone().list(request).await?.into_inner();
     let mut entries = Vec::new();
     while let Some(reply) = stream.message().await? {
@@ -88,7 +91,7 @@ pub(super) async fn send(
     local: &Arc<LocalFolder>,
     paths: Vec<String>,
     progress: Arc<Progress>,
-) -> Result<Vec<String>, Setback> {
+) -> Result<Vec<String>, Interruption> {
     let (tx, rx) = mpsc::channel::<Vec<u8>>(QUEUE);
     let folder = Arc::clone(local);
     let packing = tokio::task::spawn_blocking(move || {
@@ -123,7 +126,7 @@ pub(super) async fn fetch(
     attachment_id: &str,
     local: &Arc<LocalFolder>,
     entries: Vec<Entry>,
-) -> Result<(), Setback> {
+) -> Result<(), Interruption> {
     let root = local.root();
     // What grows while it is fetched is synced later, like any other change.
     let bytes: u64 = entries.iter().map(|entry| entry.size).sum();
@@ -142,7 +145,7 @@ async fn receive(
     root: Arc<Root>,
     paths: Vec<String>,
     max_bytes: Option<u64>,
-) -> Result<(), Setback> {
+) -> Result<(), Interruption> {
     let asked: BTreeSet<String> = paths.iter().cloned().collect();
     let request =
         FetchRequest { session_id: link.session_id.clone(), attachment_id: attachment_id.to_owned(), paths };
@@ -174,7 +177,7 @@ pub(super) async fn remove(
     link: &Link,
     attachment_id: &str,
     paths: Vec<String>,
-) -> Result<Vec<String>, Setback> {
+) -> Result<Vec<String>, Interruption> {
     let left = ask_to_remove(link, attachment_id, paths, Vec::new()).await?;
     if !left.is_empty() {
         debug!(?left, "not empty in the container");
@@ -187,7 +190,7 @@ async fn ask_to_remove(
     attachment_id: &str,
     paths: Vec<String>,
     unchanged: Vec<WireEntry>,
-) -> Result<Vec<String>, Setback> {
+) -> Result<Vec<String>, Interruption> {
     let (session_id, attachment_id) = (link.session_id.clone(), attachment_id.to_owned());
     let request = RemoveRequest { session_id, attachment_id, paths, unchanged };
     Ok(super::limited("Remove", link.radar.clone().remove(request)).await?.left)
@@ -200,7 +203,7 @@ pub(super) async fn keep(
     local: &Arc<LocalFolder>,
     paths: Vec<String>,
     kind: kept::Kind,
-) -> Result<(), Setback> {
+) -> Result<(), Interruption> {
     let kept = make(kind.moment(&local.kept))?;
     info!(files = paths.len(), kept = %kept.display(), "local content wins; the container's is kept");
     receive(link, attachment_id, Arc::new(Root::open(&kept)?), paths, None).await
@@ -213,14 +216,14 @@ pub(super) async fn keep_beaten(
     attachment_id: &str,
     local: &Arc<LocalFolder>,
     copy: &str,
-) -> Result<Option<String>, Setback> {
+) -> Result<Option<String>, Interruption> {
     let Some(of) = syncthing::conflict::copy(copy) else { return Ok(None) };
     let moment = make(kept::Kind::Conflict.moment(&local.kept))?;
     let staging = tempfile::Builder::new()
         .prefix(ksync_tree::TEMP_PREFIX)
         .suffix(ksync_tree::TEMP_SUFFIX)
         .tempdir_in(&moment)
-        .map_err(|source| Setback::Kept { path: moment.clone(), source })?;
+        .map_err(|source| Interruption::Kept { path: moment.clone(), source })?;
     let incoming = Arc::new(Root::open(staging.path())?);
     receive(link, attachment_id, Arc::clone(&incoming), vec![copy.to_owned()], Some(kept::SIZE)).await?;
     let (name, original) = (copy.to_owned(), of.original.clone());
@@ -229,11 +232,11 @@ pub(super) async fn keep_beaten(
         if came.is_some() {
             // It goes there next: what is kept has to be on the disk.
             let kept = std::fs::File::open(staging.path().join(&name)).and_then(|file| file.sync_all());
-            kept.map_err(|source| Setback::Kept { path: staging.path().join(&name), source })?;
+            kept.map_err(|source| Interruption::Kept { path: staging.path().join(&name), source })?;
             move_entry(&incoming, &name, &Root::open(&moment)?, &original)?;
         }
         drop(staging);
-        Ok::<_, Setback>(came)
+        Ok::<_, Interruption>(came)
     });
     let Some(came) = came.await? else { return Ok(None) };
     let left = ask_to_remove(link, attachment_id, Vec::new(), vec![to_wire(&came)]).await?;
@@ -247,7 +250,7 @@ pub(super) async fn take(
     attachment_id: &str,
     local: &Arc<LocalFolder>,
     entries: Vec<Entry>,
-) -> Result<(), Setback> {
+) -> Result<(), Interruption> {
     let kept = kept::Kind::ReplacedAtAttach.moment(&local.kept);
     let (staging, old) = (make(kept.join("incoming"))?, make(kept.join("old"))?);
     let incoming = Arc::new(Root::open(&staging)?);
@@ -280,9 +283,9 @@ pub(super) async fn take(
     .await
 }
 
-fn make(dir: PathBuf) -> Result<PathBuf, Setback> {
+fn make(dir: PathBuf) -> Result<PathBuf, Interruption> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-    made.map(|()| dir.clone()).map_err(|source| Setback::Kept { path: dir, source })
+    made.map(|()| dir.clone()).map_err(|source| Interruption::Kept { path: dir, source })
 }
 
 /// A regular file without its content.
@@ -297,16 +300,18 @@ fn to_wire(file: &Entry) -> WireEntry {
     }
 }
 
-fn from_wire(entry: WireEntry) -> Result<Entry, Setback> {
+fn from_wire(entry: WireEntry) -> Result<Entry, Interruption> {
     let kind = match entry.kind() {
         EntryKind::File => Kind::File,
         EntryKind::Dir => Kind::Dir,
         EntryKind::Symlink => Kind::Symlink,
-        EntryKind::Unspecified => return Err(Setback::Malformed("an entry without a kind")),
+        EntryKind::Unspecified => return Err(Interruption::Malformed("an entry without a kind")),
     };
     let hash = match entry.hash.len() {
         0 => None,
-        _ => Some(entry.hash.as_slice().try_into().map_err(|_| Setback::Malformed("a hash of odd length"))?),
+        _ => Some(
+            entry.hash.as_slice().try_into().map_err(|_| Interruption::Malformed("a hash of odd length"))?,
+        ),
     };
     let target = (kind == Kind::Symlink).then_some(entry.target);
     Ok(Entry {

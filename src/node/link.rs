@@ -20,7 +20,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::settles::Settles;
+use super::settle_dedup::SettleDedup;
 use crate::{
     cluster,
     tunnel::{self, Tunnel},
@@ -124,7 +124,7 @@ pub struct Link {
     /// What this radar can do.
     pub capabilities: Vec<String>,
     /// Who waits for what.
-    pub settles: Settles,
+    pub settle_dedup: SettleDedup,
 }
 
 /// The session stream: while it is pumped, the lease is held.
@@ -238,7 +238,7 @@ async fn open_session(
         own_device_id: identity.device_id.clone(),
         radar_version: found.version,
         capabilities: found.capabilities,
-        settles: Settles::default(),
+        settle_dedup: SettleDedup::default(),
     };
     Ok((link, Session { events, _hello: hello }))
 }

@@ -30,11 +30,11 @@ pub(super) type Question = (String, i64, Vec<String>);
 
 /// The questions that somebody waits for.
 #[derive(Default)]
-pub struct Settles(Mutex<HashMap<Question, WeakShared<Asked>>>);
+pub struct SettleDedup(Mutex<HashMap<Question, WeakShared<Asked>>>);
 
-impl std::fmt::Debug for Settles {
+impl std::fmt::Debug for SettleDedup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Settles")
+        f.write_str("SettleDedup")
     }
 }
 
@@ -53,7 +53,7 @@ impl Link {
     }
 }
 
-impl Settles {
+impl SettleDedup {
     /// The answer to `question`, which `ask` asks unless it has been asked.
     pub fn ask(&self, question: Question, ask: impl FnOnce() -> Asked) -> Shared<Asked> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,15 +78,15 @@ mod tests {
     use ksync_proto::radar::SettleReply;
     use tokio::sync::Notify;
 
-    use super::Settles;
+    use super::SettleDedup;
 
     #[tokio::test]
     async fn those_who_wait_for_the_same_ask_once() {
-        let (settles, asked, answer) =
-            (Settles::default(), Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let (dedup, asked, answer) =
+            (SettleDedup::default(), Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
         let ask = |sequence: i64| {
             let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
-            settles.ask(("f".to_owned(), sequence, Vec::new()), || {
+            dedup.ask(("f".to_owned(), sequence, Vec::new()), || {
                 asked.fetch_add(1, Ordering::SeqCst);
                 async move {
                     answer.notified().await;

@@ -1,11 +1,11 @@
-//! The door through which the local syncthing reaches the node's: a loopback port, each connection
+//! The port on the loopback through which the local syncthing reaches the node's; each connection is
 //! carried as one byte stream inside the tunnel.
 //!
 //! Whoever connects must still prove its device id to the node's syncthing (TLS end to end), so the open
 //! loopback port gives nobody else anything.
 //!
-//! syncthing redials a lost device at once only three times in two minutes, and each address every 5 s. So the door moves
-//! to another port when the connection is gone and nobody knocks: an address that was never dialled is dialled at once.
+//! syncthing redials a lost device at once only three times in two minutes, and each address every 5 s. So the listener moves
+//! to another port when the connection is gone and syncthing does not dial: an address that was never dialled is dialled at once.
 
 mod redial;
 
@@ -33,12 +33,12 @@ const CHUNK: usize = 64 << 10;
 const QUEUE: usize = 16;
 
 /// A listening port on the loopback.
-pub(super) struct Door {
+pub(super) struct BepListener {
     listener: TcpListener,
     address_tx: watch::Sender<SocketAddr>,
 }
 
-impl Door {
+impl BepListener {
     pub(super) async fn open() -> io::Result<Self> {
         let (listener, address) = listen().await?;
         Ok(Self { listener, address_tx: watch::Sender::new(address) })
@@ -84,13 +84,13 @@ impl Door {
                 () = sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => {
                     match listen().await {
                         Ok((listener, address)) => {
-                            debug!(%address, "the door moves, so that it is dialled at once");
+                            debug!(%address, "the BEP listener moves to another port, so that it is dialled at once");
                             self.listener = listener;
                             self.address_tx.send_replace(address);
                             redial.moved();
                         }
                         Err(error) => {
-                            warn!(%error, "move the door for the local syncthing");
+                            warn!(%error, "move the BEP listener to another port");
                             redial.dialled();
                         }
                     }

@@ -55,7 +55,7 @@ impl Redial {
         self.look(now);
     }
 
-    /// The door has moved.
+    /// The listener has moved.
     pub(super) fn moved(&mut self) {
         (self.dialled, self.at) = (false, None);
     }
@@ -75,7 +75,7 @@ mod tests {
     use super::{FIRST, GOOD, MOST, Redial};
 
     #[test]
-    fn the_door_moves_only_when_nobody_knocks_at_a_door_that_was_used() {
+    fn the_listener_moves_only_when_nobody_dials_a_port_that_was_used() {
         let now = Instant::now();
         let mut redial = Redial::default();
         redial.link(true, now);

@@ -1,4 +1,4 @@
-//! Which of what an attach changes in a container is news to its app. Pure.
+//! Which of the files that an attach changes in a container count as edits for its app, which is reloaded for them. Pure.
 
 use ksync_tree::{DifferenceKind, Entry, Kind};
 

@@ -1,4 +1,4 @@
-//! What sends a folder back to a fresh attach, and how it reads in `get`.
+//! What interrupts a folder and sends it back to a fresh attach, and how it reads in `get`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::{local, status::Status};
 
 /// Why a folder stopped following its container.
 #[derive(Debug, thiserror::Error)]
-pub enum Setback {
+pub enum Interruption {
     /// The connection or the session went away; both come back by themselves.
     #[error("{0}")]
     Lost(String),
@@ -67,10 +67,10 @@ pub enum Setback {
     Tree(#[from] ksync_tree::Error),
     /// No port on the loopback.
     #[error("listen on the loopback for the local syncthing")]
-    Door(#[source] std::io::Error),
+    Listen(#[source] std::io::Error),
 }
 
-impl Setback {
+impl Interruption {
     /// The status word and the sentence that go with it until the next try.
     pub fn standing(&self) -> (Status, String) {
         let status = match self {
@@ -84,7 +84,7 @@ impl Setback {
     }
 }
 
-impl From<tonic::Status> for Setback {
+impl From<tonic::Status> for Interruption {
     fn from(status: tonic::Status) -> Self {
         use tonic::Code;
         // What the transport says of itself, as opposed to what radar answered with a sentence.
@@ -99,14 +99,14 @@ impl From<tonic::Status> for Setback {
 
 #[cfg(test)]
 mod tests {
-    use super::Setback;
+    use super::Interruption;
     use crate::status::Status;
 
     #[test]
     fn a_lost_connection_is_no_error_and_a_refusal_is() {
-        let lost = Setback::from(tonic::Status::unavailable("tcp"));
+        let lost = Interruption::from(tonic::Status::unavailable("tcp"));
         assert_eq!(lost.standing().0, Status::Attaching);
-        let refused = Setback::from(tonic::Status::failed_precondition("the path is a file"));
+        let refused = Interruption::from(tonic::Status::failed_precondition("the path is a file"));
         assert_eq!(refused.standing(), (Status::Error, "the path is a file".to_owned()));
     }
 }

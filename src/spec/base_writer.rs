@@ -1,4 +1,4 @@
-//! Keeping a spec's base: a picture of the local tree, taken when every container holds it.
+//! Writes a spec's base: a picture of the local tree, taken when every container holds it.
 //!
 //! Invariant: what a picture shows was scanned after it was taken, and every container has acknowledged that scan.
 
@@ -30,20 +30,20 @@ const REST_FACTOR: u32 = 20;
 /// Entries that can't be synced and are named.
 const MOST_WARNINGS: usize = 20;
 
-/// What is said where there are more directories than watches.
+/// The warning where there are more directories than the system lets watch.
 const UNWATCHED: &str = "the system lets watch no more directories: changes in some of them are found only every 10 s (leave \
                          directories out with `ignore`, or raise `fs.inotify.max_user_watches`)";
 
-/// What a base is a picture of: when it is the same again, nothing has to be written.
+/// What every container of the spec has acknowledged. While it is the same, the base that was written is up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Pictured {
+struct Agreement {
     revision: Revision,
     passed_over: u64,
     two_way: Option<String>,
 }
 
 /// Writes the base of one spec.
-pub(super) struct Keeper<'a> {
+pub(super) struct BaseWriter<'a> {
     name: &'a str,
     board_tx: &'a BoardTx,
     board: watch::Receiver<Board>,
@@ -51,10 +51,10 @@ pub(super) struct Keeper<'a> {
     local: &'a Arc<LocalFolder>,
     file: &'a BaseFile,
     base_tx: &'a watch::Sender<Option<Arc<Base>>>,
-    saved: Option<Pictured>,
+    saved: Option<Agreement>,
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> BaseWriter<'a> {
     pub(super) fn new(
         name: &'a str,
         board: &'a BoardTx,
@@ -78,7 +78,7 @@ impl<'a> Keeper<'a> {
     pub(super) async fn follow(&mut self) {
         loop {
             if self.news().is_some() {
-                let work = self.keep().await;
+                let work = self.write().await;
                 drop(tokio::task::spawn_blocking(ksync_tree::give_back));
                 // A big tree is not looked at all the time.
                 sleep((work * REST_FACTOR).clamp(REST.0, REST.1)).await;
@@ -104,7 +104,7 @@ impl<'a> Keeper<'a> {
         let last = async {
             // An error is the end of the board, and then there is nothing to keep.
             let _ = self.board.wait_for(|board| !moves(board)).await;
-            self.keep().await
+            self.write().await
         };
         if timeout(FINISH, last).await.is_err() {
             warn!(limit = ?FINISH, "what is equal at the end was not noted: something moves still");
@@ -114,13 +114,13 @@ impl<'a> Keeper<'a> {
     /// The local side, when all containers hold more of it than was written.
     fn news(&mut self) -> Option<Local> {
         let here = self.here.borrow_and_update().clone();
-        let now = Pictured::of(&self.board.borrow_and_update(), self.name, &here);
+        let now = Agreement::of(&self.board.borrow_and_update(), self.name, &here);
         now.filter(|now| self.saved.as_ref() != Some(now)).map(|_| here)
     }
 
     /// Writes the base if there is news. What was listed before a scan whose sequence every container has acknowledged
     /// was equal everywhere, whatever moves meanwhile. Returns how long listing and scanning took.
-    async fn keep(&mut self) -> Duration {
+    async fn write(&mut self) -> Duration {
         let begun = Instant::now();
         let Some(here) = self.news() else { return Duration::ZERO };
         let Some(Listing { entries, skipped }) = list(self.local).await else { return begun.elapsed() };
@@ -136,28 +136,28 @@ impl<'a> Keeper<'a> {
         let Ok(sequence) = scanned else { return work };
         let (name, scanned) = (self.name, Revision { sequence, ..here.revision() });
         let held =
-            |board: &Board| Pictured::of(board, name, &here).is_some_and(|held| held.revision >= scanned);
+            |board: &Board| Agreement::of(board, name, &here).is_some_and(|held| held.revision >= scanned);
         let reached = timeout(REACHED, self.board.wait_for(held)).await;
         let Ok(Ok(board)) = reached.map(|board| board.map(|board| board.clone())) else { return work };
-        let of_this_process = |held: &Pictured| held.revision.process == scanned.process;
-        let Some(pictured) = Pictured::of(&board, name, &here).filter(of_this_process) else { return work };
+        let of_this_process = |held: &Agreement| held.revision.process == scanned.process;
+        let Some(agreement) = Agreement::of(&board, name, &here).filter(of_this_process) else { return work };
         let seen =
             board.specs.get(name).map(|spec| spec.services.keys().cloned().collect()).unwrap_or_default();
         let last = self.base_tx.borrow().clone().unwrap_or_default();
-        let base = Arc::new(last.next(entries, pictured.two_way.clone(), seen));
+        let base = Arc::new(last.next(entries, agreement.two_way.clone(), seen));
         let (file, writing, begun) = (self.file.clone(), Arc::clone(&base), Instant::now());
         match blocking::run(move || file.save(&writing)).await {
             Ok(()) => drop(self.base_tx.send_replace(Some(base))),
-            Err(error) => warn!(error = ksync_common::chain(&error), "keep the base"),
+            Err(error) => warn!(error = ksync_common::chain(&error), "write the base"),
         }
         work += begun.elapsed();
         // What came between the listing and the scan is news still.
-        self.saved = Some(Pictured { revision: here.revision(), ..pictured });
+        self.saved = Some(Agreement { revision: here.revision(), ..agreement });
         work
     }
 }
 
-impl Keeper<'_> {
+impl BaseWriter<'_> {
     /// What was not scanned since it came to be what was listed now. What is just as the last picture of this syncthing
     /// process shows it was scanned after that one was taken. None means that there is no such picture.
     fn unscanned(&self, here: &Local, listed: &[Entry]) -> Option<Vec<String>> {
@@ -182,7 +182,7 @@ impl Keeper<'_> {
     }
 }
 
-impl Pictured {
+impl Agreement {
     /// What every container of the spec holds; none while one of them is not in sync.
     fn of(board: &Board, name: &str, here: &Local) -> Option<Self> {
         let spec = board.specs.get(name)?;
