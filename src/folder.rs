@@ -34,7 +34,7 @@ use crate::{
     base::Base,
     config::{Direction, Initial},
     kept::Kind as Kept,
-    local::{Known, Local, LocalFolder, Presence, Share, Who},
+    local::{ContainerRef, KnownVersions, LocalFolder, LocalState, Registration, Share},
     node::{AttachmentEvent, ComparePermit, Link, Node, NodeState, Nodes, Patience},
     reload::{Automatic, Policy, Reloads, Target},
     service::RemoteContainer,
@@ -111,7 +111,7 @@ impl Folder {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
         let mut attached = None;
         let mut take_over = self.take_over.clone();
-        let there = self.local.two_way.enter(&self.container.id, &self.container.node);
+        let there = self.local.two_way.register(&self.container.id, &self.container.node);
         // Held over interruptions, so that a lease outlives them.
         let mut node = None;
         let note = self.status.reload_note();
@@ -149,7 +149,7 @@ impl Folder {
     /// One life of an attachment, which ends with a interruption.
     async fn cycle(
         &self,
-        there: &Presence,
+        there: &Registration,
         automatic: &Automatic,
         held: &mut Option<Arc<Node>>,
         slot: &mut Option<Attached>,
@@ -208,7 +208,9 @@ impl Folder {
     /// Waits while deletions of this container wait for a person.
     async fn answered(&self) -> Result<(), Interruption> {
         let mut here = self.local.state();
-        let waits = |local: &Local| local.holds.of(&self.container.id).map(crate::local::Hold::reason);
+        let waits = |local: &LocalState| {
+            local.pending_deletions.of(&self.container.id).map(crate::local::PendingBurst::reason)
+        };
         loop {
             let Some(reason) = waits(&here.borrow_and_update()) else { return Ok(()) };
             self.local.detached();
@@ -217,8 +219,12 @@ impl Folder {
         }
     }
 
-    fn who(&self) -> Who {
-        Who { spec: self.spec.clone(), container: self.container.id.clone(), pod: self.container.pod.clone() }
+    fn who(&self) -> ContainerRef {
+        ContainerRef {
+            spec: self.spec.clone(),
+            container: self.container.id.clone(),
+            pod: self.container.pod.clone(),
+        }
     }
 
     /// Waits for the node's connection, saying why it is not there.
@@ -329,7 +335,7 @@ impl Folder {
             if !plan.take.is_empty() {
                 let paths = plan.take.iter().map(|entry| entry.path.clone()).collect();
                 transfer::take(link, id, local, plan.take).await?;
-                local.look(paths);
+                local.scan(paths);
             }
             if !plan.losers.is_empty() {
                 // The first time of all it is not that both sides have changed it: one of them wins.
@@ -363,17 +369,23 @@ impl Folder {
     }
 
     /// What the container wins at a first sync it wins once: several would undo each other.
-    fn plan(&self, here: &Listing, there: &[Entry], base: Option<&Base>, known: &Known) -> plan::Plan {
+    fn plan(
+        &self,
+        here: &Listing,
+        there: &[Entry],
+        base: Option<&Base>,
+        known: &KnownVersions,
+    ) -> plan::Plan {
         let id = &self.container.id;
-        let first = self.local.first.get_or_init(|| id.clone()) == id;
+        let first = self.local.first_compared.get_or_init(|| id.clone()) == id;
         let initial = if first && self.direction == Direction::Both { self.initial } else { Initial::Local };
         plan::plan(&here.entries, there, &here.skipped, base, known, id, initial)
     }
 
     /// What was equal when both sides were last compared, as far as that is known; none before the first time.
-    fn past(&self) -> (Option<Arc<Base>>, Known) {
+    fn past(&self) -> (Option<Arc<Base>>, KnownVersions) {
         let id = &self.container.id;
-        let known = self.local.lately.known(id);
+        let known = self.local.versions.known(id);
         let base = self.base.borrow().clone();
         let news = !known.held.is_empty() || known.seen;
         let seen = known.seen.then_some(id.as_str());

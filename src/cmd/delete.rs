@@ -13,7 +13,7 @@ use crate::{
     cluster::{ClusterArgs, ClusterConfig},
     config::{Config, Error, Store},
     home::{ContextDir, Home},
-    local::HoldFile,
+    local::PendingFile,
     lock,
     printer::{Printer, UserError},
     speclist::Pins,
@@ -120,7 +120,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
         }
     }
     for (dir, path) in contexts.iter().flat_map(|dir| local.iter().map(move |path| (dir, path))) {
-        if let Err(error) = HoldFile::new(&dir.waiting(), path).forget(&names) {
+        if let Err(error) = PendingFile::new(&dir.waiting(), path).forget(&names) {
             printer.warn(format!("can't forget what waits in `{}`: {error}", dir.waiting().display()));
         }
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::Direction,
-    local::{Asked, Local, LocalFolder, Pull, Seat, Who},
+    local::{ContainerRef, FirstPull, FirstPullQuestion, LocalFolder, LocalState, Seat},
     node::{AttachmentEvent, Link, Node, NodeState},
     reload::Automatic,
     status::Status,
@@ -46,7 +46,7 @@ impl Folder {
         let mut settled: Option<i64> = None;
         let mut settling: Option<Settling> = None;
         let mut failing = Vec::new();
-        let mut asked: Option<Asked> = None;
+        let mut asked: Option<FirstPullQuestion> = None;
         let who = Arc::new(self.who());
         let mut conflicts = Conflicts::new();
         loop {
@@ -54,7 +54,7 @@ impl Folder {
             if now.process != process {
                 return Err(Interruption::Anew);
             }
-            if let Some(hold) = now.holds.of(&self.container.id) {
+            if let Some(hold) = now.pending_deletions.of(&self.container.id) {
                 return Err(Interruption::Held(hold.reason()));
             }
             let behind = now.pending || settled != Some(now.sequence);
@@ -96,7 +96,7 @@ impl Folder {
                     match left? {
                         Settled::Done(stages) => {
                             failing.clear();
-                            if let Some(edit) = now.trip.and_then(|trip| stages.edit(&trip)) {
+                            if let Some(edit) = now.stages.and_then(|local| stages.edit(&local)) {
                                 self.status.modify(|service| service.last_edit = Some(edit));
                             }
                         }
@@ -113,7 +113,7 @@ impl Folder {
                         automatic.proved();
                     }
                     settled = Some(now.sequence);
-                    local.lately.acknowledged(&self.container.id, now.revision());
+                    local.versions.acknowledged(&self.container.id, now.revision());
                 }
                 taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
                     asked = self.promote(local, attached, automatic, false).await?;
@@ -129,7 +129,14 @@ impl Folder {
         }
     }
 
-    fn report(&self, node: &Node, local: &Local, busy: bool, failing: &[String], asked: Option<&Asked>) {
+    fn report(
+        &self,
+        node: &Node,
+        local: &LocalState,
+        busy: bool,
+        failing: &[String],
+        asked: Option<&FirstPullQuestion>,
+    ) {
         let (status, reason) = match (&local.error, asked) {
             (Some(error), _) => (Status::Error, error.clone()),
             _ if busy && !failing.is_empty() => (Status::Error, first_of(failing)),
@@ -147,7 +154,7 @@ impl Folder {
 
     fn event(
         local: &LocalFolder,
-        who: &Arc<Who>,
+        who: &Arc<ContainerRef>,
         link: &Link,
         conflicts: &mut Conflicts,
         event: Option<AttachmentEvent>,
@@ -202,7 +209,7 @@ impl Folder {
             debug!(first, "not equal yet");
             drop(there);
             if !missing.is_empty() {
-                local.look(missing);
+                local.scan(missing);
             }
             if !stale.is_empty() {
                 automatic.merged(&stale);
@@ -224,19 +231,19 @@ impl Folder {
         attached: &Attached,
         automatic: &Automatic,
         agreed: bool,
-    ) -> Result<Option<Asked>, Interruption> {
+    ) -> Result<Option<FirstPullQuestion>, Interruption> {
         self.status.set(Status::Syncing, "");
         let extra = self.equalise(local, attached, automatic, None).await?.extra;
         if let Some((files, bytes)) = plan::too_much(&extra).filter(|_| !agreed) {
             let tops = plan::tops(&extra);
-            let pull = Pull { who: self.who(), files, bytes, tops, accepted: false };
-            return Ok(Some(local.pull.ask(pull)));
+            let pull = FirstPull { source: self.who(), files, bytes, tops, accepted: false };
+            return Ok(Some(local.first_pull.ask(pull)));
         }
         if !extra.is_empty() {
             let paths: Vec<String> = extra.iter().map(|entry| entry.path.clone()).collect();
             info!(entries = paths.len(), "bring what only the container has");
             transfer::fetch(&attached.link, &attached.id, local, extra).await?;
-            local.look(paths);
+            local.scan(paths);
         }
         let link = &attached.link;
         let sequence = local.scanned().await?;
@@ -262,7 +269,7 @@ async fn ended(settling: &mut Option<Settling>) -> Result<Settled, Interruption>
     }
 }
 
-async fn accepted(asked: Option<&Asked>) {
+async fn accepted(asked: Option<&FirstPullQuestion>) {
     match asked {
         Some(asked) => asked.accepted().await,
         None => std::future::pending().await,

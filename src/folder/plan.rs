@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ksync_tree::{DifferenceKind, Entry, Kind, Listing, Skipped, covers, differences, is_below};
 
-use crate::{base::Base, config::Initial, local::Known};
+use crate::{base::Base, config::Initial, local::KnownVersions};
 
 /// Container-only files above which nothing is pulled unasked.
 const PULL_FILES: usize = 1000;
@@ -63,7 +63,7 @@ pub(super) fn plan(
     remote: &[Entry],
     unknown: &[Skipped],
     base: Option<&Base>,
-    known: &Known,
+    known: &KnownVersions,
     id: &str,
     initial: Initial,
 ) -> Plan {
@@ -144,7 +144,7 @@ fn theirs_first(initial: Initial, ours: &Entry, theirs: &Entry) -> bool {
 pub(super) fn missing(local: &[Entry], remote: &[Entry], proved: &[Entry]) -> Vec<String> {
     let proved = by_path(proved);
     let here = by_path(local);
-    let plan = plan(local, remote, &[], None, &Known::default(), "", Initial::Local);
+    let plan = plan(local, remote, &[], None, &KnownVersions::default(), "", Initial::Local);
     let own = |path: &String| unchanged(here.get(path.as_str()).copied(), proved.get(path.as_str()).copied());
     plan.send.into_iter().chain(plan.clashes).filter(|path| !own(path)).collect()
 }
@@ -213,10 +213,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::{Plan, missing, too_much, tops};
-    use crate::{base::Base, config::Initial, local::Known};
+    use crate::{base::Base, config::Initial, local::KnownVersions};
 
     fn plan(local: &[Entry], remote: &[Entry], base: Option<&Base>, id: &str) -> Plan {
-        super::plan(local, remote, &[], base, &Known::default(), id, Initial::Local)
+        super::plan(local, remote, &[], base, &KnownVersions::default(), id, Initial::Local)
     }
 
     fn file(path: &str, content: u8) -> Entry {
@@ -271,7 +271,7 @@ mod tests {
             [dir("d", 2), file("new", 1), file("old", 3), file("same", 2)],
         );
         let first = |initial| {
-            let plan = super::plan(&here, &there, &[], None, &Known::default(), "", initial);
+            let plan = super::plan(&here, &there, &[], None, &KnownVersions::default(), "", initial);
             let taken: Vec<String> = plan.take.into_iter().map(|entry| entry.path).collect();
             (taken, plan.send)
         };
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(first(Initial::Local), (names(&[]), names(&["new", "old"])));
         assert_eq!(first(Initial::Remote), (names(&["new", "old"]), names(&[])));
         assert_eq!(first(Initial::Newest), (names(&["old"]), names(&["new"])));
-        let (known, empty) = (Known::default(), base(Vec::new()));
+        let (known, empty) = (KnownVersions::default(), base(Vec::new()));
         let later = super::plan(&here, &there, &[], Some(&empty), &known, "same", Initial::Remote);
         assert_eq!((later.take, later.send), (vec![], names(&["new", "old"])));
     }
@@ -332,13 +332,16 @@ mod tests {
     fn what_was_here_since_the_base_is_no_edit_there() {
         // Here: 1, written down, then 2, which it got, and 3.
         let base = base(vec![file("a", 1), file("b", 1)]);
-        let known = Known { versions: [("a".to_owned(), vec![file("a", 2)])].into(), ..Known::default() };
-        let merge = |here: u8, known: &Known| {
+        let known = KnownVersions {
+            versions: [("a".to_owned(), vec![file("a", 2)])].into(),
+            ..KnownVersions::default()
+        };
+        let merge = |here: u8, known: &KnownVersions| {
             let here = [file("a", here), file("b", 1)];
             let there = [file("a", 2), file("b", 1)];
             super::plan(&here, &there, &[], Some(&base), known, "same", Initial::Local)
         };
-        assert_eq!(merge(3, &Known::default()).losers, ["a"], "nobody knows");
+        assert_eq!(merge(3, &KnownVersions::default()).losers, ["a"], "nobody knows");
         let plan = merge(3, &known);
         assert_eq!((plan.send, plan.losers), (vec!["a".to_owned()], vec![]));
         // Put back here as it was: that is an edit too.
@@ -351,7 +354,7 @@ mod tests {
         let base = base(vec![dir("d", 0), file("d/f", 1)]);
         let there = [dir("d", 0), file("d/f", 1)];
         let unknown = [Skipped { path: "d".into(), reason: "it can't be read".into() }];
-        let known = Known::default();
+        let known = KnownVersions::default();
         let plan = super::plan(&[], &there, &unknown, Some(&base), &known, "fresh", Initial::Local);
         assert_eq!(plan, Plan::default());
     }

@@ -8,7 +8,7 @@ use ksync_proto::radar::SettleReply;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::{local::Trip, status::Edit};
+use crate::{local::LocalStages, status::Edit};
 
 /// When a node last got through its stages.
 #[derive(Debug, Clone, Copy)]
@@ -33,13 +33,13 @@ impl Stages {
     }
 
     /// The whole way of what was noticed here; a stage that was last got through before then was not part of it.
-    pub(super) fn edit(&self, trip: &Trip) -> Option<Edit> {
-        let after = |at: Instant| at.checked_duration_since(trip.noticed);
+    pub(super) fn edit(&self, local: &LocalStages) -> Option<Edit> {
+        let after = |at: Instant| at.checked_duration_since(local.noticed);
         let settled = after(self.answered)?;
         let edit = Edit {
             at: Timestamp::try_from(SystemTime::now().checked_sub(settled)?).ok()?,
-            posted: after(trip.posted)?,
-            scanned: after(trip.scanned)?,
+            posted: after(local.posted)?,
+            scanned: after(local.scanned)?,
             index: self.index.and_then(after),
             finished: self.finished.and_then(after),
             copied: self.copied.and_then(after),
@@ -66,14 +66,14 @@ mod tests {
     use tokio::time::{Instant, advance};
 
     use super::Stages;
-    use crate::local::Trip;
+    use crate::local::LocalStages;
 
     #[tokio::test(start_paused = true)]
     async fn stages_are_told_since_the_edit_was_noticed() {
         let ms = Duration::from_millis;
         advance(ms(1000)).await;
         let noticed = Instant::now();
-        let trip = Trip { noticed, posted: noticed + ms(1), scanned: noticed + ms(3) };
+        let local = LocalStages { noticed, posted: noticed + ms(1), scanned: noticed + ms(3) };
         advance(ms(10)).await;
         let reply = SettleReply {
             settled: true,
@@ -82,7 +82,7 @@ mod tests {
             copied_ago_us: 500_000,
             ..SettleReply::default()
         };
-        let edit = Stages::of(&reply).edit(&trip).unwrap();
+        let edit = Stages::of(&reply).edit(&local).unwrap();
         assert_eq!((edit.posted, edit.scanned, edit.settled), (ms(1), ms(3), ms(10)));
         assert_eq!((edit.index, edit.finished), (Some(ms(4)), Some(ms(8))));
         assert_eq!(edit.copied, None, "the copies of an earlier edit");

@@ -131,10 +131,10 @@ pub(super) async fn fetch(
     // What grows while it is fetched is synced later, like any other change.
     let bytes: u64 = entries.iter().map(|entry| entry.size).sum();
     let paths: Vec<String> = entries.into_iter().map(|entry| entry.path).collect();
-    local.theirs.coming(&paths);
+    local.own_writes.begin(&paths);
     let limit = Some(bytes.saturating_mul(2) + (1 << 20));
     let received = receive(link, attachment_id, Arc::clone(&root), paths.clone(), limit).await;
-    local.theirs.landed(&root, &paths);
+    local.own_writes.done(&root, &paths);
     received
 }
 
@@ -273,9 +273,9 @@ pub(super) async fn take(
                 continue;
             }
             let paths = [entry.path.clone()];
-            folder.theirs.coming(&paths);
+            folder.own_writes.begin(&paths);
             let moved = move_entry(&incoming, path, &root, path);
-            folder.theirs.landed(&root, &paths);
+            folder.own_writes.done(&root, &paths);
             moved?;
         }
         Ok(())

@@ -58,9 +58,9 @@ pub(super) fn settle(root: &Root, kept: &Path, copy: &str) -> Result<Option<Stri
         return Ok(None);
     }
     // Between syncthing's two renames there is nothing: its second one would replace what was put back.
-    let Some(theirs) = stat_entry(root, &path, false)? else { return Ok(None) };
+    let Some(remote) = stat_entry(root, &path, false)? else { return Ok(None) };
     copy_entry(root, &Root::open(kept)?, &path)?;
-    if stat_entry(root, &path, false)?.as_ref() != Some(&theirs) {
+    if stat_entry(root, &path, false)?.as_ref() != Some(&remote) {
         // Edited again just now: that is the local content then, and the copy is kept instead.
         move_entry(root, copy, &Root::open(kept)?, copy)?;
         return Ok(Some(path));
@@ -82,13 +82,13 @@ mod tests {
         let (here, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let copy = "d/f.sync-conflict-20261122-163000-ABCDEF7.txt";
         fs::create_dir(here.path().join("d")).unwrap();
-        fs::write(here.path().join("d/f.txt"), "theirs").unwrap();
+        fs::write(here.path().join("d/f.txt"), "remote").unwrap();
         fs::write(here.path().join(copy), "ours").unwrap();
         let root = Root::open(here.path()).unwrap();
         assert_eq!(settle(&root, kept.path(), copy).unwrap().as_deref(), Some("d/f.txt"));
         assert_eq!(fs::read_to_string(here.path().join("d/f.txt")).unwrap(), "ours");
         assert!(!here.path().join(copy).exists());
-        assert_eq!(fs::read_to_string(kept.path().join("d/f.txt")).unwrap(), "theirs");
+        assert_eq!(fs::read_to_string(kept.path().join("d/f.txt")).unwrap(), "remote");
         assert_eq!(settle(&root, kept.path(), copy).unwrap(), None);
     }
 }

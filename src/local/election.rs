@@ -25,11 +25,11 @@ struct State {
     /// When it became free.
     free_since: Instant,
     /// Who is there, ready or not.
-    there: BTreeMap<String, There>,
+    registered: BTreeMap<String, Registered>,
 }
 
 #[derive(Debug)]
-struct There {
+struct Registered {
     node: String,
     joined: bool,
     /// Several specs may mean one container.
@@ -38,60 +38,62 @@ struct There {
 
 impl Default for Election {
     fn default() -> Self {
-        let state = State { holder: None, last: None, free_since: Instant::now(), there: BTreeMap::new() };
+        let state =
+            State { holder: None, last: None, free_since: Instant::now(), registered: BTreeMap::new() };
         Self(watch::Sender::new(state))
     }
 }
 
 impl State {
     /// Until when `who` leaves a free seat to the one who had it; none when it need not.
-    fn patient_until(&self, who: &str) -> Option<Instant> {
-        let last = self.last.as_ref().filter(|last| *last != who && self.there.contains_key(*last));
+    fn patient_until(&self, container: &str) -> Option<Instant> {
+        let last =
+            self.last.as_ref().filter(|last| *last != container && self.registered.contains_key(*last));
         last.map(|_| self.free_since + PATIENCE).filter(|until| Instant::now() < *until)
     }
 
     /// Until when `who` lets the one who had the seat join the node's folder first; none when it need not.
-    fn polite_until(&self, who: &str, node: &str) -> Option<Instant> {
-        let last = self.last.as_ref().and_then(|last| self.there.get(last));
+    fn polite_until(&self, container: &str, node: &str) -> Option<Instant> {
+        let last = self.last.as_ref().and_then(|last| self.registered.get(last));
         let before = last.is_some_and(|last| last.node == node && !last.joined);
-        self.patient_until(who).filter(|_| before && self.holder.is_none())
+        self.patient_until(container).filter(|_| before && self.holder.is_none())
     }
 }
 
 impl Election {
     /// Follows the seat: whoever waits for it to be taken is woken.
-    pub fn watch(&self) -> Holder {
-        Holder(self.0.subscribe())
+    pub fn watch(&self) -> SeatWatch {
+        SeatWatch(self.0.subscribe())
     }
 
     /// What was noted of an earlier time: who had the seat then. Counts as long as nobody has had it since.
-    pub fn remember(&self, who: &str) {
+    pub fn remember(&self, container: &str) {
         self.0.send_if_modified(|state| {
             let news = state.holder.is_none() && state.last.is_none();
             if news {
-                state.last = Some(who.to_owned());
+                state.last = Some(container.to_owned());
             }
             news
         });
     }
 
     /// `who` (a container id) is there, on `node`, and may come to be ready.
-    pub fn enter(&self, who: &str, node: &str) -> Presence {
+    pub fn register(&self, container: &str, node: &str) -> Registration {
         self.0.send_modify(|state| {
-            let new = || There { node: node.to_owned(), joined: false, count: 0 };
-            state.there.entry(who.to_owned()).or_insert_with(new).count += 1;
+            let new = || Registered { node: node.to_owned(), joined: false, count: 0 };
+            state.registered.entry(container.to_owned()).or_insert_with(new).count += 1;
         });
-        Presence { who: who.to_owned(), node: node.to_owned(), state: self.0.clone() }
+        Registration { container: container.to_owned(), node: node.to_owned(), state: self.0.clone() }
     }
 
     /// Waits until the seat is free and takes it for `who`.
-    pub async fn seat(&self, who: &str) -> Seat {
+    pub async fn seat(&self, container: &str) -> Seat {
         let mut state = self.0.subscribe();
         loop {
             let taken = self.0.send_if_modified(|state| {
-                let free = state.holder.is_none() && state.patient_until(who).is_none();
+                let free = state.holder.is_none() && state.patient_until(container).is_none();
                 if free {
-                    state.holder = Some(who.to_owned());
+                    state.holder = Some(container.to_owned());
                     state.last.clone_from(&state.holder);
                 }
                 free
@@ -101,7 +103,7 @@ impl Election {
             }
             let until = {
                 let state = state.borrow_and_update();
-                state.holder.is_none().then(|| state.patient_until(who)).flatten()
+                state.holder.is_none().then(|| state.patient_until(container)).flatten()
             };
             change(&mut state, until).await;
         }
@@ -118,9 +120,9 @@ async fn change(state: &mut watch::Receiver<State>, until: Option<Instant>) {
 
 /// Tells whether the seat is taken.
 #[derive(Debug)]
-pub struct Holder(watch::Receiver<State>);
+pub struct SeatWatch(watch::Receiver<State>);
 
-impl Holder {
+impl SeatWatch {
     /// Whether somebody has it now.
     pub fn is_taken(&mut self) -> bool {
         self.0.borrow_and_update().holder.is_some()
@@ -136,19 +138,19 @@ impl Holder {
 
 /// A container is there as long as this lives.
 #[derive(Debug)]
-pub struct Presence {
-    who: String,
+pub struct Registration {
+    container: String,
     node: String,
     state: watch::Sender<State>,
 }
 
-impl Presence {
+impl Registration {
     /// Waits for the turn to join the folder on its node: the one who had the seat goes first, because only the first
     /// one's changes come from a node.
     pub async fn turn(&self) {
         let mut state = self.state.subscribe();
         loop {
-            let until = state.borrow_and_update().polite_until(&self.who, &self.node);
+            let until = state.borrow_and_update().polite_until(&self.container, &self.node);
             match until {
                 Some(_) => change(&mut state, until).await,
                 None => return,
@@ -159,19 +161,19 @@ impl Presence {
     /// It has joined, or has left again.
     pub fn joined(&self, joined: bool) {
         self.state.send_if_modified(|state| {
-            let there = state.there.get_mut(&self.who);
-            there.is_some_and(|there| std::mem::replace(&mut there.joined, joined) != joined)
+            let registered = state.registered.get_mut(&self.container);
+            registered.is_some_and(|registered| std::mem::replace(&mut registered.joined, joined) != joined)
         });
     }
 }
 
-impl Drop for Presence {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.state.send_modify(|state| {
-            if let Some(there) = state.there.get_mut(&self.who) {
-                there.count -= 1;
-                if there.count == 0 {
-                    state.there.remove(&self.who);
+            if let Some(registered) = state.registered.get_mut(&self.container) {
+                registered.count -= 1;
+                if registered.count == 0 {
+                    state.registered.remove(&self.container);
                 }
             }
         });
@@ -221,22 +223,22 @@ mod tests {
             let names = ["a", "b", "c", "d"];
             for step in steps {
                 match step {
-                    Step::Wants(who) if !seated.contains_key(&who) => {
-                        let name = names[usize::from(who)];
-                        waiting.entry(who).or_insert_with(|| Box::pin(election.seat(name)));
+                    Step::Wants(container) if !seated.contains_key(&container) => {
+                        let name = names[usize::from(container)];
+                        waiting.entry(container).or_insert_with(|| Box::pin(election.seat(name)));
                     }
                     Step::Wants(_) => {}
                     // Whoever gives up waits no more either.
-                    Step::Gives(who) => {
-                        waiting.remove(&who);
-                        seated.remove(&who);
+                    Step::Gives(container) => {
+                        waiting.remove(&container);
+                        seated.remove(&container);
                     }
                 }
-                let ready = |(who, seat): (&u8, &mut BoxFuture<'_, Seat>)| Some((*who, seat.now_or_never()?));
+                let ready = |(container, seat): (&u8, &mut BoxFuture<'_, Seat>)| Some((*container, seat.now_or_never()?));
                 let taken: Vec<(u8, Seat)> = waiting.iter_mut().filter_map(ready).collect();
-                for (who, seat) in taken {
-                    waiting.remove(&who);
-                    seated.insert(who, seat);
+                for (container, seat) in taken {
+                    waiting.remove(&container);
+                    seated.insert(container, seat);
                 }
                 prop_assert!(seated.len() <= 1, "{:?}", seated);
                 prop_assert!(waiting.is_empty() || seated.len() == 1, "the seat is free, and somebody waits");
@@ -259,10 +261,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_had_it_has_it_again_unless_it_is_gone_or_late() {
         let election = Election::default();
-        let (a, b) = (election.enter("a", "n"), election.enter("b", "n"));
+        let (a, b) = (election.register("a", "n"), election.register("b", "n"));
         election.remember("a");
         let mut other = Box::pin(election.seat("b"));
-        assert!(other.as_mut().now_or_never().is_none(), "a is there");
+        assert!(other.as_mut().now_or_never().is_none(), "a is registered");
         let again = election.seat("a").await;
         drop(again);
         assert!(other.as_mut().now_or_never().is_none());
@@ -272,16 +274,17 @@ mod tests {
         election.remember("a");
         let again = Box::pin(election.seat("a"));
         drop(a);
-        assert!(again.now_or_never().is_none(), "b is there");
+        assert!(again.now_or_never().is_none(), "b is registered");
         drop(election.seat("b").await);
         drop(b);
-        assert!(election.seat("c").now_or_never().is_some(), "nobody is waited for who is gone");
+        assert!(election.seat("c").now_or_never().is_some(), "nobody is waited for container is gone");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_had_it_joins_its_node_first() {
         let election = Election::default();
-        let (a, b, c) = (election.enter("a", "n"), election.enter("b", "n"), election.enter("c", "m"));
+        let (a, b, c) =
+            (election.register("a", "n"), election.register("b", "n"), election.register("c", "m"));
         assert!(b.turn().now_or_never().is_some(), "nobody has had it");
         election.remember("a");
         assert!(b.turn().now_or_never().is_none() && a.turn().now_or_never().is_some());

@@ -1,6 +1,6 @@
 //! One local syncthing folder per local path, whatever number of specs and containers use it.
 //!
-//! Handles only: the folder's state belongs to its task (`owner`). A path that is opened again waits until its
+//! Handles only: the folder's state belongs to its task (`actor`). A path that is opened again waits until its
 //! last folder is closed, so that the two never undo each other.
 
 use std::{
@@ -11,10 +11,7 @@ use std::{
 };
 
 use ksync_tree::{Ignore, Root};
-use tokio::{
-    sync::{Mutex, mpsc, oneshot, watch},
-    time::Instant,
-};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::AbortOnDropHandle,
@@ -22,27 +19,26 @@ use tokio_util::{
 use tracing::{Instrument, info_span, warn};
 
 use super::{
-    Election, HoldFile, Holds, LocalSyncthing, Who,
-    ground::{self, Ground},
-    lately::Lately,
-    listings::Listings,
-    notice::Notices,
-    origin::{Edits, Theirs},
-    owner::{Owner, Start},
-    pull::{Desk, Pull},
-    stignore,
+    actor::{Actor, Closed, Command, LocalState, Start},
+    approval::{ContainerRef, FirstPull, FirstPullApproval, PendingFile},
+    election::Election,
+    fs_watch::FsWatch,
+    history::{Listings, LocalEdits, OwnWrites, RecentVersions},
+    ignore,
+    process::LocalSyncthing,
+    root::{self, LocalRoot},
 };
-use crate::{blocking, revision::Revision};
+use crate::blocking;
 
 /// Why a local path can't be synced.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory can't be had.
     #[error(transparent)]
-    Ground(#[from] ground::Error),
+    Root(#[from] root::Error),
     /// The ignore patterns can't be put in place.
     #[error(transparent)]
-    Ignore(#[from] stignore::Error),
+    Ignore(#[from] ignore::Error),
     /// The directory can't be watched.
     #[error("watch `{path}`")]
     Watch {
@@ -59,81 +55,13 @@ pub enum Error {
     },
 }
 
-/// Where the local side of a folder stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Local {
-    /// Number of the syncthing process that has the folder; 0 while none has it.
-    pub process: u64,
-    /// Changes were noticed that no scan has covered yet.
-    pub pending: bool,
-    /// Highest sequence of our own index after the last scan.
-    pub sequence: i64,
-    /// Why nothing is scanned.
-    pub error: Option<String>,
-    /// Deletions of containers that wait for a person.
-    pub holds: Holds,
-    /// Counts changes of names that syncthing passes over.
-    pub passed_over: u64,
-    /// The system watches only some of the directories.
-    pub unwatched: bool,
-    /// When the changes up to the sequence came so far; none when nobody noticed them.
-    pub trip: Option<Trip>,
-}
-
-impl Local {
-    /// How far its index has come.
-    pub fn revision(&self) -> Revision {
-        Revision { process: self.process, sequence: self.sequence }
-    }
-}
-
-/// When a change got through the stages of its way that are here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trip {
-    /// The system told of it: a file's writer has closed it.
-    pub noticed: Instant,
-    /// The scan was asked for.
-    pub posted: Instant,
-    /// The scan was over.
-    pub scanned: Instant,
-}
-
-pub(super) enum Command {
-    Share { device: String, address: watch::Receiver<SocketAddr>, done: oneshot::Sender<()> },
-    Dial { device: String },
-    Unshare { device: String },
-    Deleted { path: String, who: Arc<Who> },
-    Restored { path: String },
-    Detached,
-    Running { spec: String, containers: BTreeSet<String> },
-    Answer { accept: bool, done: oneshot::Sender<Result<usize, Closed>> },
-    Look { paths: Vec<String> },
-    Mark { done: oneshot::Sender<()> },
-    Exclude { paths: Vec<String>, done: oneshot::Sender<Result<(), stignore::Error>> },
-}
-
-/// The local folder stands still or was closed; why.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Closed(String);
-
-impl Closed {
-    pub(super) fn new(why: &str) -> Self {
-        Self(why.to_owned())
-    }
-
-    fn folder() -> Self {
-        Self::new("the local folder was closed")
-    }
-}
-
 /// What an answer was given to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Answered {
     /// Files that containers had deleted: gone here now, or put back there.
     pub deletions: usize,
     /// What only a container has: on its way here, or still asked about when the answer was no.
-    pub pull: Option<Pull>,
+    pub first_pull: Option<FirstPull>,
 }
 
 /// Why mounts can't be left out.
@@ -141,7 +69,7 @@ pub struct Answered {
 pub enum ExcludeError {
     /// The patterns can't be put in place.
     #[error(transparent)]
-    Ignore(#[from] stignore::Error),
+    Ignore(#[from] ignore::Error),
     /// The local folder was closed.
     #[error(transparent)]
     Closed(#[from] Closed),
@@ -161,19 +89,19 @@ pub struct LocalFolder {
     /// Which container's changes come back.
     pub two_way: Election,
     /// The container that was compared first.
-    pub first: OnceLock<String>,
+    pub first_compared: OnceLock<String>,
     /// What is here.
     pub listings: Listings,
-    /// What was here lately.
-    pub lately: Arc<Lately>,
+    /// What was here versions.
+    pub versions: Arc<RecentVersions>,
     /// What is written here for containers.
-    pub theirs: Arc<Theirs>,
+    pub own_writes: Arc<OwnWrites>,
     /// What is changed here by others than that.
-    pub edits: Arc<Edits>,
-    ground: Arc<Ground>,
+    pub edits: Arc<LocalEdits>,
+    root_dir: Arc<LocalRoot>,
     /// Where it is asked whether much that only a container has is brought here.
-    pub pull: Desk,
-    state: watch::Receiver<Local>,
+    pub first_pull: FirstPullApproval,
+    state: watch::Receiver<LocalState>,
     commands: mpsc::UnboundedSender<Command>,
     _end: DropGuard,
 }
@@ -195,7 +123,7 @@ impl Drop for Share {
 
 impl LocalFolder {
     /// Follows the local side.
-    pub fn state(&self) -> watch::Receiver<Local> {
+    pub fn state(&self) -> watch::Receiver<LocalState> {
         self.state.clone()
     }
 
@@ -219,31 +147,31 @@ impl LocalFolder {
             commands: self.commands.clone(),
             _dialling: AbortOnDropHandle::new(tokio::spawn(dialling)),
         };
-        // An error means that the owner has ended; its end is seen in `state`.
+        // An error means that the actor has ended; its end is seen in `state`.
         let _ = shared.await;
         share
     }
 
     /// The directory, open. A later one may be its successor: see [`LocalFolder::is_at`].
     pub fn root(&self) -> Arc<Root> {
-        self.ground.root()
+        self.root_dir.root()
     }
 
     /// Whether `root` is the directory of the folder, and what the local path leads to; a sentence when it is not.
     pub fn is_at(&self, root: &Arc<Root>) -> Result<(), String> {
-        self.ground.check()?;
-        if Arc::ptr_eq(root, &self.ground.root()) {
+        self.root_dir.check()?;
+        if Arc::ptr_eq(root, &self.root_dir.root()) {
             return Ok(());
         }
         Err(format!("`{}` was made anew", self.path.display()))
     }
 
     /// Agrees to a deletion that a living container made. What is not synced is nobody's to delete here.
-    pub fn container_deleted(&self, path: &str, who: &Arc<Who>) {
+    pub fn container_deleted(&self, path: &str, by: &Arc<ContainerRef>) {
         if self.ignore.matches(path) {
             return;
         }
-        let _ = self.commands.send(Command::Deleted { path: path.to_owned(), who: Arc::clone(who) });
+        let _ = self.commands.send(Command::Deleted { path: path.to_owned(), by: Arc::clone(by) });
     }
 
     /// Takes that back: the container has the path again.
@@ -275,18 +203,18 @@ impl LocalFolder {
         let (done, answered) = oneshot::channel();
         self.commands.send(Command::Answer { accept, done }).map_err(|_| Closed::folder())?;
         let deletions = answered.await.map_err(|_| Closed::folder())??;
-        let pull = if accept { self.pull.accept() } else { self.pull.open() };
-        Ok(Answered { deletions, pull })
+        let first_pull = if accept { self.first_pull.accept() } else { self.first_pull.open() };
+        Ok(Answered { deletions, first_pull })
     }
 
     /// Waits until every change noticed so far is scanned; returns the sequence of our index then.
     pub async fn scanned(&self) -> Result<i64, Closed> {
         let mut state = self.state.clone();
-        // What was just handed over must be seen by the owner before its state can tell.
+        // What was just handed over must be seen by the actor before its state can tell.
         let (done, seen) = oneshot::channel();
-        self.commands.send(Command::Mark { done }).map_err(|_| Closed::folder())?;
+        self.commands.send(Command::Barrier { done }).map_err(|_| Closed::folder())?;
         seen.await.map_err(|_| Closed::folder())?;
-        let over = |s: &Local| s.error.is_some() || s.process != 0 && !s.pending;
+        let over = |s: &LocalState| s.error.is_some() || s.process != 0 && !s.pending;
         let now = state.wait_for(over).await.map_err(|_| Closed::folder())?;
         now.error.as_ref().map_or(Ok(now.sequence), |error| Err(Closed::new(error)))
     }
@@ -302,8 +230,8 @@ impl LocalFolder {
     }
 
     /// Has `paths` scanned; none means everything.
-    pub fn look(&self, paths: Vec<String>) {
-        let _ = self.commands.send(Command::Look { paths });
+    pub fn scan(&self, paths: Vec<String>) {
+        let _ = self.commands.send(Command::Scan { paths });
     }
 }
 
@@ -364,12 +292,12 @@ impl LocalFolders {
         patterns: &[String],
         closed: CancellationToken,
     ) -> Result<LocalFolder, Error> {
-        let ground = Arc::new(Ground::open(path)?);
+        let root_dir = Arc::new(LocalRoot::open(path)?);
         if path.join(".stfolder").exists() {
             return Err(Error::Foreign { path: path.to_owned() });
         }
-        let ignore = stignore::install(path, patterns, &BTreeSet::new())?;
-        let notices = Notices::watch(path, ignore.clone())
+        let ignore = ignore::install(path, patterns, &BTreeSet::new())?;
+        let fs_watch = FsWatch::start(path, ignore.clone())
             .map_err(|source| Error::Watch { path: path.to_owned(), source })?;
         let hash = blake3::hash(format!("{}\n{}", self.session_id, path.display()).as_bytes());
         let id = format!("ksync-{}", hash.to_hex().chars().take(16).collect::<String>());
@@ -379,28 +307,28 @@ impl LocalFolders {
         }
         let end = CancellationToken::new();
         let (commands, commands_rx) = mpsc::unbounded_channel();
-        let hold_file = HoldFile::new(&self.waiting, path);
-        let lately = Arc::<Lately>::default();
-        let (holds, owed) = hold_file.load();
-        let (state_tx, state) = watch::channel(Local { holds, ..Local::default() });
-        let (theirs, edits) = (Arc::<Theirs>::default(), Arc::<Edits>::default());
-        let owner = Owner::new(Start {
+        let pending_file = PendingFile::new(&self.waiting, path);
+        let versions = Arc::<RecentVersions>::default();
+        let (pending_deletions, rollbacks) = pending_file.load();
+        let (state_tx, state) = watch::channel(LocalState { pending_deletions, ..LocalState::default() });
+        let (own_writes, edits) = (Arc::<OwnWrites>::default(), Arc::<LocalEdits>::default());
+        let actor = Actor::new(Start {
             id: id.clone(),
             path: path.to_owned(),
-            ground: Arc::clone(&ground),
+            root: Arc::clone(&root_dir),
             kept: kept.clone(),
             patterns: patterns.to_vec(),
             ignore: ignore.clone(),
             syncthing: self.syncthing.state(),
             state_tx,
-            hold_file,
-            owed,
-            lately: Arc::clone(&lately),
-            theirs: Arc::clone(&theirs),
+            pending_file,
+            rollbacks,
+            versions: Arc::clone(&versions),
+            own_writes: Arc::clone(&own_writes),
             edits: Arc::clone(&edits),
         });
         let span = info_span!(parent: None, "local", path = %path.display());
-        let task = owner.run(notices, commands_rx, end.clone());
+        let task = actor.run(fs_watch, commands_rx, end.clone());
         tokio::spawn(
             async move {
                 let _closed = closed.drop_guard();
@@ -414,13 +342,13 @@ impl LocalFolders {
             ignore,
             kept,
             two_way: Election::default(),
-            first: OnceLock::new(),
+            first_compared: OnceLock::new(),
             listings: Listings::default(),
-            lately,
-            theirs,
+            versions,
+            own_writes,
             edits,
-            ground,
-            pull: Desk::default(),
+            root_dir,
+            first_pull: FirstPullApproval::default(),
             state,
             commands,
             _end: end.drop_guard(),

@@ -28,7 +28,7 @@ use super::{
     decision::{Decision, Facts, Next},
 };
 use crate::{
-    local::{Edit, Local, LocalFolder},
+    local::{LocalEdit, LocalFolder, LocalState},
     revision::Revision,
     service::RemoteContainer,
     status::ReloadNote,
@@ -188,8 +188,8 @@ struct Worker {
     policy: Arc<Policy>,
     container: RemoteContainer,
     local: Arc<LocalFolder>,
-    edits: broadcast::Receiver<Edit>,
-    here: watch::Receiver<Local>,
+    edits: broadcast::Receiver<LocalEdit>,
+    here: watch::Receiver<LocalState>,
     shared: Arc<Shared>,
     asked: Option<Asked>,
 }
@@ -223,7 +223,7 @@ impl Worker {
                 changed = self.here.changed() => if changed.is_err() { return },
                 edit = self.edits.recv() => match edit {
                     Ok(edit) => self.edited(edit),
-                    Err(RecvError::Lagged(_)) => self.edited(Edit::Something),
+                    Err(RecvError::Lagged(_)) => self.edited(LocalEdit::Something),
                     Err(RecvError::Closed) => return,
                 },
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
@@ -246,11 +246,11 @@ impl Worker {
         next
     }
 
-    fn edited(&self, edit: Edit) {
+    fn edited(&self, edit: LocalEdit) {
         let path = match &edit {
-            Edit::Path(path) if !self.policy.which.counts(path) => return,
-            Edit::Path(path) => Some(path.as_str()),
-            Edit::Something => None,
+            LocalEdit::Path(path) if !self.policy.which.counts(path) => return,
+            LocalEdit::Path(path) => Some(path.as_str()),
+            LocalEdit::Something => None,
         };
         self.shared.change(|state| state.decision.edited(path, Instant::now()));
     }
@@ -260,7 +260,7 @@ impl Worker {
         loop {
             match self.edits.try_recv() {
                 Ok(edit) => self.edited(edit),
-                Err(TryRecvError::Lagged(_)) => self.edited(Edit::Something),
+                Err(TryRecvError::Lagged(_)) => self.edited(LocalEdit::Something),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
         }

@@ -14,7 +14,7 @@ use tracing::warn;
 use crate::{
     base::{Base, BaseFile},
     blocking,
-    local::{Local, LocalFolder},
+    local::{LocalFolder, LocalState},
     revision::Revision,
     status::{Board, BoardTx, Status},
 };
@@ -47,7 +47,7 @@ pub(super) struct BaseWriter<'a> {
     name: &'a str,
     board_tx: &'a BoardTx,
     board: watch::Receiver<Board>,
-    here: watch::Receiver<Local>,
+    here: watch::Receiver<LocalState>,
     local: &'a Arc<LocalFolder>,
     file: &'a BaseFile,
     base_tx: &'a watch::Sender<Option<Arc<Base>>>,
@@ -112,7 +112,7 @@ impl<'a> BaseWriter<'a> {
     }
 
     /// The local side, when all containers hold more of it than was written.
-    fn news(&mut self) -> Option<Local> {
+    fn news(&mut self) -> Option<LocalState> {
         let here = self.here.borrow_and_update().clone();
         let now = Agreement::of(&self.board.borrow_and_update(), self.name, &here);
         now.filter(|now| self.saved.as_ref() != Some(now)).map(|_| here)
@@ -128,8 +128,8 @@ impl<'a> BaseWriter<'a> {
         // What is on the disk and was not noticed is not acknowledged by anybody.
         match self.unscanned(&here, &entries) {
             Some(paths) if paths.is_empty() => {}
-            Some(paths) => self.local.look(paths),
-            None => self.local.look(Vec::new()),
+            Some(paths) => self.local.scan(paths),
+            None => self.local.scan(Vec::new()),
         }
         let scanned = self.local.scanned().await;
         let mut work = begun.elapsed();
@@ -160,7 +160,7 @@ impl<'a> BaseWriter<'a> {
 impl BaseWriter<'_> {
     /// What was not scanned since it came to be what was listed now. What is just as the last picture of this syncthing
     /// process shows it was scanned after that one was taken. None means that there is no such picture.
-    fn unscanned(&self, here: &Local, listed: &[Entry]) -> Option<Vec<String>> {
+    fn unscanned(&self, here: &LocalState, listed: &[Entry]) -> Option<Vec<String>> {
         self.saved.as_ref().filter(|saved| saved.revision.process == here.process)?;
         let last = self.base_tx.borrow();
         let unlike = ksync_tree::differences(&last.as_ref()?.entries, listed);
@@ -184,7 +184,7 @@ impl BaseWriter<'_> {
 
 impl Agreement {
     /// What every container of the spec holds; none while one of them is not in sync.
-    fn of(board: &Board, name: &str, here: &Local) -> Option<Self> {
+    fn of(board: &Board, name: &str, here: &LocalState) -> Option<Self> {
         let spec = board.specs.get(name)?;
         if spec.overall().status != Status::Watching {
             return None;

@@ -30,7 +30,7 @@ pub(super) fn reload(container: &RemoteContainer, outcome: reload::Outcome) -> C
 /// What an answer was given to.
 pub(super) fn answered(answered: Answered) -> AnswerReply {
     let (files, bytes, tops) =
-        answered.pull.map_or_else(Default::default, |pull| (pull.files, pull.bytes, pull.tops));
+        answered.first_pull.map_or_else(Default::default, |pull| (pull.files, pull.bytes, pull.tops));
     AnswerReply {
         deletions: answered.deletions as u64,
         pull_files: files as u64,

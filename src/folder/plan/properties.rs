@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use ksync_tree::is_below;
 
 use super::{Plan, missing};
-use crate::{base::Base, config::Initial, local::Known};
+use crate::{base::Base, config::Initial, local::KnownVersions};
 
 fn plan(local: &[Entry], remote: &[Entry], unknown: &[Skipped], base: Option<&Base>, id: &str) -> Plan {
-    super::plan(local, remote, unknown, base, &Known::default(), id, Initial::Local)
+    super::plan(local, remote, unknown, base, &KnownVersions::default(), id, Initial::Local)
 }
 
 /// A tree: files with a content, directories, by path.

@@ -1,24 +1,20 @@
-//! The task that owns one local folder.
+//! The task that owns one local folder: it has its parts do what the commands, the file system, syncthing and the clock ask for.
 //!
 //! Invariants: syncthing scans the folder only when told, and only after the root was found to be the directory
 //! that it was at the start (an unmounted disk must not empty the containers); it is shared with a device exactly
-//! while somebody holds a share for it; nothing is deleted here on the far side's word except through `deletion`.
+//! while somebody holds a share for it; nothing is deleted here on the far side's word except through `deletions`.
 
-mod events;
-mod ours;
-mod theirs;
-mod told;
+mod local_changes;
+mod messages;
+mod remote_changes;
+mod scan_queue;
+mod shares;
+mod syncthing_events;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use ksync_tree::Ignore;
-use syncthing::{Batch, Client, Device, Event, Folder, event::What};
+use syncthing::{Client, Event, Folder, event::What};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -27,21 +23,23 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use events::{follow, next};
-use ours::Heard;
+use local_changes::LocalChanges;
+use remote_changes::RemoteChanges;
+use scan_queue::ScanQueue;
+use shares::Shares;
+use syncthing_events::{follow, next};
+
+pub(in crate::local) use messages::Command;
+pub use messages::{Closed, LocalStages, LocalState};
 
 use super::{
-    HoldFile, Running, State, Who,
-    deletion::Agreed,
-    folder::{Command, Local, Trip},
-    gather::Gather,
-    ground::Ground,
-    hold::Owed,
-    lately::{self, Lately},
-    notice::Notices,
-    origin::{Edits, Theirs},
-    patterns::Patterns,
-    stignore,
+    approval::{ContainerRef, PendingFile, Rollback},
+    deletions::DeletionQueue,
+    fs_watch::FsWatch,
+    history::{LocalEdits, OwnWrites, RecentVersions, look},
+    ignore::{self, ActivePatterns},
+    process::{Running, State},
+    root::LocalRoot,
 };
 use crate::{
     blocking,
@@ -65,125 +63,114 @@ const ROOT_CHECK: Duration = Duration::from_secs(2);
 /// How often a root that went away is looked for: a build makes its output directory anew.
 const ROOT_LOOK: Duration = Duration::from_millis(200);
 
-/// What an owner starts from.
+/// What an actor starts from.
 pub(super) struct Start {
     pub(super) id: String,
     pub(super) path: PathBuf,
-    pub(super) ground: Arc<Ground>,
+    pub(super) root: Arc<LocalRoot>,
     pub(super) kept: PathBuf,
     pub(super) patterns: Vec<String>,
     pub(super) ignore: Ignore,
     pub(super) syncthing: watch::Receiver<State>,
-    pub(super) state_tx: watch::Sender<Local>,
-    pub(super) hold_file: HoldFile,
-    pub(super) owed: Vec<Owed>,
-    pub(super) lately: Arc<Lately>,
-    pub(super) theirs: Arc<Theirs>,
-    pub(super) edits: Arc<Edits>,
+    pub(super) state_tx: watch::Sender<LocalState>,
+    pub(super) pending_file: PendingFile,
+    pub(super) rollbacks: Vec<Rollback>,
+    pub(super) versions: Arc<RecentVersions>,
+    pub(super) own_writes: Arc<OwnWrites>,
+    pub(super) edits: Arc<LocalEdits>,
 }
 
-/// The folder's state.
-pub(super) struct Owner {
+/// One local folder.
+pub(super) struct Actor {
     id: String,
     path: PathBuf,
-    ground: Arc<Ground>,
+    root: Arc<LocalRoot>,
     kept: PathBuf,
     syncthing: watch::Receiver<State>,
-    state_tx: watch::Sender<Local>,
-    /// Device to where it is dialled and the number of those who share with it.
-    shares: BTreeMap<String, (watch::Receiver<SocketAddr>, usize)>,
-    batch: Batch,
-    /// Changes that are looked at later.
-    gather: Gather,
-    /// Deletions that a living container made and that are not applied yet.
-    agreed: Agreed,
-    /// What was taken out and waits now for a person: it is put back when its container is detached.
-    owed: Vec<Owed>,
-    /// Keeps both; those that wait for a person are in the state.
-    hold_file: HoldFile,
-    /// What was here lately.
-    lately: Arc<Lately>,
-    /// Told once the state says what the commands before them have changed.
-    marks: Vec<oneshot::Sender<()>>,
-    patterns: Patterns,
+    state_tx: watch::Sender<LocalState>,
+    shares: Shares,
+    queue: ScanQueue,
+    /// What containers did.
+    remote: RemoteChanges,
+    /// What was done here.
+    changes: LocalChanges,
+    versions: Arc<RecentVersions>,
+    /// Answered once the state shows what the commands before them have changed.
+    barriers: Vec<oneshot::Sender<()>>,
+    patterns: ActivePatterns,
     /// The patterns when the folder was opened.
     ignore: Ignore,
     /// No scan before this time.
-    hold: Option<Instant>,
-    /// Conflict copies that syncthing made and that are not settled yet.
-    conflicts: BTreeSet<String>,
+    not_before: Option<Instant>,
     /// Scans that failed in a row.
     failures: u32,
     /// How long the last scan of everything took.
-    whole: Duration,
-    /// When the oldest of the changes that wait was noticed.
-    noticed: Option<Instant>,
-    theirs: Arc<Theirs>,
-    /// Where changes that were made here are told.
-    edits: Arc<Edits>,
-    heard: Heard,
+    full_scan: Duration,
 }
 
 /// A scan that is over.
-struct Landing {
+struct Scanned {
     /// What was scanned; none means everything.
     subs: Vec<String>,
     took: Duration,
     /// The sequence of our index after it.
     sequence: Result<i64, syncthing::Error>,
     /// When a change that was noticed got so far.
-    trip: Option<Trip>,
+    stages: Option<LocalStages>,
 }
-type Flight = JoinHandle<Landing>;
+type ScanTask = JoinHandle<Scanned>;
 
-impl Owner {
+impl Actor {
     pub(super) fn new(start: Start) -> Self {
         Self {
+            queue: ScanQueue::new(&start.path, start.state_tx.clone()),
+            remote: RemoteChanges {
+                id: start.id.clone(),
+                path: start.path.clone(),
+                kept: start.kept.clone(),
+                root: Arc::clone(&start.root),
+                state_tx: start.state_tx.clone(),
+                deletions: DeletionQueue::default(),
+                rollbacks: start.rollbacks,
+                pending_file: start.pending_file,
+                own_writes: Arc::clone(&start.own_writes),
+            },
+            changes: LocalChanges::new(&start.id, &start.path, start.own_writes, start.edits),
+            patterns: ActivePatterns::new(&start.path, start.patterns),
             id: start.id,
-            patterns: Patterns::new(&start.path, start.patterns),
             path: start.path,
-            ground: start.ground,
+            root: start.root,
             kept: start.kept,
             syncthing: start.syncthing,
             state_tx: start.state_tx,
-            shares: BTreeMap::new(),
-            batch: Batch::default(),
-            gather: Gather::default(),
-            agreed: Agreed::default(),
-            owed: start.owed,
-            hold_file: start.hold_file,
-            lately: start.lately,
-            marks: Vec::new(),
+            shares: Shares::default(),
+            versions: start.versions,
+            barriers: Vec::new(),
             ignore: start.ignore,
-            hold: None,
-            conflicts: BTreeSet::new(),
+            not_before: None,
             failures: 0,
-            whole: Duration::ZERO,
-            noticed: None,
-            theirs: start.theirs,
-            edits: start.edits,
-            heard: Heard::anew(),
+            full_scan: Duration::ZERO,
         }
     }
 
     pub(super) async fn run(
         mut self,
-        mut notices: Notices,
+        mut fs_watch: FsWatch,
         mut commands: mpsc::UnboundedReceiver<Command>,
         end: CancellationToken,
     ) {
         let mut running: Option<Arc<Running>> = None;
-        let mut flight: Option<Flight> = None;
+        let mut scan: Option<ScanTask> = None;
         let mut events: Option<mpsc::UnboundedReceiver<Event>> = None;
         let mut rescan = Instant::now();
         let mut changes: Option<mpsc::UnboundedReceiver<Event>> = None;
         let mut root_check = Instant::now();
         self.syncthing.mark_changed();
         // A watcher was killed before it had put it back. Nothing is attached yet.
-        self.give_back().await;
+        self.remote.roll_back(&mut self.queue).await;
         loop {
-            let next_due = self.gather.next();
-            let deletions_due = self.agreed.due();
+            let next_due = self.queue.next_due();
+            let deletions_due = self.remote.deletions.due();
             tokio::select! {
                 () = end.cancelled() => break,
                 changed = self.syncthing.changed() => {
@@ -192,10 +179,10 @@ impl Owner {
                         State::Up(now) => Some(Arc::clone(now)),
                         State::Down(_) => None,
                     };
-                    flight = None;
+                    scan = None;
                     (events, changes) = (None, None);
                     if running.take().is_some() {
-                        self.heard = Heard::anew();
+                        self.changes.restarted();
                     }
                     self.state_tx.send_modify(|s| s.process = 0);
                     if let Some(now) = now {
@@ -207,66 +194,64 @@ impl Owner {
                     }
                 }
                 Some(command) = commands.recv() => self.obey(command, running.as_deref()).await,
-                Some((at, notice)) = notices.rx.recv() => {
-                    self.notice(at, notice);
-                    self.hear(&mut notices);
+                Some((at, event)) = fs_watch.rx.recv() => {
+                    self.queue.event(at, event, &mut self.patterns);
+                    self.queue.drain(&mut fs_watch, &mut self.patterns);
                 }
                 () = sleep_until(next_due.unwrap_or_else(Instant::now)), if next_due.is_some() => {
                     // What was told meanwhile may settle it.
-                    self.hear(&mut notices);
-                    for (told, path) in self.gather.due(Instant::now()) {
-                        self.changed(told, path);
-                    }
+                    self.queue.drain(&mut fs_watch, &mut self.patterns);
+                    self.queue.look_at_due(&mut self.patterns);
                 }
-                () = sleep_until(self.hold.unwrap_or_else(Instant::now)), if self.hold.is_some() => {
-                    self.hold = None;
+                () = sleep_until(self.not_before.unwrap_or_else(Instant::now)), if self.not_before.is_some() => {
+                    self.not_before = None;
                 }
                 () = sleep_until(deletions_due.unwrap_or_else(Instant::now)), if deletions_due.is_some() => {
-                    self.agreed.looked();
-                    self.delete(running.as_deref()).await;
+                    self.remote.deletions.looked();
+                    self.remote.delete(&mut self.queue, running.as_deref()).await;
                 }
                 () = sleep_until(rescan) => {
-                    self.batch.add_all();
+                    self.queue.scan_all();
                     let least = if self.state_tx.borrow().unwatched { RESCAN_UNWATCHED } else { RESCAN };
-                    rescan = Instant::now() + least.max(self.whole.saturating_mul(RESCAN_SHARE));
+                    rescan = Instant::now() + least.max(self.full_scan.saturating_mul(RESCAN_SHARE));
                 }
                 () = sleep_until(root_check) => {
                     if let Some(now) = &running {
-                        self.look_at_root(now, &mut notices).await;
+                        self.check_root(now, &mut fs_watch).await;
                     }
-                    let gone = self.ground.check().is_err();
+                    let gone = self.root.check().is_err();
                     root_check = Instant::now() + if gone { ROOT_LOOK } else { ROOT_CHECK };
                 }
                 Some(event) = next(&mut events) => {
                     if matches!(event.what(), What::RemoteIndexUpdated { folder, .. } if folder == self.id) {
-                        self.delete(running.as_deref()).await;
+                        self.remote.delete(&mut self.queue, running.as_deref()).await;
                     }
                 }
-                Some(event) = next(&mut changes) => self.found(&event),
-                done = landed(&mut flight), if flight.is_some() => {
-                    flight = None;
+                Some(event) = next(&mut changes) => self.changes.found(&event),
+                done = scan_over(&mut scan), if scan.is_some() => {
+                    scan = None;
                     if done.sequence.is_ok() {
-                        self.heard.scanned();
+                        self.changes.scanned();
                     }
                     self.scanned(done);
-                    self.delete(running.as_deref()).await;
-                    self.settle_conflicts(running.as_deref()).await;
+                    self.remote.delete(&mut self.queue, running.as_deref()).await;
+                    self.remote.settle_conflicts(&mut self.queue, running.as_deref()).await;
                 }
             }
-            if flight.is_none()
-                && !self.batch.is_empty()
+            if scan.is_none()
+                && !self.queue.is_empty()
                 && let Some(now) = &running
             {
-                flight = self.launch(now, &mut notices).await;
-                if flight.is_none() {
+                scan = self.launch(now, &mut fs_watch).await;
+                if scan.is_none() {
                     root_check = root_check.min(Instant::now() + ROOT_LOOK);
                 }
             }
-            let pending = flight.is_some() || !self.batch.is_empty() || self.gather.next().is_some();
+            let pending = scan.is_some() || !self.queue.is_empty() || self.queue.next_due().is_some();
             self.state_tx.send_if_modified(|s| std::mem::replace(&mut s.pending, pending) != pending);
-            for mark in self.marks.drain(..) {
+            for barrier in self.barriers.drain(..) {
                 // Whoever waited may have given up.
-                let _ = mark.send(());
+                let _ = barrier.send(());
             }
         }
         self.close(running.as_deref()).await;
@@ -274,7 +259,7 @@ impl Owner {
 
     /// Takes the folder up in a syncthing process, after its root was found unchanged.
     async fn begin(&mut self, running: &Running) {
-        if let Err(reason) = self.ground.check() {
+        if let Err(reason) = self.root.check() {
             return self.fail(reason);
         }
         if let Err(error) = self.patterns.ensure() {
@@ -283,7 +268,7 @@ impl Owner {
         match self.put(running).await {
             Ok(()) => {
                 self.failures = 0;
-                self.batch.add_all();
+                self.queue.scan_all();
                 self.state_tx.send_modify(|s| {
                     s.process = running.number;
                     s.error = None;
@@ -297,11 +282,11 @@ impl Owner {
     /// Stops the folder when the root is not the directory that it was, and takes it up again when it is, or when
     /// the directory was removed and made anew: that is what a person or a build has done, like any other change.
     /// Returns whether the folder stands on its root.
-    async fn look_at_root(&mut self, running: &Running, notices: &mut Notices) -> bool {
+    async fn check_root(&mut self, running: &Running, fs_watch: &mut FsWatch) -> bool {
         let stopped = self.state_tx.borrow().error.is_some();
-        let mut looked = self.ground.check();
+        let mut looked = self.root.check();
         if looked.is_err() {
-            looked = self.succeed(notices).await;
+            looked = self.adopt_successor(fs_watch).await;
         }
         if let Err(reason) = looked {
             // What is wrong may change: gone first, then another directory in its place.
@@ -320,19 +305,19 @@ impl Owner {
     }
 
     /// Goes on with the directory that was made anew; a sentence when there is none.
-    async fn succeed(&mut self, notices: &mut Notices) -> Result<(), String> {
-        if !self.ground.succeed().map_err(|error| ksync_common::chain(&error))? {
-            return self.ground.check();
+    async fn adopt_successor(&mut self, fs_watch: &mut FsWatch) -> Result<(), String> {
+        if !self.root.adopt_successor().map_err(|error| ksync_common::chain(&error))? {
+            return self.root.check();
         }
         info!("the local path was made anew: going on with the new directory");
         let (path, ignore) = (self.path.clone(), self.ignore.clone());
-        *notices = blocking::run(move || Notices::watch(&path, ignore))
+        *fs_watch = blocking::run(move || FsWatch::start(&path, ignore))
             .await
             .map_err(|error| format!("watch `{}`: {error}", self.path.display()))?;
         self.state_tx.send_modify(|s| s.unwatched = false);
         // What came before the watch.
-        self.batch.add_all();
-        self.ground.check()
+        self.queue.scan_all();
+        self.root.check()
     }
 
     async fn pause(&self, client: &Client) {
@@ -346,20 +331,19 @@ impl Owner {
     async fn put(&self, running: &Running) -> Result<(), syncthing::Error> {
         let known: BTreeSet<String> = running.client.devices().await?.into_iter().map(|d| d.id).collect();
         let mut held_back = Vec::new();
-        for (id, (address, _)) in &self.shares {
-            let mut device = node_at(id, address);
-            if !known.contains(id) {
+        for mut device in self.shares.devices() {
+            if !known.contains(&device.id) {
                 held_back.push(device.clone());
                 device.paused = true;
             }
             running.client.put_device(&device).await?;
         }
-        let devices = self.shares.keys().map(String::as_str).chain([running.device_id.as_str()]);
+        let devices = self.shares.ids().chain([running.device_id.as_str()]);
         let mut folder = Folder::local(&self.id, &self.path.to_string_lossy()).shared_with(devices);
         // Un-pausing scans, and so does a change of devices: never over a root that is not the right one, or
         // without the patterns.
-        folder.paused = self.ground.check().is_err() || self.patterns.are_missing();
-        folder.case_sensitive_fs = self.ground.tells_names_apart();
+        folder.paused = self.root.check().is_err() || self.patterns.are_missing();
+        folder.case_sensitive_fs = self.root.tells_names_apart();
         folder.ignore_delete = guards::on(Guard::IgnoreDelete);
         "simple".clone_into(&mut folder.versioning.kind);
         // A log that changes all the time must not fill the disk.
@@ -387,11 +371,7 @@ impl Owner {
     async fn obey(&mut self, command: Command, running: Option<&Running>) {
         match command {
             Command::Share { device, address, done } => {
-                let entry = self.shares.entry(device).or_insert((address.clone(), 0));
-                entry.1 += 1;
-                let news = entry.1 == 1 || !entry.0.same_channel(&address);
-                entry.0 = address;
-                if news
+                if self.shares.add(device, address)
                     && let Some(running) = running
                     && let Err(error) = self.put(running).await
                 {
@@ -400,107 +380,100 @@ impl Owner {
                 let _ = done.send(());
             }
             Command::Dial { device } => {
-                if let (Some((address, _)), Some(running)) = (self.shares.get(&device), running)
-                    && let Err(error) = running.client.put_device(&node_at(&device, address)).await
+                if let (Some(node), Some(running)) = (self.shares.device(&device), running)
+                    && let Err(error) = running.client.put_device(&node).await
                 {
                     warn!(error = ksync_common::chain(&error), "tell where a node is dialled");
                 }
             }
             Command::Unshare { device } => {
-                let Some(entry) = self.shares.get_mut(&device) else { return };
-                entry.1 -= 1;
-                if entry.1 > 0 {
+                if !self.shares.remove(&device) {
                     return;
                 }
-                self.shares.remove(&device);
                 if let Some(running) = running
                     && let Err(error) = self.unshare(running, &device).await
                 {
                     self.fail(ksync_common::chain(&error));
                 }
             }
-            Command::Deleted { path, who } => self.deleted(path, who),
+            Command::Deleted { path, by } => self.remote.deleted(path, by),
             // What waits for a person goes on waiting: it was asked about.
-            Command::Restored { path } => self.agreed.remove(&path),
-            Command::Detached => self.give_back().await,
+            Command::Restored { path } => self.remote.deletions.remove(&path),
+            Command::Detached => self.remote.roll_back(&mut self.queue).await,
             Command::Running { spec, containers } => {
-                let runs = |who: &Who| who.spec != spec || containers.contains(&who.container);
-                self.change_holds(|holds| holds.retain(|hold| runs(&hold.who)));
-                if self.state_tx.borrow().holds.is_empty() {
-                    self.give_back().await;
-                }
+                let runs = |by: &ContainerRef| by.spec != spec || containers.contains(&by.container);
+                self.remote.retain_pending(&mut self.queue, runs).await;
             }
             Command::Answer { accept, done } => {
-                self.give_back().await;
-                let _ = done.send(self.answer(accept).await);
+                let _ = done.send(self.remote.answer(&mut self.queue, accept).await);
             }
-            Command::Look { paths } if paths.is_empty() => self.batch.add_all(),
-            Command::Look { paths } => paths.into_iter().for_each(|path| self.batch.add(path)),
-            Command::Mark { done } => self.marks.push(done),
+            Command::Scan { paths } if paths.is_empty() => self.queue.scan_all(),
+            Command::Scan { paths } => paths.into_iter().for_each(|path| self.queue.scan(path)),
+            Command::Barrier { done } => self.barriers.push(done),
             Command::Exclude { paths, done } => {
                 let _ = done.send(self.exclude(paths));
             }
         }
     }
 
-    fn exclude(&mut self, paths: Vec<String>) -> Result<(), stignore::Error> {
+    fn exclude(&mut self, paths: Vec<String>) -> Result<(), ignore::Error> {
         if self.patterns.exclude(paths)? {
-            self.batch.add_all();
+            self.queue.scan_all();
         }
         Ok(())
     }
 
     /// Starts a scan of what has gathered. Nothing is scanned while the root is not the one it was, or without the
     /// patterns: nothing would be left out.
-    async fn launch(&mut self, running: &Running, notices: &mut Notices) -> Option<Flight> {
-        if self.ground.check().is_err() && !self.look_at_root(running, notices).await {
-            self.batch.take();
+    async fn launch(&mut self, running: &Running, fs_watch: &mut FsWatch) -> Option<ScanTask> {
+        if self.root.check().is_err() && !self.check_root(running, fs_watch).await {
+            self.queue.take();
             return None;
         }
         match self.patterns.ensure() {
-            Ok(hold) => self.hold = hold,
+            Ok(until) => self.not_before = until,
             Err(error) => {
                 self.fail(ksync_common::chain(&error));
                 // syncthing reads them itself, and pulls by them.
                 self.pause(&running.client).await;
             }
         }
-        if self.hold.is_some() || self.state_tx.borrow().error.is_some() {
+        if self.not_before.is_some() || self.state_tx.borrow().error.is_some() {
             return None;
         }
-        let subs = self.batch.take();
+        let subs = self.queue.take();
         debug!(?subs, "scan");
         let (client, id, number) = (running.client.clone(), self.id.clone(), running.number);
-        let (root, lately) = (self.ground.root(), Arc::clone(&self.lately));
-        let (noticed, posted) = (self.noticed.take(), Instant::now());
+        let (root, versions) = (self.root.root(), Arc::clone(&self.versions));
+        let (noticed, posted) = (self.queue.take_noticed(), Instant::now());
         Some(tokio::spawn(async move {
-            let mut trip = None;
+            let mut stages = None;
             let scan = async {
-                let before = lately::look(&root, &subs);
+                let before = look(&root, &subs);
                 client.scan(&id, &subs).await?;
-                trip = noticed.map(|noticed| Trip { noticed, posted, scanned: Instant::now() });
-                let after = lately::look(&root, &subs);
+                stages = noticed.map(|noticed| LocalStages { noticed, posted, scanned: Instant::now() });
+                let after = look(&root, &subs);
                 let sequence = client.folder_status(&id).await?.sequence;
-                lately.scanned(&subs, before, after, Revision { process: number, sequence });
+                versions.scanned(&subs, before, after, Revision { process: number, sequence });
                 Ok(sequence)
             };
             let sequence = scan.await;
-            Landing { subs, took: posted.elapsed(), sequence, trip }
+            Scanned { subs, took: posted.elapsed(), sequence, stages }
         }))
     }
 
     /// A scan that failed is made again: what it was to look at is not forgotten.
-    fn scanned(&mut self, Landing { subs, took, sequence, trip }: Landing) {
+    fn scanned(&mut self, Scanned { subs, took, sequence, stages }: Scanned) {
         match sequence {
             Ok(sequence) => {
                 self.failures = 0;
                 if subs.is_empty() {
-                    self.whole = took;
+                    self.full_scan = took;
                 }
                 self.state_tx.send_modify(|s| {
                     // What was noticed and is no news is no edit.
                     if sequence > s.sequence {
-                        s.trip = trip;
+                        s.stages = stages;
                     }
                     s.sequence = sequence;
                 });
@@ -509,9 +482,9 @@ impl Owner {
                 debug!(%error, "scan");
                 self.failures += 1;
                 let again = Instant::now() + RETRY;
-                let whole = subs.is_empty().then(String::new);
-                for sub in subs.into_iter().chain(whole) {
-                    self.gather.later(sub, again);
+                let full_scan = subs.is_empty().then(String::new);
+                for sub in subs.into_iter().chain(full_scan) {
+                    self.queue.scan_later(sub, again);
                 }
                 if self.failures >= FAILURES && !error.is_connection() {
                     self.fail(ksync_common::chain(&error));
@@ -526,25 +499,21 @@ impl Owner {
     }
 
     async fn close(&mut self, running: Option<&Running>) {
-        self.give_back().await;
+        self.remote.roll_back(&mut self.queue).await;
         if let Some(running) = running
             && let Err(error) = running.client.delete_folder(&self.id).await
         {
             debug!(%error, "remove the folder");
         }
-        if let Err(error) = stignore::remove(&self.path) {
+        if let Err(error) = ignore::remove(&self.path) {
             warn!(error = ksync_common::chain(&error), "sweep the local path");
         }
     }
 }
 
-fn node_at(id: &str, address: &watch::Receiver<SocketAddr>) -> Device {
-    Device::new(id, "node", Some(format!("tcp://{}", *address.borrow())))
-}
-
-async fn landed(flight: &mut Option<Flight>) -> Landing {
-    match flight {
-        Some(flight) => blocking::ended(flight.await),
+async fn scan_over(scan: &mut Option<ScanTask>) -> Scanned {
+    match scan {
+        Some(scan) => blocking::ended(scan.await),
         None => std::future::pending().await,
     }
 }

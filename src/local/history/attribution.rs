@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 
 /// A change that was made here, by whoever works here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Edit {
+pub enum LocalEdit {
     /// Of a file or a symlink.
     Path(String),
     /// Of something: which can't be told.
@@ -27,23 +27,23 @@ pub enum Edit {
 
 /// All changes that were made here, as scans find them.
 #[derive(Debug)]
-pub struct Edits {
-    tx: broadcast::Sender<Edit>,
+pub struct LocalEdits {
+    tx: broadcast::Sender<LocalEdit>,
     count: AtomicU64,
 }
 
 /// Changes that are kept for who listens slowly.
 const KEPT: usize = 4096;
 
-impl Default for Edits {
+impl Default for LocalEdits {
     fn default() -> Self {
         Self { tx: broadcast::Sender::new(KEPT), count: AtomicU64::new(0) }
     }
 }
 
-impl Edits {
+impl LocalEdits {
     /// Follows them from now on. Who listens too slowly loses the oldest.
-    pub fn follow(&self) -> broadcast::Receiver<Edit> {
+    pub fn follow(&self) -> broadcast::Receiver<LocalEdit> {
         self.tx.subscribe()
     }
 
@@ -52,7 +52,7 @@ impl Edits {
         self.count.load(Ordering::Relaxed)
     }
 
-    pub(super) fn tell(&self, edit: Edit) {
+    pub(in crate::local) fn record(&self, edit: LocalEdit) {
         self.count.fetch_add(1, Ordering::Relaxed);
         // Nobody may be listening.
         let _ = self.tx.send(edit);
@@ -70,20 +70,20 @@ enum Expected {
 
 /// What was written or removed here for containers and is not known to have been scanned yet.
 #[derive(Debug, Default)]
-pub struct Theirs(Mutex<HashMap<String, Expected>>);
+pub struct OwnWrites(Mutex<HashMap<String, Expected>>);
 
-impl Theirs {
+impl OwnWrites {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Expected>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These are about to be written. [`Theirs::landed`] follows.
-    pub fn coming(&self, paths: &[String]) {
+    /// These are about to be written. [`OwnWrites::done`] follows.
+    pub fn begin(&self, paths: &[String]) {
         self.lock().extend(paths.iter().map(|path| (path.clone(), Expected::Anything)));
     }
 
     /// These were written or removed: as they are now, they are a container's.
-    pub fn landed(&self, root: &Root, paths: &[String]) {
+    pub fn done(&self, root: &Root, paths: &[String]) {
         for path in paths {
             let now = stat_entry(root, path, false);
             let mut all = self.lock();
@@ -96,7 +96,7 @@ impl Theirs {
 
     /// Whether a change that was found at `path` is a container's: what is there `now` is what was brought. It is asked
     /// once for each change.
-    pub(super) fn explain(&self, path: &str, now: Option<&Entry>) -> bool {
+    pub(in crate::local) fn explains(&self, path: &str, now: Option<&Entry>) -> bool {
         let mut all = self.lock();
         match all.get(path) {
             None => false,
@@ -116,7 +116,7 @@ mod tests {
 
     use ksync_tree::{Root, stat_entry};
 
-    use super::Theirs;
+    use super::OwnWrites;
 
     #[test]
     fn what_was_brought_is_theirs_and_an_edit_of_it_is_not() {
@@ -124,22 +124,25 @@ mod tests {
         let root = Root::open(dir.path()).unwrap();
         let write = |text: &str| fs::write(dir.path().join("f"), text).unwrap();
         let now = || stat_entry(&root, "f", false).unwrap();
-        let (theirs, paths) = (Theirs::default(), ["f".to_owned()]);
-        assert!(!theirs.explain("f", None), "nothing was brought");
-        theirs.coming(&paths);
-        assert!(theirs.explain("f", None) && theirs.explain("f", None), "while it comes, anything is");
+        let (own_writes, paths) = (OwnWrites::default(), ["f".to_owned()]);
+        assert!(!own_writes.explains("f", None), "nothing was brought");
+        own_writes.begin(&paths);
+        assert!(
+            own_writes.explains("f", None) && own_writes.explains("f", None),
+            "while it comes, anything is"
+        );
         write("brought");
-        theirs.landed(&root, &paths);
-        assert!(theirs.explain("f", now().as_ref()));
-        assert!(!theirs.explain("f", now().as_ref()), "once");
-        theirs.landed(&root, &paths);
+        own_writes.done(&root, &paths);
+        assert!(own_writes.explains("f", now().as_ref()));
+        assert!(!own_writes.explains("f", now().as_ref()), "once");
+        own_writes.done(&root, &paths);
         write("edited then");
-        assert!(!theirs.explain("f", now().as_ref()));
+        assert!(!own_writes.explains("f", now().as_ref()));
         fs::remove_file(dir.path().join("f")).unwrap();
-        theirs.landed(&root, &paths);
-        assert!(theirs.explain("f", now().as_ref()), "removed for them");
-        theirs.landed(&root, &paths);
+        own_writes.done(&root, &paths);
+        assert!(own_writes.explains("f", now().as_ref()), "removed for them");
+        own_writes.done(&root, &paths);
         write("made again");
-        assert!(!theirs.explain("f", now().as_ref()));
+        assert!(!own_writes.explains("f", now().as_ref()));
     }
 }

@@ -19,7 +19,7 @@ const MOST: usize = 10_000;
 
 /// The versions, by folder.
 #[derive(Debug, Default)]
-pub struct Lately(Mutex<Past>);
+pub struct RecentVersions(Mutex<Past>);
 
 #[derive(Debug, Default)]
 struct Past {
@@ -38,7 +38,7 @@ enum Scan {
 
 /// What is known for one container.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct KnownVersions {
     /// All versions that were here, by path: who has one of them has it from here, or brought it here.
     pub versions: BTreeMap<String, Vec<Entry>>,
     /// What the container held last.
@@ -47,7 +47,7 @@ pub struct Known {
     pub seen: bool,
 }
 
-impl Known {
+impl KnownVersions {
     /// Whether `entry` was here lately.
     pub fn was_here(&self, entry: &Entry) -> bool {
         self.versions.get(&entry.path).is_some_and(|all| all.iter().any(|version| is_same(version, entry)))
@@ -64,13 +64,13 @@ fn is_dir(entry: &Entry) -> bool {
 }
 
 /// What is at `paths` now; what can't be looked at is as good as missing.
-pub(super) fn look(root: &Root, paths: &[String]) -> Vec<Option<Entry>> {
+pub(in crate::local) fn look(root: &Root, paths: &[String]) -> Vec<Option<Entry>> {
     paths.iter().map(|path| stat_entry(root, path, false).ok().flatten()).collect()
 }
 
-impl Lately {
+impl RecentVersions {
     /// A scan of `paths` has covered what was there `before` and `after` it, and took our index to `at`.
-    pub(super) fn scanned(
+    pub(in crate::local) fn scanned(
         &self,
         paths: &[String],
         before: Vec<Option<Entry>>,
@@ -109,11 +109,11 @@ impl Lately {
     }
 
     /// What is known for `container`. One that has held nothing yet counts as the one that has held most.
-    pub fn known(&self, container: &str) -> Known {
+    pub fn known(&self, container: &str) -> KnownVersions {
         let past = self.past();
         let own = past.acknowledged.get(container).copied();
         let until = own.or_else(|| past.acknowledged.values().max().copied());
-        let mut known = Known { seen: own.is_some(), ..Known::default() };
+        let mut known = KnownVersions { seen: own.is_some(), ..KnownVersions::default() };
         for scan in &past.scans {
             match scan {
                 Scan::Below(path) if path.is_empty() => known.held.clear(),
@@ -145,7 +145,7 @@ mod tests {
 
     use ksync_tree::Root;
 
-    use super::{Entry, Lately, Revision, look};
+    use super::{Entry, RecentVersions, Revision, look};
 
     fn at(process: u64, sequence: i64) -> Revision {
         Revision { process, sequence }
@@ -154,13 +154,13 @@ mod tests {
     /// A folder, and scans of it.
     struct Folder {
         dir: tempfile::TempDir,
-        lately: Lately,
+        recent: RecentVersions,
         sequence: i64,
     }
 
     impl Folder {
         fn new() -> Self {
-            Self { dir: tempfile::tempdir().unwrap(), lately: Lately::default(), sequence: 0 }
+            Self { dir: tempfile::tempdir().unwrap(), recent: RecentVersions::default(), sequence: 0 }
         }
 
         fn path(&self) -> &Path {
@@ -178,7 +178,7 @@ mod tests {
             let before = look(&root, &paths);
             meanwhile(self.path());
             self.sequence += 1;
-            self.lately.scanned(&paths, before, look(&root, &paths), at(1, self.sequence));
+            self.recent.scanned(&paths, before, look(&root, &paths), at(1, self.sequence));
             self.sequence
         }
 
@@ -194,19 +194,19 @@ mod tests {
         let mut folder = Folder::new();
         let (one, first) = folder.write("f", "1");
         let (two, second) = folder.write("f", "22");
-        let known = folder.lately.known("c");
+        let known = folder.recent.known("c");
         assert!(known.held.is_empty() && !known.seen && known.was_here(&one) && known.was_here(&two));
         assert!(!known.was_here(&Entry { size: 7, ..one.clone() }));
-        folder.lately.acknowledged("c", at(1, first));
-        assert_eq!(folder.lately.known("c").held, [("f".to_owned(), one)].into());
-        folder.lately.acknowledged("c", at(1, second));
-        let known = folder.lately.known("c");
+        folder.recent.acknowledged("c", at(1, first));
+        assert_eq!(folder.recent.known("c").held, [("f".to_owned(), one)].into());
+        folder.recent.acknowledged("c", at(1, second));
+        let known = folder.recent.known("c");
         assert_eq!((known.held, known.seen), ([("f".to_owned(), two.clone())].into(), true));
         // A later process counts from the beginning.
-        folder.lately.acknowledged("c", at(2, 1));
-        assert_eq!(folder.lately.known("c").held.len(), 1);
+        folder.recent.acknowledged("c", at(2, 1));
+        assert_eq!(folder.recent.known("c").held.len(), 1);
         // A fresh one: what the others have held.
-        let fresh = folder.lately.known("fresh");
+        let fresh = folder.recent.known("fresh");
         assert_eq!((fresh.held, fresh.seen), ([("f".to_owned(), two)].into(), false));
     }
 
@@ -215,8 +215,8 @@ mod tests {
         let mut folder = Folder::new();
         let (one, _) = folder.write("f", "1");
         let sequence = folder.scan(&["f"], |dir| fs::write(dir.join("f"), "22").unwrap());
-        folder.lately.acknowledged("c", at(1, sequence));
-        let known = folder.lately.known("c");
+        folder.recent.acknowledged("c", at(1, sequence));
+        let known = folder.recent.known("c");
         assert!(known.held.is_empty() && known.was_here(&one) && known.was_here(&folder.at("f")));
     }
 
@@ -229,12 +229,12 @@ mod tests {
         }
         fs::remove_file(folder.path().join("g")).unwrap();
         let sequence = folder.scan(&["g"], |_| {});
-        folder.lately.acknowledged("c", at(1, sequence));
-        assert_eq!(folder.lately.known("c").held.into_keys().collect::<Vec<_>>(), ["d/f", "g"]);
+        folder.recent.acknowledged("c", at(1, sequence));
+        assert_eq!(folder.recent.known("c").held.into_keys().collect::<Vec<_>>(), ["d/f", "g"]);
         folder.scan(&["d"], |_| {});
-        assert_eq!(folder.lately.known("c").held.into_keys().collect::<Vec<_>>(), ["g"]);
+        assert_eq!(folder.recent.known("c").held.into_keys().collect::<Vec<_>>(), ["g"]);
         folder.scan(&[], |_| {});
-        let known = folder.lately.known("c");
+        let known = folder.recent.known("c");
         assert!(known.held.is_empty() && known.was_here(&folder.at("d/f")));
     }
 }

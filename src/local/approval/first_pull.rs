@@ -5,13 +5,13 @@
 
 use tokio::sync::watch;
 
-use super::hold::Who;
+use super::container::ContainerRef;
 
 /// What is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pull {
+pub struct FirstPull {
     /// Where it is.
-    pub who: Who,
+    pub source: ContainerRef,
     /// Files and symlinks.
     pub files: usize,
     /// Bytes of them.
@@ -22,45 +22,45 @@ pub struct Pull {
     pub accepted: bool,
 }
 
-impl Pull {
+impl FirstPull {
     /// A sentence: what there is, and how it is answered.
     pub fn reason(&self) -> String {
-        let Self { who, files, bytes, .. } = self;
+        let Self { source, files, bytes, .. } = self;
         format!(
             "{files} files ({}) exist only in pod `{}`: `kubectl ksync accept {spec}` brings them here, `kubectl ksync \
              decline {spec}` leaves them there",
             crate::printer::size(*bytes),
-            who.pod,
-            spec = who.spec
+            source.pod,
+            spec = source.spec
         )
     }
 }
 
 /// Where it is asked and answered.
 #[derive(Debug)]
-pub struct Desk(watch::Sender<Option<Pull>>);
+pub struct FirstPullApproval(watch::Sender<Option<FirstPull>>);
 
-impl Default for Desk {
+impl Default for FirstPullApproval {
     fn default() -> Self {
         Self(watch::Sender::new(None))
     }
 }
 
-impl Desk {
+impl FirstPullApproval {
     /// Asks. The question stands while what is returned lives.
-    pub fn ask(&self, pull: Pull) -> Asked {
+    pub fn ask(&self, pull: FirstPull) -> FirstPullQuestion {
         let reason = pull.reason();
         self.0.send_replace(Some(pull));
-        Asked { question: self.0.clone(), reason }
+        FirstPullQuestion { question: self.0.clone(), reason }
     }
 
     /// What is asked now.
-    pub fn open(&self) -> Option<Pull> {
+    pub fn open(&self) -> Option<FirstPull> {
         self.0.borrow().clone().filter(|pull| !pull.accepted)
     }
 
     /// Has it brought. Returns what was asked; none when nothing is.
-    pub fn accept(&self) -> Option<Pull> {
+    pub fn accept(&self) -> Option<FirstPull> {
         let mut asked = None;
         self.0.send_if_modified(|pull| match pull {
             Some(pull) if !pull.accepted => {
@@ -76,13 +76,13 @@ impl Desk {
 
 /// A question that stands.
 #[derive(Debug)]
-pub struct Asked {
-    question: watch::Sender<Option<Pull>>,
+pub struct FirstPullQuestion {
+    question: watch::Sender<Option<FirstPull>>,
     /// As a sentence.
     pub reason: String,
 }
 
-impl Asked {
+impl FirstPullQuestion {
     /// Waits until the answer is to bring it.
     pub async fn accepted(&self) {
         let mut answer = self.question.subscribe();
@@ -91,7 +91,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for FirstPullQuestion {
     fn drop(&mut self) {
         self.question.send_replace(None);
     }
@@ -101,28 +101,28 @@ impl Drop for Asked {
 mod tests {
     use futures::FutureExt;
 
-    use super::{Desk, Pull, Who};
+    use super::{ContainerRef, FirstPull, FirstPullApproval};
 
-    fn pull() -> Pull {
-        let who = Who { spec: "main".into(), container: "c".into(), pod: "app-1".into() };
-        Pull { who, files: 1200, bytes: 3 << 20, tops: vec!["node_modules".into()], accepted: false }
+    fn pull() -> FirstPull {
+        let source = ContainerRef { spec: "main".into(), container: "c".into(), pod: "app-1".into() };
+        FirstPull { source, files: 1200, bytes: 3 << 20, tops: vec!["node_modules".into()], accepted: false }
     }
 
     #[tokio::test]
     async fn an_answer_is_for_what_is_asked_and_for_once() {
-        let desk = Desk::default();
-        assert_eq!((desk.open(), desk.accept()), (None, None));
-        let asked = desk.ask(pull());
+        let approval = FirstPullApproval::default();
+        assert_eq!((approval.open(), approval.accept()), (None, None));
+        let asked = approval.ask(pull());
         assert!(asked.accepted().now_or_never().is_none());
-        assert_eq!(desk.open(), Some(pull()));
-        assert_eq!(desk.accept(), Some(pull()));
+        assert_eq!(approval.open(), Some(pull()));
+        assert_eq!(approval.accept(), Some(pull()));
         asked.accepted().await;
-        assert_eq!((desk.open(), desk.accept()), (None, None));
+        assert_eq!((approval.open(), approval.accept()), (None, None));
         drop(asked);
-        let again = desk.ask(pull());
+        let again = approval.ask(pull());
         assert!(again.accepted().now_or_never().is_none(), "an old answer is not one to a new question");
         drop(again);
-        assert_eq!(desk.open(), None);
+        assert_eq!(approval.open(), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::notice::Notice;
+use super::events::FsEvent;
 
 /// How long a file that stays open for writing is left alone after a write.
 const OPEN: Duration = Duration::from_millis(100);
@@ -42,62 +42,62 @@ struct Wait {
     why: Why,
     until: Instant,
     /// When that was told which it is looked at for.
-    told: Instant,
+    noticed: Instant,
 }
 
 /// Paths that are looked at later.
 #[derive(Debug, Default)]
-pub(super) struct Gather {
+pub(in crate::local) struct Debounce {
     waiting: HashMap<String, Wait>,
     order: BTreeSet<(Instant, String)>,
 }
 
-impl Gather {
+impl Debounce {
     /// Takes in what was told at `now`. Returns what is looked at now.
-    pub(super) fn take(&mut self, now: Instant, notice: Notice) -> Vec<String> {
-        match notice {
-            Notice::Made(path) => {
+    pub(in crate::local) fn take(&mut self, now: Instant, event: FsEvent) -> Vec<String> {
+        match event {
+            FsEvent::Created(path) => {
                 let why = if self.why(&path).is_some() { Why::Open } else { Why::New };
                 self.wait(path, why, now, OPEN);
             }
-            Notice::Writing(path) => {
+            FsEvent::Writing(path) => {
                 if !matches!(self.why(&path), Some(Why::New | Why::Open)) {
                     self.wait(path, Why::Open, now, OPEN);
                 }
             }
-            Notice::Written(path) => {
+            FsEvent::Closed(path) => {
                 if self.why(&path) != Some(Why::New) {
                     return self.settled(path);
                 }
                 self.wait(path, Why::Closed, now, RENAMED);
             }
-            Notice::Changed(path) => {
+            FsEvent::Changed(path) => {
                 // Its times and its mode are set while it is written, or right after.
                 if !matches!(self.why(&path), Some(Why::New | Why::Closed | Why::Open)) {
                     return self.settled(path);
                 }
             }
-            Notice::Gone(path) => self.wait(path, Why::Other, now, REPLACED),
-            Notice::Came(path) => return self.settled(path),
-            Notice::Moved { from, to } => return [self.settled(from), self.settled(to)].concat(),
-            Notice::Nameless
-            | Notice::Conflict(_)
-            | Notice::Everything
-            | Notice::Unwatched
-            | Notice::Failed(_) => {}
+            FsEvent::Removed(path) => self.wait(path, Why::Other, now, REPLACED),
+            FsEvent::Appeared(path) => return self.settled(path),
+            FsEvent::Renamed { from, to } => return [self.settled(from), self.settled(to)].concat(),
+            FsEvent::NotUtf8
+            | FsEvent::ConflictCopy(_)
+            | FsEvent::Rescan
+            | FsEvent::WatchLimit
+            | FsEvent::Failed(_) => {}
         }
         Vec::new()
     }
 
     /// Has a path looked at, at the latest at `until`.
-    pub(super) fn later(&mut self, path: String, until: Instant) {
+    pub(in crate::local) fn later(&mut self, path: String, until: Instant) {
         if !self.waiting.contains_key(&path) {
-            self.put(path, Wait { why: Why::Other, until, told: until });
+            self.put(path, Wait { why: Why::Other, until, noticed: until });
         }
     }
 
     /// What has waited long enough by `now`, each with when that was told which it is looked at for.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<(Instant, String)> {
+    pub(in crate::local) fn due(&mut self, now: Instant) -> Vec<(Instant, String)> {
         let mut due = Vec::new();
         while let Some((until, path)) = self.order.pop_first() {
             if until > now {
@@ -105,14 +105,14 @@ impl Gather {
                 break;
             }
             if let Some(wait) = self.waiting.remove(&path) {
-                due.push((wait.told, path));
+                due.push((wait.noticed, path));
             }
         }
         due
     }
 
     /// When the next path is due.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(in crate::local) fn next(&self) -> Option<Instant> {
         self.order.first().map(|(until, _)| *until)
     }
 
@@ -121,7 +121,7 @@ impl Gather {
     }
 
     fn wait(&mut self, path: String, why: Why, now: Instant, time: Duration) {
-        self.put(path, Wait { why, until: now + time, told: now });
+        self.put(path, Wait { why, until: now + time, noticed: now });
     }
 
     fn put(&mut self, path: String, wait: Wait) {
@@ -148,45 +148,45 @@ mod tests {
 
     use tokio::time::{Instant, advance};
 
-    use super::{Gather, Notice, OPEN};
+    use super::{Debounce, FsEvent, OPEN};
 
     /// What was told, each a millisecond after the one before, and what was looked at until all was over.
-    async fn looked_at(told: Vec<Notice>) -> Vec<String> {
-        let (mut gather, mut looked_at) = (Gather::default(), Vec::new());
-        for notice in told {
-            looked_at.extend(gather.take(Instant::now(), notice));
+    async fn looked_at(told: Vec<FsEvent>) -> Vec<String> {
+        let (mut debounce, mut looked_at) = (Debounce::default(), Vec::new());
+        for event in told {
+            looked_at.extend(debounce.take(Instant::now(), event));
             advance(Duration::from_millis(1)).await;
-            looked_at.extend(gather.due(Instant::now()).into_iter().map(|(_, path)| path));
+            looked_at.extend(debounce.due(Instant::now()).into_iter().map(|(_, path)| path));
         }
-        while let Some(next) = gather.next() {
+        while let Some(next) = debounce.next() {
             advance(next - Instant::now()).await;
-            looked_at.extend(gather.due(Instant::now()).into_iter().map(|(_, path)| path));
+            looked_at.extend(debounce.due(Instant::now()).into_iter().map(|(_, path)| path));
         }
-        assert!(gather.waiting.is_empty());
+        assert!(debounce.waiting.is_empty());
         looked_at
     }
 
-    fn written(path: &str, made: bool) -> Vec<Notice> {
-        let first = if made { vec![Notice::Made(path.into())] } else { Vec::new() };
-        [first, vec![Notice::Writing(path.into()), Notice::Written(path.into())]].concat()
+    fn written(path: &str, made: bool) -> Vec<FsEvent> {
+        let first = if made { vec![FsEvent::Created(path.into())] } else { Vec::new() };
+        [first, vec![FsEvent::Writing(path.into()), FsEvent::Closed(path.into())]].concat()
     }
 
-    fn gone(path: &str) -> Notice {
-        Notice::Gone(path.into())
+    fn gone(path: &str) -> FsEvent {
+        FsEvent::Removed(path.into())
     }
 
-    fn moved(from: &str, to: &str) -> Notice {
-        Notice::Moved { from: from.into(), to: to.into() }
+    fn moved(from: &str, to: &str) -> FsEvent {
+        FsEvent::Renamed { from: from.into(), to: to.into() }
     }
 
-    fn came(path: &str) -> Notice {
-        Notice::Came(path.into())
+    fn came(path: &str) -> FsEvent {
+        FsEvent::Appeared(path.into())
     }
 
     /// What the system tells when these save `f`, without the names that are left out by default.
     #[tokio::test(start_paused = true)]
     async fn what_an_editor_does_to_save_is_one_edit_of_one_file() {
-        let mode = || Notice::Changed("f".into());
+        let mode = || FsEvent::Changed("f".into());
         let saves = [
             ("in place: nano, VS Code", written("f", false)),
             (
@@ -206,25 +206,25 @@ mod tests {
             assert!(looked_at.len() <= 2, "{who}: {looked_at:?}");
         }
         let temporary =
-            [written("sedX", true), vec![Notice::Changed("sedX".into()), gone("sedX"), moved("sedX", "f")]];
+            [written("sedX", true), vec![FsEvent::Changed("sedX".into()), gone("sedX"), moved("sedX", "f")]];
         assert_eq!(looked_at(temporary.concat()).await, ["sedX", "f"], "together, when the first is gone");
     }
 
     #[tokio::test(start_paused = true)]
     async fn both_ends_of_a_rename_are_looked_at_together() {
-        let mut gather = Gather::default();
-        assert!(gather.take(Instant::now(), gone("a")).is_empty());
-        assert_eq!(gather.take(Instant::now(), moved("a", "b")), ["a", "b"]);
-        assert_eq!(gather.next(), None);
+        let mut debounce = Debounce::default();
+        assert!(debounce.take(Instant::now(), gone("a")).is_empty());
+        assert_eq!(debounce.take(Instant::now(), moved("a", "b")), ["a", "b"]);
+        assert_eq!(debounce.next(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_written_on_and_on_is_looked_at_all_the_same() {
-        let (mut gather, begun) = (Gather::default(), Instant::now());
+        let (mut debounce, begun) = (Debounce::default(), Instant::now());
         for _ in 0..300 {
-            assert!(gather.take(Instant::now(), Notice::Writing("log".into())).is_empty());
+            assert!(debounce.take(Instant::now(), FsEvent::Writing("log".into())).is_empty());
             advance(Duration::from_millis(1)).await;
-            if !gather.due(Instant::now()).is_empty() {
+            if !debounce.due(Instant::now()).is_empty() {
                 assert_eq!(begun.elapsed(), OPEN);
                 return;
             }
@@ -234,14 +234,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_edit_of_a_new_file_is_looked_at_when_it_is_closed_again() {
-        let mut gather = Gather::default();
-        for notice in written("f", true) {
-            assert!(gather.take(Instant::now(), notice).is_empty());
+        let mut debounce = Debounce::default();
+        for event in written("f", true) {
+            assert!(debounce.take(Instant::now(), event).is_empty());
         }
-        gather.take(Instant::now(), Notice::Writing("f".into()));
+        debounce.take(Instant::now(), FsEvent::Writing("f".into()));
         advance(Duration::from_millis(10)).await;
-        assert!(gather.due(Instant::now()).is_empty(), "it is being written");
-        assert_eq!(gather.take(Instant::now(), Notice::Written("f".into())), ["f"]);
+        assert!(debounce.due(Instant::now()).is_empty(), "it is being written");
+        assert_eq!(debounce.take(Instant::now(), FsEvent::Closed("f".into())), ["f"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -252,12 +252,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_failed_is_tried_again_and_does_not_put_off_what_waits() {
-        let (mut gather, now) = (Gather::default(), Instant::now());
-        gather.take(now, gone("a"));
-        gather.later("a".into(), now + Duration::from_secs(1));
-        gather.later("b".into(), now + Duration::from_millis(1));
+        let (mut debounce, now) = (Debounce::default(), Instant::now());
+        debounce.take(now, gone("a"));
+        debounce.later("a".into(), now + Duration::from_secs(1));
+        debounce.later("b".into(), now + Duration::from_millis(1));
         advance(Duration::from_millis(20)).await;
-        let due: Vec<String> = gather.due(Instant::now()).into_iter().map(|(_, path)| path).collect();
+        let due: Vec<String> = debounce.due(Instant::now()).into_iter().map(|(_, path)| path).collect();
         assert_eq!(due, ["b", "a"]);
     }
 }

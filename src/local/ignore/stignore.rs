@@ -62,19 +62,19 @@ pub enum Error {
 
 /// Puts the patterns of a folder in place and returns them as they will be applied. `excluded` are paths that
 /// are not the container's own files (mounts), whatever the patterns say.
-pub(super) fn install(
+pub(in crate::local) fn install(
     root: &Path,
     patterns: &[String],
     excluded: &BTreeSet<String>,
 ) -> Result<Ignore, Error> {
     let path = root.join(NAME);
-    let theirs = match fs::read_to_string(&path) {
+    let found = match fs::read_to_string(&path) {
         Ok(text) if is_ours(&text) => None,
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(source) => return Err(Error::Io { operation: "read", path, source }),
     };
-    if let Some(text) = theirs {
+    if let Some(text) = found {
         let ignore = foreign(&path, &text)?;
         return match excluded.iter().find(|below| !ignore.matches(below)) {
             Some(below) => Err(Error::Missing { path, below: below.clone() }),

@@ -2,7 +2,7 @@
 //!
 //! Durable, one file per local path, replaced by rename: a watcher that starts anew goes on waiting. A file that can't be
 //! read is as good as none, and then what was deleted is put back into the container: nothing is lost here. Beside it stands
-//! what was taken out before it was too much (`Owed`), until it is back in its place.
+//! what was taken out before it was too much ([`Rollback`]), until it is back in its place.
 
 use std::{
     collections::BTreeMap,
@@ -17,22 +17,14 @@ use ksync_tree::{Entry, Kind, Root, stat_entry};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-/// The container that did it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Who {
-    /// The spec that means it.
-    pub spec: String,
-    /// With its runtime's scheme.
-    pub container: String,
-    /// Its pod's name.
-    pub pod: String,
-}
+use super::container::ContainerRef;
 
 /// What one container deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
+pub struct PendingBurst {
     /// Which one.
-    pub who: Who,
+    #[serde(rename = "who")]
+    pub by: ContainerRef,
     /// When it was noticed.
     pub since: Timestamp,
     /// Files of the folder before any of it was applied.
@@ -60,10 +52,10 @@ impl Still {
     }
 }
 
-impl Hold {
+impl PendingBurst {
     /// Nothing waits yet.
-    pub(super) fn new(who: Who, of: usize) -> Self {
-        Self { who, since: Timestamp::now(), of, paths: BTreeMap::new() }
+    pub(in crate::local) fn new(by: ContainerRef, of: usize) -> Self {
+        Self { by, since: Timestamp::now(), of, paths: BTreeMap::new() }
     }
 
     /// Files that wait.
@@ -72,29 +64,29 @@ impl Hold {
     }
 
     /// How many files are among `paths`.
-    pub(super) fn files_of(&self, paths: &[String]) -> usize {
+    pub(in crate::local) fn files_of(&self, paths: &[String]) -> usize {
         paths.iter().filter(|path| self.paths.get(*path).is_some_and(|still| still.file)).count()
     }
 
     /// Adds what was deleted over there and is here.
-    pub(super) fn add(&mut self, entries: impl IntoIterator<Item = Entry>) {
+    pub(in crate::local) fn add(&mut self, entries: impl IntoIterator<Item = Entry>) {
         self.paths.extend(entries.into_iter().map(|entry| (entry.path.clone(), Still::of(&entry))));
     }
 
     /// A sentence: what happened, and how it is answered.
     pub fn reason(&self) -> String {
-        let spec = &self.who.spec;
+        let spec = &self.by.spec;
         format!(
             "pod `{}` deleted {} of {} files within seconds; all of them are still here: `kubectl ksync accept {spec}` \
              deletes them here too, `kubectl ksync decline {spec}` puts them back into the container",
-            self.who.pod,
+            self.by.pod,
             self.files(),
             self.of
         )
     }
 
     /// Those of its paths that are still what they were below `root`, what is in a directory before the directory.
-    pub(super) fn unchanged(&self, root: &Root) -> Result<Vec<String>, ksync_tree::Error> {
+    pub(in crate::local) fn unchanged(&self, root: &Root) -> Result<Vec<String>, ksync_tree::Error> {
         let mut paths = Vec::new();
         for (path, still) in self.paths.iter().rev() {
             if stat_entry(root, path, false)?.is_some_and(|now| Still::of(&now) == *still) {
@@ -107,11 +99,11 @@ impl Hold {
 
 /// All that waits in one folder, by container id. Clones share it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Holds(Arc<BTreeMap<String, Hold>>);
+pub struct PendingDeletions(Arc<BTreeMap<String, PendingBurst>>);
 
-impl Holds {
+impl PendingDeletions {
     /// What a container's deletions wait for; none when they don't.
-    pub fn of(&self, container: &str) -> Option<&Hold> {
+    pub fn of(&self, container: &str) -> Option<&PendingBurst> {
         self.0.get(container)
     }
 
@@ -121,68 +113,69 @@ impl Holds {
     }
 
     /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Hold> {
+    pub fn iter(&self) -> impl Iterator<Item = &PendingBurst> {
         self.0.values()
     }
 
     /// Adds to what waits for a container.
-    pub(super) fn merge(&mut self, hold: Hold) {
-        match Arc::make_mut(&mut self.0).entry(hold.who.container.clone()) {
-            std::collections::btree_map::Entry::Occupied(mut old) => old.get_mut().paths.extend(hold.paths),
-            std::collections::btree_map::Entry::Vacant(new) => drop(new.insert(hold)),
+    pub(in crate::local) fn merge(&mut self, burst: PendingBurst) {
+        match Arc::make_mut(&mut self.0).entry(burst.by.container.clone()) {
+            std::collections::btree_map::Entry::Occupied(mut old) => old.get_mut().paths.extend(burst.paths),
+            std::collections::btree_map::Entry::Vacant(new) => drop(new.insert(burst)),
         }
     }
 
     /// One more deletion of a container whose deletions wait already. Returns whether they do.
-    pub(super) fn add(&mut self, container: &str, entry: impl FnOnce() -> Option<Entry>) -> bool {
+    pub(in crate::local) fn add(&mut self, container: &str, entry: impl FnOnce() -> Option<Entry>) -> bool {
         if !self.0.contains_key(container) {
             return false;
         }
-        if let Some(hold) = Arc::make_mut(&mut self.0).get_mut(container) {
-            hold.add(entry());
+        if let Some(burst) = Arc::make_mut(&mut self.0).get_mut(container) {
+            burst.add(entry());
         }
         true
     }
 
     /// Keeps those that `keep` says. Returns whether some went.
-    pub(super) fn retain(&mut self, keep: impl Fn(&Hold) -> bool) -> bool {
-        let some = self.0.values().any(|hold| !keep(hold));
+    pub(in crate::local) fn retain(&mut self, keep: impl Fn(&PendingBurst) -> bool) -> bool {
+        let some = self.0.values().any(|burst| !keep(burst));
         if some {
-            Arc::make_mut(&mut self.0).retain(|_, hold| keep(hold));
+            Arc::make_mut(&mut self.0).retain(|_, burst| keep(burst));
         }
         some
     }
 }
 
-/// What was taken out at one moment, of a burst that waits now: it is put back.
+/// What was taken out of the folder at one moment, of a burst that waits for a person now: it is put back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Owed {
+pub(in crate::local) struct Rollback {
     /// Where the files are kept.
-    pub(super) kept: PathBuf,
+    pub(in crate::local) kept: PathBuf,
     /// By path; of a directory its mode, because nothing is kept of it.
-    pub(super) paths: BTreeMap<String, Option<u32>>,
+    pub(in crate::local) paths: BTreeMap<String, Option<u32>>,
 }
 
-/// Where a folder's holds are kept.
+/// Where the pending deletions of a folder are kept.
 #[derive(Debug, Clone)]
-pub struct HoldFile(PathBuf);
+pub struct PendingFile(PathBuf);
 
 #[derive(Serialize, Deserialize)]
 struct Text {
     version: u32,
-    holds: Vec<Hold>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    owed: Vec<Owed>,
+    #[serde(rename = "holds")]
+    bursts: Vec<PendingBurst>,
+    #[serde(rename = "owed", default, skip_serializing_if = "Vec::is_empty")]
+    rollbacks: Vec<Rollback>,
 }
 
-impl HoldFile {
+impl PendingFile {
     /// In `dir`, which need not exist, for the local path `path`.
     pub fn new(dir: &Path, path: &Path) -> Self {
         Self(dir.join(crate::home::short_hash(path.as_os_str().as_encoded_bytes())))
     }
 
     /// Reads it.
-    pub(super) fn load(&self) -> (Holds, Vec<Owed>) {
+    pub(in crate::local) fn load(&self) -> (PendingDeletions, Vec<Rollback>) {
         let text = match fs::read_to_string(&self.0) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Default::default(),
@@ -191,17 +184,17 @@ impl HoldFile {
                 return Default::default();
             }
         };
-        let Ok(Text { version: 1, holds, owed }) = serde_json::from_str::<Text>(&text) else {
+        let Ok(Text { version: 1, bursts, rollbacks }) = serde_json::from_str::<Text>(&text) else {
             warn!(path = %self.0.display(), "what waits can't be read; going on without");
             return Default::default();
         };
-        let holds = holds.into_iter().map(|hold| (hold.who.container.clone(), hold)).collect();
-        (Holds(Arc::new(holds)), owed)
+        let bursts = bursts.into_iter().map(|burst| (burst.by.container.clone(), burst)).collect();
+        (PendingDeletions(Arc::new(bursts)), rollbacks)
     }
 
     /// Replaces it; without anything that waits there is no file.
-    pub(super) fn save(&self, holds: &Holds, owed: &[Owed]) -> io::Result<()> {
-        if holds.is_empty() && owed.is_empty() {
+    pub(in crate::local) fn save(&self, bursts: &PendingDeletions, rollbacks: &[Rollback]) -> io::Result<()> {
+        if bursts.is_empty() && rollbacks.is_empty() {
             return match fs::remove_file(&self.0) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
@@ -209,7 +202,8 @@ impl HoldFile {
         }
         let dir = self.0.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(dir)?;
-        let text = Text { version: 1, holds: holds.iter().cloned().collect(), owed: owed.to_vec() };
+        let text =
+            Text { version: 1, bursts: bursts.iter().cloned().collect(), rollbacks: rollbacks.to_vec() };
         let mut file = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(dir)?;
         file.write_all(serde_json::to_string(&text)?.as_bytes())?;
         file.as_file().sync_all()?;
@@ -219,8 +213,12 @@ impl HoldFile {
 
     /// Forgets what waits for containers of these specs of the local path: they are no more.
     pub fn forget(&self, specs: &[String]) -> io::Result<()> {
-        let (mut holds, owed) = self.load();
-        if holds.retain(|hold| !specs.contains(&hold.who.spec)) { self.save(&holds, &owed) } else { Ok(()) }
+        let (mut bursts, rollbacks) = self.load();
+        if bursts.retain(|burst| !specs.contains(&burst.by.spec)) {
+            self.save(&bursts, &rollbacks)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -230,10 +228,10 @@ mod tests {
 
     use ksync_tree::{Root, stat_entry};
 
-    use super::{Hold, HoldFile, Holds, Owed, Who};
+    use super::{ContainerRef, PendingBurst, PendingDeletions, PendingFile, Rollback};
 
-    fn who(container: &str) -> Who {
-        Who { spec: "main".into(), container: container.into(), pod: "app-1".into() }
+    fn by(container: &str) -> ContainerRef {
+        ContainerRef { spec: "main".into(), container: container.into(), pod: "app-1".into() }
     }
 
     #[test]
@@ -244,29 +242,29 @@ mod tests {
             fs::write(here.path().join(name), name).unwrap();
         }
         let root = Root::open(here.path()).unwrap();
-        let mut hold = Hold::new(who("c"), 5);
+        let mut burst = PendingBurst::new(by("c"), 5);
         let all = ["d", "d/a", "b", "edited", "gone"];
-        hold.add(all.iter().filter_map(|path| stat_entry(&root, path, false).unwrap()));
-        let mut holds = Holds::default();
-        holds.merge(hold);
-        let file = HoldFile::new(&dir.path().join("waiting"), here.path());
+        burst.add(all.iter().filter_map(|path| stat_entry(&root, path, false).unwrap()));
+        let mut bursts = PendingDeletions::default();
+        bursts.merge(burst);
+        let file = PendingFile::new(&dir.path().join("waiting"), here.path());
         let paths = [("d".to_owned(), Some(0o755)), ("d/x".to_owned(), None)];
-        let owed = vec![Owed { kept: "/kept/m".into(), paths: paths.into() }];
-        file.save(&holds, &owed).unwrap();
-        let (read, still_owed) = file.load();
-        assert_eq!((&read, still_owed), (&holds, owed));
+        let rollbacks = vec![Rollback { kept: "/kept/m".into(), paths: paths.into() }];
+        file.save(&bursts, &rollbacks).unwrap();
+        let (read, still_rolled_back) = file.load();
+        assert_eq!((&read, still_rolled_back), (&bursts, rollbacks));
         fs::write(here.path().join("edited"), "here, meanwhile").unwrap();
         fs::remove_file(here.path().join("gone")).unwrap();
-        let hold = read.of("c").unwrap();
+        let burst = read.of("c").unwrap();
         assert_eq!(
-            (hold.files(), hold.unchanged(&root).unwrap()),
+            (burst.files(), burst.unchanged(&root).unwrap()),
             (4, vec!["d/a".into(), "d".into(), "b".into()])
         );
         file.forget(&["other".to_owned()]).unwrap();
         assert!(!file.load().0.is_empty());
         file.forget(&["main".to_owned()]).unwrap();
-        let (left, owed) = file.load();
-        assert!(left.is_empty() && owed.len() == 1, "a debt is paid whoever asks no more");
+        let (left, rollbacks) = file.load();
+        assert!(left.is_empty() && rollbacks.len() == 1, "a debt is paid whoever asks no more");
         file.save(&left, &[]).unwrap();
         assert!(!file.0.exists());
     }
@@ -274,7 +272,7 @@ mod tests {
     #[test]
     fn damage_is_as_good_as_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let file = HoldFile::new(dir.path(), "/x".as_ref());
+        let file = PendingFile::new(dir.path(), "/x".as_ref());
         for text in ["", "{", "{\"version\":2,\"holds\":[]}"] {
             fs::write(&file.0, text).unwrap();
             assert_eq!(file.load(), Default::default(), "{text}");
@@ -287,13 +285,13 @@ mod tests {
     fn it_says_what_happened_with_right_numbers_and_both_answers() {
         let here = tempfile::tempdir().unwrap();
         let root = Root::open(here.path()).unwrap();
-        let mut hold = Hold::new(who("c"), 40);
+        let mut burst = PendingBurst::new(by("c"), 40);
         for number in 0..39 {
             fs::write(here.path().join(number.to_string()), "").unwrap();
-            hold.add(stat_entry(&root, &number.to_string(), false).unwrap());
+            burst.add(stat_entry(&root, &number.to_string(), false).unwrap());
         }
         assert_eq!(
-            hold.reason(),
+            burst.reason(),
             "pod `app-1` deleted 39 of 40 files within seconds; all of them are still here: `kubectl ksync accept \
              main` deletes them here too, `kubectl ksync decline main` puts them back into the container"
         );

@@ -1,9 +1,7 @@
 //! Noticing local changes: the operating system's events, turned into what they mean for the folder.
 //!
-//! Invariant: whatever changes after [`Notices::watch`] returned, and is not left out, is told of, or [`Notice::Everything`]
-//! is. When it is looked at is [`super::gather`]'s.
-
-mod reach;
+//! Invariant: whatever changes after [`FsWatch::start`] returned, and is not left out, is told of, or [`FsEvent::Rescan`]
+//! is. When it is looked at is [`super::debounce`]'s.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,49 +15,49 @@ use notify::{
 };
 use tokio::{sync::mpsc, time::Instant};
 
-use reach::{ONE_BY_ONE, Reach, Reached};
+use super::recursive::{Coverage, ONE_BY_ONE, RecursiveWatch, relative};
 
 /// Something under the local path changed. Paths are relative to it, `/` between names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Notice {
+pub(in crate::local) enum FsEvent {
     /// A new file, which whoever made it is about to write.
-    Made(String),
+    Created(String),
     /// A file is being written.
     Writing(String),
     /// A file's writer has closed it.
-    Written(String),
+    Closed(String),
     /// Its attributes changed; of a system that tells no more, anything did.
     Changed(String),
     /// It was removed or moved away.
-    Gone(String),
+    Removed(String),
     /// It is there as a whole: a directory, a symlink, what was moved here. What is in it is not told of by itself.
-    Came(String),
+    Appeared(String),
     /// The end of a rename. Of `from` it was told before that it is gone.
-    Moved { from: String, to: String },
+    Renamed { from: String, to: String },
     /// A name that is not UTF-8 came or went: it can't be synced.
-    Nameless,
+    NotUtf8,
     /// syncthing made this conflict copy.
-    Conflict(String),
+    ConflictCopy(String),
     /// Events were lost: look at everything.
-    Everything,
+    Rescan,
     /// The system allows no more watches: changes in some directories aren't told of.
-    Unwatched,
+    WatchLimit,
     /// Watching failed, with a sentence.
     Failed(String),
 }
 
-type Tx = mpsc::UnboundedSender<(Instant, Notice)>;
+type Tx = mpsc::UnboundedSender<(Instant, FsEvent)>;
 
 /// A watch of a tree; ends when dropped.
-pub(super) struct Notices {
+pub(in crate::local) struct FsWatch {
     _watcher: Arc<Mutex<RecommendedWatcher>>,
     /// Each with when it came.
-    pub(super) rx: mpsc::UnboundedReceiver<(Instant, Notice)>,
+    pub(in crate::local) rx: mpsc::UnboundedReceiver<(Instant, FsEvent)>,
 }
 
-impl Notices {
+impl FsWatch {
     /// Watches everything below `root` that `ignore` does not name. Returns when the watch is in place.
-    pub(super) fn watch(root: &Path, ignore: Ignore) -> Result<Self, notify::Error> {
+    pub(in crate::local) fn start(root: &Path, ignore: Ignore) -> Result<Self, notify::Error> {
         let (tx, rx) = mpsc::unbounded_channel();
         let (arrivals_tx, arrivals) = std_mpsc::channel();
         let mut sink = Sink {
@@ -72,35 +70,35 @@ impl Notices {
         let config = Config::default().with_follow_symlinks(false);
         let watcher = RecommendedWatcher::new(move |event| sink.take(event), config)?;
         let watcher = Arc::new(Mutex::new(watcher));
-        let reach = Reach { root: root.to_owned(), ignore, watcher: Arc::downgrade(&watcher) };
-        if reach.add(root)? == Reached::Full {
-            send(&tx, Notice::Unwatched);
+        let recursive = RecursiveWatch { root: root.to_owned(), ignore, watcher: Arc::downgrade(&watcher) };
+        if recursive.add(root)? == Coverage::Full {
+            send(&tx, FsEvent::WatchLimit);
         }
         let base = root.to_owned();
-        let told = reach.follow(arrivals, move |dir, reached| arrived(&tx, &base, dir, reached));
+        let told = recursive.follow(arrivals, move |dir, coverage| arrived(&tx, &base, dir, coverage));
         told.map_err(notify::Error::io)?;
         Ok(Self { _watcher: watcher, rx })
     }
 }
 
 /// Nobody may listen any more: the folder is being closed.
-fn send(tx: &Tx, notice: Notice) {
-    let _ = tx.send((Instant::now(), notice));
+fn send(tx: &Tx, fs_event: FsEvent) {
+    let _ = tx.send((Instant::now(), fs_event));
 }
 
 /// What it means that a directory came, and was watched.
-fn arrived(tx: &Tx, base: &Path, dir: &Path, reached: Result<Reached, notify::Error>) {
-    let Some(rel) = dir.strip_prefix(base).ok().and_then(text) else { return };
-    match reached {
+fn arrived(tx: &Tx, base: &Path, dir: &Path, coverage: Result<Coverage, notify::Error>) {
+    let Some(rel) = dir.strip_prefix(base).ok().and_then(relative) else { return };
+    match coverage {
         // What was lost is everything.
-        Ok(_) if rel.is_empty() => send(tx, Notice::Everything),
-        Ok(Reached::All) => send(tx, Notice::Came(rel)),
-        Ok(Reached::Gone) => send(tx, Notice::Gone(rel)),
-        Ok(Reached::Full) => {
-            send(tx, Notice::Unwatched);
-            send(tx, Notice::Came(rel));
+        Ok(_) if rel.is_empty() => send(tx, FsEvent::Rescan),
+        Ok(Coverage::All) => send(tx, FsEvent::Appeared(rel)),
+        Ok(Coverage::Gone) => send(tx, FsEvent::Removed(rel)),
+        Ok(Coverage::Full) => {
+            send(tx, FsEvent::WatchLimit);
+            send(tx, FsEvent::Appeared(rel));
         }
-        Err(error) => send(tx, Notice::Failed(error.to_string())),
+        Err(error) => send(tx, FsEvent::Failed(error.to_string())),
     }
 }
 
@@ -120,9 +118,9 @@ impl Sink {
         match event {
             Ok(event) => self.classify(&event),
             Err(error) if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) => {
-                send(&self.tx, Notice::Unwatched);
+                send(&self.tx, FsEvent::WatchLimit);
             }
-            Err(error) => send(&self.tx, Notice::Failed(error.to_string())),
+            Err(error) => send(&self.tx, FsEvent::Failed(error.to_string())),
         }
     }
 
@@ -133,27 +131,27 @@ impl Sink {
             let _ = self.arrivals.send(self.base.clone());
             return;
         }
-        let meaning: fn(String) -> Notice = match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Notice::Written,
-            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Notice::Gone,
+        let meaning: fn(String) -> FsEvent = match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => FsEvent::Closed,
+            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => FsEvent::Removed,
             // The pair's own event repeats what From and To have said.
             EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return,
-            EventKind::Create(CreateKind::File) if ONE_BY_ONE => Notice::Made,
-            EventKind::Modify(ModifyKind::Data(_)) if ONE_BY_ONE => Notice::Writing,
-            EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Notice::Came,
-            EventKind::Modify(_) | EventKind::Any | EventKind::Other => Notice::Changed,
+            EventKind::Create(CreateKind::File) if ONE_BY_ONE => FsEvent::Created,
+            EventKind::Modify(ModifyKind::Data(_)) if ONE_BY_ONE => FsEvent::Writing,
+            EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => FsEvent::Appeared,
+            EventKind::Modify(_) | EventKind::Any | EventKind::Other => FsEvent::Changed,
         };
         for path in &event.paths {
             self.tell(event, path, meaning);
         }
     }
 
-    fn tell(&mut self, event: &Event, path: &Path, meaning: fn(String) -> Notice) {
+    fn tell(&mut self, event: &Event, path: &Path, meaning: fn(String) -> FsEvent) {
         // An event may tell of both ends of a rename, one of them elsewhere.
         let Ok(below) = path.strip_prefix(&self.base) else { return };
-        let Some(rel) = text(below) else { return send(&self.tx, Notice::Nameless) };
+        let Some(rel) = relative(below) else { return send(&self.tx, FsEvent::NotUtf8) };
         if syncthing::conflict::copy(&rel).is_some() {
-            return send(&self.tx, Notice::Conflict(rel));
+            return send(&self.tx, FsEvent::ConflictCopy(rel));
         }
         if !rel.is_empty() && (ksync_tree::is_temp(name(&rel)) || self.ignore.matches(&rel)) {
             // What is in a directory that is left out may be wanted.
@@ -162,22 +160,22 @@ impl Sink {
             }
             return;
         }
-        let notice = meaning(rel);
-        match &notice {
-            Notice::Gone(rel) => self.leaving = event.tracker().map(|number| (number, rel.clone())),
-            Notice::Made(rel) => match is_to_be_written(path) {
+        let fs_event = meaning(rel);
+        match &fs_event {
+            FsEvent::Removed(rel) => self.leaving = event.tracker().map(|number| (number, rel.clone())),
+            FsEvent::Created(rel) => match is_to_be_written(path) {
                 // It is told of again: that it went.
                 None => return,
                 Some(true) => {}
-                Some(false) => return send(&self.tx, Notice::Came(rel.clone())),
+                Some(false) => return send(&self.tx, FsEvent::Appeared(rel.clone())),
             },
-            Notice::Came(rel) => {
+            FsEvent::Appeared(rel) => {
                 let left = self.leaving.take().filter(|(number, _)| event.tracker() == Some(*number));
-                let came = left.map(|(_, from)| Notice::Moved { from, to: rel.clone() });
+                let came = left.map(|(_, from)| FsEvent::Renamed { from, to: rel.clone() });
                 let is_directory = ONE_BY_ONE && is_directory(path);
                 // A directory that was moved as a whole is looked at at once with its old name, and again when it is watched.
                 if !is_directory || came.is_some() {
-                    send(&self.tx, came.unwrap_or_else(|| notice.clone()));
+                    send(&self.tx, came.unwrap_or_else(|| fs_event.clone()));
                 }
                 if is_directory {
                     let _ = self.arrivals.send(path.to_owned());
@@ -186,7 +184,7 @@ impl Sink {
             }
             _ => {}
         }
-        send(&self.tx, notice);
+        send(&self.tx, fs_event);
     }
 }
 
@@ -206,14 +204,8 @@ fn is_to_be_written(path: &Path) -> Option<bool> {
 }
 
 /// Whether there is something at `path` that can be synced. What is gone may have been a pipe, a socket or a device too.
-pub(super) fn may_be_synced(path: &Path) -> bool {
+pub(in crate::local) fn may_be_synced(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_file() || meta.is_dir() || meta.is_symlink())
-}
-
-/// A relative path as text, `/` between names; none when it is not UTF-8 (such names are not synced).
-fn text(below: &Path) -> Option<String> {
-    let names: Option<Vec<&str>> = below.components().map(|c| c.as_os_str().to_str()).collect();
-    Some(names?.join("/"))
 }
 
 #[cfg(test)]
@@ -233,21 +225,21 @@ mod tests {
     };
     use tokio::sync::mpsc;
 
-    use super::{Notice, Notices, Sink, may_be_synced};
+    use super::{FsEvent, FsWatch, Sink, may_be_synced};
 
-    fn watch(dir: &Path, patterns: &[&str]) -> Notices {
+    fn watched(dir: &Path, patterns: &[&str]) -> FsWatch {
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-        Notices::watch(dir, Ignore::with_defaults(&patterns).unwrap()).unwrap()
+        FsWatch::start(dir, Ignore::with_defaults(&patterns).unwrap()).unwrap()
     }
 
     /// What is told until `last` is.
-    async fn until(notices: &mut Notices, last: &Notice) -> Vec<Notice> {
+    async fn until(watch: &mut FsWatch, last: &FsEvent) -> Vec<FsEvent> {
         let mut told = Vec::new();
         loop {
-            let next = tokio::time::timeout(Duration::from_secs(5), notices.rx.recv());
-            let (_, notice) = next.await.unwrap_or_else(|_| panic!("{last:?} after {told:?}")).unwrap();
-            let over = notice == *last;
-            told.push(notice);
+            let next = tokio::time::timeout(Duration::from_secs(5), watch.rx.recv());
+            let (_, fs_event) = next.await.unwrap_or_else(|_| panic!("{last:?} after {told:?}")).unwrap();
+            let over = fs_event == *last;
+            told.push(fs_event);
             if over {
                 return told;
             }
@@ -255,17 +247,17 @@ mod tests {
     }
 
     /// Tells what was told so far.
-    async fn so_far(dir: &Path, notices: &mut Notices) -> Vec<Notice> {
+    async fn so_far(dir: &Path, watch: &mut FsWatch) -> Vec<FsEvent> {
         unix::fs::symlink("nowhere", dir.join("end")).unwrap();
-        let mut told = until(notices, &Notice::Came("end".into())).await;
+        let mut told = until(watch, &FsEvent::Appeared("end".into())).await;
         fs::remove_file(dir.join("end")).unwrap();
-        until(notices, &Notice::Gone("end".into())).await;
+        until(watch, &FsEvent::Removed("end".into())).await;
         told.pop();
         told
     }
 
-    fn moved(from: &str, to: &str) -> Notice {
-        Notice::Moved { from: from.into(), to: to.into() }
+    fn moved(from: &str, to: &str) -> FsEvent {
+        FsEvent::Renamed { from: from.into(), to: to.into() }
     }
 
     #[tokio::test]
@@ -274,35 +266,35 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let mut notices = watch(dir.path(), &[]);
-        let (made, writing, written) = (Notice::Made, Notice::Writing, Notice::Written);
-        let (gone, came, changed) = (Notice::Gone, Notice::Came, Notice::Changed);
+        let mut watch = watched(dir.path(), &[]);
+        let (made, writing, written) = (FsEvent::Created, FsEvent::Writing, FsEvent::Closed);
+        let (gone, came, changed) = (FsEvent::Removed, FsEvent::Appeared, FsEvent::Changed);
         let name = || "ü".to_owned();
         fs::write(at("ü"), "1").unwrap();
-        assert_eq!(so_far(dir.path(), &mut notices).await, [made(name()), writing(name()), written(name())]);
+        assert_eq!(so_far(dir.path(), &mut watch).await, [made(name()), writing(name()), written(name())]);
         fs::set_permissions(at("ü"), fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(so_far(dir.path(), &mut notices).await, [changed(name())]);
+        assert_eq!(so_far(dir.path(), &mut watch).await, [changed(name())]);
         fs::rename(at("ü"), at("b")).unwrap();
-        assert_eq!(so_far(dir.path(), &mut notices).await, [gone(name()), moved("ü", "b")]);
+        assert_eq!(so_far(dir.path(), &mut watch).await, [gone(name()), moved("ü", "b")]);
         fs::rename(at("b"), at("b~")).unwrap();
-        assert_eq!(so_far(dir.path(), &mut notices).await, [gone("b".into())]);
+        assert_eq!(so_far(dir.path(), &mut watch).await, [gone("b".into())]);
         fs::rename(at("b~"), at("b")).unwrap();
-        assert_eq!(so_far(dir.path(), &mut notices).await, [came("b".into())]);
+        assert_eq!(so_far(dir.path(), &mut watch).await, [came("b".into())]);
         fs::hard_link(at("b"), at("c")).unwrap();
-        assert_eq!(so_far(dir.path(), &mut notices).await, [came("c".into())]);
+        assert_eq!(so_far(dir.path(), &mut watch).await, [came("c".into())]);
         fs::read(at("b")).unwrap();
         fs::write(at(".b.swp"), "").unwrap();
-        assert_eq!(so_far(dir.path(), &mut notices).await, [], "reads, and what is left out");
+        assert_eq!(so_far(dir.path(), &mut watch).await, [], "reads, and what is left out");
         fs::write(dir.path().join::<&std::ffi::OsStr>(std::ffi::OsStr::from_bytes(b"a\xff")), "").unwrap();
-        let told = so_far(dir.path(), &mut notices).await;
-        assert!(!told.is_empty() && told.iter().all(|notice| *notice == Notice::Nameless), "{told:?}");
+        let told = so_far(dir.path(), &mut watch).await;
+        assert!(!told.is_empty() && told.iter().all(|fs_event| *fs_event == FsEvent::NotUtf8), "{told:?}");
     }
 
     /// All at once, while the watches are being set.
     #[tokio::test]
     async fn nothing_is_lost_of_a_directory_that_is_made_and_filled_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        let mut notices = watch(dir.path(), &[]);
+        let mut watch = watched(dir.path(), &[]);
         for round in 0..20 {
             let all: BTreeSet<String> =
                 (0..100).map(|n| format!("{round}/{}/{}/{n}", n % 7, n % 3)).collect();
@@ -312,11 +304,11 @@ mod tests {
             }
             let mut missing = all.clone();
             while !missing.is_empty() {
-                let next = tokio::time::timeout(Duration::from_secs(5), notices.rx.recv()).await;
+                let next = tokio::time::timeout(Duration::from_secs(5), watch.rx.recv()).await;
                 match next.unwrap_or_else(|_| panic!("{missing:?}")).unwrap().1 {
                     // All below it is looked at.
-                    Notice::Came(top) => missing.retain(|path| !path.starts_with(&format!("{top}/"))),
-                    Notice::Written(path) => drop(missing.remove(&path)),
+                    FsEvent::Appeared(top) => missing.retain(|path| !path.starts_with(&format!("{top}/"))),
+                    FsEvent::Closed(path) => drop(missing.remove(&path)),
                     _ => {}
                 }
             }
@@ -324,7 +316,7 @@ mod tests {
         // And all of them are watched.
         for path in ["0/6/2/20", "19/1/1/1"] {
             fs::write(dir.path().join(path), "again").unwrap();
-            until(&mut notices, &Notice::Written(path.into())).await;
+            until(&mut watch, &FsEvent::Closed(path.into())).await;
         }
     }
 
@@ -333,27 +325,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir_all(at("a/b/c")).unwrap();
-        let mut notices = watch(dir.path(), &[]);
+        let mut watch = watched(dir.path(), &[]);
         fs::rename(at("a"), at("z")).unwrap();
-        until(&mut notices, &moved("a", "z")).await;
-        until(&mut notices, &Notice::Came("z".into())).await;
+        until(&mut watch, &moved("a", "z")).await;
+        until(&mut watch, &FsEvent::Appeared("z".into())).await;
         fs::write(at("z/b/c/f"), "").unwrap();
-        let told = until(&mut notices, &Notice::Written("z/b/c/f".into())).await;
-        let old = |notice: &Notice| matches!(notice, Notice::Made(path) if path.starts_with("a/"));
+        let told = until(&mut watch, &FsEvent::Closed("z/b/c/f".into())).await;
+        let old = |fs_event: &FsEvent| matches!(fs_event, FsEvent::Created(path) if path.starts_with("a/"));
         assert!(!told.iter().any(old), "{told:?}");
         // Out of the tree, and back.
         let outside = tempfile::tempdir_in(dir.path().parent().unwrap()).unwrap();
         fs::rename(at("z/b"), outside.path().join("b")).unwrap();
-        until(&mut notices, &Notice::Gone("z/b".into())).await;
+        until(&mut watch, &FsEvent::Removed("z/b".into())).await;
         // The watch goes when all is told that was there to be told.
-        so_far(dir.path(), &mut notices).await;
+        so_far(dir.path(), &mut watch).await;
         fs::write(outside.path().join("b/c/f"), "out").unwrap();
-        let told = so_far(dir.path(), &mut notices).await;
-        assert!(!told.iter().any(|notice| matches!(notice, Notice::Written(_))), "{told:?}");
+        let told = so_far(dir.path(), &mut watch).await;
+        assert!(!told.iter().any(|fs_event| matches!(fs_event, FsEvent::Closed(_))), "{told:?}");
         fs::rename(outside.path().join("b"), at("b")).unwrap();
-        until(&mut notices, &Notice::Came("b".into())).await;
+        until(&mut watch, &FsEvent::Appeared("b".into())).await;
         fs::write(at("b/c/f"), "in").unwrap();
-        until(&mut notices, &Notice::Written("b/c/f".into())).await;
+        until(&mut watch, &FsEvent::Closed("b/c/f".into())).await;
     }
 
     /// As the kernel counts them.
@@ -361,7 +353,10 @@ mod tests {
     fn watches() -> usize {
         let infos = fs::read_dir("/proc/self/fdinfo").unwrap().filter_map(Result::ok);
         let texts = infos.filter_map(|info| fs::read_to_string(info.path()).ok());
-        texts.map(|text| text.lines().filter(|line| line.starts_with("inotify ")).count()).max().unwrap_or(0)
+        texts
+            .map(|relative| relative.lines().filter(|line| line.starts_with("inotify ")).count())
+            .max()
+            .unwrap_or(0)
     }
 
     #[tokio::test]
@@ -373,22 +368,22 @@ mod tests {
             fs::create_dir_all(dir.path().join(format!("node_modules/{number}/deep"))).unwrap();
             fs::create_dir_all(dir.path().join(format!("src/{number}"))).unwrap();
         }
-        let mut notices = watch(dir.path(), &["/node_modules", "/late"]);
+        let mut watch = watched(dir.path(), &["/node_modules", "/late"]);
         assert_eq!(watches(), 702, "the root, src and what is in it");
         fs::create_dir_all(dir.path().join("late/a/b")).unwrap();
         fs::write(dir.path().join("node_modules/1/deep/f"), "").unwrap();
         fs::create_dir_all(dir.path().join("src/new/__pycache__/deep")).unwrap();
-        until(&mut notices, &Notice::Came("src/new".into())).await;
-        assert_eq!(so_far(dir.path(), &mut notices).await, []);
+        until(&mut watch, &FsEvent::Appeared("src/new".into())).await;
+        assert_eq!(so_far(dir.path(), &mut watch).await, []);
         assert_eq!(watches(), 703);
         // Something in it is wanted: then it is watched, because its directory has to be.
-        drop(notices);
-        let mut notices = watch(dir.path(), &["!/node_modules/7", "/node_modules"]);
+        drop(watch);
+        let mut watch = watched(dir.path(), &["!/node_modules/7", "/node_modules"]);
         assert_eq!(watches(), 2109, "all of them");
         fs::write(dir.path().join("node_modules/7/f"), "").unwrap();
         fs::write(dir.path().join("node_modules/8/f"), "").unwrap();
-        until(&mut notices, &Notice::Written("node_modules/7/f".into())).await;
-        assert_eq!(so_far(dir.path(), &mut notices).await, []);
+        until(&mut watch, &FsEvent::Closed("node_modules/7/f".into())).await;
+        assert_eq!(so_far(dir.path(), &mut watch).await, []);
     }
 
     #[tokio::test]
@@ -401,10 +396,10 @@ mod tests {
         sink.take(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
         assert!(rx.try_recv().is_err());
         assert_eq!(arrived.try_recv().as_ref(), Ok(&base));
-        super::arrived(&tx, &base, &base, Ok(super::Reached::All));
-        assert_eq!(rx.try_recv().unwrap().1, Notice::Everything);
+        super::arrived(&tx, &base, &base, Ok(super::Coverage::All));
+        assert_eq!(rx.try_recv().unwrap().1, FsEvent::Rescan);
         sink.take(Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch)));
-        assert_eq!(rx.try_recv().unwrap().1, Notice::Unwatched);
+        assert_eq!(rx.try_recv().unwrap().1, FsEvent::WatchLimit);
         let to = EventKind::Modify(ModifyKind::Name(RenameMode::To));
         sink.take(Ok(Event::new(to).add_path("/elsewhere".into())));
         assert!(rx.try_recv().is_err(), "the other end of a rename out of it");

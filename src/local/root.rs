@@ -40,7 +40,7 @@ pub enum Error {
 
 /// A local path and the directory that was found there.
 #[derive(Debug)]
-pub(super) struct Ground {
+pub(super) struct LocalRoot {
     path: PathBuf,
     now: RwLock<Held>,
 }
@@ -51,7 +51,7 @@ struct Held {
     _lock: DirLock,
 }
 
-impl Ground {
+impl LocalRoot {
     /// Opens the directory at `path`, for this watcher alone.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         Ok(Self { path: path.to_owned(), now: RwLock::new(Held::open(path)?) })
@@ -90,7 +90,7 @@ impl Ground {
     }
 
     /// Takes the directory that is at the path now, when the old one was removed; returns whether it did.
-    pub(super) fn succeed(&self) -> Result<bool, Error> {
+    pub(super) fn adopt_successor(&self) -> Result<bool, Error> {
         let old = self.root();
         let Some(now) = found(&self.path) else { return Ok(false) };
         if now == old.identity() || now.dev != old.identity().dev || !is_removed(&old) {
@@ -140,27 +140,27 @@ fn is_removed(root: &Root) -> bool {
 mod tests {
     use std::{fs, path::Path};
 
-    use super::{Error, Ground};
+    use super::{Error, LocalRoot};
 
     #[test]
     fn a_successor_counts_only_when_the_old_one_was_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dist");
         fs::create_dir(&path).unwrap();
-        let ground = Ground::open(&path).unwrap();
-        let first = ground.root();
-        assert!(ground.check().is_ok() && !ground.succeed().unwrap());
+        let root_dir = LocalRoot::open(&path).unwrap();
+        let first = root_dir.root();
+        assert!(root_dir.check().is_ok() && !root_dir.adopt_successor().unwrap());
         fs::remove_dir(&path).unwrap();
-        assert!(ground.check().unwrap_err().ends_with("is gone"));
-        assert!(!ground.succeed().unwrap(), "nothing has followed yet");
+        assert!(root_dir.check().unwrap_err().ends_with("is gone"));
+        assert!(!root_dir.adopt_successor().unwrap(), "nothing has followed yet");
         fs::create_dir(&path).unwrap();
-        assert!(ground.check().unwrap_err().contains("is not the directory that it was"));
-        assert!(ground.succeed().unwrap());
-        assert!(ground.check().is_ok() && first.identity() != ground.root().identity());
+        assert!(root_dir.check().unwrap_err().contains("is not the directory that it was"));
+        assert!(root_dir.adopt_successor().unwrap());
+        assert!(root_dir.check().is_ok() && first.identity() != root_dir.root().identity());
         // Moved away, it exists still.
         fs::rename(&path, dir.path().join("elsewhere")).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(!ground.succeed().unwrap() && ground.check().is_err());
+        assert!(!root_dir.adopt_successor().unwrap() && root_dir.check().is_err());
     }
 
     #[test]
@@ -177,12 +177,12 @@ mod tests {
         let below = dir.path().join("a/b");
         fs::create_dir_all(&below).unwrap();
         fs::create_dir(dir.path().join("c")).unwrap();
-        let ground = Ground::open(&dir.path().join("a")).unwrap();
+        let root_dir = LocalRoot::open(&dir.path().join("a")).unwrap();
         for taken in [dir.path().join("a"), below.clone(), dir.path().to_owned()] {
-            assert!(matches!(Ground::open(&taken), Err(Error::Held { .. })), "{taken:?}");
+            assert!(matches!(LocalRoot::open(&taken), Err(Error::Held { .. })), "{taken:?}");
         }
-        let _beside = Ground::open(&dir.path().join("c")).unwrap();
-        drop(ground);
-        let _free = Ground::open(&below).unwrap();
+        let _beside = LocalRoot::open(&dir.path().join("c")).unwrap();
+        drop(root_dir);
+        let _free = LocalRoot::open(&below).unwrap();
     }
 }

@@ -3,19 +3,22 @@
 //! The first scan of a syncthing process finds everything, for its database is empty; of that, only what changed since its
 //! predecessor was gone, or since the folder was opened, is a change.
 
-use std::{os::unix::fs::MetadataExt, path::Path};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use ksync_tree::{Root, stat_entry};
 use syncthing::{Event, event::What};
 use tracing::debug;
 
-use super::Owner;
-use crate::local::origin::Edit;
+use crate::local::history::{LocalEdit, LocalEdits, OwnWrites};
 
 /// How far the events of one syncthing process were read.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+struct EventCursor {
     /// Since when nobody has listened before it.
     begun: Timestamp,
     /// When its first scan was over; none before.
@@ -24,14 +27,14 @@ pub(super) struct Heard {
     last: u64,
 }
 
-impl Heard {
+impl EventCursor {
     /// Of the process that comes next.
-    pub(super) fn anew() -> Self {
+    fn anew() -> Self {
         Self { begun: Timestamp::now(), ..Self::default() }
     }
 
     /// A scan is over.
-    pub(super) fn scanned(&mut self) {
+    fn scanned(&mut self) {
         self.first.get_or_insert_with(Timestamp::now);
     }
 
@@ -44,13 +47,38 @@ impl Heard {
     }
 }
 
-impl Owner {
-    /// Tells of a change that was made here.
+/// Tells of the changes that were made here.
+pub(super) struct LocalChanges {
+    id: String,
+    path: PathBuf,
+    own_writes: Arc<OwnWrites>,
+    /// Where they are told.
+    edits: Arc<LocalEdits>,
+    cursor: EventCursor,
+}
+
+impl LocalChanges {
+    /// Of the folder `id` over `path`.
+    pub(super) fn new(id: &str, path: &Path, own_writes: Arc<OwnWrites>, edits: Arc<LocalEdits>) -> Self {
+        Self { id: id.to_owned(), path: path.to_owned(), own_writes, edits, cursor: EventCursor::anew() }
+    }
+
+    /// The syncthing process ended: its successor numbers its events anew.
+    pub(super) fn restarted(&mut self) {
+        self.cursor = EventCursor::anew();
+    }
+
+    /// A scan is over.
+    pub(super) fn scanned(&mut self) {
+        self.cursor.scanned();
+    }
+
+    /// Tells of a change that a scan found, if it was made here.
     pub(super) fn found(&mut self, event: &Event) {
-        let (first, lost) = self.heard.next(event);
+        let (first, lost) = self.cursor.next(event);
         if lost && !first {
             debug!(event.id, "events were lost");
-            self.edits.tell(Edit::Something);
+            self.edits.record(LocalEdit::Something);
         }
         let What::LocalChange { folder, path, kind, .. } = event.what() else { return };
         // An empty directory is nothing that an app runs, and what is in it is told of by itself.
@@ -58,22 +86,14 @@ impl Owner {
             return;
         }
         let now = Root::open(&self.path).and_then(|root| stat_entry(&root, &path, false));
-        if now.is_ok_and(|now| self.theirs.explain(&path, now.as_ref())) {
+        if now.is_ok_and(|now| self.own_writes.explains(&path, now.as_ref())) {
             return debug!(path, "brought here for a container");
         }
-        if first && !changed_since(&self.path.join(&path), self.heard.begun) {
+        if first && !changed_since(&self.path.join(&path), self.cursor.begun) {
             return;
         }
         debug!(path, "changed here");
-        self.edits.tell(Edit::Path(path));
-    }
-
-    /// What was just written or removed for a container is no change of somebody here.
-    pub(super) fn made_for_them(&self, paths: &[String]) {
-        // Without a root nothing is scanned either.
-        if let Ok(root) = Root::open(&self.path) {
-            self.theirs.landed(&root, paths);
-        }
+        self.edits.record(LocalEdit::Path(path));
     }
 }
 
@@ -90,7 +110,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
     use syncthing::Event;
 
-    use super::{Heard, changed_since};
+    use super::{EventCursor, changed_since};
 
     #[test]
     fn the_first_scan_and_lost_events_are_told_apart() {
@@ -101,15 +121,15 @@ mod tests {
             data: serde_json::Value::Null,
         };
         let (before, after) = (SignedDuration::from_millis(-50), SignedDuration::from_millis(50));
-        let mut heard = Heard::anew();
-        assert_eq!(heard.next(&event(1, Timestamp::now())), (true, false), "it is not over yet");
-        heard.scanned();
-        let over = heard.first.unwrap();
-        heard.scanned();
-        assert_eq!(heard.first, Some(over), "there is one first scan");
-        assert_eq!(heard.next(&event(2, over + before)), (true, false));
-        assert_eq!(heard.next(&event(3, over + after)), (false, false));
-        assert_eq!(heard.next(&event(7, over + after)), (false, true));
+        let mut cursor = EventCursor::anew();
+        assert_eq!(cursor.next(&event(1, Timestamp::now())), (true, false), "it is not over yet");
+        cursor.scanned();
+        let over = cursor.first.unwrap();
+        cursor.scanned();
+        assert_eq!(cursor.first, Some(over), "there is one first scan");
+        assert_eq!(cursor.next(&event(2, over + before)), (true, false));
+        assert_eq!(cursor.next(&event(3, over + after)), (false, false));
+        assert_eq!(cursor.next(&event(7, over + after)), (false, true));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tracing::debug;
 pub(super) const ONE_BY_ONE: bool = cfg!(target_os = "linux");
 
 /// What is watched of a tree.
-pub(super) struct Reach {
+pub(super) struct RecursiveWatch {
     pub(super) root: PathBuf,
     pub(super) ignore: Ignore,
     /// Whoever listens owns it, and its end is the end of this.
@@ -27,7 +27,7 @@ pub(super) struct Reach {
 
 /// What came of setting watches.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reached {
+pub(super) enum Coverage {
     /// All of them are set.
     All,
     /// The directory is gone, or nobody listens any more.
@@ -36,22 +36,22 @@ pub(super) enum Reached {
     Full,
 }
 
-impl Reach {
+impl RecursiveWatch {
     /// Watches the directory at `top` and all below it.
-    pub(super) fn add(&self, top: &Path) -> Result<Reached, notify::Error> {
-        let Some(watcher) = self.watcher.upgrade() else { return Ok(Reached::Gone) };
+    pub(super) fn add(&self, top: &Path) -> Result<Coverage, notify::Error> {
+        let Some(watcher) = self.watcher.upgrade() else { return Ok(Coverage::Gone) };
         let watch =
             |path: &Path, mode| watcher.lock().unwrap_or_else(PoisonError::into_inner).watch(path, mode);
         if !ONE_BY_ONE {
-            return watch(top, RecursiveMode::Recursive).map(|()| Reached::All);
+            return watch(top, RecursiveMode::Recursive).map(|()| Coverage::All);
         }
         let mut todo = vec![top.to_owned()];
         while let Some(dir) = todo.pop() {
             match watch(&dir, RecursiveMode::NonRecursive) {
                 Ok(()) => {}
-                Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => return Ok(Reached::Full),
+                Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => return Ok(Coverage::Full),
                 Err(error) if dir == self.root => return Err(error),
-                Err(error) if dir == top && is_gone(&error) => return Ok(Reached::Gone),
+                Err(error) if dir == top && is_gone(&error) => return Ok(Coverage::Gone),
                 // It went, or may not be read: the listing that syncs it says so.
                 Err(error) => {
                     debug!(dir = %dir.display(), %error, "watch a directory");
@@ -73,12 +73,12 @@ impl Reach {
                 }
             }
         }
-        Ok(Reached::All)
+        Ok(Coverage::All)
     }
 
     /// Whether anything in a directory may be synced. A name that is not UTF-8 is not.
     fn is_wanted(&self, path: &Path) -> bool {
-        let rel = path.strip_prefix(&self.root).ok().and_then(super::text);
+        let rel = path.strip_prefix(&self.root).ok().and_then(relative);
         rel.is_some_and(|rel| self.ignore.has_negation() || !self.ignore.matches(&rel))
     }
 
@@ -86,7 +86,7 @@ impl Reach {
     pub(super) fn follow(
         self,
         arrivals: mpsc::Receiver<PathBuf>,
-        tell: impl Fn(&Path, Result<Reached, notify::Error>) + Send + 'static,
+        tell: impl Fn(&Path, Result<Coverage, notify::Error>) + Send + 'static,
     ) -> io::Result<()> {
         let follow = move || {
             for dir in arrivals {
@@ -95,8 +95,14 @@ impl Reach {
                 }
             }
         };
-        thread::Builder::new().name("ksync-reach".to_owned()).spawn(follow).map(drop)
+        thread::Builder::new().name("ksync-recursive-watch".to_owned()).spawn(follow).map(drop)
     }
+}
+
+/// A relative path as text, `/` between names; none when it is not UTF-8 (such names are not synced).
+pub(super) fn relative(below: &Path) -> Option<String> {
+    let names: Option<Vec<&str>> = below.components().map(|c| c.as_os_str().to_str()).collect();
+    Some(names?.join("/"))
 }
 
 fn is_gone(error: &notify::Error) -> bool {

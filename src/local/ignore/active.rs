@@ -18,7 +18,7 @@ use super::stignore::{self, Error};
 const QUIET: Duration = Duration::from_millis(300);
 
 /// The patterns of one local path.
-pub(super) struct Patterns {
+pub(in crate::local) struct ActivePatterns {
     root: PathBuf,
     /// What the specs leave out.
     specs: Vec<String>,
@@ -31,8 +31,8 @@ pub(super) struct Patterns {
     removing: Option<Instant>,
 }
 
-impl Patterns {
-    pub(super) fn new(root: &Path, specs: Vec<String>) -> Self {
+impl ActivePatterns {
+    pub(in crate::local) fn new(root: &Path, specs: Vec<String>) -> Self {
         Self {
             root: root.to_owned(),
             specs,
@@ -44,7 +44,7 @@ impl Patterns {
     }
 
     /// Leaves out these mounts too; returns whether that is news.
-    pub(super) fn exclude(&mut self, paths: Vec<String>) -> Result<bool, Error> {
+    pub(in crate::local) fn exclude(&mut self, paths: Vec<String>) -> Result<bool, Error> {
         let all: BTreeSet<String> = self.mounts.iter().cloned().chain(paths).collect();
         let news = all != self.mounts;
         if news {
@@ -56,19 +56,19 @@ impl Patterns {
     }
 
     /// Something happened at `path`, in a directory that may be on its way out.
-    pub(super) fn notice(&mut self, path: &str) {
+    pub(in crate::local) fn changed(&mut self, path: &str) {
         if self.removing.is_some() && std::fs::symlink_metadata(self.root.join(path)).is_err() {
             self.removing = Some(Instant::now());
         }
     }
 
     /// Whether they were not in place when that was last looked at, and could not be put there.
-    pub(super) const fn are_missing(&self) -> bool {
+    pub(in crate::local) const fn are_missing(&self) -> bool {
         self.missing
     }
 
     /// Puts the file in place where it is not as it should be. Returns until when a scan has to wait for that.
-    pub(super) fn ensure(&mut self) -> Result<Option<Instant>, Error> {
+    pub(in crate::local) fn ensure(&mut self) -> Result<Option<Instant>, Error> {
         let ensured = self.put();
         self.missing = ensured.is_err();
         ensured
@@ -98,13 +98,13 @@ mod tests {
 
     use tokio::time::advance;
 
-    use super::{Patterns, QUIET};
+    use super::{ActivePatterns, QUIET};
 
     #[tokio::test(start_paused = true)]
     async fn somebody_elses_that_can_not_be_used_are_missing_until_they_can() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(".stignore");
-        let mut patterns = Patterns::new(dir.path(), Vec::new());
+        let mut patterns = ActivePatterns::new(dir.path(), Vec::new());
         fs::write(&file, ".git\n").unwrap();
         assert!(patterns.ensure().unwrap().is_none() && !patterns.are_missing());
         fs::write(&file, "*.log\n").unwrap();
@@ -120,7 +120,7 @@ mod tests {
     async fn what_was_taken_away_is_put_back_when_nothing_is_removed_any_more() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(".stignore");
-        let mut patterns = Patterns::new(dir.path(), vec!["*.log".to_owned()]);
+        let mut patterns = ActivePatterns::new(dir.path(), vec!["*.log".to_owned()]);
         assert!(patterns.exclude(vec!["mnt".to_owned()]).unwrap() && file.exists());
         assert!(!patterns.exclude(vec!["mnt".to_owned()]).unwrap());
         assert_eq!(patterns.ensure().unwrap(), None);
@@ -128,12 +128,12 @@ mod tests {
         for _ in 0..10 {
             assert!(patterns.ensure().unwrap().is_some() && !file.exists());
             advance(QUIET * 2 / 3).await;
-            patterns.notice("removed");
+            patterns.changed("removed");
         }
         // An edit does not put it off.
         fs::write(dir.path().join("edited"), "").unwrap();
         advance(QUIET * 2 / 3).await;
-        patterns.notice("edited");
+        patterns.changed("edited");
         advance(QUIET).await;
         assert_eq!(patterns.ensure().unwrap(), None);
         let text = fs::read_to_string(&file).unwrap();

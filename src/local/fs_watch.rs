@@ -1,0 +1,11 @@
+//! The operating system's events of a local path: which directories are watched, what an event means, and when its path is
+//! scanned.
+//!
+//! Invariant: whatever changes below the local path and is not ignored is scanned after its last event.
+
+mod debounce;
+mod events;
+mod recursive;
+
+pub(super) use debounce::Debounce;
+pub(super) use events::{FsEvent, FsWatch, may_be_synced};

@@ -1,0 +1,40 @@
+//! Where the local syncthing's process stands, and where its parts are.
+//!
+//! Invariant: a [`Running::number`] is never used twice, so whoever has seen one knows when its successor came.
+
+use std::{path::PathBuf, sync::Arc};
+
+/// A syncthing that answers.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// Different for each process.
+    pub number: u64,
+    /// Its REST API.
+    pub client: syncthing::Client,
+    /// Its device id; the same for every process of one home.
+    pub device_id: String,
+}
+
+/// Where the local syncthing stands.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// It does not run (yet); why, when it failed.
+    Down(String),
+    /// It runs and answers.
+    Up(Arc<Running>),
+}
+
+/// Where the parts of a local syncthing are.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// The program.
+    pub binary: PathBuf,
+    /// Its home.
+    pub home: PathBuf,
+    /// Its REST socket.
+    pub socket: PathBuf,
+    /// Its log.
+    pub log: PathBuf,
+    /// Where replaced and removed files are kept.
+    pub kept: PathBuf,
+}
