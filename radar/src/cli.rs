@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     api::{probe, serve},
-    paths::Places,
+    paths::Paths,
     supervisor::parent,
 };
 use ksync_common::chain;
@@ -33,7 +33,7 @@ enum Part {
     /// Serves the watchers' calls
     Serve {
         #[command(flatten)]
-        places: Places,
+        paths: Paths,
         /// Where to listen
         #[arg(long, env = "KSYNC_RADAR", default_value = "127.0.0.1:40321")]
         listen: SocketAddr,
@@ -47,7 +47,7 @@ enum Part {
     /// Keeps the node's syncthing running, as its parent
     Syncthing {
         #[command(flatten)]
-        places: Places,
+        paths: Paths,
         /// The program
         #[arg(long, env = "KSYNC_SYNCTHING", default_value = "/syncthing")]
         syncthing: PathBuf,
@@ -71,10 +71,10 @@ pub(crate) fn run() -> ExitCode {
     let filter = EnvFilter::try_from_env("KSYNC_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let result = match part {
-        Part::Serve { places, listen, node, host } => {
-            multi(async move { serve::run(places, listen, node, &host).await.map_err(|e| chain(&e)) })
+        Part::Serve { paths, listen, node, host } => {
+            multi(async move { serve::run(paths, listen, node, &host).await.map_err(|e| chain(&e)) })
         }
-        Part::Syncthing { places, syncthing } => guard(&places, &syncthing),
+        Part::Syncthing { paths, syncthing } => guard(&paths, &syncthing),
         Part::Probe { listen, ready } => multi(async move {
             let said = probe::run(listen, ready).await.map_err(|e| chain(&e))?;
             writeln!(std::io::stdout(), "{said}").map_err(|e| format!("write to stdout: {e}"))
@@ -105,10 +105,10 @@ fn multi(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     result
 }
 
-fn guard(places: &Places, binary: &Path) -> Result<(), String> {
+fn guard(paths: &Paths, binary: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
-    runtime.block_on(parent::run(places, binary)).map_err(|error| chain(&error))
+    runtime.block_on(parent::run(paths, binary)).map_err(|error| chain(&error))
 }
 
 /// The HTTP client wants to know whose TLS it would speak, though it only speaks over a Unix socket.

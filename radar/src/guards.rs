@@ -13,7 +13,7 @@ pub(crate) enum Guard {
     /// The end of a container's init pauses its folder.
     Pidfd,
     /// Container, mount and root are looked at before a scan.
-    Ground,
+    RootCheck,
     /// A folder offers nothing until it is proved equal.
     ReceiveOnly,
     /// syncthing ends when radar is gone.
@@ -37,7 +37,7 @@ mod switches {
     fn name(guard: Guard) -> &'static str {
         match guard {
             Guard::Pidfd => "pidfd",
-            Guard::Ground => "ground",
+            Guard::RootCheck => "root-check",
             Guard::ReceiveOnly => "receive-only",
             Guard::Lifeline => "lifeline",
         }
@@ -67,7 +67,7 @@ pub(crate) mod off {
 
     /// All but these are off for this thread, which is all of a test's tasks.
     pub(crate) fn all_but(standing: &[Guard]) -> Off {
-        let all = [Guard::Pidfd, Guard::Ground, Guard::ReceiveOnly, Guard::Lifeline];
+        let all = [Guard::Pidfd, Guard::RootCheck, Guard::ReceiveOnly, Guard::Lifeline];
         OFF.set(all.into_iter().filter(|guard| !standing.contains(guard)).collect());
         Off(())
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Directories and files of the pod.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Places {
+pub(crate) struct Paths {
     /// Directory that both containers share
     #[arg(long, env = "KSYNC_DIR", default_value = "/var/lib/ksync")]
     dir: PathBuf,
@@ -16,7 +16,7 @@ pub(crate) struct Places {
     bep: String,
 }
 
-impl Places {
+impl Paths {
     /// syncthing's home; of it only the identity lasts.
     pub(crate) fn home(&self) -> PathBuf {
         self.dir.join("syncthing")

@@ -1,11 +1,10 @@
-//! The gRPC service: each call checked, turned into what is meant, and answered from the registry or a folder.
+//! The gRPC handlers: each call checked, turned into what is meant, and answered from the registry or a folder.
 //!
 //! Invariant: handlers hold no state. What a call may touch is found through the session that it names, so no
 //! client reaches another's attachment.
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
@@ -28,9 +27,9 @@ use crate::{
         mountinfo,
         runtime::{ContainerId, Runtimes},
     },
-    paths::Places,
+    paths::Paths,
     reload::Reloader,
-    supervisor::node_syncthing::LinkRx,
+    supervisor::node_syncthing::NodeSyncthingRx,
     sync::{
         folder::Command as FolderCommand,
         registry::{Command, GRACE, Registry},
@@ -40,9 +39,12 @@ use crate::{
 mod bep;
 mod own_pod;
 mod reload;
+mod replies;
 mod session;
 mod streams;
 mod validate;
+
+use replies::{Replies, Reply};
 
 /// What this radar can do, by name. Names are only ever added.
 const CAPABILITIES: &[&str] = &[
@@ -61,14 +63,11 @@ const CAPABILITIES: &[&str] = &[
     "reload",
     "reload-grace",
 ];
-/// How long [`Service::settle`] waits for a client that sets no deadline.
+/// How long [`Handlers::settle`] waits for a client that sets no deadline.
 const SETTLE: Duration = Duration::from_secs(30);
 
-type Reply<T> = Result<Response<T>, Status>;
-type Replies<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-/// The service.
-pub(crate) struct Service {
+/// The calls' handlers, and what they need.
+pub(crate) struct Handlers {
     /// Who owns sessions and attachments.
     pub(crate) registry: Registry,
     /// Where containers are found.
@@ -76,9 +75,9 @@ pub(crate) struct Service {
     /// How apps get to run new code.
     pub(crate) reloader: Reloader,
     /// The node's syncthing.
-    pub(crate) link_rx: LinkRx,
+    pub(crate) syncthing_rx: NodeSyncthingRx,
     /// Where it accepts connections.
-    pub(crate) places: Places,
+    pub(crate) paths: Paths,
     /// Name of the Kubernetes node.
     pub(crate) node: String,
     /// Cancelled when radar stops.
@@ -86,9 +85,9 @@ pub(crate) struct Service {
 }
 
 #[tonic::async_trait]
-impl Radar for Service {
+impl Radar for Handlers {
     async fn version(&self, _: Request<VersionRequest>) -> Reply<VersionReply> {
-        let syncthing = self.link_rx.borrow().as_ref().map(|link| link.version.clone());
+        let syncthing = self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.version.clone());
         Ok(Response::new(VersionReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             syncthing_version: syncthing.unwrap_or_default(),
@@ -101,7 +100,7 @@ impl Radar for Service {
     type SessionStream = Replies<SessionEvent>;
 
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Reply<Self::SessionStream> {
-        session::session(self, request.into_inner()).await
+        session::open(&self.registry, self.syncthing_rx.clone(), request.into_inner()).await
     }
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
@@ -115,7 +114,10 @@ impl Radar for Service {
         let pod = container.as_ref().map(pod_name).unwrap_or_default();
         let container = container_id(container)?;
         let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::of_life(&e))?;
-        own_pod::refuse(life.pid, self.link_rx.borrow().as_ref().map(|link| link.guardian))?;
+        own_pod::refuse(
+            life.pid,
+            self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid),
+        )?;
         let directory = open_directory(life.pid, &path).await.map_err(|e| status::of_mount(&e))?;
         if !life.alive() {
             return Err(Status::not_found(format!(
@@ -226,7 +228,7 @@ impl Radar for Service {
     type BepStream = Replies<Bytes>;
 
     async fn bep(&self, request: Request<Streaming<Bytes>>) -> Reply<Self::BepStream> {
-        Ok(Response::new(bep::connect(self.places.bep(), request.into_inner(), self.stop.clone()).await?))
+        Ok(Response::new(bep::connect(self.paths.bep(), request.into_inner(), self.stop.clone()).await?))
     }
 
     async fn look(&self, request: Request<LookRequest>) -> Reply<LookReply> {
@@ -234,7 +236,7 @@ impl Radar for Service {
         let container = container_id(container)?;
         let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::of_life(&e))?;
         let pid = life.pid;
-        own_pod::refuse(pid, self.link_rx.borrow().as_ref().map(|link| link.guardian))?;
+        own_pod::refuse(pid, self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid))?;
         let looked =
             tokio::task::spawn_blocking(move || crate::container::mount::directory::look(pid, &path)).await;
         let looked = looked.map_err(|error| Status::internal(format!("look: {error}")))?;
@@ -261,7 +263,7 @@ impl Radar for Service {
     }
 }
 
-impl Service {
+impl Handlers {
     async fn find(&self, session: String, id: String) -> Result<Arc<Attachment>, Status> {
         self.registry.ask(|reply| Command::Find(session, id, reply)).await
     }

@@ -20,7 +20,7 @@ use tonic::transport::{Server, server::TcpIncoming};
 use quickack::Prompt;
 
 use crate::{
-    api::handlers::Service, container::runtime::Runtimes, paths::Places, reload::Reloader,
+    api::handlers::Handlers, container::runtime::Runtimes, paths::Paths, reload::Reloader,
     supervisor::node_syncthing, sync::registry::Registry,
 };
 
@@ -63,22 +63,22 @@ pub(crate) enum Error {
 }
 
 /// Serves on `address` until SIGTERM or SIGINT.
-pub(crate) async fn run(places: Places, address: SocketAddr, node: String, host: &Path) -> Result<(), Error> {
+pub(crate) async fn run(paths: Paths, address: SocketAddr, node: String, host: &Path) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(|stream| stream.map(Prompt));
     let stop = CancellationToken::new();
-    let (link_tx, link_rx) = watch::channel(None);
-    tokio::spawn(node_syncthing::keep(places.clone(), link_tx, stop.clone()));
-    let registry = Registry::spawn(link_rx.clone(), places.clone());
+    let (syncthing_tx, syncthing_rx) = watch::channel(None);
+    tokio::spawn(node_syncthing::keep(paths.clone(), syncthing_tx, stop.clone()));
+    let registry = Registry::spawn(syncthing_rx.clone(), paths.clone());
     let runtimes = Runtimes::below(host);
-    let service = Service {
+    let handlers = Handlers {
         registry: registry.clone(),
         reloader: Reloader::new(runtimes.clone()),
         runtimes,
-        link_rx,
-        places,
+        syncthing_rx,
+        paths,
         node,
         stop: stop.clone(),
     };
@@ -88,7 +88,7 @@ pub(crate) async fn run(places: Places, address: SocketAddr, node: String, host:
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)
-        .add_service(RadarServer::new(service).max_decoding_message_size(MESSAGE))
+        .add_service(RadarServer::new(handlers).max_decoding_message_size(MESSAGE))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let mut server = tokio::spawn(server);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "radar serves");

@@ -4,185 +4,29 @@
 //! container is never looked for by searching processes. Every question has a time limit.
 
 use std::{
-    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use futures::future::BoxFuture;
 
+mod client;
+mod container_id;
 mod cri;
 mod docker;
+mod error;
 pub(crate) mod record;
+mod scheme;
 
+pub(crate) use container_id::ContainerId;
+pub(crate) use error::Error;
+pub(crate) use scheme::Scheme;
+
+use client::{ContainerProcess, Runtime};
 use record::Record;
 
 /// Longest time that one runtime may take for an answer.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// Why a container's process is not known.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
-    /// Not `scheme://id`.
-    #[error("`{id}` is not a container id with its runtime's scheme, such as `containerd://...`")]
-    BadId {
-        /// As it came.
-        id: String,
-    },
-    /// A runtime that radar does not know.
-    #[error("containers of `{scheme}` are not supported; supported are containerd, Docker and CRI-O")]
-    UnknownScheme {
-        /// Before `://`.
-        scheme: String,
-    },
-    /// No socket of the runtime is on this node.
-    #[error("no socket of {scheme} was found on this node (tried `{tried}`)")]
-    NoSocket {
-        /// Which runtime.
-        scheme: Scheme,
-        /// Where it was looked for, comma separated.
-        tried: String,
-    },
-    /// The runtime does not have the container.
-    #[error("{scheme} on this node has no container `{id}`")]
-    NotFound {
-        /// Which runtime.
-        scheme: Scheme,
-        /// Without its scheme.
-        id: String,
-    },
-    /// The container is there, but nothing runs in it.
-    #[error("container `{id}` is not running, it is {state}")]
-    NotRunning {
-        /// Without its scheme.
-        id: String,
-        /// The runtime's word.
-        state: String,
-    },
-    /// The runtime has no process on this machine for it.
-    #[error("container `{id}` runs in a sandbox (such as Kata or gVisor) whose files the node can't reach")]
-    Sandboxed {
-        /// Without its scheme.
-        id: String,
-    },
-    /// The runtime does not tell how the container was started.
-    #[error("{scheme} on this node does not tell how container `{id}` was started")]
-    NoRecord {
-        /// Which runtime.
-        scheme: Scheme,
-        /// Without its scheme.
-        id: String,
-    },
-    /// The runtime did not answer, or with something else.
-    #[error("ask {scheme} on `{socket}` for container `{id}`: {reason}")]
-    Asked {
-        /// Which runtime.
-        scheme: Scheme,
-        /// The socket, as the node names it.
-        socket: String,
-        /// Without its scheme.
-        id: String,
-        /// What went wrong.
-        reason: String,
-    },
-}
-
-/// Which runtime a container belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Scheme {
-    /// `docker://`
-    Docker,
-    /// `containerd://`
-    Containerd,
-    /// `cri-o://`
-    CriO,
-}
-
-impl fmt::Display for Scheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Docker => "Docker",
-            Self::Containerd => "containerd",
-            Self::CriO => "CRI-O",
-        })
-    }
-}
-
-impl Scheme {
-    /// Where the runtime's socket may be, below the node's root; the usual places first.
-    fn sockets(self) -> &'static [&'static str] {
-        match self {
-            Self::Docker => &["run/docker.sock", "var/run/docker.sock"],
-            Self::Containerd => &[
-                "run/containerd/containerd.sock",
-                "run/k3s/containerd/containerd.sock",
-                "run/k0s/containerd.sock",
-                "var/snap/microk8s/common/run/containerd.sock",
-            ],
-            Self::CriO => &["run/crio/crio.sock"],
-        }
-    }
-}
-
-/// A container's id as a pod's status has it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct ContainerId {
-    /// Its runtime.
-    pub(crate) scheme: Scheme,
-    /// What the runtime calls it.
-    pub(crate) id: String,
-}
-
-impl ContainerId {
-    /// Reads `scheme://id`.
-    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let bad = || Error::BadId { id: text.to_owned() };
-        let (scheme, id) = text.split_once("://").ok_or_else(bad)?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if id.is_empty() || id.len() > 256 || !id.chars().all(plain) || id.starts_with('.') {
-            return Err(bad());
-        }
-        let scheme = match scheme {
-            "docker" => Scheme::Docker,
-            "containerd" => Scheme::Containerd,
-            "cri-o" => Scheme::CriO,
-            other => return Err(Error::UnknownScheme { scheme: other.to_owned() }),
-        };
-        Ok(Self { scheme, id: id.to_owned() })
-    }
-}
-
-impl fmt::Display for ContainerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Docker => "docker",
-            Scheme::Containerd => "containerd",
-            Scheme::CriO => "cri-o",
-        };
-        write!(f, "{scheme}://{}", self.id)
-    }
-}
-
-/// What a runtime knows of a running container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ContainerProcess {
-    /// Its init, in the node's PID space; more than 1.
-    pub(crate) pid: i32,
-    /// Where the runtime says that its root file system is, where it says so.
-    pub(crate) base_path: Option<String>,
-}
-
-/// One container runtime, reached over one socket.
-trait Runtime: Send + Sync {
-    /// The process of the container `id` (without its scheme).
-    fn resolve<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<ContainerProcess, Error>>;
-
-    /// How that process was started.
-    fn record<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Record, Error>>;
-
-    /// Ends the container: SIGTERM, and SIGKILL after `seconds`. kubelet starts it anew where the pod says so.
-    fn stop<'a>(&'a self, id: &'a str, seconds: u32) -> BoxFuture<'a, Result<(), Error>>;
-}
 
 /// The runtimes of this node.
 #[derive(Debug, Clone)]
@@ -252,18 +96,7 @@ impl Runtimes {
 
 #[cfg(test)]
 mod tests {
-    use super::{ContainerId, Error, Runtimes, Scheme};
-
-    #[test]
-    fn ids_are_read_and_written() {
-        for text in ["docker://abc", "containerd://0f", "cri-o://x_y.z-1"] {
-            assert_eq!(ContainerId::parse(text).unwrap().to_string(), text);
-        }
-        for text in ["", "abc", "docker://", "docker://../x", "docker://a/b", "docker://a b"] {
-            assert!(matches!(ContainerId::parse(text), Err(Error::BadId { .. })), "{text}");
-        }
-        assert_eq!(ContainerId::parse("rkt://abc"), Err(Error::UnknownScheme { scheme: "rkt".into() }));
-    }
+    use super::{ContainerId, Runtimes, Scheme};
 
     #[tokio::test]
     async fn a_node_without_the_runtime_says_where_it_looked() {

@@ -5,7 +5,6 @@
 //! finishes is not reported at once, so that its own writing starts no scan.
 
 use std::{
-    io,
     mem::MaybeUninit,
     os::fd::{AsRawFd, OwnedFd},
     time::{Duration, Instant},
@@ -14,57 +13,26 @@ use std::{
 use ksync_tree::Root;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::inotify::{self, ReadFlags},
+    fs::inotify,
     io::Errno,
     pipe::{PipeFlags, pipe_with},
 };
 use tokio::sync::mpsc::UnboundedSender;
 
+mod change;
+mod error;
 pub(crate) mod mark;
 mod tree;
 
+pub(crate) use change::{Change, Idle};
+pub(crate) use error::Error;
+
+use change::InotifyEvent;
+use error::kernel;
 use tree::Tree;
 
 /// How often everything is scanned where the kernel's limit of watches was reached.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(10);
-
-/// Why a directory can't be watched.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// A system call failed.
-    #[error("{operation} for watching `{path}`")]
-    Kernel {
-        /// What was tried.
-        operation: &'static str,
-        /// Relative to the root; `.` for the root.
-        path: String,
-        /// The kernel's word.
-        source: io::Error,
-    },
-}
-
-fn kernel(operation: &'static str, path: &str) -> impl FnOnce(Errno) -> Error {
-    let path = if path.is_empty() { ".".to_owned() } else { path.to_owned() };
-    move |errno| Error::Kernel { operation, path, source: errno.into() }
-}
-
-/// Something changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// At this path or below it.
-    Path(String),
-    /// This directory was made, or its attributes changed; what is in it is told apart.
-    Directory(String),
-    /// Anywhere.
-    All,
-    /// Nothing is heard any more; why.
-    Broken(String),
-    /// More directories than the kernel's limit lets watch: everything is reported as changed now and then.
-    Limited,
-}
-
-/// Tells of a path that neither it nor anything below it is of interest.
-pub(crate) type Idle = Box<dyn Fn(&str) -> bool + Send>;
 
 /// A running watch; ends when it is dropped.
 #[derive(Debug)]
@@ -74,8 +42,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches all directories below `root` but those at `excluded` and those that are `idle`, up to `most`. Blocks for as long as reading all directories
-    /// takes. inotify --changes--> the folder's scanner.
+    /// Watches all directories below `root` but those at `excluded` and those that are `idle`, up to `most`. Blocks for as
+    /// long as reading all directories takes. inotify --changes--> the folder's scanner.
     pub(crate) fn start(
         root: Root,
         excluded: Vec<String>,
@@ -207,7 +175,7 @@ fn read(tree: &mut Tree) -> Result<Vec<Change>, Errno> {
     let mut reader = inotify::Reader::new(&queue, &mut buffer);
     loop {
         match reader.next() {
-            Ok(event) => seen.push(Seen {
+            Ok(event) => seen.push(InotifyEvent {
                 watch: event.wd(),
                 what: event.events(),
                 cookie: event.cookie(),
@@ -232,15 +200,6 @@ fn read(tree: &mut Tree) -> Result<Vec<Change>, Errno> {
         }
     }
     Ok(changes)
-}
-
-/// One event, owned.
-#[derive(Debug)]
-struct Seen {
-    watch: i32,
-    what: ReadFlags,
-    cookie: u32,
-    name: Option<String>,
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 //! Invariant: every event reaches every folder in order, or the folders hear of the gap. Ids count up by one, so a
 //! jump is a gap.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use syncthing::{Pace, event::What};
-use tokio::sync::broadcast;
+use syncthing::{Client, Pace, event::What};
+use tokio::sync::{broadcast, oneshot};
+use tokio_util::sync::CancellationToken;
 
-use crate::supervisor::node_syncthing::Link;
 use ksync_common::Backoff;
 
 /// The events that radar acts on; the same list always, because ids count within one list.
@@ -44,10 +44,15 @@ pub(crate) fn channel() -> HeardTx {
     broadcast::channel(BACKLOG).0
 }
 
-/// Polls until the link is lost. syncthing --heard_tx--> folders.
+/// Polls `client` until it is `lost`. syncthing --heard_tx--> folders.
 ///
 /// `ready` is told once the first poll has been answered, so that nothing that is configured afterwards is missed.
-pub(crate) async fn listen(link: Arc<Link>, heard_tx: HeardTx, ready: tokio::sync::oneshot::Sender<()>) {
+pub(crate) async fn listen(
+    client: Client,
+    lost: CancellationToken,
+    heard_tx: HeardTx,
+    ready: oneshot::Sender<()>,
+) {
     let mut ready = Some(ready);
     let (mut since, mut pace) = (0, Pace::default());
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
@@ -55,14 +60,14 @@ pub(crate) async fn listen(link: Arc<Link>, heard_tx: HeardTx, ready: tokio::syn
         // The first poll makes the subscription; only what happens after it is kept.
         let wait = if ready.is_some() { Duration::from_secs(1) } else { WAIT };
         let polled = tokio::select! {
-            polled = link.client.events(KINDS, since, wait) => polled,
-            () = link.lost.cancelled() => return,
+            polled = client.events(KINDS, since, wait) => polled,
+            () = lost.cancelled() => return,
         };
         match polled {
             Ok(events) => {
                 backoff.reset();
                 if let Some(ready) = ready.take() {
-                    // Nobody waits for it when the link was given up meanwhile.
+                    // Nobody waits for it when that syncthing was given up meanwhile.
                     let _ = ready.send(());
                 }
                 for event in events {
@@ -80,7 +85,7 @@ pub(crate) async fn listen(link: Arc<Link>, heard_tx: HeardTx, ready: tokio::syn
                 tracing::warn!(error = &error as &dyn std::error::Error, "hear syncthing's events");
                 tokio::select! {
                     () = tokio::time::sleep(backoff.delay()) => {}
-                    () = link.lost.cancelled() => return,
+                    () = lost.cancelled() => return,
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The socket between `radar serve` and `radar syncthing`, and what is said over it.
 //!
-//! Invariant: an open connection means that the syncthing which was told of at its start still runs; the guardian
-//! closes it when that one ends. The other way, its end tells the guardian that radar is gone.
+//! Invariant: an open connection means that the syncthing which was told of at its start still runs; the supervisor
+//! closes it when that one ends. The other way, its end tells the supervisor that radar is gone.
 
 use std::{io, path::PathBuf};
 
@@ -11,7 +11,7 @@ use tokio::{
     net::UnixStream,
 };
 
-/// The one line that the guardian says.
+/// The one line that the supervisor says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Greeting {
     /// Key of syncthing's REST API, random for each start.
@@ -37,7 +37,7 @@ pub(crate) async fn greet(stream: &mut UnixStream, greeting: &Greeting) -> io::R
 /// Hears the greeting.
 pub(crate) async fn hear(stream: &mut UnixStream) -> io::Result<Greeting> {
     let mut line = String::new();
-    // The guardian says nothing after the line, so nothing is lost in the buffer.
+    // The supervisor says nothing after the line, so nothing is lost in the buffer.
     BufReader::new(stream).take(LONGEST).read_line(&mut line).await?;
     if line.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -1,6 +1,6 @@
-//! The tie to this node's syncthing: who it is, where its view is, and word of its end.
+//! The node's syncthing as `radar serve` reaches it: its REST API, device id and mount namespace, and word of its end.
 //!
-//! Invariant: a [`Link`] is published only after everything that an earlier radar may have left in that syncthing
+//! Invariant: a [`NodeSyncthing`] is published only after everything that an earlier radar may have left in that syncthing
 //! (folders, devices, binds) is gone. `lost` is cancelled when that very process can no longer be relied on.
 
 use std::{io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     container::mount::{self, bind},
-    paths::Places,
+    paths::Paths,
     supervisor::{
         events::{self, HeardTx},
         lifeline,
@@ -29,7 +29,7 @@ use ksync_common::Backoff;
 /// How long a fresh syncthing may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// Why there is no link.
+/// Why the node's syncthing is not there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// `radar syncthing` is not reached.
@@ -50,11 +50,11 @@ pub(crate) enum Error {
 
 /// A syncthing that is there and belongs to this radar.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct NodeSyncthing {
     /// Its REST API.
     pub(crate) client: Client,
     /// Of its parent: whose mount namespace is syncthing's too, and outlives it.
-    pub(crate) guardian: i32,
+    pub(crate) supervisor_pid: i32,
     /// Device id.
     pub(crate) device_id: String,
     /// For example `v1.30.0`.
@@ -71,7 +71,7 @@ pub(crate) struct Link {
 #[cfg(test)]
 pub(crate) mod fake;
 
-impl Link {
+impl NodeSyncthing {
     /// Kills syncthing: for when a folder has to stop and syncthing does not answer. Its parent starts it afresh.
     pub(crate) fn kill(&self) {
         tracing::error!("syncthing did not stop a folder: it is killed");
@@ -81,27 +81,36 @@ impl Link {
     }
 }
 
-/// The link of the moment, if there is one.
-pub(crate) type LinkRx = watch::Receiver<Option<Arc<Link>>>;
+/// The syncthing of the moment, if there is one.
+pub(crate) type NodeSyncthingRx = watch::Receiver<Option<Arc<NodeSyncthing>>>;
 
-/// Keeps the link up until `stop`. this task --link_tx--> registry and handlers.
-pub(crate) async fn keep(places: Places, link_tx: watch::Sender<Option<Arc<Link>>>, stop: CancellationToken) {
+/// Reaches the node's syncthing again and again until `stop`. this task --syncthing_tx--> registry and handlers.
+pub(crate) async fn keep(
+    paths: Paths,
+    syncthing_tx: watch::Sender<Option<Arc<NodeSyncthing>>>,
+    stop: CancellationToken,
+) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     while !stop.is_cancelled() {
         let established = tokio::select! {
-            established = establish(&places) => established,
+            established = establish(&paths) => established,
             () = stop.cancelled() => return,
         };
         match established {
-            Ok((link, mut stream)) => {
+            Ok((syncthing, mut stream)) => {
                 backoff.reset();
-                tracing::info!(device = link.device_id, version = link.version, "syncthing is here");
-                let link = Arc::new(link);
+                tracing::info!(
+                    device = syncthing.device_id,
+                    version = syncthing.version,
+                    "syncthing is here"
+                );
+                let syncthing = Arc::new(syncthing);
                 let (ready_tx, ready_rx) = tokio::sync::oneshot::channel();
-                tokio::spawn(events::listen(Arc::clone(&link), link.heard.clone(), ready_tx));
+                let (client, lost) = (syncthing.client.clone(), syncthing.lost.clone());
+                tokio::spawn(events::listen(client, lost, syncthing.heard.clone(), ready_tx));
                 tokio::select! {
                     // Published once its events are heard.
-                    _ = ready_rx => drop(link_tx.send_replace(Some(Arc::clone(&link)))),
+                    _ = ready_rx => drop(syncthing_tx.send_replace(Some(Arc::clone(&syncthing)))),
                     () = lifeline::closed(&mut stream) => {}
                     () = stop.cancelled() => {}
                 }
@@ -110,8 +119,8 @@ pub(crate) async fn keep(places: Places, link_tx: watch::Sender<Option<Arc<Link>
                     // The connection stays until the process ends, so that nothing is killed in the meantime.
                     () = stop.cancelled() => return std::future::pending().await,
                 }
-                link.lost.cancel();
-                link_tx.send_replace(None);
+                syncthing.lost.cancel();
+                syncthing_tx.send_replace(None);
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "no syncthing yet");
@@ -121,11 +130,11 @@ pub(crate) async fn keep(places: Places, link_tx: watch::Sender<Option<Arc<Link>
     }
 }
 
-async fn establish(places: &Places) -> Result<(Link, UnixStream), Error> {
-    let socket = places.lifeline();
+async fn establish(paths: &Paths) -> Result<(NodeSyncthing, UnixStream), Error> {
+    let socket = paths.lifeline();
     let failed = |source: io::Error| Error::Lifeline { socket: socket.display().to_string(), source };
     let mut stream = UnixStream::connect(&socket).await.map_err(failed)?;
-    let guardian = socket_peercred(&stream).map_err(|errno| failed(errno.into()))?.pid;
+    let supervisor_pid = socket_peercred(&stream).map_err(|errno| failed(errno.into()))?.pid;
     let greeting = tokio::time::timeout(ANSWER, lifeline::hear(&mut stream))
         .await
         .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
@@ -138,12 +147,21 @@ async fn establish(places: &Places) -> Result<(Link, UnixStream), Error> {
         answered = answer(&client) => answered?,
         () = lifeline::closed(&mut stream) => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
     };
-    let guardian = guardian.as_raw_nonzero().get();
-    purge(&client, &device_id, guardian, places.sync()).await?;
+    let supervisor_pid = supervisor_pid.as_raw_nonzero().get();
+    purge(&client, &device_id, supervisor_pid, paths.sync()).await?;
     let version = client.version().await?;
     let (lost, heard) = (CancellationToken::new(), events::channel());
-    let link = Link { client, guardian, device_id, version, lost, devices: Mutex::new(()), heard, process };
-    Ok((link, stream))
+    let syncthing = NodeSyncthing {
+        client,
+        supervisor_pid,
+        device_id,
+        version,
+        lost,
+        devices: Mutex::new(()),
+        heard,
+        process,
+    };
+    Ok((syncthing, stream))
 }
 
 /// Waits until syncthing answers, and returns its device id.
@@ -161,7 +179,7 @@ async fn answer(client: &Client) -> Result<String, SyncthingError> {
 }
 
 /// Folders first, then what is bound: the other way round would look like a deletion of everything.
-async fn purge(client: &Client, own: &str, guardian: i32, sync: &Path) -> Result<(), Error> {
+async fn purge(client: &Client, own: &str, supervisor_pid: i32, sync: &Path) -> Result<(), Error> {
     for folder in client.folders().await? {
         client.delete_folder(&folder.id).await?;
         tracing::info!(folder = folder.id, "removed a folder that was left behind");
@@ -171,8 +189,8 @@ async fn purge(client: &Client, own: &str, guardian: i32, sync: &Path) -> Result
             client.delete_device(&device.id).await?;
         }
     }
-    for place in bind::sweep(guardian, sync).await? {
-        tracing::info!(place = %place.display(), "unbound a directory that was left behind");
+    for mount_point in bind::sweep(supervisor_pid, sync).await? {
+        tracing::info!(mount_point = %mount_point.display(), "unbound a directory that was left behind");
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     guards::{self, Guard},
-    paths::Places,
+    paths::Paths,
     supervisor::lifeline::{self, Greeting},
 };
 use ksync_common::Backoff;
@@ -67,9 +67,9 @@ enum Turn {
 }
 
 /// Keeps `binary` running until SIGTERM or SIGINT. Runs on the thread that lives longest: syncthing dies with it.
-pub(crate) async fn run(places: &Places, binary: &Path) -> Result<(), Error> {
-    let socket = places.lifeline();
-    private_dir(&places.run())?;
+pub(crate) async fn run(paths: &Paths, binary: &Path) -> Result<(), Error> {
+    let socket = paths.lifeline();
+    private_dir(&paths.run())?;
     remove_stale(&socket)?;
     let listener = UnixListener::bind(&socket).map_err(io_error("listen on", &socket))?;
     let mut terminate =
@@ -79,7 +79,7 @@ pub(crate) async fn run(places: &Places, binary: &Path) -> Result<(), Error> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     for start in 1.. {
         let born = Instant::now();
-        let (mut child, greeting) = spawn(places, binary, start)?;
+        let (mut child, greeting) = spawn(paths, binary, start)?;
         tracing::info!(pid = greeting.syncthing_pid, start, "syncthing started");
         let turn = tokio::select! {
             turn = keep(&listener, &mut child, &greeting) => turn,
@@ -110,9 +110,9 @@ pub(crate) async fn run(places: &Places, binary: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn spawn(places: &Places, binary: &Path, start: u64) -> Result<(Child, Greeting), Error> {
-    let options = home::Options { listen: Some(format!("tcp://{}", places.bep())) };
-    let home = home::Home::prepare(&places.home(), &places.gui(), binary, &options)?;
+fn spawn(paths: &Paths, binary: &Path, start: u64) -> Result<(Child, Greeting), Error> {
+    let options = home::Options { listen: Some(format!("tcp://{}", paths.bep())) };
+    let home = home::Home::prepare(&paths.home(), &paths.gui(), binary, &options)?;
     let exe = std::env::current_exe().map_err(io_error("find", "this program"))?;
     let child = Command::from(launch::through(&exe, STEP, binary, &home.dir))
         .kill_on_drop(true)

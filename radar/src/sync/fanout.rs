@@ -5,9 +5,9 @@
 //! were compared and scanned, and while it can't be known nothing is made equal.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -21,15 +21,22 @@ use tokio::{
 use crate::{
     container::attachment::Attachment,
     sync::{
-        root_check::Ground,
+        root_check::LeadRoot,
         session::Sink,
         stages::{Stage, Stages},
     },
 };
 use ksync_common::{Backoff, chain};
 
+mod failures;
+mod followers;
+mod job;
 mod work;
 
+pub(crate) use followers::{Followers, snapshot};
+pub(crate) use job::Job;
+
+use failures::Failures;
 use work::{Plan, Work};
 
 /// Jobs that go together.
@@ -40,76 +47,6 @@ const MANY: usize = 64;
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// More paths than this are looked at by scanning the whole folder.
 const SCANNED: usize = 512;
-
-/// Something to be done in the followers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Job {
-    /// An entry is complete in the lead; how it came to be, as syncthing names it.
-    Copy {
-        /// Relative path.
-        path: String,
-        /// update, metadata.
-        action: String,
-    },
-    /// An entry was deleted in the lead.
-    Remove {
-        /// Relative path.
-        path: String,
-    },
-    /// Make followers equal: the one with this attachment id, or all.
-    Reconcile(Option<String>),
-}
-
-/// The containers that follow.
-pub(crate) type Followers = Arc<Mutex<Vec<Arc<Attachment>>>>;
-
-/// The followers of the moment.
-pub(crate) fn snapshot(followers: &Followers) -> Vec<Arc<Attachment>> {
-    followers.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-/// What a follower lacks, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Failure {
-    /// For a person.
-    sentence: String,
-    /// What would put it right.
-    again: Job,
-}
-
-/// All that failed and was not put right since, by attachment id and path.
-#[derive(Debug, Clone, Default)]
-struct Failures(Arc<Mutex<BTreeMap<(String, String), Failure>>>);
-
-impl Failures {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Failure>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, follower: &str, path: &str, sentence: String, again: Job) {
-        self.lock().insert((follower.to_owned(), path.to_owned()), Failure { sentence, again });
-    }
-
-    fn clear(&self, follower: &str, path: &str) {
-        self.lock().remove(&(follower.to_owned(), path.to_owned()));
-    }
-
-    /// Forgets what concerns nobody any more.
-    fn retain(&self, followers: &[Arc<Attachment>]) {
-        self.lock().retain(|(id, _), _| followers.iter().any(|follower| follower.id == *id));
-    }
-
-    /// Whether this is still what has to be done.
-    fn stands(&self, follower: &str, again: &Job) -> bool {
-        let (Job::Copy { path, .. } | Job::Remove { path }) = again else { return true };
-        let key = (follower.to_owned(), path.clone());
-        self.lock().get(&key).is_some_and(|failure| failure.again == *again)
-    }
-
-    fn again(&self) -> Vec<(String, Job)> {
-        self.lock().iter().map(|((id, _), failure)| (id.clone(), failure.again.clone())).collect()
-    }
-}
 
 /// The queue in front of the worker.
 #[derive(Debug, Clone)]
@@ -156,7 +93,7 @@ impl Queue {
 #[derive(Debug)]
 pub(crate) struct Worker {
     /// The lead, where changes come from, and the folder's syncthing.
-    pub(crate) ground: Ground,
+    pub(crate) lead_root: LeadRoot,
     /// Where they go.
     pub(crate) followers: Followers,
     /// The folder's id.
@@ -201,7 +138,7 @@ impl Worker {
             let followers = snapshot(&self.followers);
             failures.retain(&followers);
             let work = Arc::new(Work {
-                lead: Arc::clone(&self.ground.lead),
+                lead: Arc::clone(&self.lead_root.lead),
                 followers,
                 sink: self.sink.clone(),
                 known: Arc::clone(&known),
@@ -278,12 +215,12 @@ impl Worker {
 
     /// What only the lead has or lacks: it is not the folder's, so not the followers'.
     async fn leads_own(&self, differing: Vec<String>) -> Result<HashSet<String>, String> {
-        use crate::sync::root_check::Lost;
-        self.ground.check().await.map_err(|lost| match lost {
-            Lost::Exited => "the container has ended".to_owned(),
-            Lost::Changed(reason) => reason,
+        use crate::sync::root_check::RootLost;
+        self.lead_root.check().await.map_err(|lost| match lost {
+            RootLost::Exited => "the container has ended".to_owned(),
+            RootLost::Changed(reason) => reason,
         })?;
-        let client = &self.ground.link.client;
+        let client = &self.lead_root.syncthing.client;
         // None means all of it.
         let subs = if differing.len() > SCANNED { Vec::new() } else { differing };
         client.scan(&self.folder, &subs).await.map_err(|error| chain(&error))?;
@@ -320,8 +257,8 @@ mod tests {
     use super::{Job, Worker};
     use crate::{
         container::attachment::fake::attached,
-        supervisor::node_syncthing::fake::{Answers, link},
-        sync::{root_check::Ground, session::Sink, stages::Stages},
+        supervisor::node_syncthing::fake::{Answers, node_syncthing},
+        sync::{root_check::LeadRoot, session::Sink, stages::Stages},
     };
 
     #[tokio::test]
@@ -345,11 +282,11 @@ mod tests {
                 Some(String::new())
             }
         });
-        // In the view of this process the place is the directory itself.
-        let place = lead_dir.path().to_owned();
+        // In the view of this process the mount point is the directory itself.
+        let mount_point = lead_dir.path().to_owned();
         let (progress_tx, mut progress_rx) = watch::channel(0);
         let queue = Worker {
-            ground: Ground { lead, link: link(dir.path(), answers), place },
+            lead_root: LeadRoot { lead, syncthing: node_syncthing(dir.path(), answers), mount_point },
             followers: Arc::new(Mutex::new(vec![follower])),
             folder: "f".into(),
             sink: Sink::default(),

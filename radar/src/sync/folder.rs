@@ -20,11 +20,11 @@ use crate::{
         watch::{self, Watch},
     },
     guards::{self, Guard},
-    supervisor::{events::Heard, node_syncthing::Link},
+    supervisor::{events::Heard, node_syncthing::NodeSyncthing},
     sync::{
         fanout::{self, Followers, Job, Queue, Worker},
         registry::{Command as RegistryCommand, Over},
-        root_check::{Ground, Lost},
+        root_check::{LeadRoot, RootLost},
         session::Sink,
         stages::{Stage, Stages},
     },
@@ -39,7 +39,7 @@ pub(crate) mod view;
 
 use view::View;
 
-/// How often the ground is looked at without any event.
+/// How often the root is checked without any event.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What a folder is asked for.
@@ -73,9 +73,9 @@ pub(crate) struct Start {
     /// Device id of the client.
     pub(crate) device: String,
     /// The node's syncthing.
-    pub(crate) link: Arc<Link>,
+    pub(crate) syncthing: Arc<NodeSyncthing>,
     /// Where the folder is to be in syncthing's view.
-    pub(crate) place: PathBuf,
+    pub(crate) mount_point: PathBuf,
     /// Who is told what happens.
     pub(crate) sink: Sink,
     /// The registry. folder --registry_tx--> registry.
@@ -87,7 +87,7 @@ pub(crate) struct Start {
 struct Folder {
     id: String,
     device: String,
-    ground: Ground,
+    lead_root: LeadRoot,
     followers: Followers,
     aliases: Vec<Arc<Attachment>>,
     sink: Sink,
@@ -103,7 +103,7 @@ struct Folder {
     busy_tx: channel::Sender<bool>,
     seen_tx: channel::Sender<u64>,
     stages: Stages,
-    lost_rx: oneshot::Receiver<Lost>,
+    lost_rx: oneshot::Receiver<RootLost>,
     watch: Option<Watch>,
 }
 
@@ -124,9 +124,9 @@ pub(crate) fn spawn(start: Start) -> Handle {
     let stages = Stages::default();
     let followers = Followers::default();
     let id = start.lead.claim.folder.clone();
-    let ground = Ground { lead: start.lead, link: start.link, place: start.place };
+    let lead_root = LeadRoot { lead: start.lead, syncthing: start.syncthing, mount_point: start.mount_point };
     let queue = Worker {
-        ground: ground.clone(),
+        lead_root: lead_root.clone(),
         followers: Arc::clone(&followers),
         folder: id.clone(),
         sink: start.sink.clone(),
@@ -137,8 +137,8 @@ pub(crate) fn spawn(start: Start) -> Handle {
     let view = View {
         id: id.clone(),
         device: start.device.clone(),
-        link: Arc::clone(&ground.link),
-        lead: Arc::clone(&ground.lead),
+        syncthing: Arc::clone(&lead_root.syncthing),
+        lead: Arc::clone(&lead_root.lead),
         followers: Arc::clone(&followers),
         queue: queue.clone(),
         progress_rx,
@@ -153,7 +153,7 @@ pub(crate) fn spawn(start: Start) -> Handle {
     let folder = Folder {
         id,
         device: start.device,
-        ground,
+        lead_root,
         followers,
         aliases: Vec::new(),
         sink: start.sink,
@@ -185,15 +185,15 @@ impl Folder {
     async fn live(
         mut self,
         mut commands_rx: mpsc::UnboundedReceiver<Command>,
-        lost_tx: oneshot::Sender<Lost>,
+        lost_tx: oneshot::Sender<RootLost>,
     ) {
         // The first command is the lead's joining, because that is what a folder is made for.
         let Some(Command::Join(_, reply)) = commands_rx.recv().await else {
             return self.over(Vec::new());
         };
         // Heard from here on, so that nothing of the folder's first moments is missed.
-        let heard_rx = self.ground.link.heard.subscribe();
-        let guard = stop::guard(&self.ground, &self.id);
+        let heard_rx = self.lead_root.syncthing.heard.subscribe();
+        let guard = stop::guard(&self.lead_root, &self.id);
         let ending = match self.take_up(lost_tx).await {
             Ok(()) => {
                 let joined = reply.send(Ok(Role::Lead));
@@ -206,7 +206,7 @@ impl Folder {
             }
         };
         self.watch = None;
-        stop::folder(&self.ground, &self.id).await;
+        stop::folder(&self.lead_root, &self.id).await;
         guard.abort();
         let over = self.farewell(&ending);
         self.over(over);
@@ -223,13 +223,13 @@ impl Folder {
     }
 
     /// Binds the lead, then adds the folder: device first, receive-only, watched before it is scanned.
-    async fn take_up(&mut self, lost_tx: oneshot::Sender<Lost>) -> Result<(), Status> {
-        let (lead, link) = (Arc::clone(&self.ground.lead), Arc::clone(&self.ground.link));
+    async fn take_up(&mut self, lost_tx: oneshot::Sender<RootLost>) -> Result<(), Status> {
+        let (lead, syncthing) = (Arc::clone(&self.lead_root.lead), Arc::clone(&self.lead_root.syncthing));
         let tree = lead.take_tree().ok_or_else(|| {
             Status::failed_precondition(format!("attachment `{}` was joined before: attach anew", lead.id))
         })?;
-        let place = &self.ground.place;
-        bind::bind(tree, link.guardian, place, lead.about.excluded(), lead.claim.identity)
+        let mount_point = &self.lead_root.mount_point;
+        bind::bind(tree, syncthing.supervisor_pid, mount_point, lead.about.excluded(), lead.claim.identity)
             .await
             .map_err(|error| status::of_mount(&error))?;
         trouble::sweep(&lead).await;
@@ -243,24 +243,24 @@ impl Folder {
         let watch = tokio::task::spawn_blocking(start).await;
         let watch = watch.map_err(|error| Status::internal(format!("watch the directory: {error}")))?;
         self.watch = Some(watch.map_err(|error| Status::internal(ksync_common::chain(&error)))?);
-        self.ground.check().await.map_err(tell::not_there)?;
+        self.lead_root.check().await.map_err(tell::not_there)?;
         let device = Device::new(&self.device, &lead.claim.holder, None);
-        link.client.put_device(&device).await.map_err(|error| status::of_syncthing(&error))?;
+        syncthing.client.put_device(&device).await.map_err(|error| status::of_syncthing(&error))?;
         let config = self.config();
-        link.client.put_folder(&config).await.map_err(|error| status::of_syncthing(&error))?;
+        syncthing.client.put_folder(&config).await.map_err(|error| status::of_syncthing(&error))?;
         // Receive-only and with a fresh database, so a container that ended just now did no harm.
-        self.ground.check().await.map_err(tell::not_there)?;
-        tokio::spawn(crate::sync::scan::run(self.ground.clone(), self.id.clone(), changes_rx, lost_tx));
+        self.lead_root.check().await.map_err(tell::not_there)?;
+        tokio::spawn(crate::sync::scan::run(self.lead_root.clone(), self.id.clone(), changes_rx, lost_tx));
         Ok(())
     }
 
     /// The folder as it is added: receive-only.
     fn config(&self) -> Config {
-        let config = Config::node(&self.id, &self.ground.place.to_string_lossy());
+        let config = Config::node(&self.id, &self.lead_root.mount_point.to_string_lossy());
         let kind = if guards::on(Guard::ReceiveOnly) { config.kind } else { FolderType::SendReceive };
-        let min_disk_free = trouble::keep_free(&self.ground.lead.root);
+        let min_disk_free = trouble::keep_free(&self.lead_root.lead.root);
         // It was tried when the directory was attached. A volume inside it may be of another kind.
-        let about = &self.ground.lead.about;
+        let about = &self.lead_root.lead.about;
         let whole = about.submounts.iter().all(|submount| submount.excluded.is_some());
         let case_sensitive_fs = whole && !about.case_insensitive;
         Config { kind, min_disk_free, case_sensitive_fs, ..config.shared_with([self.device.as_str()]) }
@@ -271,20 +271,20 @@ impl Folder {
         commands_rx: &mut mpsc::UnboundedReceiver<Command>,
         mut heard_rx: tokio::sync::broadcast::Receiver<Heard>,
     ) -> Ending {
-        let exited = self.ground.lead.life.exited();
-        let gone = self.ground.link.lost.clone();
+        let exited = self.lead_root.lead.life.exited();
+        let gone = self.lead_root.syncthing.lost.clone();
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             tokio::select! {
                 biased;
-                () = exited.cancelled() => return tell::lost(Lost::Exited),
+                () = exited.cancelled() => return tell::lost(RootLost::Exited),
                 () = gone.cancelled() => return Ending {
                     why: AttachmentEnd::SyncthingLost,
                     reason: "the node's syncthing restarted".to_owned(),
                     lead_only: false,
                 },
                 lost = &mut self.lost_rx => return tell::lost(lost.unwrap_or_else(|_| {
-                    Lost::Changed("the folder's scanner ended".to_owned())
+                    RootLost::Changed("the folder's scanner ended".to_owned())
                 })),
                 command = commands_rx.recv() => match command {
                     Some(command) => if let Some(ending) = self.obey(command).await {
@@ -297,11 +297,11 @@ impl Folder {
                     Ok(Heard::Gap) | Err(RecvError::Lagged(_)) => {
                         self.busy_tx.send_replace(false);
                         self.queue.push(Job::Reconcile(None));
-                        tell::missed(&self.sink, &self.ground.lead.id);
+                        tell::missed(&self.sink, &self.lead_root.lead.id);
                     }
                     Err(RecvError::Closed) => {}
                 },
-                _ = look.tick() => if let Err(lost) = self.ground.check().await {
+                _ = look.tick() => if let Err(lost) = self.lead_root.check().await {
                     return tell::lost(lost);
                 },
             }
@@ -315,11 +315,11 @@ impl Folder {
                 drop(reply.send(Ok(role)));
                 None
             }
-            Command::Leave(id, reply) if id == self.ground.lead.id => {
+            Command::Leave(id, reply) if id == self.lead_root.lead.id => {
                 // Answered when all is done: the sender is kept until then.
                 let reason = "its folder's lead was detached".to_owned();
                 self.watch = None;
-                stop::folder(&self.ground, &self.id).await;
+                stop::folder(&self.lead_root, &self.id).await;
                 let _ = reply.send(());
                 Some(Ending { why: AttachmentEnd::LeadLost, reason, lead_only: true })
             }
@@ -345,7 +345,7 @@ impl Folder {
 
     fn join(&mut self, attachment: Arc<Attachment>) -> Role {
         let followers = fanout::snapshot(&self.followers);
-        if attachment.id == self.ground.lead.id {
+        if attachment.id == self.lead_root.lead.id {
             return Role::Lead;
         }
         if followers.iter().any(|f| f.id == attachment.id) {
@@ -353,7 +353,7 @@ impl Folder {
         }
         let identity = attachment.claim.identity;
         let shared =
-            std::iter::once(&self.ground.lead).chain(&followers).any(|a| a.claim.identity == identity);
+            std::iter::once(&self.lead_root.lead).chain(&followers).any(|a| a.claim.identity == identity);
         if shared {
             if !self.aliases.iter().any(|a| a.id == attachment.id) {
                 self.aliases.push(attachment);
@@ -394,7 +394,7 @@ impl Folder {
             return Ok(());
         }
         if two_way {
-            self.ground.check().await.map_err(tell::not_there)?;
+            self.lead_root.check().await.map_err(tell::not_there)?;
             let now = self.view.status().await?;
             if let Some(reason) = view::not_proven(&now).filter(|_| guards::on(Guard::ReceiveOnly)) {
                 return Err(Status::failed_precondition(format!("folder `{}` {reason}", self.id)));
@@ -402,7 +402,7 @@ impl Folder {
         }
         self.may_send |= two_way;
         let kind = if two_way { FolderType::SendReceive } else { FolderType::ReceiveOnly };
-        let client = &self.ground.link.client;
+        let client = &self.lead_root.syncthing.client;
         // The loser of a conflict stays, beside the winner, until the client has brought it to safety; also when the
         // direction is taken back, because what comes from the client may still win.
         self.keeps_losers |= two_way;
@@ -415,8 +415,8 @@ impl Folder {
             .map_err(|e| status::of_syncthing(&e))?;
         (self.two_way, self.may_send) = (two_way, two_way);
         // The guard may have paused it between syncthing's reading and writing of the configuration.
-        if !self.ground.lead.life.alive() {
-            stop::pause(&self.ground.link, &self.id).await;
+        if !self.lead_root.lead.life.alive() {
+            stop::pause(&self.lead_root.syncthing, &self.id).await;
         }
         Ok(())
     }
@@ -425,15 +425,15 @@ impl Folder {
         let news = match what {
             What::ItemFinished { folder, item, action, error, .. } if folder == self.id => {
                 self.stages.note(Stage::Finished);
-                tell::item(&self.sink, &self.ground.lead.id, &item, &action, error.as_deref());
+                tell::item(&self.sink, &self.lead_root.lead.id, &item, &action, error.as_deref());
                 match error {
-                    Some(error) => trouble::give_back(&self.ground.lead, &item, &error),
+                    Some(error) => trouble::give_back(&self.lead_root.lead, &item, &error),
                     None => self.queue_change(item, &action),
                 }
                 false
             }
             What::LocalChange { folder, path, kind, action } if folder == self.id => {
-                let lead = &self.ground.lead;
+                let lead = &self.lead_root.lead;
                 // A conflict copy is for the client, not for the followers.
                 let beaten = syncthing::conflict::lost_to(&path, &self.device);
                 if self.two_way && lead.life.alive() && (beaten || !lead.leaves_out(&path)) {
@@ -467,7 +467,7 @@ impl Folder {
     }
 
     fn queue_change(&self, path: String, action: &str) {
-        if self.ground.lead.leaves_out(&path) || fanout::snapshot(&self.followers).is_empty() {
+        if self.lead_root.lead.leaves_out(&path) || fanout::snapshot(&self.followers).is_empty() {
             return;
         }
         self.queue.push(match action {
@@ -478,7 +478,7 @@ impl Folder {
 
     /// Which attachments are over, and what their owner is told.
     fn farewell(&self, ending: &Ending) -> Vec<Over> {
-        let lead = &self.ground.lead;
+        let lead = &self.lead_root.lead;
         let over = |attachment: &Attachment, why, reason: &str| Over {
             attachment: attachment.id.clone(),
             why,

@@ -11,8 +11,8 @@ use tonic::Status;
 
 use crate::{
     container::attachment::Attachment,
-    paths::Places,
-    supervisor::node_syncthing::LinkRx,
+    paths::Paths,
+    supervisor::node_syncthing::NodeSyncthingRx,
     sync::{
         folder::{self, view::View},
         session::Hello,
@@ -90,10 +90,10 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Starts the task. handlers, folders --commands_tx--> registry.
-    pub(crate) fn spawn(link_rx: LinkRx, places: Places) -> Self {
+    pub(crate) fn spawn(syncthing_rx: NodeSyncthingRx, paths: Paths) -> Self {
         let (commands_tx, commands_rx) = mpsc::unbounded_channel();
-        let state = State::new(commands_tx.clone(), link_rx.clone(), places);
-        tokio::spawn(run(state, commands_rx, link_rx));
+        let state = State::new(commands_tx.clone(), syncthing_rx.clone(), paths);
+        tokio::spawn(run(state, commands_rx, syncthing_rx));
         Self { commands_tx }
     }
 
@@ -121,16 +121,20 @@ impl Registry {
     }
 }
 
-async fn run(mut state: State, mut commands_rx: mpsc::UnboundedReceiver<Command>, mut link_rx: LinkRx) {
+async fn run(
+    mut state: State,
+    mut commands_rx: mpsc::UnboundedReceiver<Command>,
+    mut syncthing_rx: NodeSyncthingRx,
+) {
     loop {
         tokio::select! {
             command = commands_rx.recv() => match command {
                 Some(command) => state.take(command),
                 None => return,
             },
-            changed = link_rx.changed() => match changed {
-                Ok(()) => state.link_changed(),
-                // The link's task has ended: only the shutdown is left.
+            changed = syncthing_rx.changed() => match changed {
+                Ok(()) => state.syncthing_changed(),
+                // The task that reaches syncthing has ended: only the shutdown is left.
                 Err(_) => while let Some(command) = commands_rx.recv().await {
                     state.take(command);
                 },
@@ -156,8 +160,8 @@ mod tests {
             mount::directory::open_directory,
             runtime::ContainerId,
         },
-        paths::Places,
-        supervisor::node_syncthing::LinkRx,
+        paths::Paths,
+        supervisor::node_syncthing::NodeSyncthingRx,
         sync::session::Hello,
     };
 
@@ -179,15 +183,16 @@ mod tests {
         }
     }
 
-    fn registry() -> (Registry, watch::Sender<Option<Arc<crate::supervisor::node_syncthing::Link>>>) {
+    fn registry() -> (Registry, watch::Sender<Option<Arc<crate::supervisor::node_syncthing::NodeSyncthing>>>)
+    {
         #[derive(clap::Parser)]
         struct Line {
             #[command(flatten)]
-            places: Places,
+            paths: Paths,
         }
-        let (link_tx, link_rx): (_, LinkRx) = watch::channel(None);
-        let places = <Line as clap::Parser>::parse_from(["radar"]).places;
-        (Registry::spawn(link_rx, places), link_tx)
+        let (syncthing_tx, syncthing_rx): (_, NodeSyncthingRx) = watch::channel(None);
+        let paths = <Line as clap::Parser>::parse_from(["radar"]).paths;
+        (Registry::spawn(syncthing_rx, paths), syncthing_tx)
     }
 
     async fn open(

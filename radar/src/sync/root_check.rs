@@ -1,6 +1,6 @@
-//! The ground under a node's folder: is what syncthing sees still the directory that was attached.
+//! Is the directory that syncthing sees still the one that was attached?
 //!
-//! Invariant: [`Ground::check`] passes only while the container's init lives, the bind is in syncthing's view, and
+//! Invariant: [`LeadRoot::check`] passes only while the container's init lives, the bind is in syncthing's view, and
 //! both it and the container's path are the attached directory. It is asked before every scan: a scan of anything
 //! else would tell the laptop that everything was deleted.
 
@@ -12,7 +12,7 @@ use crate::{
         mount::{identity_in_container, identity_in_view},
     },
     guards::{self, Guard},
-    supervisor::node_syncthing::Link,
+    supervisor::node_syncthing::NodeSyncthing,
 };
 
 /// How long the container's file systems may take to answer: one that hangs must not hold up the folder's end.
@@ -20,45 +20,45 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a folder can't go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Lost {
+pub(crate) enum RootLost {
     /// The container's init ended.
     Exited,
     /// The directory is another one now, or not in view; why.
     Changed(String),
 }
 
-/// What a lead's folder stands on.
+/// The directory that a folder syncs: in its lead, and in the view of the node's syncthing.
 #[derive(Debug, Clone)]
-pub(crate) struct Ground {
+pub(crate) struct LeadRoot {
     /// The lead.
     pub(crate) lead: Arc<Attachment>,
     /// Whose view it is in.
-    pub(crate) link: Arc<Link>,
+    pub(crate) syncthing: Arc<NodeSyncthing>,
     /// Where in that view.
-    pub(crate) place: PathBuf,
+    pub(crate) mount_point: PathBuf,
 }
 
-impl Ground {
+impl LeadRoot {
     /// Looks, now.
-    pub(crate) async fn check(&self) -> Result<(), Lost> {
-        if !guards::on(Guard::Ground) {
+    pub(crate) async fn check(&self) -> Result<(), RootLost> {
+        if !guards::on(Guard::RootCheck) {
             return Ok(());
         }
         if !self.lead.life.alive() {
-            return Err(Lost::Exited);
+            return Err(RootLost::Exited);
         }
-        let ground = self.clone();
-        let looked = within(LIMIT, &self.lead.claim.path, move || ground.look()).await;
+        let lead_root = self.clone();
+        let looked = within(LIMIT, &self.lead.claim.path, move || lead_root.look()).await;
         // Whatever was found means nothing if the container ended meanwhile.
         if !self.lead.life.alive() {
-            return Err(Lost::Exited);
+            return Err(RootLost::Exited);
         }
-        looked.map_err(Lost::Changed)
+        looked.map_err(RootLost::Changed)
     }
 
     fn look(&self) -> Result<(), String> {
         let claim = &self.lead.claim;
-        let seen = identity_in_view(self.link.guardian, &self.place).map_err(|error| {
+        let seen = identity_in_view(self.syncthing.supervisor_pid, &self.mount_point).map_err(|error| {
             format!("the directory is no longer in syncthing's view: {}", ksync_common::chain(&error))
         })?;
         if seen != claim.identity {

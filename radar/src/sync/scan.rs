@@ -1,6 +1,6 @@
 //! From changes in a container's directory to scans of its folder.
 //!
-//! Invariant: nothing is scanned before the ground was checked. The first change is scanned at once, what comes
+//! Invariant: nothing is scanned before the root was checked. The first change is scanned at once, what comes
 //! during a scan goes together after it. A scan that failed is repeated, so no change is forgotten.
 //!
 //! A directory that syncthing knows as it is (it made it itself, mostly) is not scanned, only what is in it: each name that
@@ -15,16 +15,16 @@ use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
 use crate::{
     container::{attachment::Attachment, watch::Change},
-    sync::root_check::{Ground, Lost},
+    sync::root_check::{LeadRoot, RootLost},
 };
 use ksync_common::Backoff;
 
-/// Scans `folder` for each of `changes` until they end, or the ground is lost, which `lost_tx` is told.
+/// Scans `folder` for each of `changes` until they end, or the root is lost, which `lost_tx` is told.
 pub(crate) async fn run(
-    ground: Ground,
+    lead_root: LeadRoot,
     folder: String,
     mut changes: UnboundedReceiver<Change>,
-    lost_tx: oneshot::Sender<Lost>,
+    lost_tx: oneshot::Sender<RootLost>,
 ) {
     let mut batch = Batch::fine();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
@@ -39,17 +39,17 @@ pub(crate) async fn run(
         };
         let (mut heard, mut directories) = (Ok(()), BTreeSet::new());
         for change in first.into_iter().chain(std::iter::from_fn(|| changes.try_recv().ok())) {
-            heard = heard.and_then(|()| note(&mut batch, &mut directories, change, &ground.lead, &folder));
+            heard = heard.and_then(|()| note(&mut batch, &mut directories, change, &lead_root.lead, &folder));
         }
         for path in directories {
-            if !is_known(&ground, &folder, &path).await {
+            if !is_known(&lead_root, &folder, &path).await {
                 batch.add(path);
             }
         }
         let looked = match heard {
             // All that came was ignored.
             Ok(()) if batch.is_empty() => continue,
-            Ok(()) => ground.check().await,
+            Ok(()) => lead_root.check().await,
             Err(lost) => Err(lost),
         };
         if let Err(lost) = looked {
@@ -58,7 +58,7 @@ pub(crate) async fn run(
             return;
         }
         let subs = batch.take();
-        match ground.link.client.scan(&folder, &subs).await {
+        match lead_root.syncthing.client.scan(&folder, &subs).await {
             Ok(()) => backoff.reset(),
             Err(error) => {
                 tracing::warn!(folder, error = &error as &dyn std::error::Error, "scan");
@@ -75,12 +75,12 @@ pub(crate) async fn run(
 }
 
 /// Whether syncthing knows the directory at `path` as it is.
-async fn is_known(ground: &Ground, folder: &str, path: &str) -> bool {
-    let Ok(Some(entry)) = stat_entry(&ground.lead.root, path, false) else { return false };
+async fn is_known(lead_root: &LeadRoot, folder: &str, path: &str) -> bool {
+    let Ok(Some(entry)) = stat_entry(&lead_root.lead.root, path, false) else { return false };
     if entry.kind != Kind::Dir {
         return false;
     }
-    let known = ground.link.client.knows_directory(folder, path, entry.mode).await;
+    let known = lead_root.syncthing.client.knows_directory(folder, path, entry.mode).await;
     known.unwrap_or_else(|error| {
         tracing::warn!(
             folder,
@@ -100,13 +100,13 @@ fn note(
     change: Change,
     lead: &Attachment,
     folder: &str,
-) -> Result<(), Lost> {
+) -> Result<(), RootLost> {
     match change {
         Change::Path(path) | Change::Directory(path) if lead.is_idle_at(&path) => {}
         Change::Path(path) => batch.add(path),
         Change::Directory(path) => drop(directories.insert(path)),
         Change::All => batch.add_all(),
-        Change::Broken(reason) => return Err(Lost::Changed(reason)),
+        Change::Broken(reason) => return Err(RootLost::Changed(reason)),
         Change::Limited => {
             tracing::warn!(
                 folder,
@@ -125,7 +125,7 @@ mod tests {
     use ksync_tree::Ignore;
     use syncthing::batch::Batch;
 
-    use super::{Lost, note};
+    use super::{RootLost, note};
     use crate::container::{attachment::fake::attached, watch::Change};
 
     #[tokio::test]
@@ -145,6 +145,6 @@ mod tests {
         lead.set_ignore(Arc::new(Ignore::with_defaults(&["!/.git/keep".to_owned()]).unwrap()));
         assert_eq!(hear(".git"), [".git"]);
         let broken = note(&mut batch, &mut BTreeSet::new(), Change::Broken("deaf".into()), &lead, "f");
-        assert_eq!(broken, Err(Lost::Changed("deaf".into())));
+        assert_eq!(broken, Err(RootLost::Changed("deaf".into())));
     }
 }

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::{bytes::BytesMut, sync::CancellationToken};
 use tonic::{Status, Streaming};
 
-use super::Replies;
+use super::replies::Replies;
 
 /// Largest message, so that other streams get their turn.
 const CHUNK: usize = 32 * 1024;

@@ -6,8 +6,8 @@ use std::fs;
 
 use tonic::Status;
 
-/// Refuses the process `pid` if it is in the pod of this process, or shares the view of `guardian`, syncthing's parent.
-pub(super) fn refuse(pid: i32, guardian: Option<i32>) -> Result<(), Status> {
+/// Refuses the process `pid` if it is in the pod of this process, or shares the view of `supervisor_pid`, syncthing's parent.
+pub(super) fn refuse(pid: i32, supervisor_pid: Option<i32>) -> Result<(), Status> {
     let mine = i32::try_from(std::process::id()).unwrap_or_default();
     // A pod's containers share its network; on the node's own network are many pods.
     let pods_network =
@@ -15,7 +15,7 @@ pub(super) fn refuse(pid: i32, guardian: Option<i32>) -> Result<(), Status> {
     let same =
         |other: i32, kind: &str| namespace(pid, kind).is_some_and(|n| Some(n) == namespace(other, kind));
     let own = same(mine, "mnt")
-        || guardian.is_some_and(|guardian| same(guardian, "mnt"))
+        || supervisor_pid.is_some_and(|pid| same(pid, "mnt"))
         || (pods_network.is_some() && namespace(pid, "net") == pods_network);
     if own { Err(Status::permission_denied("containers of ksync's own pod are not synced")) } else { Ok(()) }
 }
@@ -54,12 +54,12 @@ mod tests {
             child.wait().ok()?;
             None
         };
-        let (Some(mut other), Some(mut guardian)) = (apart(), apart()) else {
+        let (Some(mut other), Some(mut supervisor)) = (apart(), apart()) else {
             return tracing::warn!("SKIPPED: no namespaces here");
         };
         let (well, own) =
-            (refuse(id(&other), Some(id(&guardian))), refuse(id(&guardian), Some(id(&guardian))));
-        for child in [&mut other, &mut guardian] {
+            (refuse(id(&other), Some(id(&supervisor))), refuse(id(&supervisor), Some(id(&supervisor))));
+        for child in [&mut other, &mut supervisor] {
             child.kill().unwrap();
             child.wait().unwrap();
         }

@@ -4,17 +4,22 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use ksync_proto::radar::{SessionEvent, SessionReady, SessionRequest, session_event::Event};
 use syncthing::Device;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-use super::{Replies, Reply, Service, StreamExt, validate};
+use super::{
+    replies::{Replies, Reply},
+    validate,
+};
 use crate::{
     api::status,
+    supervisor::node_syncthing::NodeSyncthingRx,
     sync::{
-        registry::{Command, GRACE},
+        registry::{Command, GRACE, Registry},
         session::{BACKLOG, Hello},
     },
 };
@@ -22,8 +27,10 @@ use crate::{
 /// How long an opening waits for the node's syncthing.
 const SYNCTHING: Duration = Duration::from_secs(20);
 
-pub(super) async fn session(
-    service: &Service,
+/// Opens the session that the first message names, and waits for the node's syncthing first.
+pub(super) async fn open(
+    registry: &Registry,
+    mut syncthing_rx: NodeSyncthingRx,
     mut requests: Streaming<SessionRequest>,
 ) -> Reply<Replies<SessionEvent>> {
     let first = requests.message().await?;
@@ -31,28 +38,28 @@ pub(super) async fn session(
     let SessionRequest { session_id, epoch, machine, user, device_id, fresh, .. } = first;
     validate::session_id(&session_id)?;
     validate::device_id(&device_id)?;
-    let mut link_rx = service.link_rx.clone();
-    let link = tokio::time::timeout(SYNCTHING, link_rx.wait_for(Option::is_some)).await;
-    let link = link.ok().and_then(Result::ok).and_then(|link| link.clone()).ok_or_else(|| {
-        // UNAVAILABLE is the transport's word for a broken connection.
-        Status::failed_precondition(
-            "the node's syncthing does not answer: see the log of container `syncthing`",
-        )
-    })?;
+    let syncthing = tokio::time::timeout(SYNCTHING, syncthing_rx.wait_for(Option::is_some)).await;
+    let syncthing =
+        syncthing.ok().and_then(Result::ok).and_then(|syncthing| syncthing.clone()).ok_or_else(|| {
+            // UNAVAILABLE is the transport's word for a broken connection.
+            Status::failed_precondition(
+                "the node's syncthing does not answer: see the log of container `syncthing`",
+            )
+        })?;
     let holder = format!("{}@{}", validate::name(&user), validate::name(&machine));
     let (events_tx, events_rx) = mpsc::channel(BACKLOG);
     let device = Device::new(&device_id, &holder, None);
     let hello = Hello { session: session_id.clone(), epoch, holder, device: device_id, fresh };
-    service.registry.ask(move |reply| Command::Open(hello, events_tx, reply)).await?;
-    let registry = service.registry.clone();
+    registry.ask(move |reply| Command::Open(hello, events_tx, reply)).await?;
+    let registry = registry.clone();
     // Dropped with the reply's stream, when the client or the connection is gone.
     let gone = Gone(Some(move || registry.tell(Command::StreamLost(session_id, epoch))));
-    let turn = link.devices.lock().await;
+    let turn = syncthing.devices.lock().await;
     // Before the client dials: an unknown device would be refused, and dial again only after a while.
-    link.client.put_device(&device).await.map_err(|error| status::of_syncthing(&error))?;
+    syncthing.client.put_device(&device).await.map_err(|error| status::of_syncthing(&error))?;
     drop(turn);
     let grace_ms = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
-    let ready = Event::Ready(SessionReady { device_id: link.device_id.clone(), grace_ms });
+    let ready = Event::Ready(SessionReady { device_id: syncthing.device_id.clone(), grace_ms });
     let ready = futures::stream::iter([Ok(SessionEvent { event: Some(ready) })]);
     let events = ready.chain(ReceiverStream::new(events_rx).map(Ok));
     let stream =

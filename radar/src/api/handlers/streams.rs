@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::bytes::{Buf, Bytes};
 use tonic::{Status, Streaming};
 
-use super::Replies;
+use super::replies::Replies;
 use crate::{api::status, container::attachment::Attachment};
 
 /// Entries in one message.

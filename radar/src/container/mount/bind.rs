@@ -1,6 +1,6 @@
 //! Moving a cloned tree into syncthing's view, and taking it out again.
 //!
-//! Invariant: after [`unbind`] nothing is mounted at the place; a place is never removed with anything in it.
+//! Invariant: after [`unbind`] nothing is mounted at the mount point; a mount point is never removed with anything in it.
 //! The caller sees to the order: bind before the folder is added, unbind after it was paused or removed.
 
 use std::{os::fd::OwnedFd, path::Path, path::PathBuf};
@@ -13,20 +13,23 @@ use rustix::{
     process::fchdir,
 };
 
-use super::{Error, Place, identity_in_view, identity_of, in_thread, kernel, open_beneath};
+use super::{
+    error::{Error, kernel},
+    namespace::{MountNamespace, identity_in_view, identity_of, in_thread, open_beneath},
+};
 use crate::container::mountinfo;
 
-/// Mounts `tree` at `place` as the process `pid` sees it, without the mounts at `excluded` (relative paths).
+/// Mounts `tree` at `mount_point` as the process `pid` sees it, without the mounts at `excluded` (relative paths).
 pub(crate) async fn bind(
     tree: OwnedFd,
     pid: i32,
-    place: &Path,
+    mount_point: &Path,
     excluded: Vec<String>,
     identity: Identity,
 ) -> Result<(), Error> {
-    let at = place.to_owned();
+    let at = mount_point.to_owned();
     in_thread(move || {
-        Place::of(pid)?.enter()?;
+        MountNamespace::of(pid)?.enter()?;
         match mkdirat(CWD, &at, Mode::RWXU) {
             Ok(()) => {}
             // Left behind by a radar that was killed: whatever is mounted there has no folder any more.
@@ -41,11 +44,11 @@ pub(crate) async fn bind(
     })
     .await?;
     // Once more, from outside, as it is checked before every scan.
-    if identity_in_view(pid, place)? == identity {
+    if identity_in_view(pid, mount_point)? == identity {
         return Ok(());
     }
-    unbind(pid, place).await?;
-    Err(Error::WrongDirectory { path: place.to_string_lossy().into_owned() })
+    unbind(pid, mount_point).await?;
+    Err(Error::WrongDirectory { path: mount_point.to_string_lossy().into_owned() })
 }
 
 fn mount(tree: &OwnedFd, at: &Path, excluded: &[String], identity: Identity) -> Result<(), Error> {
@@ -79,12 +82,12 @@ fn mount(tree: &OwnedFd, at: &Path, excluded: &[String], identity: Identity) -> 
     if seen == identity { Ok(()) } else { Err(Error::WrongDirectory { path: shown.into_owned() }) }
 }
 
-/// Takes away what is mounted at `place` in the view of `pid`, and the place. Nothing there is no error, and
+/// Takes away what is mounted at `mount_point` in the view of `pid`, and the mount point itself. Nothing there is no error, and
 /// neither is that the process, and so its view, is gone.
-pub(crate) async fn unbind(pid: i32, place: &Path) -> Result<(), Error> {
-    let at = place.to_owned();
+pub(crate) async fn unbind(pid: i32, mount_point: &Path) -> Result<(), Error> {
+    let at = mount_point.to_owned();
     let result = in_thread(move || {
-        Place::of(pid)?.enter()?;
+        MountNamespace::of(pid)?.enter()?;
         remove(&at)
     })
     .await;
@@ -94,7 +97,7 @@ pub(crate) async fn unbind(pid: i32, place: &Path) -> Result<(), Error> {
     }
 }
 
-/// Takes away all that is mounted below `dir` in the view of `pid`; returns the places. For the start of radar.
+/// Takes away all that is mounted below `dir` in the view of `pid`; returns the mount points. For the start of radar.
 pub(crate) async fn sweep(pid: i32, dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let dir = dir.to_owned();
     in_thread(move || {
@@ -105,18 +108,18 @@ pub(crate) async fn sweep(pid: i32, dir: &Path) -> Result<Vec<PathBuf>, Error> {
             source,
         })?;
         let base = dir.to_string_lossy();
-        let mut places: Vec<PathBuf> = mountinfo::parse(&text)
+        let mut mount_points: Vec<PathBuf> = mountinfo::parse(&text)
             .iter()
             .filter_map(|mount| ksync_tree::below(&base, &mount.point))
             .filter(|relative| !relative.is_empty() && !relative.contains('/'))
             .map(|name| dir.join(name))
             .collect();
-        places.dedup();
-        Place::of(pid)?.enter()?;
-        for place in &places {
-            remove(place)?;
+        mount_points.dedup();
+        MountNamespace::of(pid)?.enter()?;
+        for mount_point in &mount_points {
+            remove(mount_point)?;
         }
-        Ok(places)
+        Ok(mount_points)
     })
     .await
 }
@@ -149,7 +152,10 @@ mod tests {
     };
 
     use super::{bind, sweep, unbind};
-    use crate::container::mount::{directory::open_directory, identity_in_container, identity_in_view};
+    use crate::container::mount::{
+        directory::open_directory,
+        namespace::{identity_in_container, identity_in_view},
+    };
 
     /// A process in a mount namespace of its own, which ran `script` there.
     struct Namespace(Child);
@@ -226,11 +232,11 @@ mod tests {
         assert_eq!(submounts, [("one", true), ("secret", true), ("vol", false)]);
         assert_eq!(identity_in_container(container.pid(), &opened.path).unwrap(), opened.identity);
 
-        let place = dir.path().join("place");
+        let mount_point = dir.path().join("place");
         let excluded = vec!["one".to_owned(), "secret".to_owned()];
-        bind(opened.tree, view.pid(), &place, excluded, opened.identity).await.unwrap();
-        assert_eq!(identity_in_view(view.pid(), &place).unwrap(), opened.identity);
-        let seen = view.sees(&place);
+        bind(opened.tree, view.pid(), &mount_point, excluded, opened.identity).await.unwrap();
+        assert_eq!(identity_in_view(view.pid(), &mount_point).unwrap(), opened.identity);
+        let seen = view.sees(&mount_point);
         assert_eq!(names(&seen), ["file", "one", "secret", "sub", "vol"]);
         assert_eq!(std::fs::read_to_string(seen.join("vol/data")).unwrap(), "data\n");
         assert!(names(&seen.join("secret")).is_empty());
@@ -240,17 +246,17 @@ mod tests {
         assert_eq!(std::fs::read_to_string(code.join("sub/new")).unwrap(), "new");
         for option in ["nodev", "nosuid", "noexec"] {
             let mounts = view.mounts();
-            let line = mounts.lines().find(|l| l.contains(&format!(" {} ", place.display()))).unwrap();
+            let line = mounts.lines().find(|l| l.contains(&format!(" {} ", mount_point.display()))).unwrap();
             assert!(line.contains(option), "{line}");
         }
 
-        unbind(view.pid(), &place).await.unwrap();
+        unbind(view.pid(), &mount_point).await.unwrap();
         assert!(!seen.exists());
         assert!(!view.mounts().contains("/place"));
         // The container keeps all that is its own.
         assert_eq!(std::fs::read_to_string(code.join("vol/data")).unwrap(), "data\n");
         assert_eq!(std::fs::read_to_string(code.join("one")).unwrap(), "one\n");
-        unbind(view.pid(), &place).await.unwrap();
+        unbind(view.pid(), &mount_point).await.unwrap();
     }
 
     #[tokio::test]

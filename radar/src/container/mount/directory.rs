@@ -17,7 +17,10 @@ use rustix::{
 use std::os::fd::AsRawFd;
 
 use super::{
-    Error, Place, identity_of, in_thread, kernel, lock_down, open_beneath, open_in_root, same_user_namespace,
+    error::{Error, kernel},
+    namespace::{
+        MountNamespace, identity_of, in_thread, lock_down, open_beneath, open_in_root, same_user_namespace,
+    },
     write_test,
 };
 use crate::container::mountinfo::{self, Submount};
@@ -63,7 +66,7 @@ pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
     if path == "/" {
         return Err(Error::WholeRoot { path });
     }
-    let root = Place::of(pid)?.root;
+    let root = MountNamespace::of(pid)?.root;
     let mut at = path.as_str();
     loop {
         match open_in_root(&root, at) {
@@ -85,7 +88,7 @@ pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
 }
 
 fn here(pid: i32, path: &str) -> Result<Directory, Error> {
-    let place = Place::of(pid)?;
+    let namespace = MountNamespace::of(pid)?;
     if !same_user_namespace(pid)? {
         return Err(Error::UserNamespace);
     }
@@ -98,8 +101,8 @@ fn here(pid: i32, path: &str) -> Result<Directory, Error> {
     // Opened before the container's root is taken: its /proc is not ours to trust.
     let descriptors = rustix::fs::open("/proc/self/fd", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(kernel("open", "/proc/self/fd"))?;
-    place.enter()?;
-    let (dir, created) = open_or_create(&place.root, path, user)?;
+    namespace.enter()?;
+    let (dir, created) = open_or_create(&namespace.root, path, user)?;
     let resolved = readlinkat(&descriptors, dir.as_raw_fd().to_string(), Vec::new())
         .map_err(kernel("resolve", path))?
         .to_string_lossy()
@@ -122,7 +125,7 @@ fn here(pid: i32, path: &str) -> Result<Directory, Error> {
             .and_then(|fd| fstat(&fd))
             .is_ok_and(|stat| !FileType::from_raw_mode(stat.st_mode).is_dir())
     });
-    let case_insensitive = write_test::write(&held, path, stat.st_uid, stat.st_gid)?;
+    let case_insensitive = write_test::run(&held, path, stat.st_uid, stat.st_gid)?;
     let root = Root::from_fd(held).map_err(|error| Error::Kernel {
         operation: "hold",
         path: path.to_owned(),
@@ -224,7 +227,7 @@ mod tests {
 
     use rustix::fs::{Mode, OFlags};
 
-    use crate::container::mount::Error;
+    use crate::container::mount::error::Error;
 
     use super::{clean, open_directory, open_or_create, user_of};
 

@@ -12,10 +12,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::Error;
+use super::error::Error;
 
-/// Probes the directory `dir`, called `path`, with its owner. Returns whether it takes `A` and `a` for one name.
-pub(super) fn write(dir: &OwnedFd, path: &str, uid: u32, gid: u32) -> Result<bool, Error> {
+/// Tries it in the directory `dir`, called `path`, with its owner. Returns whether it takes `A` and `a` for one name.
+pub(super) fn run(dir: &OwnedFd, path: &str, uid: u32, gid: u32) -> Result<bool, Error> {
     let number: u64 = rand::rng().random();
     let [first, second] = ["a", "b"].map(|letter| format!("{TEMP_PREFIX}{number:016x}{letter}{TEMP_SUFFIX}"));
     let result = steps(dir.as_fd(), &first, &second, uid, gid);
@@ -23,7 +23,7 @@ pub(super) fn write(dir: &OwnedFd, path: &str, uid: u32, gid: u32) -> Result<boo
         for name in [&first, &second] {
             match unlinkat(dir, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => tracing::warn!(path, name, %errno, "remove the probe's file"),
+                Err(errno) => tracing::warn!(path, name, %errno, "remove the write test's file"),
             }
         }
     }
@@ -68,21 +68,21 @@ fn reason(errno: Errno) -> String {
 mod tests {
     use rustix::fs::{Mode, OFlags};
 
-    use super::{reason, write};
+    use super::{reason, run};
 
     #[test]
     fn a_plain_directory_passes_and_stays_empty() {
         let dir = tempfile::tempdir().unwrap();
         let fd = rustix::fs::open(dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        assert!(!write(&fd, "/x", uid, gid).unwrap());
+        assert!(!run(&fd, "/x", uid, gid).unwrap());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
     fn a_kernel_file_system_refuses_in_a_sentence() {
         let fd = rustix::fs::open("/proc/self", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
-        let error = write(&fd, "/x", 0, 0).unwrap_err().to_string();
+        let error = run(&fd, "/x", 0, 0).unwrap_err().to_string();
         assert!(error.starts_with("can't create a file in `/x` in the container: "), "{error}");
         assert!(reason(rustix::io::Errno::OVERFLOW).contains("idmapped"));
     }

@@ -18,8 +18,10 @@ use tonic::{
 use tower::service_fn;
 
 use super::{
-    ContainerProcess, Error, Runtime, Scheme,
+    client::{ContainerProcess, Runtime},
+    error::Error,
     record::{self, Record},
+    scheme::Scheme,
 };
 
 /// A CRI runtime behind one socket.

@@ -14,8 +14,10 @@ use bollard::{
 use futures::{FutureExt, future::BoxFuture};
 
 use super::{
-    ContainerProcess, Error, Runtime, Scheme,
+    client::{ContainerProcess, Runtime},
+    error::Error,
     record::{self, Record, User},
+    scheme::Scheme,
 };
 
 /// What Docker gives a container in which nobody sets a PATH.

@@ -16,7 +16,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Change, Error, Idle, Seen, kernel};
+use super::{
+    change::{Change, Idle, InotifyEvent},
+    error::{Error, kernel},
+};
 use crate::container::mount::open_beneath;
 
 /// How long a file may stay open for writing before it is looked at nevertheless.
@@ -155,7 +158,7 @@ impl Tree {
     }
 
     /// What an event means.
-    pub(super) fn take(&mut self, event: &Seen, now: Instant) -> Vec<Change> {
+    pub(super) fn take(&mut self, event: &InotifyEvent, now: Instant) -> Vec<Change> {
         let what = event.what;
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
             // Directories may have come unseen.
@@ -222,7 +225,7 @@ impl Tree {
         }
     }
 
-    fn file(&mut self, event: &Seen, path: String, now: Instant) -> Vec<Change> {
+    fn file(&mut self, event: &InotifyEvent, path: String, now: Instant) -> Vec<Change> {
         let what = event.what;
         let later = |late: &mut BTreeMap<String, Instant>, path: String, wait| {
             late.entry(path).or_insert(now + wait);

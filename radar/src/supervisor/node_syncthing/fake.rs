@@ -1,4 +1,4 @@
-//! A link to something that answers like syncthing, for tests of what radar does with its answers.
+//! A stand-in that answers like syncthing, for tests of what radar does with its answers.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,14 +11,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Link;
+use super::NodeSyncthing;
 use crate::supervisor::events;
 
 /// From method, path (without `/rest/`) and body to an answer's text; none is an error of syncthing's.
 pub(crate) type Answers = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// A link whose syncthing lives in `dir` and gives these answers.
-pub(crate) fn link(dir: &Path, answers: Answers) -> Arc<Link> {
+/// A syncthing that lives in `dir` and gives these answers.
+pub(crate) fn node_syncthing(dir: &Path, answers: Answers) -> Arc<NodeSyncthing> {
     // Another test may have done it.
     drop(rustls::crypto::ring::default_provider().install_default());
     let socket = dir.join("gui.sock");
@@ -28,9 +28,9 @@ pub(crate) fn link(dir: &Path, answers: Answers) -> Arc<Link> {
             tokio::spawn(answer(stream, Arc::clone(&answers)));
         }
     });
-    Arc::new(Link {
+    Arc::new(NodeSyncthing {
         client: Client::unix(&socket, "key").unwrap(),
-        guardian: getpid().as_raw_nonzero().get(),
+        supervisor_pid: getpid().as_raw_nonzero().get(),
         device_id: "NODE".into(),
         version: "v0".into(),
         lost: CancellationToken::new(),

@@ -15,7 +15,7 @@ use ksync_tree::{
     remove_entry, stat_entry,
 };
 
-use super::{Failures, Job};
+use super::{failures::Failures, job::Job};
 use crate::{container::attachment::Attachment, sync::session::Sink};
 use ksync_common::chain;
 
@@ -253,8 +253,8 @@ impl Work {
         let key = (follower.ignore().patterns().to_vec(), self.excluded(follower));
         match leads.entry(key) {
             Entry::Occupied(listing) => Ok(Arc::clone(listing.get())),
-            Entry::Vacant(place) => {
-                Ok(Arc::clone(place.insert(Arc::new(self.listing(&self.lead, follower)?))))
+            Entry::Vacant(vacant) => {
+                Ok(Arc::clone(vacant.insert(Arc::new(self.listing(&self.lead, follower)?))))
             }
         }
     }

@@ -6,7 +6,7 @@ use ksync_proto::radar::{
 use tonic::Status;
 
 use super::{Command, Ending};
-use crate::sync::{root_check::Lost, session::Sink};
+use crate::sync::{root_check::RootLost, session::Sink};
 
 pub(super) fn item(sink: &Sink, attachment: &str, path: &str, action: &str, error: Option<&str>) {
     sink.send(Event::ItemFinished(ItemFinished {
@@ -40,19 +40,19 @@ pub(super) fn missed(sink: &Sink, attachment: &str) {
 }
 
 /// The lead is no longer what it was.
-pub(super) fn lost(lost: Lost) -> Ending {
+pub(super) fn lost(lost: RootLost) -> Ending {
     let (why, reason) = match lost {
-        Lost::Exited => (AttachmentEnd::ContainerExited, "the container has ended".to_owned()),
-        Lost::Changed(reason) => (AttachmentEnd::RootChanged, reason),
+        RootLost::Exited => (AttachmentEnd::ContainerExited, "the container has ended".to_owned()),
+        RootLost::Changed(reason) => (AttachmentEnd::RootChanged, reason),
     };
     Ending { why, reason, lead_only: true }
 }
 
 /// The same as an answer.
-pub(super) fn not_there(lost: Lost) -> Status {
+pub(super) fn not_there(lost: RootLost) -> Status {
     match lost {
-        Lost::Exited => Status::failed_precondition("the container has ended"),
-        Lost::Changed(reason) => Status::failed_precondition(reason),
+        RootLost::Exited => Status::failed_precondition("the container has ended"),
+        RootLost::Changed(reason) => Status::failed_precondition(reason),
     }
 }
 

@@ -20,8 +20,8 @@ use crate::{
     supervisor::{
         events::Heard,
         node_syncthing::{
-            Link,
-            fake::{Answers, link},
+            NodeSyncthing,
+            fake::{Answers, node_syncthing},
         },
     },
     sync::{registry::Command as RegistryCommand, session::Sink},
@@ -29,14 +29,14 @@ use crate::{
 
 struct Bench {
     handle: Handle,
-    link: Arc<Link>,
+    syncthing: Arc<NodeSyncthing>,
     /// Folder types that were put.
     puts: Arc<Mutex<Vec<String>>>,
     /// Whether syncthing takes configurations.
     well: Arc<AtomicBool>,
     events_rx: mpsc::Receiver<SessionEvent>,
     registry_rx: mpsc::UnboundedReceiver<RegistryCommand>,
-    place: PathBuf,
+    mount_point: PathBuf,
     _dirs: [tempfile::TempDir; 2],
 }
 
@@ -55,16 +55,16 @@ async fn bench() -> Option<Bench> {
         let status = call.starts_with("GET db/status");
         Some(if status { r#"{"state":"idle"}"#.to_owned() } else { String::new() })
     });
-    let link = link(dirs[1].path(), answers);
-    let place = dirs[1].path().join("in-view");
+    let syncthing = node_syncthing(dirs[1].path(), answers);
+    let mount_point = dirs[1].path().join("in-view");
     let (sink, (events_tx, events_rx)) = (Sink::default(), mpsc::channel(64));
     sink.switch(Some(events_tx), "");
     let (registry_tx, registry_rx) = mpsc::unbounded_channel();
     let handle = spawn(Start {
         lead: Arc::clone(&lead),
         device: "D".into(),
-        link: Arc::clone(&link),
-        place: place.clone(),
+        syncthing: Arc::clone(&syncthing),
+        mount_point: mount_point.clone(),
         sink,
         registry_tx,
         after: None,
@@ -75,13 +75,13 @@ async fn bench() -> Option<Bench> {
         Ok(role) => assert_eq!(role, Role::Lead),
         Err(status) => panic!("{status}"),
     }
-    Some(Bench { handle, link, puts, well, events_rx, registry_rx, place, _dirs: dirs })
+    Some(Bench { handle, syncthing, puts, well, events_rx, registry_rx, mount_point, _dirs: dirs })
 }
 
 impl Drop for Bench {
     /// A test that failed leaves no mount on this machine.
     fn drop(&mut self) {
-        let _ = rustix::mount::unmount(&self.place, rustix::mount::UnmountFlags::DETACH);
+        let _ = rustix::mount::unmount(&self.mount_point, rustix::mount::UnmountFlags::DETACH);
     }
 }
 
@@ -100,7 +100,7 @@ impl Bench {
         // A folder that has ended hears nothing.
         drop(self.handle.commands_tx.send(Command::End(AttachmentEnd::TakenOver, "over".into())));
         self.handle.done.cancelled().await;
-        assert!(!self.place.exists(), "unbound");
+        assert!(!self.mount_point.exists(), "unbound");
     }
 }
 
@@ -115,11 +115,11 @@ async fn only_what_is_not_ignored_is_told_of_and_only_while_it_is_two_way() {
         kind: "file".into(),
         action: "deleted".into(),
     };
-    bench.link.heard.send(Heard::Event(1, deleted("early"))).unwrap();
+    bench.syncthing.heard.send(Heard::Event(1, deleted("early"))).unwrap();
     bench.handle.view.seen_rx.wait_for(|seen| *seen == 1).await.unwrap();
     bench.direction(true).await.unwrap();
     for path in [".git/HEAD", "__pycache__/m.pyc", "source"] {
-        bench.link.heard.send(Heard::Event(2, deleted(path))).unwrap();
+        bench.syncthing.heard.send(Heard::Event(2, deleted(path))).unwrap();
     }
     let told = bench.events_rx.recv().await.unwrap().event.unwrap();
     let Event::ContainerChange(change) = told else { panic!("{told:?}") };

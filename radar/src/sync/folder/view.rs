@@ -17,7 +17,7 @@ use super::trouble;
 use crate::{
     api::status,
     container::attachment::Attachment,
-    supervisor::{events::KINDS, node_syncthing::Link},
+    supervisor::{events::KINDS, node_syncthing::NodeSyncthing},
     sync::{
         fanout::{self, Followers, Queue},
         stages::{Stage, Stages},
@@ -34,7 +34,7 @@ const STANDING: Duration = Duration::from_secs(2);
 pub(crate) struct View {
     pub(super) id: String,
     pub(super) device: String,
-    pub(super) link: Arc<Link>,
+    pub(super) syncthing: Arc<NodeSyncthing>,
     pub(super) lead: Arc<Attachment>,
     pub(super) followers: Followers,
     pub(super) queue: Queue,
@@ -67,13 +67,13 @@ impl View {
     }
 
     pub(super) async fn status(&self) -> Result<FolderStatus, Status> {
-        self.link.client.folder_status(&self.id).await.map_err(|error| status::of_syncthing(&error))
+        self.syncthing.client.folder_status(&self.id).await.map_err(|error| status::of_syncthing(&error))
     }
 
     /// How far it is.
     pub(crate) async fn proof(&self) -> Result<ProofReply, Status> {
         let now = self.status().await?;
-        let client = &self.link.client;
+        let client = &self.syncthing.client;
         let mut changed =
             client.local_changed(&self.id).await.map_err(|error| status::of_syncthing(&error))?;
         changed.retain(|path| !self.lead.about.excludes(path));
@@ -95,7 +95,8 @@ impl View {
     /// Whether the client's syncthing is connected. Without it the sequence that was received is of the past, perhaps
     /// of a database that the client has no more.
     async fn connected(&self) -> Result<bool, Status> {
-        let connected = self.link.client.connected().await.map_err(|error| status::of_syncthing(&error))?;
+        let connected =
+            self.syncthing.client.connected().await.map_err(|error| status::of_syncthing(&error))?;
         Ok(connected.contains(&self.device))
     }
 
@@ -103,7 +104,7 @@ impl View {
         let mut errors: Vec<String> =
             (!now.error.is_empty()).then(|| now.error.clone()).into_iter().collect();
         if now.pull_errors > 0 {
-            let failed = self.link.client.folder_errors(&self.id).await;
+            let failed = self.syncthing.client.folder_errors(&self.id).await;
             let failed = failed.map_err(|error| status::of_syncthing(&error))?;
             errors.extend(failed.iter().map(trouble::words));
         }
@@ -123,7 +124,7 @@ impl View {
         let mut progress_rx = self.progress_rx.clone();
         loop {
             progress_rx.borrow_and_update();
-            if self.link.lost.is_cancelled() {
+            if self.syncthing.lost.is_cancelled() {
                 return Err(Status::aborted("the node's syncthing restarted"));
             }
             // To ask while syncthing pulls would only take its time: it tells when it is through.
@@ -184,7 +185,7 @@ impl View {
         // Asking for what comes after the event before the last one is answered at once, with the last one.
         let seen = *self.seen_rx.borrow();
         let since = seen.saturating_sub(1);
-        let events = self.link.client.events(KINDS, since, Duration::from_secs(1)).await;
+        let events = self.syncthing.client.events(KINDS, since, Duration::from_secs(1)).await;
         let newest = events.map_err(|error| status::of_syncthing(&error))?.last().map_or(0, |event| event.id);
         let mut seen_rx = self.seen_rx.clone();
         let caught_up = tokio::time::timeout(AGAIN, seen_rx.wait_for(|seen| *seen >= newest)).await;
@@ -249,10 +250,10 @@ mod tests {
     use super::{Failing, STANDING, View, not_proven};
     use crate::{
         container::attachment::fake,
-        supervisor::node_syncthing::fake::{Answers, link},
+        supervisor::node_syncthing::fake::{Answers, node_syncthing},
         sync::{
             fanout::{Followers, Worker},
-            root_check::Ground,
+            root_check::LeadRoot,
             session::Sink,
             stages::Stages,
         },
@@ -261,12 +262,16 @@ mod tests {
     /// A folder at `at` whose syncthing gives these answers; none where mounts can't be cloned.
     async fn view(dir: &Path, at: &Path, answers: Answers) -> Option<(View, watch::Sender<u64>)> {
         let lead = fake::attached("l", at).await?;
-        let link = link(dir, answers);
+        let syncthing = node_syncthing(dir, answers);
         let followers = Followers::default();
-        let ground = Ground { lead: Arc::clone(&lead), link: Arc::clone(&link), place: dir.join("place") };
+        let lead_root = LeadRoot {
+            lead: Arc::clone(&lead),
+            syncthing: Arc::clone(&syncthing),
+            mount_point: dir.join("mount_point"),
+        };
         let (progress_tx, progress_rx) = watch::channel(0);
         let queue = Worker {
-            ground,
+            lead_root,
             followers: Arc::clone(&followers),
             folder: "f".into(),
             sink: Sink::default(),
@@ -278,8 +283,19 @@ mod tests {
         let (_, busy_rx) = watch::channel(false);
         let (id, device, failing) = ("f".into(), "D".into(), Arc::default());
         let stages = Stages::default();
-        let view =
-            View { id, device, link, lead, followers, queue, progress_rx, busy_rx, seen_rx, failing, stages };
+        let view = View {
+            id,
+            device,
+            syncthing,
+            lead,
+            followers,
+            queue,
+            progress_rx,
+            busy_rx,
+            seen_rx,
+            failing,
+            stages,
+        };
         Some((view, seen_tx))
     }
 

@@ -173,8 +173,8 @@ impl State {
     }
 
     pub(super) fn join(&mut self, session: &str, id: &str, reply: Reply<(Role, String)>) {
-        let (attachment, link) = match (self.find(session, id), self.link()) {
-            (Ok(attachment), Ok(link)) => (attachment, link),
+        let (attachment, syncthing) = match (self.find(session, id), self.node_syncthing()) {
+            (Ok(attachment), Ok(syncthing)) => (attachment, syncthing),
             (Err(status), _) | (_, Err(status)) => return drop(reply.send(Err(status))),
         };
         let device = match self.session(session) {
@@ -188,8 +188,8 @@ impl State {
             let handle = folder::spawn(Start {
                 lead: Arc::clone(&attachment),
                 device,
-                link: Arc::clone(&link),
-                place: self.places.sync().join(&folder),
+                syncthing: Arc::clone(&syncthing),
+                mount_point: self.paths.sync().join(&folder),
                 sink: self.sink(session),
                 registry_tx: self.commands_tx.clone(),
                 after,
@@ -212,7 +212,7 @@ impl State {
                 // The registry is gone when radar stops.
                 drop(commands_tx.send(Command::Joined(id, role)));
             }
-            drop(reply.send(role.map(|role| (role, link.device_id.clone()))));
+            drop(reply.send(role.map(|role| (role, syncthing.device_id.clone()))));
         });
     }
 

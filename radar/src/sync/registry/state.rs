@@ -14,8 +14,8 @@ use tonic::Status;
 use super::{Command, GRACE, Over, Reply};
 use crate::{
     container::attachment::Attachment,
-    paths::Places,
-    supervisor::node_syncthing::{Link, LinkRx},
+    paths::Paths,
+    supervisor::node_syncthing::{NodeSyncthing, NodeSyncthingRx},
     sync::{
         folder::{self, view::View},
         session::{Hello, Opening, Session, Sink, opening},
@@ -46,8 +46,8 @@ pub(super) struct Running {
 
 pub(super) struct State {
     pub(super) commands_tx: mpsc::UnboundedSender<Command>,
-    pub(super) link_rx: LinkRx,
-    pub(super) places: Places,
+    pub(super) syncthing_rx: NodeSyncthingRx,
+    pub(super) paths: Paths,
     pub(super) sessions: HashMap<String, Session>,
     pub(super) attachments: HashMap<String, Held>,
     pub(super) folders: HashMap<String, Running>,
@@ -55,11 +55,15 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(commands_tx: mpsc::UnboundedSender<Command>, link_rx: LinkRx, places: Places) -> Self {
+    pub(super) fn new(
+        commands_tx: mpsc::UnboundedSender<Command>,
+        syncthing_rx: NodeSyncthingRx,
+        paths: Paths,
+    ) -> Self {
         Self {
             commands_tx,
-            link_rx,
-            places,
+            syncthing_rx,
+            paths,
             sessions: HashMap::new(),
             attachments: HashMap::new(),
             folders: HashMap::new(),
@@ -109,8 +113,8 @@ impl State {
             .ok_or_else(|| Status::failed_precondition(format!("session `{id}` is not open")))
     }
 
-    pub(super) fn link(&self) -> Result<Arc<Link>, Status> {
-        self.link_rx
+    pub(super) fn node_syncthing(&self) -> Result<Arc<NodeSyncthing>, Status> {
+        self.syncthing_rx
             .borrow()
             .clone()
             .ok_or_else(|| Status::failed_precondition("the node's syncthing is not there yet"))
@@ -180,13 +184,13 @@ impl State {
         session.sink.switch(None, reason);
         let done = self.end_folders(reason, |view| view.session() == id);
         self.attachments.retain(|_, held| held.attachment.claim.session != id);
-        if let Ok(link) = self.link() {
+        if let Ok(syncthing) = self.node_syncthing() {
             let (commands_tx, device) = (self.commands_tx.clone(), session.hello.device);
             tokio::spawn(async move {
                 for done in done {
                     done.cancelled().await;
                 }
-                forget(&link, &commands_tx, device).await;
+                forget(&syncthing, &commands_tx, device).await;
             });
         }
     }
@@ -226,13 +230,13 @@ impl State {
     }
 
     /// syncthing came or went. Folders notice its end by themselves; a new one has to know the clients.
-    pub(super) fn link_changed(&mut self) {
-        let Ok(link) = self.link() else { return };
+    pub(super) fn syncthing_changed(&mut self) {
+        let Ok(syncthing) = self.node_syncthing() else { return };
         for session in self.sessions.values() {
             let device = Device::new(&session.hello.device, &session.hello.holder, None);
-            let link = Arc::clone(&link);
+            let syncthing = Arc::clone(&syncthing);
             tokio::spawn(async move {
-                if let Err(error) = link.client.put_device(&device).await {
+                if let Err(error) = syncthing.client.put_device(&device).await {
                     tracing::warn!(error = &error as &dyn std::error::Error, "add a client's device");
                 }
             });
@@ -257,14 +261,14 @@ impl State {
 }
 
 /// Removes a client's device, unless a session has it (again).
-async fn forget(link: &Link, commands_tx: &mpsc::UnboundedSender<Command>, device: String) {
+async fn forget(syncthing: &NodeSyncthing, commands_tx: &mpsc::UnboundedSender<Command>, device: String) {
     // Whoever opens a session meanwhile adds its device after this.
-    let _turn = link.devices.lock().await;
+    let _turn = syncthing.devices.lock().await;
     let (used_tx, used_rx) = oneshot::channel();
     // The registry is gone when radar stops, and syncthing's configuration with it.
     drop(commands_tx.send(Command::Uses(device.clone(), used_tx)));
     if let Ok(Ok(false)) = used_rx.await
-        && let Err(error) = link.client.delete_device(&device).await
+        && let Err(error) = syncthing.client.delete_device(&device).await
     {
         tracing::warn!(error = &error as &dyn std::error::Error, "forget a client's device");
     }

@@ -16,7 +16,7 @@ use super::super::{Command, Start, spawn};
 use crate::{
     container::attachment::fake::attached_to,
     guards::{Guard, off},
-    supervisor::node_syncthing::fake::{Answers, link},
+    supervisor::node_syncthing::fake::{Answers, node_syncthing},
     sync::session::Sink,
 };
 
@@ -68,8 +68,8 @@ impl Drop for Scene {
     fn drop(&mut self) {
         let _ = self.init.kill();
         let _ = self.init.wait();
-        let place = self.dirs[1].path().join("in-view");
-        let _ = rustix::mount::unmount(&place, rustix::mount::UnmountFlags::DETACH);
+        let mount_point = self.dirs[1].path().join("in-view");
+        let _ = rustix::mount::unmount(&mount_point, rustix::mount::UnmountFlags::DETACH);
     }
 }
 
@@ -94,9 +94,9 @@ async fn scene(lacking: u32) -> Option<Scene> {
     let told = Arc::new(Mutex::new(Told { lacking, ..Told::default() }));
     let hears = Arc::clone(&told);
     let answers: Answers = Arc::new(move |call| Some(hears.lock().unwrap().hear(call)));
-    let link = link(dirs[1].path(), answers);
+    let syncthing = node_syncthing(dirs[1].path(), answers);
     let (registry_tx, _) = mpsc::unbounded_channel();
-    let place = dirs[1].path().join("in-view");
+    let mount_point = dirs[1].path().join("in-view");
     let Some(lead) = lead else {
         let mut init = init;
         init.kill().unwrap();
@@ -106,8 +106,8 @@ async fn scene(lacking: u32) -> Option<Scene> {
     let start = Start {
         lead: Arc::clone(&lead),
         device: "D".into(),
-        link,
-        place,
+        syncthing,
+        mount_point,
         sink: Sink::default(),
         registry_tx,
         after: None,
@@ -146,7 +146,7 @@ async fn without_guards_it_happens_and_each_alone_prevents_it() {
     };
     assert!(happens, "a test in which nothing can happen proves nothing");
     assert_eq!(accident(&[Guard::Pidfd]).await, Some(false), "the pidfd");
-    assert_eq!(accident(&[Guard::Ground]).await, Some(false), "the ground");
+    assert_eq!(accident(&[Guard::RootCheck]).await, Some(false), "the lead_root");
 }
 
 /// What a container has in the place of the local files when it is attached (an old image, half a restore) is offered

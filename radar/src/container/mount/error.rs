@@ -1,0 +1,98 @@
+//! Why a container's directory can't be attached, bound or unbound.
+
+use std::io;
+
+use rustix::io::Errno;
+
+/// Why a directory can't be attached, bound or unbound. `path` is as the container sees it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Not absolute, or with `..`.
+    #[error("`{path}` is not an absolute path without `..`")]
+    BadPath {
+        /// As it came.
+        path: String,
+    },
+    /// A file stands at the path or on the way to it.
+    #[error("`{path}` in the container is not a directory")]
+    NotADirectory {
+        /// The path that was asked for.
+        path: String,
+    },
+    /// All of the container.
+    #[error("`{path}` is the container's whole root directory, which is not synced")]
+    WholeRoot {
+        /// The path that was asked for.
+        path: String,
+    },
+    /// A symlink on the way leads nowhere.
+    #[error("`{path}` in the container is a symlink that leads nowhere")]
+    Dangling {
+        /// The symlink.
+        path: String,
+    },
+    /// Nothing can be written there.
+    #[error("`{path}` in the container is on a read-only file system")]
+    ReadOnly {
+        /// The path that was asked for.
+        path: String,
+    },
+    /// Not files.
+    #[error("`{path}` in the container is on a kernel file system (`{kind}`)")]
+    KernelFs {
+        /// The path that was asked for.
+        path: String,
+        /// Its type.
+        kind: String,
+    },
+    /// The pod has a user namespace.
+    #[error("the container runs in a user namespace of its own (hostUsers: false), which is not supported")]
+    UserNamespace,
+    /// The process is gone.
+    #[error("the container's process `{pid}` has ended")]
+    Ended {
+        /// Its init.
+        pid: i32,
+    },
+    /// The kernel lacks a call.
+    #[error("the node's kernel lacks `{call}`; Linux 5.12 or newer is needed")]
+    OldKernel {
+        /// The call.
+        call: &'static str,
+    },
+    /// The write test failed.
+    #[error("can't {operation} a file in `{path}` in the container: {reason}")]
+    NotWritable {
+        /// The path that was asked for.
+        path: String,
+        /// What was tried.
+        operation: &'static str,
+        /// What it means.
+        reason: String,
+    },
+    /// A system call failed in a way that has no words of its own.
+    #[error("{operation} `{path}`")]
+    Kernel {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: String,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// What was bound is not what was attached.
+    #[error("`{path}` in syncthing's view is not the directory that was attached")]
+    WrongDirectory {
+        /// Mount point in syncthing's view.
+        path: String,
+    },
+    /// The thread could not be started, or panicked.
+    #[error("run a thread for mount namespaces")]
+    Thread(#[source] io::Error),
+}
+
+/// Makes an error of a call that failed on `path`.
+pub(super) fn kernel(operation: &'static str, path: impl Into<String>) -> impl FnOnce(Errno) -> Error {
+    let path = path.into();
+    move |errno| Error::Kernel { operation, path, source: errno.into() }
+}

@@ -1,0 +1,144 @@
+//! Other processes' views of the file system: entering them, and opening in them without being led elsewhere.
+//!
+//! Invariant: a view is only entered by a thread that was made for this and ends afterwards.
+//!
+//! Calls: mount_setattr(2), setns(2), openat2(2).
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::Path,
+};
+
+use ksync_tree::Identity;
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, open, openat2, stat, statat},
+    io::Errno,
+    process::{chroot, fchdir},
+    thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
+};
+
+use super::error::{Error, kernel};
+
+/// Runs `work` in a thread of its own whose root and working directory are nobody else's.
+pub(super) async fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (result_tx, result_rx) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("ksync-mount".to_owned())
+        .spawn(move || {
+            let result = unshare_fs().and_then(|()| work());
+            // The asker may have been cancelled; descriptors in the result close themselves then.
+            drop(result_tx.send(result));
+        })
+        .map_err(Error::Thread)?;
+    result_rx.await.map_err(|_| Error::Thread(io::Error::other("the thread panicked")))?
+}
+
+fn unshare_fs() -> Result<(), Error> {
+    // SAFETY: only the root and working directory stop being shared; the table of descriptors stays common, and
+    // the thread was made for this and ends afterwards.
+    unsafe { unshare_unsafe(UnshareFlags::FS) }.map_err(kernel("leave the shared working directory", "/"))
+}
+
+/// A process's root directory and mount namespace, opened while it lived.
+pub(super) struct MountNamespace {
+    pub(super) root: OwnedFd,
+    namespace: OwnedFd,
+}
+
+impl MountNamespace {
+    /// Of the process `pid`.
+    pub(super) fn of(pid: i32) -> Result<Self, Error> {
+        let at = |name: &str| format!("/proc/{pid}/{name}");
+        let gone = |path: String| {
+            move |errno| match errno {
+                Errno::NOENT | Errno::SRCH => Error::Ended { pid },
+                errno => kernel("open", path)(errno),
+            }
+        };
+        let root = open(at("root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(gone(at("root")))?;
+        let namespace = open(at("ns/mnt"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(gone(at("ns/mnt")))?;
+        Ok(Self { root, namespace })
+    }
+
+    /// Moves this thread there. Only in a thread of [`in_thread`].
+    pub(super) fn enter(&self) -> Result<(), Error> {
+        move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::Mount))
+            .map_err(kernel("enter the mount namespace of", "the process"))?;
+        fchdir(&self.root).map_err(kernel("go to the root of", "the process"))?;
+        chroot(".").map_err(kernel("take the root of", "the process"))
+    }
+}
+
+/// Opens a directory below `root` as a process with that root would, symlinks included.
+pub(super) fn open_in_root(root: impl AsFd, path: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+}
+
+/// Opens what stands at `path` below the directory `base`, without following any symlink.
+pub(crate) fn open_beneath(base: impl AsFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let path = if path.is_empty() { "." } else { path };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(base, path, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
+/// Identity of the directory that now stands at `path` in the container whose init is `pid`.
+pub(crate) fn identity_in_container(pid: i32, path: &str) -> Result<Identity, Error> {
+    let root = MountNamespace::of(pid)?.root;
+    let dir = open_in_root(&root, path).map_err(kernel("open", path))?;
+    identity_of(&dir).map_err(kernel("stat", path))
+}
+
+/// Identity of the directory at `path` (one of ours, so without symlinks) as the process `pid` sees it.
+pub(crate) fn identity_in_view(pid: i32, path: &Path) -> Result<Identity, Error> {
+    let seen = format!("/proc/{pid}/root{}", path.display());
+    let stat = statat(CWD, &seen, AtFlags::SYMLINK_NOFOLLOW).map_err(kernel("stat", seen.as_str()))?;
+    Ok(Identity { dev: stat.st_dev, ino: stat.st_ino })
+}
+
+pub(super) fn identity_of(dir: impl AsFd) -> rustix::io::Result<Identity> {
+    let stat = rustix::fs::fstat(dir)?;
+    Ok(Identity { dev: stat.st_dev, ino: stat.st_ino })
+}
+
+/// Whether two processes share a user namespace.
+pub(super) fn same_user_namespace(pid: i32) -> Result<bool, Error> {
+    let of = |path: String| stat(&path).map_err(kernel("stat", path.as_str())).map(|s| (s.st_dev, s.st_ino));
+    Ok(of(format!("/proc/{pid}/ns/user"))? == of("/proc/self/ns/user".to_owned())?)
+}
+
+/// Makes a cloned tree private, and what is in it unable to open devices, run or gain privileges through it.
+pub(super) fn lock_down(tree: impl AsFd) -> Result<(), Error> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    // SAFETY: the path is a constant C string, the attributes outlive the call, and their size is passed along.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    let source = io::Error::last_os_error();
+    match source.raw_os_error() {
+        Some(libc::ENOSYS) => Err(Error::OldKernel { call: "mount_setattr" }),
+        _ => Err(Error::Kernel { operation: "make private", path: "the cloned tree".to_owned(), source }),
+    }
+}
