@@ -7,6 +7,7 @@ mod answer;
 mod api;
 mod bench;
 mod create;
+mod documents;
 mod get;
 mod help;
 mod home;
