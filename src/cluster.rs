@@ -285,11 +285,6 @@ impl ClusterConfig {
             self.paths.first().map(|path| path.clone().into_os_string()).unwrap_or_default()
         })
     }
-
-    /// The kubeconfig files for a person.
-    pub fn paths_shown(&self) -> String {
-        self.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
-    }
 }
 
 fn impersonating(mut user: AuthInfo, args: &ClusterArgs) -> AuthInfo {

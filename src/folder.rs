@@ -126,7 +126,7 @@ impl Folder {
             there.joined(false);
             let (status, reason) = interruption.standing();
             info!(%status, reason, "attach anew");
-            self.status.modify(|service| (service.role, service.two_way) = ("", false));
+            self.status.modify(|service| (service.role, service.direction) = ("", Direction::ToContainer));
             self.status.set(status, reason);
             // After a lost connection radar still holds the directory and vouches for it; after anything else it is
             // looked at from the beginning.

@@ -106,7 +106,7 @@ impl Routes {
             E::ContainerChange(e) => &e.attachment_id,
             E::AttachmentEnded(e) => &e.attachment_id,
             E::EventsMissed(e) => &e.attachment_id,
-            E::FolderState(_) | E::Ready(_) | E::SessionEnded(_) => return,
+            E::Ready(_) | E::SessionEnded(_) => return,
         };
         let id = id.clone();
         let mut table = self.lock();

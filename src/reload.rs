@@ -127,7 +127,7 @@ fn outcome(reply: ReloadReply) -> Outcome {
 }
 
 fn words(done: &Reloaded) -> String {
-    let Reloaded { took_us, executed, dropped, .. } = done;
+    let Reloaded { took_us, executed, dropped } = done;
     let tenths = took_us.div_ceil(100);
     let dropped = match dropped.as_str() {
         "" => String::new(),

@@ -37,13 +37,7 @@ pub struct RemoteContainer {
 impl RemoteContainer {
     /// As radar is told.
     pub fn to_wire(&self) -> Container {
-        Container {
-            id: self.id.clone(),
-            namespace: self.namespace.clone(),
-            pod: self.pod.clone(),
-            pod_uid: self.pod_uid.clone(),
-            name: self.name.clone(),
-        }
+        Container { id: self.id.clone(), namespace: self.namespace.clone(), pod: self.pod.clone() }
     }
 }
 

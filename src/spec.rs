@@ -22,7 +22,7 @@ use base_writer::BaseWriter;
 use crate::{
     base::{Base, BaseFile},
     cluster,
-    config::SpecDetails,
+    config::{Direction, SpecDetails},
     folder::{Folder, TakeOver},
     local::{LocalFolder, LocalFolders},
     node::Nodes,
@@ -210,7 +210,7 @@ impl Spec {
             standing: Standing::new(Status::Attaching, ""),
             last_contact: None,
             role: "",
-            two_way: false,
+            direction: Direction::ToContainer,
             excluded: Vec::new(),
             created: false,
             percent: 0,

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::{config::SpecDetails, revision::Revision};
+use crate::{
+    config::{Direction, SpecDetails},
+    revision::Revision,
+};
 
 /// The status words, from best to worst, so that the worst of several is their maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,8 +113,8 @@ pub struct ServiceState {
     pub last_contact: Option<Timestamp>,
     /// lead, follower, alias; empty before it joined.
     pub role: &'static str,
-    /// Whether what the container writes comes back.
-    pub two_way: bool,
+    /// Which way changes go now; both while what the container writes comes back.
+    pub direction: Direction,
     /// Mounts below the path that are not synced, with why.
     pub excluded: Vec<String>,
     /// Whether the path was not there before it was attached.
@@ -364,7 +367,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{BoardTx, ServiceState, SpecState, Standing, Status};
-    use crate::{config::SpecDetails, revision::Revision};
+    use crate::{
+        config::{Direction, SpecDetails},
+        revision::Revision,
+    };
 
     fn service(id: &str, status: Status) -> ServiceState {
         ServiceState {
@@ -375,7 +381,7 @@ mod tests {
             standing: Standing::new(status, "why"),
             last_contact: None,
             role: "",
-            two_way: false,
+            direction: Direction::ToContainer,
             excluded: Vec::new(),
             created: false,
             percent: 0,

@@ -152,10 +152,7 @@ impl Watcher {
 
         let (stopped_tx, stopped) = watch::channel(false);
         let endpoint = server::Endpoint {
-            about: server::About {
-                context: self.cluster.context.clone(),
-                kubeconfig: self.cluster.paths_shown(),
-            },
+            context: self.cluster.context.clone(),
             board: board.subscribe(),
             access,
             locals,

@@ -37,9 +37,6 @@ enum Part {
         /// Where to listen
         #[arg(long, env = "KSYNC_RADAR", default_value = "127.0.0.1:40321")]
         listen: SocketAddr,
-        /// Name of this node
-        #[arg(long, env = "NODE_NAME", default_value = "")]
-        node: String,
         /// Root directory of the node
         #[arg(long, env = "KSYNC_HOST_ROOT", default_value = "/proc/1/root")]
         host: PathBuf,
@@ -71,8 +68,8 @@ pub(crate) fn run() -> ExitCode {
     let filter = EnvFilter::try_from_env("KSYNC_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let result = match part {
-        Part::Serve { paths, listen, node, host } => {
-            multi(async move { serve::run(paths, listen, node, &host).await.map_err(|e| chain(&e)) })
+        Part::Serve { paths, listen, host } => {
+            multi(async move { serve::run(paths, listen, &host).await.map_err(|e| chain(&e)) })
         }
         Part::Syncthing { paths, syncthing } => guard(&paths, &syncthing),
         Part::Probe { listen, ready } => multi(async move {

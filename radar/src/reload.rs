@@ -145,7 +145,9 @@ impl Reloader {
             let container = attachment.claim.container.clone();
             let outcome = this.work(&attachment, mode).await;
             match &outcome {
-                Ok(Outcome::Reloaded(done)) => tracing::info!(%container, ?done, "reloaded"),
+                Ok(Outcome::Reloaded(Done { took, pid, executed, dropped, ended })) => {
+                    tracing::info!(%container, ?took, pid, executed, dropped, ended, "reloaded");
+                }
                 Ok(Outcome::LeftAlone(why)) => tracing::info!(%container, why, "left alone"),
                 Err(error) => {
                     tracing::warn!(%container, error = ksync_common::chain(error), "not reloaded");

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ksync_proto::watch::{EditStages, ServiceStatus, SpecStatus};
+use ksync_proto::watch::{Direction, EditStages, ServiceStatus, SpecStatus};
 use serde::Serialize;
 use tabwriter::TabWriter;
 
@@ -48,7 +48,8 @@ pub(super) struct ContainerRow {
     pub(super) since: Option<String>,
     pub(super) last_contact: Option<String>,
     pub(super) role: String,
-    pub(super) two_way: bool,
+    /// Whether what it writes comes back; null where the watcher, of an older version, does not say.
+    pub(super) two_way: Option<bool>,
     pub(super) excluded: Vec<String>,
     /// Whether the path was made there.
     pub(super) created: bool,
@@ -150,6 +151,11 @@ fn container(service: ServiceStatus) -> ContainerRow {
     ContainerRow {
         since: time(service.since_ms),
         last_contact: time(service.last_contact_ms),
+        two_way: match service.direction() {
+            Direction::Both => Some(true),
+            Direction::ToContainer => Some(false),
+            Direction::Unspecified => None,
+        },
         pod: service.pod,
         container: service.container,
         container_id: service.container_id,
@@ -157,7 +163,6 @@ fn container(service: ServiceStatus) -> ContainerRow {
         status: service.status,
         reason: service.reason,
         role: service.role,
-        two_way: service.two_way,
         excluded: service.excluded,
         created: service.created,
         percent: service.percent,
@@ -273,7 +278,11 @@ fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
         )
     };
     let each = row.containers.iter().map(|container| {
-        let direction = if container.two_way { "both" } else { "to-container" };
+        let direction = match container.two_way {
+            Some(true) => "both",
+            Some(false) => "to-container",
+            None => "",
+        };
         let since = container.since.as_deref().unwrap_or_default();
         let excluded = container.excluded.join(", ");
         line(
@@ -337,7 +346,7 @@ pub(super) mod tests {
             since: Some("2026-01-02T03:04:05Z".into()),
             last_contact: None,
             role: "lead".into(),
-            two_way,
+            two_way: Some(two_way),
             excluded: Vec::new(),
             created: false,
             percent: 100,

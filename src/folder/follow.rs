@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use futures::{FutureExt, future::BoxFuture};
-use ksync_proto::radar::{Role, SetDirectionRequest};
+use ksync_proto::radar::{Direction as WireDirection, Role, SetDirectionRequest};
 use ksync_tree::{Entry, Listing};
 use tracing::{debug, info, warn};
 
@@ -118,12 +118,12 @@ impl Folder {
                 taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
                     asked = self.promote(local, attached, automatic, false).await?;
                     conflicts.search(&attached.link);
-                    self.status.modify(|service| service.two_way = asked.is_none());
+                    self.status.modify(|service| service.direction = ways(asked.as_ref()));
                     seat = Some(taken);
                 }
                 () = accepted(asked.as_ref()), if asked.is_some() && !behind => {
                     asked = self.promote(local, attached, automatic, true).await?;
-                    self.status.modify(|service| service.two_way = asked.is_none());
+                    self.status.modify(|service| service.direction = ways(asked.as_ref()));
                 }
             }
         }
@@ -161,7 +161,10 @@ impl Folder {
     ) -> Result<(), Interruption> {
         match event {
             None => Err(Interruption::Lost("the events of the attachment ended".to_owned())),
-            Some(AttachmentEvent::AttachmentEnded(end)) => Err(Interruption::Ended(end.reason)),
+            Some(AttachmentEvent::AttachmentEnded(end)) => {
+                debug!(why = end.why().as_str_name(), "radar ended the attachment");
+                Err(Interruption::Ended(end.reason))
+            }
             Some(AttachmentEvent::ContainerChange(change))
                 if change.action != "deleted"
                     && change.kind == "file"
@@ -184,7 +187,12 @@ impl Folder {
                 Ok(())
             }
             Some(AttachmentEvent::ItemFinished(item)) if !item.error.is_empty() => {
-                warn!(path = item.path, error = item.error, "the container did not take a change");
+                warn!(
+                    path = item.path,
+                    action = item.action,
+                    error = item.error,
+                    "the container did not take a change"
+                );
                 Ok(())
             }
             Some(_) => Ok(()),
@@ -251,7 +259,7 @@ impl Folder {
         let request = SetDirectionRequest {
             session_id: link.session_id.clone(),
             folder_id: local.id.clone(),
-            two_way: true,
+            direction: WireDirection::Both.into(),
         };
         limited("SetDirection", link.radar.clone().set_direction(request)).await?;
         info!("two-way");
@@ -267,6 +275,11 @@ async fn ended(settling: &mut Option<Settling>) -> Result<Settled, Interruption>
         Some((_, answer)) => answer.await,
         None => std::future::pending().await,
     }
+}
+
+/// Which way changes go in the container that has the seat: not back while its first pull waits for a person.
+fn ways(asked: Option<&FirstPullQuestion>) -> Direction {
+    if asked.is_none() { Direction::Both } else { Direction::ToContainer }
 }
 
 async fn accepted(asked: Option<&FirstPullQuestion>) {

@@ -36,6 +36,10 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
+/// What radar has to know. One that does not know `direction` takes a request for both directions for one to the
+/// container only, and what a container writes would never come back.
+const NEEDED: [&str; 1] = ["direction"];
+
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -60,6 +64,14 @@ pub enum Error {
         call: &'static str,
         /// How long it was waited for.
         limit: Duration,
+    },
+    /// radar is older than something that this program can't do without.
+    #[error("radar {radar} on this node does not know `{capability}`: run `kubectl ksync init`")]
+    Lacks {
+        /// radar's version.
+        radar: String,
+        /// What it does not know.
+        capability: &'static str,
     },
     /// radar is of a version that this one can't work with.
     #[error("radar on this node is {radar}, this is {ours}: run `kubectl ksync init`")]
@@ -87,7 +99,7 @@ impl Error {
         match self {
             Self::Tunnel(tunnel::Error::Cluster { source, .. }) if cluster::is_denied(source) => true,
             Self::Tunnel(error) => error.is_broken(),
-            Self::Version { .. } => true,
+            Self::Version { .. } | Self::Lacks { .. } => true,
             Self::Transport(_) | Self::Call { .. } | Self::Slow { .. } => false,
         }
     }
@@ -200,7 +212,15 @@ async fn dial(tunnel: &dyn Tunnel) -> Result<(RadarClient<Channel>, VersionReply
     if !version::compatible(&found.version, version::OURS) {
         return Err(Error::Version { radar: found.version, ours: version::OURS });
     }
+    if let Some(capability) = lacking(&found.capabilities) {
+        return Err(Error::Lacks { radar: found.version, capability });
+    }
     Ok((radar, found))
+}
+
+/// What of [`NEEDED`] a radar does not know.
+fn lacking(capabilities: &[String]) -> Option<&'static str> {
+    NEEDED.into_iter().find(|needed| !capabilities.iter().any(|capability| capability == needed))
 }
 
 async fn open_session(
@@ -215,7 +235,6 @@ async fn open_session(
         epoch: next_epoch(),
         machine: identity.machine.clone(),
         user: identity.user.clone(),
-        version: version::OURS.to_owned(),
         device_id: identity.device_id.clone(),
         fresh,
     };
@@ -269,7 +288,14 @@ fn next_epoch() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::next_epoch;
+    use super::{NEEDED, lacking, next_epoch};
+
+    #[test]
+    fn a_radar_without_what_is_needed_is_refused() {
+        let knows = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(lacking(&knows(&["bind", "base-path"])), Some("direction"));
+        assert_eq!(lacking(&knows(&NEEDED)), None);
+    }
 
     #[test]
     fn epochs_rise() {

@@ -14,6 +14,7 @@ use tracing::warn;
 use crate::{
     base::{Base, BaseFile},
     blocking,
+    config::Direction,
     local::{LocalFolder, LocalState},
     revision::Revision,
     status::{Board, BoardTx, Status},
@@ -190,7 +191,7 @@ impl Agreement {
             return None;
         }
         let revision = spec.services.values().map(|service| service.acknowledged).min()?;
-        let two_way = spec.services.values().find(|service| service.two_way);
+        let two_way = spec.services.values().find(|service| service.direction == Direction::Both);
         let two_way = two_way.map(|service| service.container_id.clone());
         Some(Self { revision, passed_over: here.passed_over, two_way })
     }

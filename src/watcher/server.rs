@@ -33,16 +33,10 @@ use crate::{
 /// How long a stop waits for everything to be let go of.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
-/// What the endpoint tells of the watcher itself.
-#[derive(Debug, Clone)]
-pub(super) struct About {
-    pub(super) context: String,
-    pub(super) kubeconfig: String,
-}
-
 /// The endpoint's state: reading ends, the requests to stop and to look again, and whom answers are passed to.
 pub(super) struct Endpoint {
-    pub(super) about: About,
+    /// Of the kubeconfig.
+    pub(super) context: String,
     pub(super) board: watch::Receiver<Board>,
     pub(super) access: Access,
     pub(super) reloads: Arc<Reloads>,
@@ -101,20 +95,18 @@ impl Watch for Endpoint {
         Ok(Response::new(VersionReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            context: self.about.context.clone(),
-            kubeconfig: self.about.kubeconfig.clone(),
-            capabilities: Vec::new(),
+            context: self.context.clone(),
         }))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        let reply = wire::reply(&self.board.borrow(), &self.about.context);
+        let reply = wire::reply(&self.board.borrow(), &self.context);
         Ok(Response::new(reply))
     }
 
     async fn follow(&self, _: Request<StatusRequest>) -> Result<Response<Self::FollowStream>, Status> {
         let (tx, rx) = mpsc::channel(1);
-        let (mut board, context) = (self.board.clone(), self.about.context.clone());
+        let (mut board, context) = (self.board.clone(), self.context.clone());
         tokio::spawn(async move {
             loop {
                 let reply = wire::reply(&board.borrow_and_update(), &context);

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use ksync_proto::watch::{
-    AnswerReply, ContainerReload, EditStages, ServiceStatus, SpecStatus, StatusReply, container_reload,
+    AnswerReply, ContainerReload, Direction as WireDirection, EditStages, ServiceStatus, SpecStatus,
+    StatusReply, container_reload,
 };
 
 use crate::{
+    config::Direction,
     local::Answered,
     reload,
     service::RemoteContainer,
@@ -44,8 +46,6 @@ pub(super) fn reply(board: &Board, context: &str) -> StatusReply {
     StatusReply {
         specs: board.specs.values().map(|state| spec(state, context)).collect(),
         config_error: board.config_error.clone().unwrap_or_default(),
-        context: context.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster_error: board.cluster_error.clone().unwrap_or_default(),
     }
 }
@@ -83,7 +83,7 @@ fn service(state: &ServiceState) -> ServiceStatus {
         since_ms: standing.since.as_millisecond(),
         last_contact_ms: state.last_contact.map_or(0, jiff::Timestamp::as_millisecond),
         role: state.role.to_owned(),
-        two_way: state.two_way,
+        direction: direction(state.direction).into(),
         excluded: state.excluded.clone(),
         created: state.created,
         percent: state.percent,
@@ -91,6 +91,13 @@ fn service(state: &ServiceState) -> ServiceStatus {
         last_reload_ms: state.reload.last.map_or(0, jiff::Timestamp::as_millisecond),
         reload_note: state.reload.note.clone(),
         last_edit: state.last_edit.as_ref().map(edit),
+    }
+}
+
+fn direction(direction: Direction) -> WireDirection {
+    match direction {
+        Direction::Both => WireDirection::Both,
+        Direction::ToContainer => WireDirection::ToContainer,
     }
 }
 

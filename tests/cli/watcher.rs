@@ -110,7 +110,7 @@ impl Watch for Service {
 
     async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionReply>, Status> {
         let (version, context) = (self.version.clone(), self.context.clone());
-        Ok(Response::new(VersionReply { version, pid: 7, context, ..VersionReply::default() }))
+        Ok(Response::new(VersionReply { version, pid: 7, context }))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {

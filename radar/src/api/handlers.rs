@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
-    FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest, LookReply, LookRequest,
-    ProofReply, ProofRequest, ReloadReply, ReloadRequest, RemoveReply, RemoveRequest, SeedReply, SeedRequest,
+    Direction as WireDirection, FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest,
+    LookReply, LookRequest, ReloadReply, ReloadRequest, RemoveReply, RemoveRequest, SeedReply, SeedRequest,
     SessionEvent, SessionRequest, SetDirectionReply, SetDirectionRequest, SettleReply, SettleRequest,
     Submount, VersionReply, VersionRequest, radar_server::Radar,
 };
@@ -31,8 +31,8 @@ use crate::{
     reload::Reloader,
     supervisor::node_syncthing::NodeSyncthingRx,
     sync::{
-        folder::Command as FolderCommand,
-        registry::{Command, GRACE, Registry},
+        folder::{Command as FolderCommand, Direction},
+        registry::{Command, Registry},
     },
 };
 
@@ -60,6 +60,7 @@ const CAPABILITIES: &[&str] = &[
     "take-over",
     "bep",
     "base-path",
+    "direction",
     "reload",
     "reload-grace",
 ];
@@ -78,8 +79,6 @@ pub(crate) struct Handlers {
     pub(crate) syncthing_rx: NodeSyncthingRx,
     /// Where it accepts connections.
     pub(crate) paths: Paths,
-    /// Name of the Kubernetes node.
-    pub(crate) node: String,
     /// Cancelled when radar stops.
     pub(crate) stop: CancellationToken,
 }
@@ -92,8 +91,6 @@ impl Radar for Handlers {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             syncthing_version: syncthing.unwrap_or_default(),
             capabilities: CAPABILITIES.iter().map(|c| (*c).to_owned()).collect(),
-            node: self.node.clone(),
-            grace_ms: u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX),
         }))
     }
 
@@ -138,15 +135,9 @@ impl Radar for Handlers {
         let attachment = Box::new(Attachment::new(new_id(), claim, life, directory));
         let mut unheard = Unheard::of(&self.registry, &attachment);
         let held = self.registry.ask(|reply| Command::Attach(attachment, take_over, reply)).await?;
-        let (role, shares_with) =
-            self.registry.ask(|reply| Command::Standing(held.id.clone(), reply)).await?;
+        let role = self.registry.ask(|reply| Command::RoleOf(held.id.clone(), reply)).await?;
         unheard.told();
-        Ok(Response::new(AttachReply {
-            created,
-            shares_with: shares_with.unwrap_or_default(),
-            role: role.unwrap_or_default().into(),
-            ..attached(&held)
-        }))
+        Ok(Response::new(AttachReply { created, role: role.unwrap_or_default().into(), ..attached(&held) }))
     }
 
     async fn detach(&self, request: Request<DetachRequest>) -> Reply<DetachReply> {
@@ -187,23 +178,18 @@ impl Radar for Handlers {
 
     async fn join(&self, request: Request<JoinRequest>) -> Reply<JoinReply> {
         let JoinRequest { session_id, attachment_id } = request.into_inner();
-        let (role, device_id) =
-            self.registry.ask(|reply| Command::Join(session_id, attachment_id, reply)).await?;
-        Ok(Response::new(JoinReply { role: role.into(), device_id }))
-    }
-
-    async fn proof(&self, request: Request<ProofRequest>) -> Reply<ProofReply> {
-        let ProofRequest { session_id, folder_id } = request.into_inner();
-        let folder = self.registry.ask(|reply| Command::Folder(session_id, folder_id, reply)).await?;
-        Ok(Response::new(folder.view.proof().await?))
+        let role = self.registry.ask(|reply| Command::Join(session_id, attachment_id, reply)).await?;
+        Ok(Response::new(JoinReply { role: role.into() }))
     }
 
     async fn set_direction(&self, request: Request<SetDirectionRequest>) -> Reply<SetDirectionReply> {
-        let SetDirectionRequest { session_id, folder_id, two_way } = request.into_inner();
+        let request = request.into_inner();
+        let direction = direction(&request)?;
+        let SetDirectionRequest { session_id, folder_id, .. } = request;
         let folder = self.registry.ask(|reply| Command::Folder(session_id, folder_id, reply)).await?;
         let (reply_tx, reply_rx) = oneshot::channel();
         let ended = || Status::aborted("the folder has ended");
-        folder.commands_tx.send(FolderCommand::SetDirection(two_way, reply_tx)).map_err(|_| ended())?;
+        folder.commands_tx.send(FolderCommand::SetDirection(direction, reply_tx)).map_err(|_| ended())?;
         reply_rx.await.map_err(|_| ended())??;
         Ok(Response::new(SetDirectionReply {}))
     }
@@ -303,6 +289,18 @@ fn pod_name(container: &Container) -> String {
     validate::person(&format!("{}/{}", container.namespace, container.pod), 320)
 }
 
+/// The direction that is meant. A client that is older than the field says none.
+fn direction(request: &SetDirectionRequest) -> Result<Direction, Status> {
+    match request.direction() {
+        WireDirection::ToContainer => Ok(Direction::ToContainer),
+        WireDirection::Both => Ok(Direction::Both),
+        WireDirection::Unspecified => Err(Status::invalid_argument(format!(
+            "folder `{}` needs a direction that this radar knows: bring kubectl-ksync up to date",
+            request.folder_id
+        ))),
+    }
+}
+
 fn new_id() -> String {
     format!("a-{:016x}", rand::rng().random::<u64>())
 }
@@ -311,18 +309,13 @@ fn attached(attachment: &Attachment) -> AttachReply {
     let about = &attachment.about;
     let submounts = about.submounts.iter().map(|submount| Submount {
         path: submount.path.clone(),
-        kind: submount.kind.clone(),
         excluded: submount.excluded.is_some(),
         reason: submount.excluded.unwrap_or_default().to_owned(),
     });
     AttachReply {
         attachment_id: attachment.id.clone(),
         path: attachment.claim.path.clone(),
-        uid: about.uid,
-        gid: about.gid,
-        mode: about.mode,
         created: about.created,
-        case_insensitive: about.case_insensitive,
         submounts: submounts.collect(),
         ..AttachReply::default()
     }
@@ -349,9 +342,24 @@ fn deadline(metadata: &MetadataMap) -> Option<Duration> {
 mod tests {
     use std::time::Duration;
 
+    use ksync_proto::radar::SetDirectionRequest;
     use tonic::metadata::MetadataMap;
 
-    use super::deadline;
+    use super::{Direction, WireDirection, deadline, direction};
+
+    #[test]
+    fn a_direction_that_is_not_known_is_refused_and_not_guessed() {
+        let of = |number: i32| {
+            let request =
+                SetDirectionRequest { direction: number, folder_id: "f".into(), ..Default::default() };
+            direction(&request).map_err(|status| status.message().to_owned())
+        };
+        assert_eq!(of(WireDirection::ToContainer.into()), Ok(Direction::ToContainer));
+        assert_eq!(of(WireDirection::Both.into()), Ok(Direction::Both));
+        let refused = "folder `f` needs a direction that this radar knows: bring kubectl-ksync up to date";
+        // A client that still sends `two_way`, and one that is newer than this radar.
+        assert_eq!((of(0).unwrap_err().as_str(), of(7).unwrap_err().as_str()), (refused, refused));
+    }
 
     #[test]
     fn the_deadline_leaves_time_for_the_answer() {

@@ -63,7 +63,7 @@ pub(crate) enum Error {
 }
 
 /// Serves on `address` until SIGTERM or SIGINT.
-pub(crate) async fn run(paths: Paths, address: SocketAddr, node: String, host: &Path) -> Result<(), Error> {
+pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
@@ -79,7 +79,6 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, node: String, host: &
         runtimes,
         syncthing_rx,
         paths,
-        node,
         stop: stop.clone(),
     };
     let server = Server::builder()

@@ -37,12 +37,6 @@ pub(crate) struct Attachment {
 /// What the client is told of a directory.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
-    /// Owner.
-    pub(crate) uid: u32,
-    /// Group.
-    pub(crate) gid: u32,
-    /// Permission bits.
-    pub(crate) mode: u32,
     /// Whether it was made by attaching.
     pub(crate) created: bool,
     /// Whether `A` and `a` are one file.
@@ -87,8 +81,8 @@ pub(crate) struct Claim {
 impl Attachment {
     /// From what was opened.
     pub(crate) fn new(id: String, claim: Claim, life: Life, directory: Directory) -> Self {
-        let Directory { root, tree, uid, gid, mode, created, case_insensitive, submounts, .. } = directory;
-        let about = About { uid, gid, mode, created, case_insensitive, submounts };
+        let Directory { root, tree, created, case_insensitive, submounts, .. } = directory;
+        let about = About { created, case_insensitive, submounts };
         Self {
             id,
             claim,

@@ -42,6 +42,15 @@ use view::View;
 /// How often the root is checked without any event.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// Which way changes go between the client's directory and a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// The folder is receive-only.
+    ToContainer,
+    /// What the lead's container writes goes back as well.
+    Both,
+}
+
 /// What a folder is asked for.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -49,8 +58,8 @@ pub(crate) enum Command {
     Join(Arc<Attachment>, oneshot::Sender<Result<Role, Status>>),
     /// A container less; answered when it is let go of.
     Leave(String, oneshot::Sender<()>),
-    /// Receive-only or two-way.
-    SetDirection(bool, oneshot::Sender<Result<(), Status>>),
+    /// Which way changes go from now on.
+    SetDirection(Direction, oneshot::Sender<Result<(), Status>>),
     /// All of it ends; what the attachments are told.
     End(AttachmentEnd, String),
 }
@@ -93,7 +102,7 @@ struct Folder {
     sink: Sink,
     registry_tx: mpsc::UnboundedSender<RegistryCommand>,
     view: View,
-    two_way: bool,
+    direction: Direction,
     /// Whether syncthing may have it two-way, though nobody heard it say so.
     may_send: bool,
     /// Whether it ever was two-way.
@@ -159,7 +168,7 @@ pub(crate) fn spawn(start: Start) -> Handle {
         sink: start.sink,
         registry_tx: start.registry_tx,
         view,
-        two_way: false,
+        direction: Direction::ToContainer,
         may_send: false,
         keeps_losers: false,
         queue,
@@ -328,10 +337,11 @@ impl Folder {
                 let _ = reply.send(());
                 None
             }
-            Command::SetDirection(two_way, reply) => {
-                let done = self.set_direction(two_way).await;
+            Command::SetDirection(direction, reply) => {
+                let done = self.set_direction(direction).await;
                 // One that can't be held back from sending is ended.
-                let ending = done.as_ref().err().filter(|_| !two_way).map(|status| Ending {
+                let failed = done.as_ref().err().filter(|_| direction == Direction::ToContainer);
+                let ending = failed.map(|status| Ending {
                     why: AttachmentEnd::LeadLost,
                     reason: format!("it could not be made receive-only: {}", status.message()),
                     lead_only: true,
@@ -389,7 +399,8 @@ impl Folder {
         change(&mut self.followers.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     }
 
-    async fn set_direction(&mut self, two_way: bool) -> Result<(), Status> {
+    async fn set_direction(&mut self, direction: Direction) -> Result<(), Status> {
+        let two_way = direction == Direction::Both;
         if !two_way && !self.may_send {
             return Ok(());
         }
@@ -413,7 +424,7 @@ impl Folder {
             .put_folder(&Config { kind, max_conflicts, ..self.config() })
             .await
             .map_err(|e| status::of_syncthing(&e))?;
-        (self.two_way, self.may_send) = (two_way, two_way);
+        (self.direction, self.may_send) = (direction, two_way);
         // The guard may have paused it between syncthing's reading and writing of the configuration.
         if !self.lead_root.lead.life.alive() {
             stop::pause(&self.lead_root.syncthing, &self.id).await;
@@ -436,7 +447,10 @@ impl Folder {
                 let lead = &self.lead_root.lead;
                 // A conflict copy is for the client, not for the followers.
                 let beaten = syncthing::conflict::lost_to(&path, &self.device);
-                if self.two_way && lead.life.alive() && (beaten || !lead.leaves_out(&path)) {
+                if self.direction == Direction::Both
+                    && lead.life.alive()
+                    && (beaten || !lead.leaves_out(&path))
+                {
                     tell::change(&self.sink, &lead.id, &path, &action, &kind);
                     if action == "deleted" {
                         self.queue_change(path, "delete");
@@ -446,10 +460,9 @@ impl Folder {
                 }
                 false
             }
-            What::StateChanged { folder, to, error } if folder == self.id => {
+            What::StateChanged { folder, to, .. } if folder == self.id => {
                 let rests = matches!(to.as_str(), "idle" | "error" | "");
                 self.busy_tx.send_replace(!rests);
-                tell::state(&self.sink, &self.id, &to, error);
                 rests
             }
             What::RemoteIndexUpdated { folder, .. } if folder == self.id => {

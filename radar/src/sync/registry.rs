@@ -55,14 +55,14 @@ pub(crate) enum Command {
     Uses(String, Reply<bool>),
     /// A directory was opened and is to be held; the flag takes it over from another session.
     Attach(Box<Attachment>, bool, Reply<Arc<Attachment>>),
-    /// The role of an attachment that has joined, and which other one has the same directory.
-    Standing(String, Reply<(Option<Role>, Option<String>)>),
+    /// The role of an attachment; none before it has joined.
+    RoleOf(String, Reply<Option<Role>>),
     /// An attachment has this role in its folder now.
     Joined(String, Role),
     /// An attachment of a session.
     Find(String, String, Reply<Arc<Attachment>>),
     /// Puts an attachment of a session under its folder.
-    Join(String, String, Reply<(Role, String)>),
+    Join(String, String, Reply<Role>),
     /// Lets go of an attachment of a session.
     Detach(String, String, Reply<()>),
     /// The answer to a session's call that came with this attachment did not reach its client.

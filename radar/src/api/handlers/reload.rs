@@ -31,13 +31,11 @@ pub(super) fn read(request: ReloadRequest) -> Result<(String, String, Mode), Sta
 
 pub(super) fn reply(outcome: Outcome) -> Response<ReloadReply> {
     let outcome = match outcome {
-        Outcome::Reloaded(Done { took, pid, executed, dropped, ended }) => {
+        Outcome::Reloaded(Done { took, executed, dropped, .. }) => {
             reload_reply::Outcome::Reloaded(Reloaded {
                 took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-                pid: pid.unsigned_abs(),
                 executed,
                 dropped: dropped.unwrap_or_default().to_owned(),
-                ended: u32::try_from(ended).unwrap_or(u32::MAX),
             })
         }
         Outcome::LeftAlone(reason) => reload_reply::Outcome::LeftAlone(LeftAlone { reason }),

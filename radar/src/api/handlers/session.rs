@@ -19,7 +19,7 @@ use crate::{
     api::status,
     supervisor::node_syncthing::NodeSyncthingRx,
     sync::{
-        registry::{Command, GRACE, Registry},
+        registry::{Command, Registry},
         session::{BACKLOG, Hello},
     },
 };
@@ -35,7 +35,7 @@ pub(super) async fn open(
 ) -> Reply<Replies<SessionEvent>> {
     let first = requests.message().await?;
     let first = first.ok_or_else(|| Status::invalid_argument("the stream opens no session"))?;
-    let SessionRequest { session_id, epoch, machine, user, device_id, fresh, .. } = first;
+    let SessionRequest { session_id, epoch, machine, user, device_id, fresh } = first;
     validate::session_id(&session_id)?;
     validate::device_id(&device_id)?;
     let syncthing = tokio::time::timeout(SYNCTHING, syncthing_rx.wait_for(Option::is_some)).await;
@@ -58,8 +58,7 @@ pub(super) async fn open(
     // Before the client dials: an unknown device would be refused, and dial again only after a while.
     syncthing.client.put_device(&device).await.map_err(|error| status::of_syncthing(&error))?;
     drop(turn);
-    let grace_ms = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
-    let ready = Event::Ready(SessionReady { device_id: syncthing.device_id.clone(), grace_ms });
+    let ready = Event::Ready(SessionReady { device_id: syncthing.device_id.clone() });
     let ready = futures::stream::iter([Ok(SessionEvent { event: Some(ready) })]);
     let events = ready.chain(ReceiverStream::new(events_rx).map(Ok));
     let stream =

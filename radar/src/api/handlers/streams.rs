@@ -129,7 +129,7 @@ pub(super) async fn seed(
     let unpacked = unpacking.await.map_err(|error| Status::internal(format!("unpack: {error}")))?;
     let counts = unpacked.map_err(|error| status::of_tree(&error))?;
     let no_room = counts.skipped.into_iter().map(|skipped| skipped.path).collect();
-    Ok(SeedReply { files: counts.files, bytes: counts.bytes, no_room })
+    Ok(SeedReply { no_room })
 }
 
 /// The client's stream as something to read from. Ends well only after the client ended well.

@@ -36,12 +36,6 @@ pub(crate) struct Directory {
     pub(crate) path: String,
     /// Device and inode.
     pub(crate) identity: Identity,
-    /// Owner.
-    pub(crate) uid: u32,
-    /// Group.
-    pub(crate) gid: u32,
-    /// Permission bits.
-    pub(crate) mode: u32,
     /// Whether the path did not exist.
     pub(crate) created: bool,
     /// Whether `A` and `a` are one file there.
@@ -131,18 +125,7 @@ fn here(pid: i32, path: &str) -> Result<Directory, Error> {
         path: path.to_owned(),
         source: std::io::Error::other(error),
     })?;
-    Ok(Directory {
-        root,
-        tree,
-        path: resolved,
-        identity,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mode: stat.st_mode & 0o7777,
-        created,
-        case_insensitive,
-        submounts,
-    })
+    Ok(Directory { root, tree, path: resolved, identity, created, case_insensitive, submounts })
 }
 
 fn clone(dir: &OwnedFd, path: &str) -> Result<OwnedFd, Error> {

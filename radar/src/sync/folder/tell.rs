@@ -1,8 +1,6 @@
 //! What a folder's client is told, in its words.
 
-use ksync_proto::radar::{
-    AttachmentEnd, ContainerChange, EventsMissed, FolderState, ItemFinished, session_event::Event,
-};
+use ksync_proto::radar::{AttachmentEnd, ContainerChange, EventsMissed, ItemFinished, session_event::Event};
 use tonic::Status;
 
 use super::{Command, Ending};
@@ -24,14 +22,6 @@ pub(super) fn change(sink: &Sink, attachment: &str, path: &str, action: &str, ki
         path: path.to_owned(),
         action: action.to_owned(),
         kind: kind.to_owned(),
-    }));
-}
-
-pub(super) fn state(sink: &Sink, folder: &str, state: &str, error: Option<String>) {
-    sink.send(Event::FolderState(FolderState {
-        folder_id: folder.to_owned(),
-        state: state.to_owned(),
-        error: error.unwrap_or_default(),
     }));
 }
 

@@ -14,7 +14,7 @@ use ksync_proto::radar::{AttachmentEnd, Role, SessionEvent, session_event::Event
 use syncthing::event::What;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Command, Handle, Start, spawn};
+use super::{Command, Direction, Handle, Start, spawn};
 use crate::{
     container::attachment::fake::attached,
     supervisor::{
@@ -86,9 +86,9 @@ impl Drop for Bench {
 }
 
 impl Bench {
-    async fn direction(&self, two_way: bool) -> Result<(), tonic::Status> {
+    async fn direction(&self, direction: Direction) -> Result<(), tonic::Status> {
         let (reply_tx, reply_rx) = oneshot::channel();
-        self.handle.commands_tx.send(Command::SetDirection(two_way, reply_tx)).unwrap();
+        self.handle.commands_tx.send(Command::SetDirection(direction, reply_tx)).unwrap();
         reply_rx.await.unwrap()
     }
 
@@ -117,7 +117,7 @@ async fn only_what_is_not_ignored_is_told_of_and_only_while_it_is_two_way() {
     };
     bench.syncthing.heard.send(Heard::Event(1, deleted("early"))).unwrap();
     bench.handle.view.seen_rx.wait_for(|seen| *seen == 1).await.unwrap();
-    bench.direction(true).await.unwrap();
+    bench.direction(Direction::Both).await.unwrap();
     for path in [".git/HEAD", "__pycache__/m.pyc", "source"] {
         bench.syncthing.heard.send(Heard::Event(2, deleted(path))).unwrap();
     }
@@ -134,15 +134,15 @@ async fn it_goes_back_to_receive_only_or_ends() {
     };
     assert_eq!(bench.puts(), ["receiveonly"]);
     // It is already: nothing starts anew.
-    bench.direction(false).await.unwrap();
+    bench.direction(Direction::ToContainer).await.unwrap();
     assert!(bench.puts().is_empty());
-    bench.direction(true).await.unwrap();
-    bench.direction(false).await.unwrap();
+    bench.direction(Direction::Both).await.unwrap();
+    bench.direction(Direction::ToContainer).await.unwrap();
     assert_eq!(bench.puts(), ["sendreceive", "receiveonly"]);
     // syncthing may have taken what it did not confirm.
     bench.well.store(false, Ordering::SeqCst);
-    assert!(bench.direction(true).await.is_err());
-    assert!(bench.direction(false).await.is_err());
+    assert!(bench.direction(Direction::Both).await.is_err());
+    assert!(bench.direction(Direction::ToContainer).await.is_err());
     assert_eq!(bench.puts(), ["sendreceive", "receiveonly"]);
     let Some(RegistryCommand::FolderOver { attachments, .. }) = bench.registry_rx.recv().await else {
         panic!()

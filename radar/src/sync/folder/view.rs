@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ksync_proto::radar::{ProofReply, SettleReply};
+use ksync_proto::radar::SettleReply;
 use syncthing::FolderStatus;
 use tokio::sync::watch;
 use tonic::Status;
@@ -68,24 +68,6 @@ impl View {
 
     pub(super) async fn status(&self) -> Result<FolderStatus, Status> {
         self.syncthing.client.folder_status(&self.id).await.map_err(|error| status::of_syncthing(&error))
-    }
-
-    /// How far it is.
-    pub(crate) async fn proof(&self) -> Result<ProofReply, Status> {
-        let now = self.status().await?;
-        let client = &self.syncthing.client;
-        let mut changed =
-            client.local_changed(&self.id).await.map_err(|error| status::of_syncthing(&error))?;
-        changed.retain(|path| !self.lead.about.excludes(path));
-        Ok(ProofReply {
-            need_items: now.need_total_items,
-            // What an older connection brought may be of an older index.
-            remote_sequence: if self.connected().await? { self.remote_sequence(&now) } else { 0 },
-            receive_only_deleted: now.receive_only_changed_deletes,
-            receive_only_changed: changed,
-            errors: self.errors(&now).await?,
-            state: now.state,
-        })
     }
 
     fn remote_sequence(&self, now: &FolderStatus) -> i64 {
@@ -319,10 +301,8 @@ mod tests {
         };
         let settled = async || view.settle(5, &[], Duration::from_millis(50)).await.unwrap().settled;
         assert!(!settled().await);
-        assert_eq!(view.proof().await.unwrap().remote_sequence, 0);
         connected.store(true, Ordering::SeqCst);
         assert!(settled().await);
-        assert_eq!(view.proof().await.unwrap().remote_sequence, 90);
         assert!(!view.settle(91, &[], Duration::from_millis(50)).await.unwrap().settled);
     }
 

@@ -59,7 +59,12 @@ impl State {
         };
         let (done_tx, done_rx) = oneshot::channel();
         // A folder that has ended drops the sender, which is answered below.
-        drop(running.handle.commands_tx.send(folder::Command::SetDirection(false, done_tx)));
+        drop(
+            running
+                .handle
+                .commands_tx
+                .send(folder::Command::SetDirection(folder::Direction::ToContainer, done_tx)),
+        );
         tokio::spawn(async move {
             let done =
                 done_rx.await.unwrap_or_else(|_| Err(Status::aborted("the folder has ended: attach anew")));
@@ -155,15 +160,6 @@ impl State {
         attachment
     }
 
-    /// What an attachment is in its folder, and which other one has its directory.
-    pub(super) fn standing(&self, id: &str) -> (Option<Role>, Option<String>) {
-        let Some(held) = self.attachments.get(id) else { return (None, None) };
-        let identity = held.attachment.claim.identity;
-        // Only within a session: two never have one directory.
-        let same = |other: &&Held| other.attachment.id != id && other.attachment.claim.identity == identity;
-        (held.role, self.attachments.values().find(same).map(|other| other.attachment.id.clone()))
-    }
-
     pub(super) fn find(&self, session: &str, id: &str) -> Result<Arc<Attachment>, Status> {
         self.session(session)?;
         let held = self.attachments.get(id).filter(|held| held.attachment.claim.session == session);
@@ -172,7 +168,7 @@ impl State {
         })
     }
 
-    pub(super) fn join(&mut self, session: &str, id: &str, reply: Reply<(Role, String)>) {
+    pub(super) fn join(&mut self, session: &str, id: &str, reply: Reply<Role>) {
         let (attachment, syncthing) = match (self.find(session, id), self.node_syncthing()) {
             (Ok(attachment), Ok(syncthing)) => (attachment, syncthing),
             (Err(status), _) | (_, Err(status)) => return drop(reply.send(Err(status))),
@@ -212,7 +208,7 @@ impl State {
                 // The registry is gone when radar stops.
                 drop(commands_tx.send(Command::Joined(id, role)));
             }
-            drop(reply.send(role.map(|role| (role, syncthing.device_id.clone()))));
+            drop(reply.send(role));
         });
     }
 

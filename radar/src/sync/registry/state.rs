@@ -90,7 +90,9 @@ impl State {
                 drop(reply.send(Ok(self.sessions.values().any(|s| s.hello.device == device))));
             }
             Command::Attach(attachment, take_over, reply) => self.attach(*attachment, take_over, reply),
-            Command::Standing(id, reply) => drop(reply.send(Ok(self.standing(&id)))),
+            Command::RoleOf(id, reply) => {
+                drop(reply.send(Ok(self.attachments.get(&id).and_then(|held| held.role))));
+            }
             Command::Joined(id, role) => {
                 if let Some(held) = self.attachments.get_mut(&id) {
                     held.role = Some(role);
@@ -158,7 +160,7 @@ impl State {
     fn to_receive_only(&self, session: &str) {
         for running in self.folders.values().filter(|r| r.handle.view.session() == session) {
             // The folder itself says what went wrong, and ends then; one that has ended is not two-way.
-            let back = folder::Command::SetDirection(false, oneshot::channel().0);
+            let back = folder::Command::SetDirection(folder::Direction::ToContainer, oneshot::channel().0);
             drop(running.handle.commands_tx.send(back));
         }
     }

@@ -12,7 +12,7 @@ use std::{
 use ksync_proto::radar::AttachmentEnd;
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{Command, Start, spawn};
+use super::super::{Command, Direction, Start, spawn};
 use crate::{
     container::attachment::fake::attached_to,
     guards::{Guard, off},
@@ -157,7 +157,7 @@ async fn what_was_never_proved_equal_is_not_offered() {
         let _off = off::all_but(standing);
         let scene = scene(1).await?;
         let (reply_tx, reply_rx) = oneshot::channel();
-        scene.handle.commands_tx.send(Command::SetDirection(true, reply_tx)).unwrap();
+        scene.handle.commands_tx.send(Command::SetDirection(Direction::Both, reply_tx)).unwrap();
         let turned = reply_rx.await.unwrap().is_ok();
         let added = scene.told.lock().unwrap().added.clone();
         scene.end().await;
