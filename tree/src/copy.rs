@@ -224,10 +224,10 @@ mod tests {
 
     #[test]
     fn owners_come_from_the_place() {
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
         let (a, b, from, to) = pair();
+        if chown(b.path(), Some(21), Some(22)).is_err() {
+            return ksync_skip::skipped("files can't be given to others here");
+        }
         for name in ["f", "g"] {
             fs::write(a.path().join(name), "new").unwrap();
         }
@@ -235,7 +235,6 @@ mod tests {
         fs::create_dir(a.path().join("d")).unwrap();
         fs::write(b.path().join("f"), "old").unwrap();
         chown(b.path().join("f"), Some(11), Some(12)).unwrap();
-        chown(b.path(), Some(21), Some(22)).unwrap();
         for name in ["f", "g", "l", "d"] {
             copy_entry(&from, &to, name).unwrap();
         }
@@ -276,7 +275,9 @@ mod tests {
 
     #[test]
     fn a_move_across_file_systems_copies() {
-        let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return };
+        let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+            return ksync_skip::skipped("no second file system at /dev/shm");
+        };
         let (a, _b, from, _to) = pair();
         let to = Root::open(other.path()).unwrap();
         fs::write(a.path().join("f"), "x").unwrap();

@@ -284,7 +284,7 @@ mod tests {
             let mut header = tar::Header::new_ustar();
             header.set_entry_type(kind);
             header.set_size(data.len() as u64);
-            header.set_mode(0o644);
+            header.set_mode(if kind == tar::EntryType::Directory { 0o755 } else { 0o644 });
             header.set_cksum();
             tar.append(&header, data).unwrap();
         }
@@ -476,7 +476,7 @@ mod tests {
         }
         let none = rustix::mount::MountFlags::empty();
         if rustix::mount::mount("none", to.path(), "tmpfs", none, Some(c"size=1m")).is_err() {
-            return eprintln!("SKIPPED: nothing can be mounted here");
+            return ksync_skip::skipped("nothing can be mounted here");
         }
         let (stream, root) = (packed(from.path()), Root::open(to.path()).unwrap());
         let strict = unpack(&root, &stream[..], &UnpackOptions::default(), |_| {});

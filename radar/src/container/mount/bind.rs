@@ -221,7 +221,7 @@ mod tests {
              ln -s {path}/code {path}/link"
         ));
         let Some(container) = container else {
-            return tracing::warn!("SKIPPED: no mount namespaces here");
+            return ksync_skip::skipped("no mount namespaces here");
         };
         let view = Namespace::with(&format!("mount --make-rprivate /; mount -t tmpfs sync {path}")).unwrap();
         let opened = open_directory(container.pid(), &format!("{path}/link")).await.unwrap();
@@ -268,7 +268,7 @@ mod tests {
              mount -t tmpfs a {path}/f; mkdir {path}/f/below; mount -t tmpfs b {path}/f/below; mount -t tmpfs c {path}/f"
         );
         let Some(view) = Namespace::with(&script) else {
-            return tracing::warn!("SKIPPED: no mount namespaces here");
+            return ksync_skip::skipped("no mount namespaces here");
         };
         assert_eq!(sweep(view.pid(), dir.path()).await.unwrap(), [dir.path().join("f")]);
         assert!(!view.mounts().contains(&format!("{path}/f")));

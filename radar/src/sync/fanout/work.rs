@@ -321,7 +321,7 @@ mod tests {
         let (lead_dir, follower_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (lead_path, path) = (lead_dir.path(), follower_dir.path());
         let (Some(lead), Some(follower)) = (attached("l", lead_path).await, attached("f", path).await) else {
-            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+            return ksync_skip::skipped("mounts can't be cloned here");
         };
         let (work, mut events_rx) = work(lead, follower);
         let own = HashSet::from(["lead.pid".to_owned()]);
@@ -365,7 +365,7 @@ mod tests {
         let (lead_dir, follower_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (lead_path, path) = (lead_dir.path(), follower_dir.path());
         let (Some(lead), Some(follower)) = (attached("l", lead_path).await, attached("f", path).await) else {
-            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+            return ksync_skip::skipped("mounts can't be cloned here");
         };
         let (work, _events_rx) = work(lead, follower);
         for name in ["mine", "folders", "back"] {
@@ -390,7 +390,7 @@ mod tests {
         let (lead_dir, follower_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (lead_path, path) = (lead_dir.path(), follower_dir.path());
         let (Some(lead), Some(follower)) = (attached("l", lead_path).await, attached("f", path).await) else {
-            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+            return ksync_skip::skipped("mounts can't be cloned here");
         };
         for dir in [lead_path, path] {
             for name in [".git", "logs"] {
@@ -416,7 +416,7 @@ mod tests {
         let (lead_dir, follower_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (lead_path, path) = (lead_dir.path(), follower_dir.path());
         let (Some(lead), Some(follower)) = (attached("l", lead_path).await, attached("f", path).await) else {
-            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+            return ksync_skip::skipped("mounts can't be cloned here");
         };
         fs::write(lead_path.join("x"), "1").unwrap();
         // A file can't take the place of a directory with content.
@@ -453,7 +453,7 @@ mod tests {
         let (lead_dir, follower_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (lead_path, path) = (lead_dir.path(), follower_dir.path());
         if mount("none", path, "tmpfs", MountFlags::empty(), Some(c"size=1m")).is_err() {
-            return tracing::warn!("SKIPPED: nothing can be mounted here");
+            return ksync_skip::skipped("nothing can be mounted here");
         }
         let pair = (attached("l", lead_path).await, attached("f", path).await);
         let failures = match pair {
@@ -475,7 +475,7 @@ mod tests {
         };
         unmount(path, UnmountFlags::DETACH).unwrap();
         if failures.is_empty() {
-            return tracing::warn!("SKIPPED: mounts can't be cloned here");
+            return ksync_skip::skipped("mounts can't be cloned here");
         }
         assert_eq!(failures, [0, 0, 1], "copied, there already, no room for other content");
     }
