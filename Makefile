@@ -23,7 +23,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
 	guards unit cli-test cluster-test cluster-selftest model test lint bench bench-build bench-long bench-reload \
-	bench-readme clean
+	bench-docs clean
 
 help:
 	@echo 'make demo          all of it, on a cluster of its own; leaves the cluster up'
@@ -39,7 +39,7 @@ help:
 	@echo
 	@echo 'make bench         how fast it is, into target/bench; ROWS=edit,attach for some, LONG=1 for all, TRIALS=n'
 	@echo 'make bench-long    sixty pods, 100,000 files, 10 GB: half an hour'
-	@echo 'make bench-reload  the same for reload; bench-readme puts the figures of these three into the README'
+	@echo 'make bench-reload  the same for reload; bench-docs puts the figures of these three into docs/benchmarks.md'
 	@echo
 	@echo 'make model STEPS=n SEED=n   more of the random deeds that make test does'
 	@echo 'KSYNC_TEST_KUBECONFIG=FILE make cluster-test runs the suite on a cluster of yours.'
@@ -122,8 +122,8 @@ bench-reload: bench-build
 bench-long:
 	@$(MAKE) --no-print-directory bench ROWS=pods,many,huge NAME=long
 
-bench-readme:
-	@cargo run --quiet --locked --package ksync-measure --bin bench-readme -- README.md \
+bench-docs:
+	@cargo run --quiet --locked --package ksync-measure --bin bench-docs -- docs/benchmarks.md \
 		$(wildcard $(addprefix target/bench/,bench.json long.json reload.json))
 
 test: unit cli-test cluster-selftest cluster-test

@@ -13,7 +13,7 @@ use crate::{
     bench::Bench,
     observer,
     suite::{
-        App, Desk,
+        App, Sandbox,
         container::Container,
         eventually::{LONG, eventually, holds},
         kubectl::Kubectl,
@@ -49,21 +49,21 @@ impl Node {
     }
 }
 
-/// A desk with one container, in sync.
+/// A sandbox with one container, in sync.
 pub(crate) struct Bed {
-    pub(crate) desk: Desk,
+    pub(crate) sandbox: Sandbox,
     pub(crate) container: Container,
     pub(crate) runtime: String,
 }
 
 impl Bed {
     pub(crate) fn new(bench: &Bench, node: &Node) -> Self {
-        let desk = Desk::new(bench.run, &format!("bench-{}", node.runtime));
-        desk.write("index.html", "from here\n");
-        desk.write("back.txt", "from here\n");
-        let container = node.only(App::idle(&desk)).apply(&desk).only();
-        sync(&desk);
-        Self { desk, container, runtime: node.runtime.clone() }
+        let sandbox = Sandbox::new(bench.run, &format!("bench-{}", node.runtime));
+        sandbox.write("index.html", "from here\n");
+        sandbox.write("back.txt", "from here\n");
+        let container = node.only(App::idle(&sandbox)).apply(&sandbox).only();
+        sync(&sandbox);
+        Self { sandbox, container, runtime: node.runtime.clone() }
     }
 
     /// A path below the synced directory of the container.
@@ -73,40 +73,40 @@ impl Bed {
 
     /// Takes a path away on both sides, and waits until nothing is to be done any more.
     pub(crate) fn remove(&self, bench: &Bench, name: &str) {
-        let (here, there) = (self.desk.path(name), self.there(bench, name));
+        let (here, there) = (self.sandbox.path(name), self.there(bench, name));
         if here.is_dir() {
             std::fs::remove_dir_all(&here).expect("remove");
         } else {
             std::fs::remove_file(&here).expect("remove");
         }
         eventually(&format!("`{name}` to be gone there"), LONG, || holds(!there.exists(), "it is there"));
-        at_rest(&self.desk, 1);
+        at_rest(&self.sandbox, 1);
     }
 }
 
-/// Starts to sync the desk's directory; the app itself is left alone.
-pub(crate) fn sync(desk: &Desk) {
-    sync_into(desk, CODE);
+/// Starts to sync the sandbox's directory; the app itself is left alone.
+pub(crate) fn sync(sandbox: &Sandbox) {
+    sync_into(sandbox, CODE);
 }
 
 /// The same, to a directory of one's choice.
-pub(crate) fn sync_into(desk: &Desk, remote: &str) {
-    desk.sync(&["--selector", "app=app", "--reload=false", "--timeout=140s"], remote);
+pub(crate) fn sync_into(sandbox: &Sandbox, remote: &str) {
+    sandbox.sync(&["--selector", "app=app", "--reload=false", "--timeout=140s"], remote);
 }
 
 /// The same where it takes longer than a command may.
-pub(crate) fn sync_within(desk: &Desk, limit: Duration) {
-    let local = desk.local().display().to_string();
+pub(crate) fn sync_within(sandbox: &Sandbox, limit: Duration) {
+    let local = sandbox.local().display().to_string();
     let args = ["create", "--name", "main", "--selector", "app=app", "--reload=false", &local, CODE];
-    desk.ksync.ok(&args);
-    watching_slowly(desk, 1, limit);
+    sandbox.ksync.ok(&args);
+    watching_slowly(sandbox, 1, limit);
 }
 
 /// Waits for all of so many containers, and takes little of the processor meanwhile.
-pub(crate) fn watching_slowly(desk: &Desk, containers: usize, limit: Duration) {
+pub(crate) fn watching_slowly(sandbox: &Sandbox, containers: usize, limit: Duration) {
     let (begun, ready) = (Instant::now(), format!("{containers}/{containers}"));
     loop {
-        let spec = desk.ksync.spec("main");
+        let spec = sandbox.ksync.spec("main");
         if spec.as_ref().is_ok_and(|spec| spec.status == "watching" && spec.ready == ready) {
             return;
         }
@@ -116,8 +116,8 @@ pub(crate) fn watching_slowly(desk: &Desk, containers: usize, limit: Duration) {
 }
 
 /// Waits until all of so many containers are in sync, and a little more.
-pub(crate) fn at_rest(desk: &Desk, containers: usize) {
-    desk.ksync.watching("main", containers, LONG);
+pub(crate) fn at_rest(sandbox: &Sandbox, containers: usize) {
+    sandbox.ksync.watching("main", containers, LONG);
     pause();
 }
 

@@ -16,7 +16,7 @@ use crate::{
     environment, observer,
     options::Options,
     rows::{self, Group, Where},
-    suite::{Desk, run::Run, steps::words},
+    suite::{Sandbox, run::Run, steps::words},
 };
 
 /// The run.
@@ -28,7 +28,7 @@ pub(crate) struct Bench {
     rows: std::sync::Mutex<Vec<(usize, Row)>>,
     failures: std::sync::Mutex<Vec<(String, String)>>,
     environment: Vec<(String, String)>,
-    retired: std::sync::Mutex<Vec<Desk>>,
+    retired: std::sync::Mutex<Vec<Sandbox>>,
 }
 
 /// Runs what the command line selects.
@@ -102,10 +102,10 @@ impl Bench {
                         }
                     });
                     if !measured {
-                        bed.desk.keep_evidence();
+                        bed.sandbox.keep_evidence();
                     }
                 }
-                self.retire(bed.desk);
+                self.retire(bed.sandbox);
             });
             self.write();
         }
@@ -127,12 +127,12 @@ impl Bench {
         result.is_ok()
     }
 
-    /// Keeps a desk that was measured until the end, its watcher stopped. ext4 looks at each inode that was deleted within
+    /// Keeps a sandbox that was measured until the end, its watcher stopped. ext4 looks at each inode that was deleted within
     /// the last minutes before it takes one for a new file (`recently_deleted`), so who takes thousands of files away makes
     /// whatever is measured next three times as slow.
-    pub(crate) fn retire(&self, desk: Desk) {
-        desk.ksync.run(&["stop"]);
-        self.retired.lock().unwrap().push(desk);
+    pub(crate) fn retire(&self, sandbox: Sandbox) {
+        sandbox.ksync.run(&["stop"]);
+        self.retired.lock().unwrap().push(sandbox);
     }
 
     fn failed(&self, what: &str, why: &str) {

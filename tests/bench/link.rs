@@ -21,7 +21,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::suite::{Desk, proxy};
+use crate::suite::{Sandbox, proxy};
 
 /// As much as a packet or two, so that connections share the link fairly.
 const CHUNK: usize = 4096;
@@ -46,9 +46,9 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// In front of the desk's API server.
-    pub(crate) fn before(desk: &Desk, quality: Quality) -> Self {
-        let server = proxy::server(desk);
+    /// In front of the sandbox's API server.
+    pub(crate) fn before(sandbox: &Sandbox, quality: Quality) -> Self {
+        let server = proxy::server(sandbox);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a port");
@@ -83,9 +83,9 @@ impl Link {
         }
     }
 
-    /// A kubeconfig of the desk's that leads through it.
-    pub(crate) fn kubeconfig(&self, desk: &Desk) -> PathBuf {
-        proxy::through(desk, self.address)
+    /// A kubeconfig of the sandbox's that leads through it.
+    pub(crate) fn kubeconfig(&self, sandbox: &Sandbox) -> PathBuf {
+        proxy::through(sandbox, self.address)
     }
 }
 

@@ -29,24 +29,24 @@ mod suite {
     pub(crate) mod case;
     pub(crate) mod cluster;
     pub(crate) mod container;
-    pub(crate) mod desk;
     pub(crate) mod eventually;
-    mod foreign;
+    mod given_cluster;
     pub(crate) mod init;
     pub(crate) mod ksync;
     pub(crate) mod kubectl;
     mod leftovers;
-    mod own;
+    mod local_cluster;
     pub(crate) mod process;
     pub(crate) mod proxy;
     pub(crate) mod run;
+    pub(crate) mod sandbox;
     pub(crate) mod shell;
     pub(crate) mod steps;
     pub(crate) mod tree;
 
     pub(crate) use app::App;
-    pub(crate) use desk::Desk;
     pub(crate) use eventually::eventually;
+    pub(crate) use sandbox::Sandbox;
 }
 
 fn main() -> std::process::ExitCode {

@@ -8,24 +8,24 @@ use std::{
     time::SystemTime,
 };
 
-use crate::suite::{Desk, container::Container, eventually::LONG};
+use crate::suite::{Sandbox, container::Container, eventually::LONG};
 
 /// One line for each change of a pod.
 const LINE: &str = "jsonpath={.metadata.name} {.status.conditions[?(@.type==\"Ready\")].status} \
                     {.status.containerStatuses[0].containerID}{\"\\n\"}";
 
-/// Follows the pods of the desk's app until it is dropped.
+/// Follows the pods of the sandbox's app until it is dropped.
 pub(crate) struct Ready {
     child: Child,
     lines: Receiver<(SystemTime, String)>,
 }
 
 impl Ready {
-    pub(crate) fn follow(desk: &Desk) -> Self {
-        let kubectl = desk.kubectl();
+    pub(crate) fn follow(sandbox: &Sandbox) -> Self {
+        let kubectl = sandbox.kubectl();
         let mut command = Command::new(&kubectl.program);
         command.env("KUBECONFIG", &kubectl.kubeconfig).env("KUBECACHEDIR", &kubectl.cache);
-        command.args(["get", "pods", "-n", &desk.namespace, "-l", "app=app", "--watch", "-o", LINE]);
+        command.args(["get", "pods", "-n", &sandbox.namespace, "-l", "app=app", "--watch", "-o", LINE]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("run kubectl");
         let stdout = child.stdout.take().expect("its stdout");
         let (line_tx, lines) = channel();

@@ -22,7 +22,7 @@ use crate::{bed::Bed, bench::Bench};
 pub(crate) enum Where {
     /// A container in sync; it is measured on each node.
     OnABed(fn(&Bench, &Bed) -> Vec<Row>),
-    /// Desks of its own. Rows are handed over as they come.
+    /// Sandboxes of its own. Rows are handed over as they come.
     Alone(fn(&Bench, &mut dyn FnMut(Row))),
 }
 

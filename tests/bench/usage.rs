@@ -10,7 +10,7 @@ use ksync_measure::{Goal, Row, Unit};
 use crate::{
     bed::Node,
     bench::Bench,
-    suite::{Desk, process},
+    suite::{Sandbox, process},
 };
 
 /// The kernel's unit for the times in /proc, in seconds.
@@ -39,12 +39,12 @@ impl Cost {
 }
 
 /// The watcher, its syncthing, and both programs of each node's agent.
-pub(crate) fn all(bench: &Bench, desk: &Desk) -> Vec<Cost> {
-    let watcher = desk.ksync.watcher().expect("the watcher's process");
+pub(crate) fn all(bench: &Bench, sandbox: &Sandbox) -> Vec<Cost> {
+    let watcher = sandbox.ksync.watcher().expect("the watcher's process");
     let of = |parent: u32| process::children(parent).iter().map(|child| child.pid).collect::<Vec<_>>();
     let mut costs = vec![Cost::new("watcher", vec![watcher]), Cost::new("syncthing here", of(watcher))];
-    for container in desk.radars() {
-        let pid = container.pid(desk.cluster()).expect("the agent's process");
+    for container in sandbox.radars() {
+        let pid = container.pid(sandbox.cluster()).expect("the agent's process");
         let node = bench.nodes.iter().find(|node| node.name == container.node);
         let runtime = node.map_or("?", |node: &Node| &node.runtime);
         if container.name == "radar" {

@@ -1,31 +1,33 @@
 //! All cases, by room.
 
-mod accidents;
-mod answers;
-mod apart;
-mod back;
-mod choice;
+mod approvals;
+mod atomicity;
 mod config;
-mod follow;
+mod container_accidents;
+mod container_to_local;
+mod credentials;
+mod first_sync;
 #[cfg(feature = "test-guards")]
 mod guards;
 mod install;
+mod kept;
 mod latency;
-mod life;
-mod login;
 mod model;
+mod network;
+mod offline_edits;
+mod old_ksync;
+mod outages;
+mod ownership;
+mod pod_changes;
 mod refusals;
 mod reload;
 mod scale;
-mod seed;
-mod survive;
+mod selection;
 mod sync;
 mod targets;
 mod volumes;
 mod watcher;
-mod whole;
-mod whose;
-mod wire;
+mod watcher_accidents;
 
 use crate::suite::Case;
 
@@ -35,7 +37,7 @@ const CODE: &str = "/code";
 const APP: &[&str] = &["--selector", "app=app"];
 /// The same where a case looks at something else, of which a reload would take it away: the status, most of all, and what
 /// the app makes again at its start.
-const STILL: &[&str] = &["--selector", "app=app", "--reload=false"];
+const NO_RELOAD: &[&str] = &["--selector", "app=app", "--reload=false"];
 
 /// Rooms and their cases.
 pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
@@ -43,31 +45,33 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         #[cfg(feature = "test-guards")]
         ("guards", guards::CASES),
         ("sync", sync::CASES),
-        ("whole", whole::CASES),
-        ("back", back::CASES),
+        ("atomicity", atomicity::CASES),
+        ("container_to_local", container_to_local::CASES),
         ("scale", scale::CASES),
-        ("follow", follow::CASES),
-        ("accidents", accidents::CASES),
-        ("apart", apart::CASES),
-        ("answers", answers::CASES),
+        ("pod_changes", pod_changes::CASES),
+        ("container_accidents", container_accidents::CASES),
+        ("first_sync", first_sync::CASES),
+        ("offline_edits", offline_edits::CASES),
+        ("approvals", approvals::CASES),
+        ("kept", kept::CASES),
         ("targets", targets::CASES),
         ("volumes", volumes::CASES),
-        ("choice", choice::CASES),
-        ("seed", seed::CASES),
+        ("selection", selection::CASES),
+        ("old_ksync", old_ksync::CASES),
         ("config", config::CASES),
         ("watcher", watcher::CASES),
-        ("whose", whose::CASES),
+        ("ownership", ownership::CASES),
         ("model", model::CASES),
-        ("life", life::CASES),
+        ("watcher_accidents", watcher_accidents::CASES),
         ("refusals", refusals::CASES),
-        ("login", login::CASES),
-        ("wire", wire::CASES),
+        ("credentials", credentials::CASES),
+        ("network", network::CASES),
         ("reload", reload::CASES),
         ("reload_automatic", reload::AUTOMATIC),
-        ("reload_held", reload::HELD),
-        ("reload_other", reload::OTHER),
+        ("reload_held_processes", reload::HELD_PROCESSES),
+        ("reload_other_modes", reload::OTHER_MODES),
         ("latency", latency::CASES),
-        ("survive", survive::CASES),
+        ("outages", outages::CASES),
         ("install", install::CASES),
     ]
 }

@@ -1,31 +1,31 @@
 //! What cases are made of: a cluster behind an adapter, one installation for the whole run, and for each case
-//! a desk of its own (a namespace, a KSYNC_HOME, a local directory) that is cleared whatever happens.
+//! a sandbox of its own (a namespace, a KSYNC_HOME, a local directory) that is cleared whatever happens.
 
 pub(crate) mod app;
 pub(crate) mod case;
 pub(crate) mod cluster;
 pub(crate) mod container;
-pub(crate) mod desk;
 pub(crate) mod developer;
 pub(crate) mod eventually;
-mod foreign;
-pub(crate) mod guard;
+mod given_cluster;
 pub(crate) mod init;
 pub(crate) mod ksync;
 pub(crate) mod kubectl;
 mod leftovers;
+mod local_cluster;
 pub(crate) mod model;
-mod own;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod runner;
+pub(crate) mod sandbox;
 pub(crate) mod shell;
 pub(crate) mod steps;
 pub(crate) mod tree;
+pub(crate) mod witness;
 
 pub(crate) use app::App;
 pub(crate) use case::{Case, Need};
-pub(crate) use desk::Desk;
 pub(crate) use eventually::eventually;
+pub(crate) use sandbox::Sandbox;
 pub(crate) use steps::steps;

@@ -28,7 +28,7 @@ pub(super) fn measure(bench: &Bench, bed: &Bed) -> Vec<Row> {
 
 /// How long in all; panics when what is read is neither the old content nor the new.
 fn one(bench: &Bench, bed: &Bed) -> f64 {
-    let (here, there) = (bed.desk.path("index.html"), bed.there(bench, "index.html"));
+    let (here, there) = (bed.sandbox.path("index.html"), bed.there(bench, "index.html"));
     let (old, new) = (fs::read(&there).expect("read"), files::text(200));
     let absent = thread::scope(|scope| {
         let reader = scope.spawn(|| {

@@ -9,7 +9,7 @@ use crate::{
     bench::Bench,
     observer::inside,
     ready::Ready,
-    suite::{App, Desk, container::Container, eventually::LONG},
+    suite::{App, Sandbox, container::Container, eventually::LONG},
 };
 
 const FILES: usize = 5;
@@ -24,20 +24,20 @@ pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
 }
 
 fn replaced(bench: &Bench, node: &Node) -> Vec<f64> {
-    let desk = Desk::new(bench.run, &format!("bench-attach-{}", node.runtime));
+    let sandbox = Sandbox::new(bench.run, &format!("bench-attach-{}", node.runtime));
     for number in 0..FILES {
-        desk.write(&format!("{number}.txt"), format!("{number}\n"));
+        sandbox.write(&format!("{number}.txt"), format!("{number}\n"));
     }
-    let app = node.only(App::idle(&desk)).apply(&desk);
+    let app = node.only(App::idle(&sandbox)).apply(&sandbox);
     let mut old = app.only();
-    sync(&desk);
-    let ready = Ready::follow(&desk);
+    sync(&sandbox);
+    let ready = Ready::follow(&sandbox);
     let mut one = |_| {
         pause();
         app.kill_pod(&old.pod);
         let new = app.only();
         let when = ready.of(&new);
-        desk.ksync.watching_ids("main", &[&new.id], LONG);
+        sandbox.ksync.watching_ids("main", &[&new.id], LONG);
         let first = first(bench, &new);
         old = new;
         // A container may run a moment before its pod is said to be ready.

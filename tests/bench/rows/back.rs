@@ -14,7 +14,7 @@ use crate::{
 
 /// The file is written through /proc, which is the container's own view of it, without the price of an exec.
 pub(super) fn measure(bench: &Bench, bed: &Bed) -> Vec<Row> {
-    let (here, there) = (bed.desk.path("back.txt"), bed.there(bench, "back.txt"));
+    let (here, there) = (bed.sandbox.path("back.txt"), bed.there(bench, "back.txt"));
     let one = || {
         let content = files::text(200);
         let took = until(

@@ -31,11 +31,11 @@ fn burst(bench: &Bench, bed: &Bed, count: usize, trial: usize) -> f64 {
     let many = Many::new(&format!("burst-{count}-{trial}"), count, SIZE);
     let root = bed.there(bench, "");
     let mut there = Files::new(many.paths(&root), SIZE as u64);
-    at_rest(&bed.desk, 1);
+    at_rest(&bed.sandbox, 1);
     let what = format!("{count} files");
-    let took = until(what, LIMIT, move || there.all(), || many.write(&bed.desk.local()));
+    let took = until(what, LIMIT, move || there.all(), || many.write(&bed.sandbox.local()));
     many.are_in(&root);
-    at_rest(&bed.desk, 1);
+    at_rest(&bed.sandbox, 1);
     took.as_secs_f64()
 }
 
@@ -50,12 +50,12 @@ pub(super) fn moved(bench: &Bench, bed: &Bed) -> Vec<Row> {
         Files::new(paths.collect(), SIZE as u64)
     };
     let mut files = there(names[0]);
-    let came = until("1,000 files", LIMIT, move || files.all(), || many.write(&bed.desk.local()));
+    let came = until("1,000 files", LIMIT, move || files.all(), || many.write(&bed.sandbox.local()));
     let rename = |trial: usize| {
         let (from, to) = (names[trial % 2], names[(trial + 1) % 2]);
         let (mut files, gone) = (there(to), root.join(from));
-        at_rest(&bed.desk, 1);
-        let act = || fs::rename(bed.desk.path(from), bed.desk.path(to)).expect("rename");
+        at_rest(&bed.sandbox, 1);
+        let act = || fs::rename(bed.sandbox.path(from), bed.sandbox.path(to)).expect("rename");
         let took = until("a renamed directory", LIMIT, move || files.all() && !gone.exists(), act);
         took.as_secs_f64()
     };
@@ -71,11 +71,11 @@ pub(super) fn big(bench: &Bench, bed: &Bed) -> Vec<Row> {
         let content = files::noise(BIG);
         let there = bed.there(bench, "big.bin");
         let mut look = Files::new(vec![there.clone()], BIG as u64);
-        at_rest(&bed.desk, 1);
-        let write = || fs::write(bed.desk.path("big.bin"), &content).expect("write");
+        at_rest(&bed.sandbox, 1);
+        let write = || fs::write(bed.sandbox.path("big.bin"), &content).expect("write");
         let took = until("a large file", LONG, move || look.all(), write);
         assert!(fs::read(there).expect("read") == content, "the large file arrived with another content");
-        at_rest(&bed.desk, 1);
+        at_rest(&bed.sandbox, 1);
         bed.remove(bench, "big.bin");
         took.as_secs_f64()
     };

@@ -10,19 +10,19 @@ use crate::{
     bench::Bench,
     files,
     observer::{ms, until},
-    suite::{Desk, eventually::SHORT},
+    suite::{Sandbox, eventually::SHORT},
 };
 
 const SIZE: usize = 200;
 
 /// An edit of 200 bytes, by somebody who pauses after each.
 pub(super) fn measure(bench: &Bench, bed: &Bed) -> Vec<Row> {
-    let (here, there) = (bed.desk.path("index.html"), bed.there(bench, "index.html"));
+    let (here, there) = (bed.sandbox.path("index.html"), bed.there(bench, "index.html"));
     let mut stages: Vec<Stages> = Vec::new();
     let mut one = |_| {
         let took = paced(&here, &[&there]);
         // It is told when the node has answered, so after the pause. One that was told already is an earlier edit's.
-        stages.extend(told(&bed.desk).filter(|told| stages.last() != Some(told)));
+        stages.extend(told(&bed.sandbox).filter(|told| stages.last() != Some(told)));
         took
     };
     let times: Vec<f64> = (0..bench.options.trials(60)).map(&mut one).collect();
@@ -49,8 +49,8 @@ struct Stages {
 }
 
 /// What `get` says of the last edit.
-fn told(desk: &Desk) -> Option<Stages> {
-    let text = desk.ksync.ok(&["get", "-o", "json"]);
+fn told(sandbox: &Sandbox) -> Option<Stages> {
+    let text = sandbox.ksync.ok(&["get", "-o", "json"]);
     let list: serde_json::Value = serde_json::from_str(&text).expect("what `get` says");
     Deserialize::deserialize(&list["items"][0]["containers"][0]["lastEdit"]).expect("its last edit")
 }
@@ -98,7 +98,7 @@ pub(super) fn paced(here: &Path, there: &[&Path]) -> f64 {
 
 /// What people do without any tool.
 fn copied(bench: &Bench, bed: &Bed) -> f64 {
-    let (content, from) = (files::text(SIZE), bed.desk.scratch("by-cp.txt"));
+    let (content, from) = (files::text(SIZE), bed.sandbox.scratch("by-cp.txt"));
     let there = crate::observer::inside(bench, &bed.container, "/tmp/by-cp.txt");
     let target = format!("{}/{}:/tmp/by-cp.txt", bed.container.namespace, bed.container.pod);
     fs::write(&from, &content).expect("write");
@@ -107,6 +107,6 @@ fn copied(bench: &Bench, bed: &Bed) -> f64 {
         "kubectl cp",
         SHORT,
         || fs::read(&there).ok().as_deref() == Some(&content),
-        || drop(bed.desk.kubectl().ok(&["cp", &from, &target])),
+        || drop(bed.sandbox.kubectl().ok(&["cp", &from, &target])),
     ))
 }

@@ -8,7 +8,7 @@ use crate::{
     bed::{at_rest, sync},
     bench::Bench,
     files::Many,
-    suite::{App, Desk},
+    suite::{App, Sandbox},
     usage::{self, Cost},
 };
 
@@ -17,19 +17,19 @@ const CALM: Duration = Duration::from_secs(10);
 const WHILE: Duration = Duration::from_secs(20);
 
 pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
-    let desk = Desk::new(bench.run, "bench-idle");
-    Many::new(".", 10_000, 4096).write(&desk.local());
+    let sandbox = Sandbox::new(bench.run, "bench-idle");
+    Many::new(".", 10_000, 4096).write(&sandbox.local());
     let count = bench.nodes.len();
-    App::idle(&desk).replicas(count).apply(&desk).running(count);
-    sync(&desk);
-    at_rest(&desk, count);
-    costs(bench, &desk, &format!("{count} containers, 10,000 files"), true).into_iter().for_each(add);
+    App::idle(&sandbox).replicas(count).apply(&sandbox).running(count);
+    sync(&sandbox);
+    at_rest(&sandbox, count);
+    costs(bench, &sandbox, &format!("{count} containers, 10,000 files"), true).into_iter().for_each(add);
 }
 
-/// Of a desk at rest, with so many containers and files; whether these are those that the goals for memory are for.
-pub(super) fn costs(bench: &Bench, desk: &Desk, many: &str, goals: bool) -> Vec<Row> {
+/// Of a sandbox at rest, with so many containers and files; whether these are those that the goals for memory are for.
+pub(super) fn costs(bench: &Bench, sandbox: &Sandbox, many: &str, goals: bool) -> Vec<Row> {
     thread::sleep(CALM);
-    let all = usage::all(bench, desk);
+    let all = usage::all(bench, sandbox);
     let share = usage::over(&all, WHILE);
     let name = |kind: &'static str| move |what: &str| format!("{kind}, {many}: {what}");
     let mut rows = usage::rows(&all, &share, Unit::Percent, name("idle, of one core"), |_| Some(1.0));

@@ -12,7 +12,7 @@ use crate::{
     bench::Bench,
     files::Many,
     observer::{Files, inside, until},
-    suite::{App, Desk, container::Container, shell},
+    suite::{App, Sandbox, container::Container, shell},
 };
 
 const COUNT: usize = 10_000;
@@ -48,27 +48,27 @@ pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
 
 fn times(bench: &Bench, node: &Node) -> Times {
     // Nothing is taken away before the end: see `Bench::retire`.
-    let desk = Desk::new(bench.run, &format!("bench-initial-{}", node.runtime));
+    let sandbox = Sandbox::new(bench.run, &format!("bench-initial-{}", node.runtime));
     let many = Many::new(".", COUNT, SIZE);
-    many.write(&desk.local());
-    let app = node.only(App::idle(&desk)).apply(&desk);
-    desk.ksync.ok(&["watch", "--daemon"]);
+    many.write(&sandbox.local());
+    let app = node.only(App::idle(&sandbox)).apply(&sandbox);
+    sandbox.ksync.ok(&["watch", "--daemon"]);
     let mut times = Times::default();
     let container = app.only();
     for trial in 0..bench.options.trials(3) {
         let into = |what: &str| format!("/by-{what}-{trial}");
-        times.tar.push(by_tar(bench, &desk, &container, &many, &into("tar")));
-        times.cp.push(by_cp(bench, &desk, &container, &many, &into("cp")));
-        let (there, proved) = by_ksync(bench, &desk, &container, &many, &into("ksync"));
+        times.tar.push(by_tar(bench, &sandbox, &container, &many, &into("tar")));
+        times.cp.push(by_cp(bench, &sandbox, &container, &many, &into("cp")));
+        let (there, proved) = by_ksync(bench, &sandbox, &container, &many, &into("ksync"));
         times.there.push(there);
         times.proved.push(proved);
-        desk.ksync.ok(&["delete", "main"]);
+        sandbox.ksync.ok(&["delete", "main"]);
     }
-    bench.retire(desk);
+    bench.retire(sandbox);
     times
 }
 
-fn by_ksync(bench: &Bench, desk: &Desk, container: &Container, many: &Many, into: &str) -> (f64, f64) {
+fn by_ksync(bench: &Bench, sandbox: &Sandbox, container: &Container, many: &Many, into: &str) -> (f64, f64) {
     let root = inside(bench, container, into);
     let mut there = Files::new(many.paths(&root), SIZE as u64);
     let begun = Instant::now();
@@ -78,7 +78,7 @@ fn by_ksync(bench: &Bench, desk: &Desk, container: &Container, many: &Many, into
         LIMIT,
         move || there.all(),
         || {
-            sync_into(desk, into);
+            sync_into(sandbox, into);
             proved = begun.elapsed();
         },
     );
@@ -86,13 +86,13 @@ fn by_ksync(bench: &Bench, desk: &Desk, container: &Container, many: &Many, into
     (all.as_secs_f64(), proved.as_secs_f64())
 }
 
-fn by_tar(bench: &Bench, desk: &Desk, container: &Container, many: &Many, into: &str) -> f64 {
-    container.sh(desk.cluster(), &format!("mkdir {into}"));
-    let kubectl = desk.kubectl();
+fn by_tar(bench: &Bench, sandbox: &Sandbox, container: &Container, many: &Many, into: &str) -> f64 {
+    container.sh(sandbox.cluster(), &format!("mkdir {into}"));
+    let kubectl = sandbox.kubectl();
     let (program, namespace, pod) = (kubectl.program.display(), &container.namespace, &container.pod);
     let line = format!(
         "set -e; tar c -C '{}' . | '{program}' exec -i -n {namespace} {pod} -- tar x -C {into}",
-        desk.local().display()
+        sandbox.local().display()
     );
     let begun = Instant::now();
     let mut command = shell::command(Path::new("sh"));
@@ -103,10 +103,10 @@ fn by_tar(bench: &Bench, desk: &Desk, container: &Container, many: &Many, into: 
     took.as_secs_f64()
 }
 
-fn by_cp(bench: &Bench, desk: &Desk, container: &Container, many: &Many, into: &str) -> f64 {
+fn by_cp(bench: &Bench, sandbox: &Sandbox, container: &Container, many: &Many, into: &str) -> f64 {
     let target = format!("{}/{}:{into}", container.namespace, container.pod);
     let begun = Instant::now();
-    desk.kubectl().ok(&["cp", &desk.local().display().to_string(), &target]);
+    sandbox.kubectl().ok(&["cp", &sandbox.local().display().to_string(), &target]);
     let took = begun.elapsed();
     many.are_in(&inside(bench, container, into));
     took.as_secs_f64()

@@ -15,7 +15,7 @@ use crate::{
     bench::Bench,
     files::{self, Many},
     observer::inside,
-    suite::{App, Desk},
+    suite::{App, Sandbox},
     usage::{self, Cost},
 };
 
@@ -33,38 +33,38 @@ const BLOCK: usize = 128 << 10;
 /// A `node_modules`: first sync, memory, an edit in it, and what it costs at rest.
 pub(super) fn many(bench: &Bench, add: &mut dyn FnMut(Row)) {
     for node in &bench.nodes {
-        let desk = Desk::new(bench.run, &format!("bench-many-{}", node.runtime));
-        Many::new(".", 100_000, 1000).write(&desk.local());
-        desk.write("index.html", "from here\n");
-        let container = node.only(App::idle(&desk)).apply(&desk).only();
-        first_sync(bench, &desk, &format!("100,000 files of 1 KB, {}", node.runtime), add);
-        at_rest(&desk, 1);
+        let sandbox = Sandbox::new(bench.run, &format!("bench-many-{}", node.runtime));
+        Many::new(".", 100_000, 1000).write(&sandbox.local());
+        sandbox.write("index.html", "from here\n");
+        let container = node.only(App::idle(&sandbox)).apply(&sandbox).only();
+        first_sync(bench, &sandbox, &format!("100,000 files of 1 KB, {}", node.runtime), add);
+        at_rest(&sandbox, 1);
         let (here, there) =
-            (desk.path("index.html"), inside(bench, &container, &format!("{CODE}/index.html")));
+            (sandbox.path("index.html"), inside(bench, &container, &format!("{CODE}/index.html")));
         let edits: Vec<f64> = (0..bench.options.trials(20)).map(|_| edit::paced(&here, &[&there])).collect();
         let name = format!("edit of 200 bytes beside 100,000 files, {}", node.runtime);
         add(Row::new(name, Unit::Milliseconds, &edits));
         thread::sleep(KEPT);
-        idle::costs(bench, &desk, "1 container, 100,000 files", false).into_iter().for_each(&mut *add);
+        idle::costs(bench, &sandbox, "1 container, 100,000 files", false).into_iter().for_each(&mut *add);
     }
 }
 
 /// Ten gigabytes, or a third of what the disk has room for.
 pub(super) fn huge(bench: &Bench, add: &mut dyn FnMut(Row)) {
     for node in &bench.nodes {
-        let desk = Desk::new(bench.run, &format!("bench-huge-{}", node.runtime));
-        let count = files_of(bench.options.gigabytes, &desk.local());
+        let sandbox = Sandbox::new(bench.run, &format!("bench-huge-{}", node.runtime));
+        let count = files_of(bench.options.gigabytes, &sandbox.local());
         let mut content = files::noise(FILE);
         for number in 0..count {
             // No block is like another one; new noise for each would take longer than the sync.
             for (at, block) in content.chunks_mut(BLOCK).enumerate() {
                 block[..16].copy_from_slice(&[number.to_le_bytes(), at.to_le_bytes()].concat());
             }
-            fs::write(desk.path(&format!("{number:03}.bin")), &content).expect("write");
+            fs::write(sandbox.path(&format!("{number:03}.bin")), &content).expect("write");
         }
-        node.only(App::idle(&desk)).apply(&desk).only();
+        node.only(App::idle(&sandbox)).apply(&sandbox).only();
         let what = format!("a tree of {}.{} GB, {}", count / 10, count % 10, node.runtime);
-        first_sync(bench, &desk, &what, add);
+        first_sync(bench, &sandbox, &what, add);
     }
 }
 
@@ -83,12 +83,12 @@ fn files_of(gigabytes: f64, dir: &Path) -> usize {
 }
 
 /// From `create` until it is proved equal, and the most memory that any of the programs had meanwhile.
-fn first_sync(bench: &Bench, desk: &Desk, what: &str, add: &mut dyn FnMut(Row)) {
-    desk.ksync.ok(&["watch", "--daemon"]);
+fn first_sync(bench: &Bench, sandbox: &Sandbox, what: &str, add: &mut dyn FnMut(Row)) {
+    sandbox.ksync.ok(&["watch", "--daemon"]);
     let over = AtomicBool::new(false);
     let (took, peaks) = thread::scope(|scope| {
         let watched = scope.spawn(|| {
-            let costs = usage::all(bench, desk);
+            let costs = usage::all(bench, sandbox);
             let mut peaks = vec![0.0_f64; costs.len()];
             while !over.load(Ordering::SeqCst) {
                 for (peak, cost) in peaks.iter_mut().zip(&costs) {
@@ -99,7 +99,7 @@ fn first_sync(bench: &Bench, desk: &Desk, what: &str, add: &mut dyn FnMut(Row)) 
             (costs, peaks)
         });
         let begun = Instant::now();
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sync_within(desk, LIMIT)));
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sync_within(sandbox, LIMIT)));
         let took = begun.elapsed();
         over.store(true, Ordering::SeqCst);
         let peaks = watched.join().unwrap_or_else(|why| std::panic::resume_unwind(why));

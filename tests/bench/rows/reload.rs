@@ -17,7 +17,7 @@ use crate::{
     bench::Bench,
     files,
     observer::{inside, ms, until},
-    suite::{App, Desk, container::Container, eventually::LONG, init::Init},
+    suite::{App, Sandbox, container::Container, eventually::LONG, init::Init},
 };
 
 const PORT: u16 = 8080;
@@ -34,7 +34,7 @@ struct Shape {
     /// The local file, and the path that shows it.
     file: &'static str,
     path: &'static str,
-    app: fn(&Desk) -> App,
+    app: fn(&Sandbox) -> App,
     /// The file's text for a version, and what is answered then.
     code: fn(&str) -> String,
     /// The program by itself, at the other port.
@@ -45,10 +45,10 @@ const PYTHON: Shape = Shape {
     what: "python3 http.server",
     file: "app.py",
     path: "/",
-    app: |desk| {
+    app: |sandbox| {
         let line = "mkdir -p /code; until [ -s /code/app.py ]; do sleep 0.1; done; \
                     exec /usr/bin/python3 /code/app.py 8080";
-        App::shell(desk, line).with_python()
+        App::shell(sandbox, line).with_python()
     },
     code: |version| {
         format!(
@@ -71,7 +71,7 @@ const STATIC: Shape = Shape {
     what: "static Go server",
     file: "page.txt",
     path: "/page.txt",
-    app: |desk| App::fixed(desk, CODE),
+    app: |sandbox| App::fixed(sandbox, CODE),
     code: str::to_owned,
     start: &["/static", CODE, "8081"],
 };
@@ -92,14 +92,14 @@ pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
 }
 
 fn times(bench: &Bench, node: &Node, shape: &Shape) -> (Vec<f64>, Vec<f64>) {
-    let desk = Desk::new(bench.run, &format!("bench-reload-{}", node.runtime));
+    let sandbox = Sandbox::new(bench.run, &format!("bench-reload-{}", node.runtime));
     let version = || String::from_utf8(files::text(16)).expect("digits");
     let first = version();
-    desk.write(shape.file, (shape.code)(&first));
-    let app = node.only((shape.app)(&desk)).apply(&desk);
+    sandbox.write(shape.file, (shape.code)(&first));
+    let app = node.only((shape.app)(&sandbox)).apply(&sandbox);
     let container = app.only();
-    desk.sync(&["--selector", "app=app"], CODE);
-    let pid = container.pid(desk.cluster()).expect("its process");
+    sandbox.sync(&["--selector", "app=app"], CODE);
+    let pid = container.pid(sandbox.cluster()).expect("its process");
     let asked = |port: u16| answer(port, shape.path);
     in_network_of(pid, || {
         crate::suite::eventually("the app to answer", LONG, || match asked(PORT) {
@@ -108,21 +108,21 @@ fn times(bench: &Bench, node: &Node, shape: &Shape) -> (Vec<f64>, Vec<f64>) {
         });
     });
     fs::write(inside(bench, &container, MARK), "kept").expect("write in the container");
-    let before = identity(&desk, &container);
+    let before = identity(&sandbox, &container);
 
     let one = || {
-        at_rest(&desk, 1);
-        let (version, old) = (version(), Init::of(desk.cluster(), &container).expect("its process"));
+        at_rest(&sandbox, 1);
+        let (version, old) = (version(), Init::of(sandbox.cluster(), &container).expect("its process"));
         let look = looking_in_network_of(pid, || {
             asked(PORT).as_deref() == Some(&version)
-                && Init::of(desk.cluster(), &container).is_ok_and(|now| old.was_replaced_by(&now))
+                && Init::of(sandbox.cluster(), &container).is_ok_and(|now| old.was_replaced_by(&now))
         });
-        let edit = || fs::write(desk.path(shape.file), (shape.code)(&version)).expect("edit");
+        let edit = || fs::write(sandbox.path(shape.file), (shape.code)(&version)).expect("edit");
         ms(until("the new code to answer", LONG, look, edit))
     };
     let reloads = (0..bench.options.trials(30)).map(|_| one()).collect();
     let starts = (0..bench.options.trials(10)).map(|_| start(shape, pid)).collect();
-    assert_eq!(identity(&desk, &container), before, "the container or its pod is another one now");
+    assert_eq!(identity(&sandbox, &container), before, "the container or its pod is another one now");
     assert_eq!(app.only().id, container.id, "the container was restarted");
     let mark = fs::read_to_string(inside(bench, &container, MARK));
     assert_eq!(mark.ok().as_deref(), Some("kept"), "the root file system was not kept");
@@ -130,9 +130,9 @@ fn times(bench: &Bench, node: &Node, shape: &Shape) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// Container, number of restarts, and the pod's address.
-fn identity(desk: &Desk, container: &Container) -> [String; 3] {
+fn identity(sandbox: &Sandbox, container: &Container) -> [String; 3] {
     let pod =
-        desk.kubectl().json(&["get", "pod", "-n", &container.namespace, &container.pod]).expect("the pod");
+        sandbox.kubectl().json(&["get", "pod", "-n", &container.namespace, &container.pod]).expect("the pod");
     let status = &pod["status"];
     let of = &status["containerStatuses"][0];
     [&of["containerID"], &of["restartCount"], &status["podIP"]].map(ToString::to_string)

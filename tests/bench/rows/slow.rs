@@ -8,7 +8,7 @@ use crate::{
     files,
     link::{Link, Quality},
     observer::{inside, ms, until},
-    suite::{App, Desk, eventually::LONG, ksync::Ksync},
+    suite::{App, Sandbox, eventually::LONG, ksync::Ksync},
 };
 
 use super::edit;
@@ -19,14 +19,14 @@ const OPEN: Quality = Quality { round_trip_ms: 0.0, bits: None };
 
 pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
     for node in &bench.nodes {
-        let mut desk = Desk::new(bench.run, &format!("bench-slow-{}", node.runtime));
-        let link = Link::before(&desk, OPEN);
-        desk.ksync = Ksync { kubeconfig: link.kubeconfig(&desk), ..desk.ksync.clone() };
-        desk.write("index.html", "from here\n");
-        let container = node.only(App::idle(&desk)).apply(&desk).only();
-        sync(&desk);
+        let mut sandbox = Sandbox::new(bench.run, &format!("bench-slow-{}", node.runtime));
+        let link = Link::before(&sandbox, OPEN);
+        sandbox.ksync = Ksync { kubeconfig: link.kubeconfig(&sandbox), ..sandbox.ksync.clone() };
+        sandbox.write("index.html", "from here\n");
+        let container = node.only(App::idle(&sandbox)).apply(&sandbox).only();
+        sync(&sandbox);
         let (here, there) =
-            (desk.path("index.html"), inside(bench, &container, &format!("{CODE}/index.html")));
+            (sandbox.path("index.html"), inside(bench, &container, &format!("{CODE}/index.html")));
         let times =
             |count: usize| -> Vec<f64> { (0..count).map(|_| edit::paced(&here, &[&there])).collect() };
         let fast = Row::new("", Unit::Milliseconds, &times(bench.options.trials(15))).p50;
@@ -46,7 +46,7 @@ pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
             .map(|_| {
                 let content = files::text(1_000_000);
                 let there = there.with_file_name("text.txt");
-                let write = || std::fs::write(desk.path("text.txt"), &content).expect("write");
+                let write = || std::fs::write(sandbox.path("text.txt"), &content).expect("write");
                 let look = || std::fs::read(&there).ok().as_deref() == Some(&content);
                 let took = ms(until("a text", LONG, look, write));
                 crate::bed::pause();

@@ -1,10 +1,10 @@
 //! This side's guards, switched off one by one: the accident that each prevents happens then, so the cases in which it
-//! stands (`watcher`, `back`, `answers`) prove something. Radar's are proved beside its code.
+//! stands (`watcher`, `container_to_local`, `approvals`) prove something. Radar's are proved beside its code.
 
 use std::{fs, time::Duration};
 
 use super::{APP, CODE};
-use crate::suite::{App, Case, Desk, eventually, eventually::holds, ksync::Ksync};
+use crate::suite::{App, Case, Sandbox, eventually, eventually::holds, ksync::Ksync};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("without_the_root_check_a_directory_that_goes_empties_containers", local_root),
@@ -14,34 +14,34 @@ pub(super) const CASES: &[Case] = &[
 /// Longer than the interval of the local side's whole scans.
 const WHOLE_SCAN: Duration = Duration::from_secs(100);
 
-fn sync_without(desk: &Desk, guard: &'static str) {
+fn sync_without(sandbox: &Sandbox, guard: &'static str) {
     for number in 0..40 {
-        desk.write(&format!("dir/{number}.txt"), "content\n");
+        sandbox.write(&format!("dir/{number}.txt"), "content\n");
     }
-    let ksync = Ksync { guards_off: guard, ..desk.ksync.clone() };
-    let local = desk.local().display().to_string();
+    let ksync = Ksync { guards_off: guard, ..sandbox.ksync.clone() };
+    let local = sandbox.local().display().to_string();
     ksync.ok(&[&["create", "--name", "main", "--wait"], APP, &[&local, CODE]].concat());
 }
 
 /// `watcher::a_local_directory_that_goes_away`, without the guard.
-fn local_root(desk: &Desk) {
-    let container = App::idle(desk).apply(desk).only();
-    sync_without(desk, "local-root");
-    let aside = desk.scratch("aside");
-    fs::rename(desk.local(), &aside).expect("rename");
-    fs::create_dir(desk.local()).expect("mkdir");
+fn local_root(sandbox: &Sandbox) {
+    let container = App::idle(sandbox).apply(sandbox).only();
+    sync_without(sandbox, "local-root");
+    let aside = sandbox.scratch("aside");
+    fs::rename(sandbox.local(), &aside).expect("rename");
+    fs::create_dir(sandbox.local()).expect("mkdir");
     eventually("the accident", WHOLE_SCAN, || {
-        let left = container.tree(desk.cluster(), CODE)?;
+        let left = container.tree(sandbox.cluster(), CODE)?;
         holds(left.get("dir/0.txt").is_none(), "the container still has its files")
     });
 }
 
-/// `answers::a_mass_deletion_is_declined`, without the guard.
-fn ignore_delete(desk: &Desk) {
-    let container = App::idle(desk).apply(desk).only();
-    sync_without(desk, "ignore-delete");
-    container.sh(desk.cluster(), "rm -rf /code/dir");
+/// `approvals::a_mass_deletion_is_declined`, without the guard.
+fn ignore_delete(sandbox: &Sandbox) {
+    let container = App::idle(sandbox).apply(sandbox).only();
+    sync_without(sandbox, "ignore-delete");
+    container.sh(sandbox.cluster(), "rm -rf /code/dir");
     eventually("the accident", WHOLE_SCAN, || {
-        holds(!desk.path("dir/0.txt").exists(), "the local files are still here")
+        holds(!sandbox.path("dir/0.txt").exists(), "the local files are still here")
     });
 }

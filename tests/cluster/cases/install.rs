@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk, eventually,
+    App, Case, Sandbox, eventually,
     eventually::{LONG, holds},
     ksync::Ksync,
     run::{SYSTEM, image},
@@ -17,9 +17,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("clean_takes_everything_and_init_brings_it_back", clean).alone(),
 ];
 
-fn printed(desk: &Desk) {
-    let home = desk.scratch("none");
-    let ksync = Ksync { home: home.clone(), ..desk.ksync.clone() };
+fn printed(sandbox: &Sandbox) {
+    let home = sandbox.scratch("none");
+    let ksync = Ksync { home: home.clone(), ..sandbox.ksync.clone() };
     let yaml = ksync.ok(&["init", "--dry-run", "-o", "yaml", "--image", "example.com/radar:1"]);
     for line in ["kind: Namespace", "kind: DaemonSet", "  name: ksync-system"] {
         assert!(yaml.lines().any(|other| other == line), "{line}: {yaml}");
@@ -27,38 +27,46 @@ fn printed(desk: &Desk) {
     assert_eq!(yaml.matches("image: \"example.com/radar:1\"").count(), 2, "{yaml}");
     assert!(!home.exists(), "a dry run changes nothing");
     // The cluster takes it as it is.
-    let output = desk.kubectl().run(&["apply", "--dry-run=server", "-f", "-"], Some(yaml.as_bytes()));
+    let output = sandbox.kubectl().run(&["apply", "--dry-run=server", "-f", "-"], Some(yaml.as_bytes()));
     output.ok().unwrap_or_else(|said| panic!("{said}"));
 }
 
 /// The versions of every object of ours.
-fn versions(desk: &Desk) -> String {
+fn versions(sandbox: &Sandbox) -> String {
     let columns =
         "custom-columns=:kind,:metadata.name,:metadata.uid,:metadata.generation,:metadata.resourceVersion";
-    desk.kubectl().ok(&["get", "daemonset,serviceaccount,pods", "-n", SYSTEM, "-o", columns, "--no-headers"])
+    sandbox.kubectl().ok(&[
+        "get",
+        "daemonset,serviceaccount,pods",
+        "-n",
+        SYSTEM,
+        "-o",
+        columns,
+        "--no-headers",
+    ])
 }
 
-fn twice(desk: &Desk) {
+fn twice(sandbox: &Sandbox) {
     // Cases before this one may have had pods replaced; their last words are waited for.
-    let mut last = versions(desk);
+    let mut last = versions(sandbox);
     eventually("radar's objects to be at rest", LONG, || {
-        let now = versions(desk);
+        let now = versions(sandbox);
         let still = now == last;
         last.clone_from(&now);
         holds(still, now)
     });
-    let syncthing = desk.run.programs().join("syncthing");
+    let syncthing = sandbox.run.programs().join("syncthing");
     let before =
-        (versions(desk), fs::metadata(&syncthing).and_then(|meta| meta.modified()).expect("syncthing"));
-    let said = desk.run.install();
+        (versions(sandbox), fs::metadata(&syncthing).and_then(|meta| meta.modified()).expect("syncthing"));
+    let said = sandbox.run.install();
     let after =
-        (versions(desk), fs::metadata(&syncthing).and_then(|meta| meta.modified()).expect("syncthing"));
+        (versions(sandbox), fs::metadata(&syncthing).and_then(|meta| meta.modified()).expect("syncthing"));
     assert_eq!(before, after);
     assert!(said.trim_end().ends_with("; nothing had to be changed"), "{said}");
     // Nobody has to say once more where radar's image is, nor how it is pulled.
-    let output = desk.run.installer.run(&["init"]);
+    let output = sandbox.run.installer.run(&["init"]);
     assert_eq!(output.status, Some(0), "{output:?}");
-    assert_eq!(versions(desk), before.0);
+    assert_eq!(versions(sandbox), before.0);
     assert!(output.stdout.trim_end().ends_with("; nothing had to be changed"), "{output:?}");
     let line = format!(
         "radar {} keeps the image {} (give --image to change it)\n",
@@ -68,14 +76,14 @@ fn twice(desk: &Desk) {
     assert_eq!(output.stderr, line);
 }
 
-fn not_well(desk: &Desk) {
-    let restore = Restore(desk);
+fn not_well(sandbox: &Sandbox) {
+    let restore = Restore(sandbox);
     let args = ["init", "--image", "localhost/there-is-none:1", "--image-pull-policy=Never", "--timeout=10s"];
-    let output = desk.run.installer.run(&args);
+    let output = sandbox.run.installer.run(&args);
     assert_eq!(output.status, Some(1), "{output:?}");
     assert!(output.stderr.contains("error: "), "{output:?}");
     assert!(output.stderr.contains("ErrImageNeverPull"), "the pod's own words: {output:?}");
-    for node in desk.kubectl().ok(&["get", "nodes", "-o", "name"]).lines() {
+    for node in sandbox.kubectl().ok(&["get", "nodes", "-o", "name"]).lines() {
         let node = node.trim_start_matches("node/");
         assert!(output.stderr.contains(node), "{node}: {output:?}");
     }
@@ -83,7 +91,7 @@ fn not_well(desk: &Desk) {
 }
 
 /// Brings radar back as the other cases need it, whatever happens.
-struct Restore<'a>(&'a Desk);
+struct Restore<'a>(&'a Sandbox);
 
 impl Drop for Restore<'_> {
     fn drop(&mut self) {
@@ -93,30 +101,30 @@ impl Drop for Restore<'_> {
     }
 }
 
-fn clean(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let container = App::web(desk).apply(desk).only();
-    let restore = Restore(desk);
-    let home = desk.colleague();
-    let name = desk.kubectl().ok(&["config", "current-context"]).trim().to_owned();
+fn clean(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let container = App::web(sandbox).apply(sandbox).only();
+    let restore = Restore(sandbox);
+    let home = sandbox.colleague();
+    let name = sandbox.kubectl().ok(&["config", "current-context"]).trim().to_owned();
     assert_eq!(home.ok(&["clean"]), format!("radar removed from the cluster of context `{name}`\n"));
     eventually("radar's namespace to go", LONG, || {
-        let left = desk.kubectl().try_ok(&["get", "namespaces", "-o", "name"])?;
+        let left = sandbox.kubectl().try_ok(&["get", "namespaces", "-o", "name"])?;
         holds(!left.contains(SYSTEM), left)
     });
     assert_eq!(home.ok(&["clean"]), format!("nothing of ksync is in the cluster of context `{name}`\n"));
-    let local = desk.local().display().to_string();
+    let local = sandbox.local().display().to_string();
     assert_eq!(
-        desk.ksync.refused(&["create", "-l", "app=app", &local, CODE]),
+        sandbox.ksync.refused(&["create", "-l", "app=app", &local, CODE]),
         format!(
             "error: radar is not installed in the cluster of context `{name}`\nhint: run `kubectl ksync init`\n"
         )
     );
-    assert!(!desk.ksync.config_file().exists(), "nothing half-written");
+    assert!(!sandbox.ksync.config_file().exists(), "nothing half-written");
     drop(restore);
     let images = "jsonpath={.spec.template.spec.containers[*].image}";
-    let images = desk.kubectl().ok(&["get", "daemonset", "-n", SYSTEM, "ksync", "-o", images]);
+    let images = sandbox.kubectl().ok(&["get", "daemonset", "-n", SYSTEM, "ksync", "-o", images]);
     assert_eq!(images, format!("{0} {0}", image()));
-    desk.sync(APP, CODE);
-    desk.equal(&container, CODE).expect("equal trees");
+    sandbox.sync(APP, CODE);
+    sandbox.equal(&container, CODE).expect("equal trees");
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{APP, CODE};
-use crate::suite::{App, Case, Desk, Need, eventually::SHORT};
+use crate::suite::{App, Case, Need, Sandbox, eventually::SHORT};
 
 pub(super) const CASES: &[Case] =
     &[Case::new("an_edit_is_there_at_once", edits).alone().needs(&[Need::Processes, Need::BothRuntimes])];
@@ -17,25 +17,25 @@ const REST: Duration = Duration::from_millis(400);
 /// No fixed delay anywhere in the path: this is what the issue asks of this machine.
 const MEDIAN: Duration = Duration::from_millis(100);
 
-fn edits(desk: &Desk) {
-    desk.write("index.html", "from here\n");
-    let containers = App::web(desk).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
+fn edits(sandbox: &Sandbox) {
+    sandbox.write("index.html", "from here\n");
+    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    sandbox.sync(APP, CODE);
     for container in &containers {
-        let pid = container.pid(desk.cluster()).expect("its process");
+        let pid = container.pid(sandbox.cluster()).expect("its process");
         let there = format!("/proc/{pid}/root{CODE}/index.html");
         let mut times: Vec<Duration> = Vec::new();
         for round in 0..ROUNDS {
             let content = format!("edit {round} for {container}\n");
             let begun = Instant::now();
-            desk.write("index.html", &content);
+            sandbox.write("index.html", &content);
             while fs::read_to_string(&there).ok().as_deref() != Some(&content) {
                 assert!(begun.elapsed() < SHORT, "an edit did not arrive in {container}");
                 std::thread::sleep(Duration::from_micros(500));
             }
             times.push(begun.elapsed());
             // The next edit finds everything at rest, as a person's would.
-            desk.ksync.watching("main", 2, SHORT);
+            sandbox.ksync.watching("main", 2, SHORT);
             std::thread::sleep(REST);
         }
         times.sort_unstable();

@@ -10,7 +10,7 @@ use std::{
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk, Need,
+    App, Case, Need, Sandbox,
     app::Deployed,
     container::Container,
     eventually,
@@ -31,11 +31,11 @@ fn setting(name: &str, otherwise: u64) -> u64 {
     given.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}: `{text}` is no number")))
 }
 
-fn random(desk: &Desk) {
+fn random(sandbox: &Sandbox) {
     let seed = setting("KSYNC_MODEL_SEED", 1);
     let steps = usize::try_from(setting("KSYNC_MODEL_STEPS", STEPS as u64)).expect("a number of steps");
     println!("model: seed {seed}, {steps} steps");
-    let mut world = World::begin(desk, seed);
+    let mut world = World::begin(sandbox, seed);
     let mut rounds = 0;
     while world.steps < steps {
         world.round();
@@ -49,7 +49,7 @@ fn random(desk: &Desk) {
 }
 
 struct World<'a> {
-    desk: &'a Desk,
+    sandbox: &'a Sandbox,
     app: Deployed<'a>,
     containers: Vec<Container>,
     /// The container whose changes came back when both sides were last equal.
@@ -64,21 +64,21 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn begin(desk: &'a Desk, seed: u64) -> Self {
+    fn begin(sandbox: &'a Sandbox, seed: u64) -> Self {
         let mut model = Model::new(seed);
         for number in 0..12 {
             let name = format!("start{number}");
-            desk.write(&name, "start\n");
+            sandbox.write(&name, "start\n");
             model.put(&name, "start\n");
         }
         // The image's, which every new pod brings along again.
         model.put("index.html", "from the image\n");
-        let app = App::web(desk).replicas(REPLICAS).apply(desk);
+        let app = App::web(sandbox).replicas(REPLICAS).apply(sandbox);
         let containers = app.running(REPLICAS);
         // Its app would make `index.html` again at each reload.
-        desk.sync(&[APP, &["--reload=false"]].concat(), CODE);
+        sandbox.sync(&[APP, &["--reload=false"]].concat(), CODE);
         let mut world = Self {
-            desk,
+            sandbox,
             app,
             containers,
             two_way: String::new(),
@@ -111,7 +111,7 @@ impl<'a> World<'a> {
             }
             4 => {
                 self.count("the watcher is stopped and started");
-                self.desk.ksync.ok(&["stop"]);
+                self.sandbox.ksync.ok(&["stop"]);
                 self.here(4, &mut taken);
                 self.there_apart(3, &mut taken);
                 self.both(&mut taken);
@@ -131,7 +131,7 @@ impl<'a> World<'a> {
             }
             7 => {
                 self.count("a pod is replaced while the watcher is stopped");
-                self.desk.ksync.ok(&["stop"]);
+                self.sandbox.ksync.ok(&["stop"]);
                 self.here(3, &mut taken);
                 self.replace_pod();
                 self.here(2, &mut taken);
@@ -145,7 +145,7 @@ impl<'a> World<'a> {
             _ => {
                 self.count("the local syncthing is killed");
                 self.noted();
-                let watcher = self.desk.ksync.watcher().expect("a watcher");
+                let watcher = self.sandbox.ksync.watcher().expect("a watcher");
                 for child in process::children(watcher) {
                     process::kill(child.pid);
                 }
@@ -157,16 +157,16 @@ impl<'a> World<'a> {
     }
 
     fn start(&self) {
-        self.desk.ksync.ok(&["watch", "--daemon"]);
+        self.sandbox.ksync.ok(&["watch", "--daemon"]);
     }
 
     /// The two-way one. kubelet lets a container wait the longer the more often it was restarted, so that a pod loses
     /// each container once, and is replaced then.
     fn kill_container(&mut self) {
         self.noted();
-        let (pod, id) = (self.seat().pod.clone(), self.two_way.clone());
+        let (pod, id) = (self.two_way_container().pod.clone(), self.two_way.clone());
         if self.restarted.insert(pod.clone()) {
-            process::kill(self.seat().pid(self.desk.cluster()).expect("its process"));
+            process::kill(self.two_way_container().pid(self.sandbox.cluster()).expect("its process"));
         } else {
             self.app.kill_pod(&pod);
         }
@@ -177,7 +177,7 @@ impl<'a> World<'a> {
     fn noted(&self) {
         eventually("the base to be written", SHORT, || {
             let bases: String =
-                self.desk.ksync.bases().iter().filter_map(|base| fs::read_to_string(base).ok()).collect();
+                self.sandbox.ksync.bases().iter().filter_map(|base| fs::read_to_string(base).ok()).collect();
             let unknown =
                 self.model.nodes.keys().find(|path| !bases.contains(&format!("{{\"path\":\"{path}\"")));
             let entries = bases.lines().filter(|line| line.starts_with("{\"path\"")).count();
@@ -190,9 +190,9 @@ impl<'a> World<'a> {
 
     fn kill_watcher(&self) {
         self.noted();
-        process::kill(self.desk.ksync.watcher().expect("a watcher"));
+        process::kill(self.sandbox.ksync.watcher().expect("a watcher"));
         eventually("the watcher's end", SHORT, || {
-            let left = process::of_home(&self.desk.ksync.home);
+            let left = process::of_home(&self.sandbox.ksync.home);
             holds(left.is_empty(), format!("{left:?}"))
         });
     }
@@ -219,7 +219,7 @@ impl<'a> World<'a> {
 
     fn here(&mut self, deeds: usize, taken: &mut Vec<String>) {
         for deed in self.draw(deeds, taken, |_| true) {
-            do_here(&self.desk.local(), &deed);
+            do_here(&self.sandbox.local(), &deed);
             self.count(format!("{} here", deed.kind()));
             self.diary.push(format!("here: {deed:?}"));
         }
@@ -240,7 +240,8 @@ impl<'a> World<'a> {
 
     fn in_container(&mut self, drawn: Vec<Deed>) {
         let script: Vec<String> = drawn.iter().map(|deed| deed.shell(CODE)).collect();
-        self.seat().sh(self.desk.cluster(), &format!("umask 022; set -e; {}", script.join("; ")));
+        self.two_way_container()
+            .sh(self.sandbox.cluster(), &format!("umask 022; set -e; {}", script.join("; ")));
         for deed in drawn {
             self.count(format!("{} there", deed.kind()));
             self.diary.push(format!("there: {deed:?}"));
@@ -250,16 +251,16 @@ impl<'a> World<'a> {
     /// Each side writes one file of its own content: what is here stays.
     fn both(&mut self, taken: &mut Vec<String>) {
         let Some(Deed::Write { path, content }) = self.model.draw(taken) else { return };
-        let ours = Deed::Write { path: path.clone(), content: format!("{content}here") };
-        let theirs = Deed::Write { path: path.clone(), content: format!("{content}there") };
-        self.model.apply(&ours);
-        do_here(&self.desk.local(), &ours);
-        self.seat().sh(self.desk.cluster(), &theirs.shell(CODE));
+        let local_write = Deed::Write { path: path.clone(), content: format!("{content}here") };
+        let container_write = Deed::Write { path: path.clone(), content: format!("{content}there") };
+        self.model.apply(&local_write);
+        do_here(&self.sandbox.local(), &local_write);
+        self.two_way_container().sh(self.sandbox.cluster(), &container_write.shell(CODE));
         taken.push(path);
         self.count("a write on both sides");
     }
 
-    fn seat(&self) -> &Container {
+    fn two_way_container(&self) -> &Container {
         self.containers.iter().find(|c| c.id == self.two_way).expect("the two-way container")
     }
 
@@ -267,18 +268,18 @@ impl<'a> World<'a> {
     fn settle(&mut self) {
         self.containers = self.app.running(REPLICAS);
         let ids: Vec<&str> = self.containers.iter().map(|container| container.id.as_str()).collect();
-        let local = self.desk.local();
+        let local = self.sandbox.local();
         let diary = self.diary.join("\n");
-        self.desk.ksync.watching_ids("main", &ids, LONG);
+        self.sandbox.ksync.watching_ids("main", &ids, LONG);
         eventually(&format!("the local tree to be the model's, after\n{diary}\n"), SHORT, || {
             compare(&self.model.nodes, &read(&local)?)
         });
         for container in &self.containers {
             eventually(&format!("{container} to be the model's, after\n{diary}\n"), SHORT, || {
-                self.desk.equal(container, CODE)
+                self.sandbox.equal(container, CODE)
             });
         }
-        let two_way = self.desk.two_way(&self.containers).id.clone();
+        let two_way = self.sandbox.two_way(&self.containers).id.clone();
         self.two_way = two_way;
     }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk, eventually,
+    App, Case, Sandbox, eventually,
     eventually::{LONG, SHORT, holds},
     ksync::Ksync,
     run::SYSTEM,
@@ -24,32 +24,32 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 #[track_caller]
-fn untouched(desk: &Desk, before: Option<&str>) {
-    let now = fs::read_to_string(desk.ksync.config_file()).ok();
+fn untouched(sandbox: &Sandbox, before: Option<&str>) {
+    let now = fs::read_to_string(sandbox.ksync.config_file()).ok();
     assert_eq!(now.as_deref(), before, "ksync.yaml was changed");
     if before.is_none() {
-        assert_eq!(desk.ksync.watcher(), None, "a watcher was started");
+        assert_eq!(sandbox.ksync.watcher(), None, "a watcher was started");
     }
 }
 
-fn config(desk: &Desk) -> String {
-    fs::read_to_string(desk.ksync.config_file()).expect("read ksync.yaml")
+fn config(sandbox: &Sandbox) -> String {
+    fs::read_to_string(sandbox.ksync.config_file()).expect("read ksync.yaml")
 }
 
 /// A user who may see radar but no pods of the namespace, then no pods at all.
-fn no_permission(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let namespace = desk.namespace.as_str();
-    let kubectl = desk.kubectl();
+fn no_permission(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let namespace = sandbox.namespace.as_str();
+    let kubectl = sandbox.kubectl();
     kubectl.ok(&["create", "serviceaccount", "-n", namespace, "nobody"]);
     let token = kubectl.ok(&["create", "token", "-n", namespace, "nobody"]);
     let token = format!("--token={}", token.trim());
-    let file = desk.kubeconfig(&[
+    let file = sandbox.kubeconfig(&[
         &["set-credentials", "nobody", &token],
         &["set-context", "--current", "--user=nobody"],
     ]);
-    let ksync = Ksync { kubeconfig: file, ..desk.ksync.clone() };
-    let local = desk.local().display().to_string();
+    let ksync = Ksync { kubeconfig: file, ..sandbox.ksync.clone() };
+    let local = sandbox.local().display().to_string();
     let create = ["create", "-l", "app=app", local.as_str(), CODE];
     let user = format!("system:serviceaccount:{namespace}:nobody");
     assert_eq!(
@@ -59,7 +59,7 @@ fn no_permission(desk: &Desk) {
              hint: ask for the right to; `kubectl auth can-i list pods -n {SYSTEM}` tells when it is there\n"
         )
     );
-    untouched(desk, None);
+    untouched(sandbox, None);
     let role = format!("{namespace}-radar");
     kubectl.apply(&[
         json!({
@@ -86,109 +86,109 @@ fn no_permission(desk: &Desk) {
              hint: ask for the right to; `kubectl auth can-i list pods -n {namespace}` tells when it is there\n"
         )
     );
-    untouched(desk, None);
+    untouched(sandbox, None);
 }
 
-fn no_cluster(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let context = desk.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].name}"]);
-    let file = desk.kubeconfig(&[&["set-cluster", &context, "--server=https://127.0.0.1:1"]]);
-    let ksync = Ksync { kubeconfig: file, ..desk.ksync.clone() };
-    let local = desk.local().display().to_string();
+fn no_cluster(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let context = sandbox.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].name}"]);
+    let file = sandbox.kubeconfig(&[&["set-cluster", &context, "--server=https://127.0.0.1:1"]]);
+    let ksync = Ksync { kubeconfig: file, ..sandbox.ksync.clone() };
+    let local = sandbox.local().display().to_string();
     let said = ksync.refused(&["create", "-l", "app=app", &local, CODE]);
     assert_eq!(
         said,
         "error: can't reach the cluster at `https://127.0.0.1:1`: connection refused\n\
          hint: is it running, and is this the right context? `kubectl config get-contexts` lists them\n"
     );
-    untouched(desk, None);
+    untouched(sandbox, None);
 }
 
 /// No error: pods may come.
-fn nothing_matches(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let local = desk.local().display().to_string();
-    desk.ksync.ok(&["create", "--name", "main", "-l", "app=app", &local, CODE]);
-    let why = format!("no pod matches `app=app` in namespace `{}`", desk.namespace);
+fn nothing_matches(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let local = sandbox.local().display().to_string();
+    sandbox.ksync.ok(&["create", "--name", "main", "-l", "app=app", &local, CODE]);
+    let why = format!("no pod matches `app=app` in namespace `{}`", sandbox.namespace);
     eventually("the reason", SHORT, || {
-        let spec = desk.ksync.spec("main")?;
+        let spec = sandbox.ksync.spec("main")?;
         holds(spec.status == "waiting" && spec.reason == why, format!("{spec:?}"))
     });
-    let container = App::web(desk).apply(desk).only();
-    desk.ksync.watching("main", 1, LONG);
-    desk.equal(&container, CODE).expect("equal trees");
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.ksync.watching("main", 1, LONG);
+    sandbox.equal(&container, CODE).expect("equal trees");
 }
 
-fn duplicate(desk: &Desk) {
-    let (one, two) = (desk.local().display().to_string(), desk.scratch("two").display().to_string());
+fn duplicate(sandbox: &Sandbox) {
+    let (one, two) = (sandbox.local().display().to_string(), sandbox.scratch("two").display().to_string());
     fs::create_dir(&two).expect("mkdir");
-    desk.ksync.ok(&["create", "--no-start", "--name", "main", "-l", "app=app", &one, CODE]);
-    let before = config(desk);
+    sandbox.ksync.ok(&["create", "--no-start", "--name", "main", "-l", "app=app", &one, CODE]);
+    let before = config(sandbox);
     assert_eq!(
-        desk.ksync.refused(&["create", "--name", "main", "-l", "app=b", &two, "/x"]),
+        sandbox.ksync.refused(&["create", "--name", "main", "-l", "app=b", &two, "/x"]),
         "error: a spec `main` exists already\n\
          hint: give another `--name`, or run `kubectl ksync delete main` first\n"
     );
-    untouched(desk, Some(&before));
+    untouched(sandbox, Some(&before));
 }
 
-fn same_place(desk: &Desk) {
-    let local = desk.local().display().to_string();
-    desk.ksync.ok(&["create", "--no-start", "--name", "main", "-l", "app=app", &local, CODE]);
-    let before = config(desk);
+fn same_place(sandbox: &Sandbox) {
+    let local = sandbox.local().display().to_string();
+    sandbox.ksync.ok(&["create", "--no-start", "--name", "main", "-l", "app=app", &local, CODE]);
+    let before = config(sandbox);
     let expected = format!(
         "error: `{local}` is synced to `{CODE}` there already, by spec `main`\n\
          hint: run `kubectl ksync delete main` first\n"
     );
     for remote in [CODE, "/code/", "/x/../code"] {
-        assert_eq!(desk.ksync.refused(&["create", "-l", "app=app", &local, remote]), expected);
+        assert_eq!(sandbox.ksync.refused(&["create", "-l", "app=app", &local, remote]), expected);
     }
-    untouched(desk, Some(&before));
+    untouched(sandbox, Some(&before));
 }
 
-fn nested(desk: &Desk) {
-    let local = desk.local().display().to_string();
-    let inner = desk.path("inner").display().to_string();
+fn nested(sandbox: &Sandbox) {
+    let local = sandbox.local().display().to_string();
+    let inner = sandbox.path("inner").display().to_string();
     fs::create_dir(&inner).expect("mkdir");
-    let other = desk.scratch("other").display().to_string();
+    let other = sandbox.scratch("other").display().to_string();
     fs::create_dir(&other).expect("mkdir");
-    desk.ksync.ok(&["create", "--no-start", "--name", "main", "-l", "app=app", &local, CODE]);
-    let before = config(desk);
+    sandbox.ksync.ok(&["create", "--no-start", "--name", "main", "-l", "app=app", &local, CODE]);
+    let before = config(sandbox);
     assert_eq!(
-        desk.ksync.refused(&["create", "-l", "app=b", &inner, "/x"]),
+        sandbox.ksync.refused(&["create", "-l", "app=b", &inner, "/x"]),
         format!(
             "error: local path `{inner}` and `{local}` of spec `main` lie in each other\n\
              hint: sync the upper one, or two directories side by side\n"
         )
     );
     assert_eq!(
-        desk.ksync.refused(&["create", "-l", "app=app", &other, "/code/lib"]),
+        sandbox.ksync.refused(&["create", "-l", "app=app", &other, "/code/lib"]),
         "error: remote path `/code/lib` and `/code` of spec `main` overlap in the same containers\n\
          hint: run `kubectl ksync delete main` first, or choose another path\n"
     );
-    untouched(desk, Some(&before));
+    untouched(sandbox, Some(&before));
 }
 
-fn bad_selector(desk: &Desk) {
-    let local = desk.local().display().to_string();
-    let said = desk.ksync.refused(&["create", "-l", "app==,=x", &local, CODE]);
+fn bad_selector(sandbox: &Sandbox) {
+    let local = sandbox.local().display().to_string();
+    let said = sandbox.ksync.refused(&["create", "-l", "app==,=x", &local, CODE]);
     assert!(said.starts_with("error: ") && said.contains("app==,=x"), "{said}");
-    untouched(desk, None);
+    untouched(sandbox, None);
 }
 
-fn wrong_version(desk: &Desk) {
-    let container = App::web(desk).apply(desk).only();
-    desk.write("a.txt", "a\n");
+fn wrong_version(sandbox: &Sandbox) {
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.write("a.txt", "a\n");
     let own = env!("CARGO_PKG_VERSION");
     let relabel = |version: &str| {
         let label = format!("app.kubernetes.io/version={version}");
-        desk.kubectl().ok(&["label", "pods", "-n", SYSTEM, "--all", "--overwrite", &label]);
+        sandbox.kubectl().ok(&["label", "pods", "-n", SYSTEM, "--all", "--overwrite", &label]);
     };
-    let local = desk.local().display().to_string();
+    let local = sandbox.local().display().to_string();
     relabel("9.0.0");
-    let newer = desk.ksync.run(&["create", "-l", "app=app", &local, CODE]);
+    let newer = sandbox.ksync.run(&["create", "-l", "app=app", &local, CODE]);
     relabel("something");
-    let odd = desk.ksync.run(&["create", "-l", "app=app", &local, CODE]);
+    let odd = sandbox.ksync.run(&["create", "-l", "app=app", &local, CODE]);
     relabel(own);
     assert_eq!(
         (newer.status, newer.stderr),
@@ -210,7 +210,7 @@ fn wrong_version(desk: &Desk) {
             )
         )
     );
-    untouched(desk, None);
-    desk.sync(APP, CODE);
-    desk.equal(&container, CODE).expect("equal trees");
+    untouched(sandbox, None);
+    sandbox.sync(APP, CODE);
+    sandbox.equal(&container, CODE).expect("equal trees");
 }

@@ -6,19 +6,19 @@ use serde_json::json;
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk, Need,
+    App, Case, Need, Sandbox,
     container::Container,
     eventually::{LONG, SHORT, eventually, holds},
     init::Init,
 };
 
 mod automatic;
-mod held;
-mod other;
+mod held_processes;
+mod other_modes;
 
 pub(super) use automatic::CASES as AUTOMATIC;
-pub(super) use held::CASES as HELD;
-pub(super) use other::CASES as OTHER;
+pub(super) use held_processes::CASES as HELD_PROCESSES;
+pub(super) use other_modes::CASES as OTHER_MODES;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("a_fresh_start_in_every_respect", fresh).needs(NEEDS),
@@ -41,8 +41,8 @@ const STARTS: &str = "/run/starts";
 const NOTE: &str = "mkdir -p /code; cat /code/version >>/run/starts 2>/dev/null";
 
 /// How often kubelet has started the container anew.
-fn restarts(desk: &Desk, container: &Container) -> Result<u64, String> {
-    let pod = desk.kubectl().json(&["get", "pod", "-n", &container.namespace, &container.pod])?;
+fn restarts(sandbox: &Sandbox, container: &Container) -> Result<u64, String> {
+    let pod = sandbox.kubectl().json(&["get", "pod", "-n", &container.namespace, &container.pod])?;
     let statuses = pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
     let status = statuses.iter().find(|status| status["name"] == container.name.as_str());
     let status = status.filter(|status| status["containerID"] == container.id.as_str());
@@ -52,25 +52,25 @@ fn restarts(desk: &Desk, container: &Container) -> Result<u64, String> {
 
 /// In sync, with nothing reloaded but by hand.
 #[track_caller]
-fn sync(desk: &Desk, flags: &[&str], remote: &str) {
-    desk.sync(&[flags, &["--reload=false"]].concat(), remote);
+fn sync(sandbox: &Sandbox, flags: &[&str], remote: &str) {
+    sandbox.sync(&[flags, &["--reload=false"]].concat(), remote);
 }
 
 #[track_caller]
-fn inits(desk: &Desk, containers: &[Container]) -> Vec<Init> {
-    containers.iter().map(|container| Init::of(desk.cluster(), container).expect("its process")).collect()
+fn inits(sandbox: &Sandbox, containers: &[Container]) -> Vec<Init> {
+    containers.iter().map(|container| Init::of(sandbox.cluster(), container).expect("its process")).collect()
 }
 
 /// Reloads by hand. Each container's process is replaced, no container is; what was said.
 #[track_caller]
-fn reload(desk: &Desk, containers: &[Container]) -> String {
-    let before = inits(desk, containers);
-    let said = desk.ksync.ok(&["reload", "main", "--mode", "process"]);
-    for ((container, before), after) in containers.iter().zip(&before).zip(inits(desk, containers)) {
+fn reload(sandbox: &Sandbox, containers: &[Container]) -> String {
+    let before = inits(sandbox, containers);
+    let said = sandbox.ksync.ok(&["reload", "main", "--mode", "process"]);
+    for ((container, before), after) in containers.iter().zip(&before).zip(inits(sandbox, containers)) {
         let begin = format!("{}/{} reloaded: ", container.pod, container.name);
         assert!(said.lines().any(|line| line.starts_with(&begin)), "{said}");
         assert!(before.was_replaced_by(&after), "{container}: {before:?} became {after:?}");
-        assert_eq!(restarts(desk, container), Ok(0), "{container}");
+        assert_eq!(restarts(sandbox, container), Ok(0), "{container}");
     }
     assert_eq!(said.lines().count(), containers.len(), "{said}");
     said
@@ -78,10 +78,10 @@ fn reload(desk: &Desk, containers: &[Container]) -> String {
 
 /// Waits until a file of each container has this content.
 #[track_caller]
-fn says(desk: &Desk, containers: &[Container], path: &str, content: &str) {
+fn says(sandbox: &Sandbox, containers: &[Container], path: &str, content: &str) {
     for container in containers {
         eventually(&format!("`{path}` in {container} to be {content:?}"), SHORT, || {
-            let text = container.read(desk.cluster(), path)?;
+            let text = container.read(sandbox.cluster(), path)?;
             holds(text == content, text)
         });
     }
@@ -89,35 +89,35 @@ fn says(desk: &Desk, containers: &[Container], path: &str, content: &str) {
 
 /// Two of an app, one on each node, in sync with a first version.
 #[track_caller]
-fn two(desk: &Desk, app: App) -> Vec<Container> {
-    desk.write("version", "one\n");
-    let containers = app.replicas(2).apply(desk).running(2);
-    sync(desk, APP, CODE);
+fn two(sandbox: &Sandbox, app: App) -> Vec<Container> {
+    sandbox.write("version", "one\n");
+    let containers = app.replicas(2).apply(sandbox).running(2);
+    sync(sandbox, APP, CODE);
     containers
 }
 
 /// A second version, there and reloaded.
 #[track_caller]
-fn second(desk: &Desk, containers: &[Container]) -> String {
-    desk.write("version", "two\n");
-    desk.arrives(containers, CODE);
-    desk.ksync.watching("main", containers.len(), SHORT);
-    reload(desk, containers)
+fn second(sandbox: &Sandbox, containers: &[Container]) -> String {
+    sandbox.write("version", "two\n");
+    sandbox.arrives(containers, CODE);
+    sandbox.ksync.watching("main", containers.len(), SHORT);
+    reload(sandbox, containers)
 }
 
-fn fresh(desk: &Desk) {
-    let app = App::shell(desk, &format!("{NOTE}; exec sleep 1000000"))
+fn fresh(sandbox: &Sandbox) {
+    let app = App::shell(sandbox, &format!("{NOTE}; exec sleep 1000000"))
         .container("env", json!([{ "name": "HERE", "value": "a b" }]))
         .container("workingDir", json!("/home"));
-    let containers = two(desk, app);
+    let containers = two(sandbox, app);
     let settled = || {
-        let seen = inits(desk, &containers);
+        let seen = inits(sandbox, &containers);
         let sleeps = seen.iter().all(|init| init.start.arguments == "sleep 1000000");
         holds(sleeps, format!("{seen:?}")).map(|()| seen)
     };
     let begun = eventually("the app to sleep", SHORT, settled);
     for round in 0..3 {
-        let said = reload(desk, &containers);
+        let said = reload(sandbox, &containers);
         print!("{said}");
         assert!(!said.contains("dropped"), "{said}");
         let now = eventually("the app to sleep again", SHORT, settled);
@@ -125,29 +125,29 @@ fn fresh(desk: &Desk) {
             assert_eq!(before.start, after.start, "in round {round}");
         }
     }
-    says(desk, &containers, STARTS, "one\none\none\n");
-    desk.ksync.watching("main", 2, SHORT);
+    says(sandbox, &containers, STARTS, "one\none\none\n");
+    sandbox.ksync.watching("main", 2, SHORT);
 }
 
-fn script(desk: &Desk) {
+fn script(sandbox: &Sandbox) {
     let line = format!("{NOTE}; sleep 1000000 & (sleep 1000000 & sleep 1000000) & while :; do sleep 1; done");
-    let containers = two(desk, App::shell(desk, &line));
-    let said = second(desk, &containers);
+    let containers = two(sandbox, App::shell(sandbox, &line));
+    let said = second(sandbox, &containers);
     assert!(!said.contains("dropped"), "{said}");
-    says(desk, &containers, STARTS, "two\n");
+    says(sandbox, &containers, STARTS, "two\n");
     for container in &containers {
         eventually("three sleeping children, not six", SHORT, || {
-            let processes = container.sh(desk.cluster(), "ps | grep -c '[s]leep 1000000$' || true");
+            let processes = container.sh(sandbox.cluster(), "ps | grep -c '[s]leep 1000000$' || true");
             holds(processes.trim() == "3", processes)
         });
     }
 }
 
 /// Runs `/code/app.py` once it is there.
-fn python_app(desk: &Desk) -> App {
+fn python_app(sandbox: &Sandbox) -> App {
     let line =
         "mkdir -p /code; until [ -s /code/app.py ]; do sleep 0.1; done; exec /usr/bin/python3 /code/app.py";
-    App::shell(desk, line).with_python()
+    App::shell(sandbox, line).with_python()
 }
 
 const SERVER: &str = "\
@@ -170,75 +170,76 @@ http.server.ThreadingHTTPServer(('', 8080), Page).serve_forever()
 ";
 
 #[track_caller]
-fn serves(desk: &Desk, container: &Container, path: &str, content: &str) {
+fn serves(sandbox: &Sandbox, container: &Container, path: &str, content: &str) {
     let url = format!("/api/v1/namespaces/{}/pods/{}:8080/proxy/{path}", container.namespace, container.pod);
     eventually(&format!("{container} to serve {content:?}"), LONG, || {
-        let text = desk.kubectl().try_ok(&["get", "--raw", &url])?;
+        let text = sandbox.kubectl().try_ok(&["get", "--raw", &url])?;
         holds(text == content, text)
     });
 }
 
-fn python(desk: &Desk) {
-    desk.write("app.py", SERVER);
-    let containers = two(desk, python_app(desk));
+fn python(sandbox: &Sandbox) {
+    sandbox.write("app.py", SERVER);
+    let containers = two(sandbox, python_app(sandbox));
     for container in &containers {
-        serves(desk, container, "", "one\n");
+        serves(sandbox, container, "", "one\n");
     }
-    second(desk, &containers);
+    second(sandbox, &containers);
     for container in &containers {
-        serves(desk, container, "", "two\n");
+        serves(sandbox, container, "", "two\n");
         // The app, the one that it forked and the one that it started.
-        let count = container.sh(desk.cluster(), "ps | grep -c -e '[a]pp.py' -e '[s]leep 1000000' || true");
+        let count =
+            container.sh(sandbox.cluster(), "ps | grep -c -e '[a]pp.py' -e '[s]leep 1000000' || true");
         assert_eq!(count.trim(), "3", "{container}");
     }
 }
 
-fn below_tini(desk: &Desk) {
+fn below_tini(sandbox: &Sandbox) {
     let line = format!("{NOTE}; while :; do sleep 1; done");
-    let app = App::shell(desk, &line).container("command", json!(["tini", "--", "/bin/sh", "-c", line]));
-    let containers = two(desk, app);
-    let said = second(desk, &containers);
+    let app = App::shell(sandbox, &line).container("command", json!(["tini", "--", "/bin/sh", "-c", line]));
+    let containers = two(sandbox, app);
+    let said = second(sandbox, &containers);
     assert!(said.lines().all(|line| line.contains("reloaded: tini -- /bin/sh -c")), "{said}");
-    says(desk, &containers, STARTS, "two\n");
+    says(sandbox, &containers, STARTS, "two\n");
     for container in &containers {
-        let count = container.sh(desk.cluster(), "ps | grep -c '[w]hile :' || true");
+        let count = container.sh(sandbox.cluster(), "ps | grep -c '[w]hile :' || true");
         // tini's arguments and the shell's.
         assert_eq!(count.trim(), "2", "{container}");
     }
 }
 
-fn fixed(desk: &Desk) {
-    desk.write("page.txt", "from here\n");
-    let containers = App::fixed(desk, CODE).replicas(2).apply(desk).running(2);
-    sync(desk, APP, CODE);
+fn fixed(sandbox: &Sandbox) {
+    sandbox.write("page.txt", "from here\n");
+    let containers = App::fixed(sandbox, CODE).replicas(2).apply(sandbox).running(2);
+    sync(sandbox, APP, CODE);
     for container in &containers {
-        serves(desk, container, "page.txt", "from here\n");
+        serves(sandbox, container, "page.txt", "from here\n");
     }
     for _ in 0..3 {
-        reload(desk, &containers);
+        reload(sandbox, &containers);
         for container in &containers {
-            serves(desk, container, "page.txt", "from here\n");
+            serves(sandbox, container, "page.txt", "from here\n");
         }
     }
 }
 
 /// A local file that may be executed.
-fn executable(desk: &Desk, name: &str, content: &[u8]) {
+fn executable(sandbox: &Sandbox, name: &str, content: &[u8]) {
     // In one step, so that no copy of it lacks the mode.
-    let path = desk.scratch("executable");
+    let path = sandbox.scratch("executable");
     fs::write(&path, content).expect("write");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set its mode");
-    fs::rename(&path, desk.path(name)).expect("put it in its place");
+    fs::rename(&path, sandbox.path(name)).expect("put it in its place");
 }
 
-fn overwritten(desk: &Desk) {
+fn overwritten(sandbox: &Sandbox) {
     let line = "mkdir -p /code; until [ -x /code/sleep ]; do sleep 0.1; done; exec /code/sleep 1000000";
-    let containers = App::shell(desk, line).replicas(2).apply(desk).running(2);
-    let program = desk.cluster().read(&containers[0], "/bin/busybox").expect("the program");
-    executable(desk, "sleep", &program);
-    sync(desk, APP, CODE);
+    let containers = App::shell(sandbox, line).replicas(2).apply(sandbox).running(2);
+    let program = sandbox.cluster().read(&containers[0], "/bin/busybox").expect("the program");
+    executable(sandbox, "sleep", &program);
+    sync(sandbox, APP, CODE);
     let runs = |length: usize| {
-        for init in inits(desk, &containers) {
+        for init in inits(sandbox, &containers) {
             eventually("the program to run", SHORT, || {
                 let exe = format!("/proc/{}/exe", init.pid);
                 let name = fs::read_link(&exe).map_err(|error| error.to_string())?;
@@ -253,17 +254,17 @@ fn overwritten(desk: &Desk) {
     };
     runs(program.len());
     let newer = [&program[..], b"newer"].concat();
-    executable(desk, "sleep", &newer);
-    desk.arrives(&containers, CODE);
-    desk.ksync.watching("main", 2, SHORT);
-    reload(desk, &containers);
+    executable(sandbox, "sleep", &newer);
+    sandbox.arrives(&containers, CODE);
+    sandbox.ksync.watching("main", 2, SHORT);
+    reload(sandbox, &containers);
     runs(newer.len());
 }
 
-fn bare_user(desk: &Desk) {
+fn bare_user(sandbox: &Sandbox) {
     let line =
         "mkdir -p /tmp/code; cat /tmp/code/version >>/tmp/starts 2>/dev/null; while :; do sleep 1; done";
-    let app = App::shell(desk, line)
+    let app = App::shell(sandbox, line)
         .pod("securityContext", json!({ "runAsUser": 1000, "runAsGroup": 1000, "runAsNonRoot": true }))
         .container(
             "securityContext",
@@ -272,51 +273,51 @@ fn bare_user(desk: &Desk) {
                 "seccompProfile": { "type": "RuntimeDefault" },
             }),
         );
-    desk.write("version", "one\n");
-    let containers = app.replicas(2).apply(desk).running(2);
-    sync(desk, APP, "/tmp/code");
-    let before = inits(desk, &containers);
-    let said = reload(desk, &containers);
+    sandbox.write("version", "one\n");
+    let containers = app.replicas(2).apply(sandbox).running(2);
+    sync(sandbox, APP, "/tmp/code");
+    let before = inits(sandbox, &containers);
+    let said = reload(sandbox, &containers);
     assert!(!said.contains("dropped"), "{said}");
-    says(desk, &containers, "/tmp/starts", "one\n");
-    for (before, after) in before.iter().zip(inits(desk, &containers)) {
+    says(sandbox, &containers, "/tmp/starts", "one\n");
+    for (before, after) in before.iter().zip(inits(sandbox, &containers)) {
         assert_eq!(before.start, after.start);
     }
 }
 
-fn drops_root(desk: &Desk) {
+fn drops_root(sandbox: &Sandbox) {
     let line = "echo app:x:1000:1000::/tmp:/bin/sh >/etc/passwd; mkdir -p /code; \
                 until [ -x /code/run ]; do sleep 0.1; done; echo entered >>/run/entries; \
                 export FROM=entry; exec su app -c 'exec /code/run'";
     executable(
-        desk,
+        sandbox,
         "run",
         b"#!/bin/sh\nread version </code/version\n\
           echo \"$version $FROM $(id -u) $PWD\" >>/tmp/starts\nwhile :; do sleep 1; done\n",
     );
-    let containers = two(desk, App::shell(desk, line).container("workingDir", json!("/home")));
-    says(desk, &containers, "/tmp/starts", "one entry 1000 /home\n");
-    let said = second(desk, &containers);
+    let containers = two(sandbox, App::shell(sandbox, line).container("workingDir", json!("/home")));
+    says(sandbox, &containers, "/tmp/starts", "one entry 1000 /home\n");
+    let said = second(sandbox, &containers);
     let told = "/bin/sh /code/run (what runs, not what was started: it has dropped its user)";
     assert!(said.lines().all(|line| line.contains(told)), "{said}");
-    says(desk, &containers, "/tmp/starts", "one entry 1000 /home\ntwo entry 1000 /home\n");
-    says(desk, &containers, "/run/entries", "entered\n");
+    says(sandbox, &containers, "/tmp/starts", "one entry 1000 /home\ntwo entry 1000 /home\n");
+    says(sandbox, &containers, "/run/entries", "entered\n");
 }
 
-fn shared(desk: &Desk) {
+fn shared(sandbox: &Sandbox) {
     let line = format!("{NOTE}; sleep 1000000 & while :; do sleep 1; done");
-    let app = App::shell(desk, &line).pod("shareProcessNamespace", json!(true)).beside("other");
-    desk.write("version", "one\n");
-    let containers = app.replicas(2).apply(desk).running(2);
+    let app = App::shell(sandbox, &line).pod("shareProcessNamespace", json!(true)).beside("other");
+    sandbox.write("version", "one\n");
+    let containers = app.replicas(2).apply(sandbox).running(2);
     let (ours, others): (Vec<_>, Vec<_>) =
         containers.into_iter().partition(|container| container.name == "app");
-    sync(desk, &["--selector", "app=app", "--container", "app"], CODE);
-    let beside = inits(desk, &others);
-    second(desk, &ours);
-    says(desk, &ours, STARTS, "two\n");
+    sync(sandbox, &["--selector", "app=app", "--container", "app"], CODE);
+    let beside = inits(sandbox, &others);
+    second(sandbox, &ours);
+    says(sandbox, &ours, STARTS, "two\n");
     // What runs in the other container of the pod is not touched.
-    assert_eq!(inits(desk, &others), beside);
+    assert_eq!(inits(sandbox, &others), beside);
     for container in &others {
-        assert_eq!(restarts(desk, container), Ok(0));
+        assert_eq!(restarts(sandbox, container), Ok(0));
     }
 }

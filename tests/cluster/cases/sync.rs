@@ -9,7 +9,7 @@ use std::{
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk, Need,
+    App, Case, Need, Sandbox,
     container::Container,
     eventually,
     eventually::{LONG, SHORT, holds, throughout},
@@ -32,47 +32,47 @@ fn make_executable(path: &Path) {
 }
 
 /// A little project.
-fn project(desk: &Desk) {
-    desk.write("index.html", "from here\n");
-    desk.write("lib/deep/down/a.txt", "a\n");
-    desk.write("lib/b.txt", "b\n");
-    desk.write("run.sh", "#!/bin/sh\n");
-    make_executable(&desk.path("run.sh"));
-    fs::create_dir(desk.path("empty")).expect("mkdir");
-    symlink("lib/b.txt", desk.path("link")).expect("symlink");
+fn project(sandbox: &Sandbox) {
+    sandbox.write("index.html", "from here\n");
+    sandbox.write("lib/deep/down/a.txt", "a\n");
+    sandbox.write("lib/b.txt", "b\n");
+    sandbox.write("run.sh", "#!/bin/sh\n");
+    make_executable(&sandbox.path("run.sh"));
+    fs::create_dir(sandbox.path("empty")).expect("mkdir");
+    symlink("lib/b.txt", sandbox.path("link")).expect("symlink");
 }
 
-fn first_sync(desk: &Desk) {
-    project(desk);
-    let containers = App::web(desk).replicas(2).apply(desk).running(2);
+fn first_sync(sandbox: &Sandbox) {
+    project(sandbox);
+    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
     let mut runtimes: Vec<&str> = containers.iter().filter_map(|c| c.id.split(':').next()).collect();
     runtimes.sort_unstable();
     assert_eq!(runtimes, ["containerd", "docker"], "{containers:?}");
-    desk.sync(APP, CODE);
+    sandbox.sync(APP, CODE);
     for container in &containers {
-        desk.equal(container, CODE).expect("equal trees");
+        sandbox.equal(container, CODE).expect("equal trees");
     }
-    let spec = desk.ksync.watching("main", 2, SHORT);
+    let spec = sandbox.ksync.watching("main", 2, SHORT);
     assert_eq!(spec.containers.iter().filter(|row| row.two_way).count(), 1, "{spec:?}");
     assert!(spec.containers.iter().all(|row| row.role == "lead"), "each node's first: {spec:?}");
 }
 
 /// Each time that `get` says so, at once and without any patience, it is so.
-fn watching_means_equal(desk: &Desk) {
-    project(desk);
-    let containers = App::web(desk).replicas(2).apply(desk).running(2);
-    let local = desk.local().display().to_string();
-    desk.ksync.ok(&["create", "--name", "main", "-l", "app=app", &local, CODE]);
-    desk.ksync.watching("main", 2, LONG);
+fn watching_means_equal(sandbox: &Sandbox) {
+    project(sandbox);
+    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    let local = sandbox.local().display().to_string();
+    sandbox.ksync.ok(&["create", "--name", "main", "-l", "app=app", &local, CODE]);
+    sandbox.ksync.watching("main", 2, LONG);
     for container in &containers {
-        desk.equal(container, CODE).expect("equal trees at the first `watching`");
+        sandbox.equal(container, CODE).expect("equal trees at the first `watching`");
     }
     for round in 0..10 {
-        desk.write(&format!("file{round}"), vec![b'x'; 1 << 20]);
+        sandbox.write(&format!("file{round}"), vec![b'x'; 1 << 20]);
         // Before the change was noticed it may still say so, of what it knows; then it is soon over.
         eventually("the change in every container, said to be so", SHORT, || {
-            let arrived = containers.iter().try_for_each(|container| desk.equal(container, CODE));
-            let spec = desk.ksync.spec("main")?;
+            let arrived = containers.iter().try_for_each(|container| sandbox.equal(container, CODE));
+            let spec = sandbox.ksync.spec("main")?;
             arrived?;
             if spec.status == "watching" { Ok(()) } else { Err(spec.status) }
         });
@@ -80,76 +80,76 @@ fn watching_means_equal(desk: &Desk) {
 }
 
 struct Scene<'a> {
-    desk: &'a Desk,
+    sandbox: &'a Sandbox,
     containers: Vec<Container>,
 }
 
 impl<'a> Scene<'a> {
     #[track_caller]
-    fn new(desk: &'a Desk) -> Self {
-        project(desk);
-        let containers = App::web(desk).replicas(2).apply(desk).running(2);
-        desk.sync(APP, CODE);
-        Self { desk, containers }
+    fn new(sandbox: &'a Sandbox) -> Self {
+        project(sandbox);
+        let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+        sandbox.sync(APP, CODE);
+        Self { sandbox, containers }
     }
 
     #[track_caller]
     fn arrives(&self) {
-        self.desk.arrives(&self.containers, CODE);
+        self.sandbox.arrives(&self.containers, CODE);
     }
 }
 
-fn edits(desk: &Desk) {
-    let scene = Scene::new(desk);
-    let path = |name: &str| desk.path(name);
+fn edits(sandbox: &Sandbox) {
+    let scene = Scene::new(sandbox);
+    let path = |name: &str| sandbox.path(name);
     let done = |result: std::io::Result<()>| result.expect("change a local file");
     steps(
         &scene,
         &[
             ("an edit", &|s| {
-                s.desk.write("index.html", "edited\n");
+                s.sandbox.write("index.html", "edited\n");
                 s.arrives();
             }),
             ("a new file in new directories", &|s| {
-                s.desk.write("x/y/z/new.txt", "new\n");
+                s.sandbox.write("x/y/z/new.txt", "new\n");
                 s.arrives();
             }),
             ("an edit that keeps size and time", &|s| {
                 let before =
                     fs::metadata(path("index.html")).and_then(|meta| meta.modified()).expect("a time");
-                s.desk.write("index.html", "EDITED\n");
+                s.sandbox.write("index.html", "EDITED\n");
                 let file = fs::File::options().write(true).open(path("index.html")).expect("open");
                 done(file.set_modified(before));
                 s.arrives();
             }),
             ("a replacement by rename, as editors save", &|s| {
-                s.desk.write(".index.html.new", "saved\n");
+                s.sandbox.write(".index.html.new", "saved\n");
                 done(fs::rename(path(".index.html.new"), path("index.html")));
                 s.arrives();
             }),
             ("an append", &|s| {
-                let content = s.desk.text("index.html").expect("the file") + "more\n";
-                s.desk.write("index.html", content);
+                let content = s.sandbox.text("index.html").expect("the file") + "more\n";
+                s.sandbox.write("index.html", content);
                 s.arrives();
             }),
             ("a file written again and again", &|s| {
                 for round in 0..200 {
-                    s.desk.write("busy.log", format!("{round}\n"));
+                    s.sandbox.write("busy.log", format!("{round}\n"));
                 }
                 s.arrives();
             }),
             ("a file cut to nothing", &|s| {
-                s.desk.write("lib/b.txt", "");
+                s.sandbox.write("lib/b.txt", "");
                 s.arrives();
             }),
         ],
     );
-    desk.ksync.watching("main", 2, SHORT);
+    sandbox.ksync.watching("main", 2, SHORT);
 }
 
-fn entries(desk: &Desk) {
-    let scene = Scene::new(desk);
-    let path = |name: &str| desk.path(name);
+fn entries(sandbox: &Sandbox) {
+    let scene = Scene::new(sandbox);
+    let path = |name: &str| sandbox.path(name);
     let done = |result: std::io::Result<()>| result.expect("change a local file");
     steps(
         &scene,
@@ -187,7 +187,7 @@ fn entries(desk: &Desk) {
                 for name in
                     ["größe.txt", "日本語/ファイル.md", "🦀 crab.rs", "a b/c'd \"e\".txt", "#x%y*z?[1]"]
                 {
-                    s.desk.write(name, name);
+                    s.sandbox.write(name, name);
                 }
                 s.arrives();
             }),
@@ -201,49 +201,49 @@ fn entries(desk: &Desk) {
             }),
             ("a file that becomes a directory", &|s| {
                 done(fs::remove_file(path("index.html")));
-                s.desk.write("index.html/in.txt", "in\n");
+                s.sandbox.write("index.html/in.txt", "in\n");
                 s.arrives();
             }),
             ("a directory that becomes a file", &|s| {
                 done(fs::remove_dir_all(path("index.html")));
-                s.desk.write("index.html", "a file again\n");
+                s.sandbox.write("index.html", "a file again\n");
                 s.arrives();
             }),
         ],
     );
-    desk.ksync.watching("main", 2, SHORT);
+    sandbox.ksync.watching("main", 2, SHORT);
 }
 
 /// As macOS and some archives write them. syncthing passes such names over, so nobody may think that they are synced.
-fn decomposed(desk: &Desk) {
-    desk.write("mo\u{308}glich.txt", "passed over\n");
-    desk.write("möglich.txt", "synced\n");
-    let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
-    let read = |name: &str| container.read(desk.cluster(), &format!("{CODE}/{name}"));
+fn decomposed(sandbox: &Sandbox) {
+    sandbox.write("mo\u{308}glich.txt", "passed over\n");
+    sandbox.write("möglich.txt", "synced\n");
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.sync(APP, CODE);
+    let read = |name: &str| container.read(sandbox.cluster(), &format!("{CODE}/{name}"));
     assert_eq!(read("möglich.txt").expect("a composed name"), "synced\n");
     assert!(read("mo\u{308}glich.txt").is_err(), "a decomposed name is passed over");
     let warned = |name: &str| {
-        let said = desk.ksync.run(&["get"]).stderr;
+        let said = sandbox.ksync.run(&["get"]).stderr;
         let line = format!(
             "warning: spec `main`: not synced: {name} (its name is not in Unicode's composed form (NFC))"
         );
         if said.lines().any(|l| l == line) { Ok(()) } else { Err(said) }
     };
     warned("mo\u{308}glich.txt").expect("a warning");
-    desk.write("gro\u{308}ße.txt", "later\n");
+    sandbox.write("gro\u{308}ße.txt", "later\n");
     eventually("a warning of a later name", SHORT, || warned("gro\u{308}ße.txt"));
 }
 
 /// A socket that an app has made, here when the sync begins and later; syncthing passes them over.
-fn specials(desk: &Desk) {
-    let bind = |name: &str| std::os::unix::net::UnixListener::bind(desk.path(name)).expect("a socket");
+fn specials(sandbox: &Sandbox) {
+    let bind = |name: &str| std::os::unix::net::UnixListener::bind(sandbox.path(name)).expect("a socket");
     let first = bind("first.sock");
-    desk.write("a.txt", "a\n");
-    let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
+    sandbox.write("a.txt", "a\n");
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.sync(APP, CODE);
     let warned = |expected: &str| {
-        let said = desk.ksync.run(&["get"]).stderr;
+        let said = sandbox.ksync.run(&["get"]).stderr;
         holds(said == expected, said)
     };
     let line = |name: &str, what: &str| format!("warning: spec `main`: not synced: {name} ({what})\n");
@@ -253,83 +253,84 @@ fn specials(desk: &Desk) {
     let both = socket("first.sock") + &socket("second.sock");
     eventually("a warning of a later one", SHORT, || warned(&both));
     let name = std::os::unix::ffi::OsStrExt::from_bytes(b"bad\xff");
-    std::fs::write(desk.local().join::<&std::ffi::OsStr>(name), "").expect("a file");
+    std::fs::write(sandbox.local().join::<&std::ffi::OsStr>(name), "").expect("a file");
     let all = line("bad\u{fffd}", "its name is not UTF-8") + &both;
     eventually("a warning of a name", SHORT, || warned(&all));
-    std::fs::remove_file(desk.path("first.sock")).expect("remove");
-    std::fs::remove_file(desk.local().join::<&std::ffi::OsStr>(name)).expect("remove");
+    std::fs::remove_file(sandbox.path("first.sock")).expect("remove");
+    std::fs::remove_file(sandbox.local().join::<&std::ffi::OsStr>(name)).expect("remove");
     eventually("only the other", SHORT, || warned(&socket("second.sock")));
-    assert!(container.read(desk.cluster(), "/code/second.sock").is_err());
+    assert!(container.read(sandbox.cluster(), "/code/second.sock").is_err());
     drop((first, second));
 }
 
-fn much(desk: &Desk) {
-    let scene = Scene::new(desk);
+fn much(sandbox: &Sandbox) {
+    let scene = Scene::new(sandbox);
     steps(
         &scene,
         &[
             ("a file of 20 MB", &|s| {
                 let big: Vec<u8> =
                     (0..20u32 << 20).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
-                s.desk.write("big.bin", big);
+                s.sandbox.write("big.bin", big);
                 s.arrives();
             }),
             ("300 files at once", &|s| {
                 for number in 0..300 {
-                    s.desk.write(&format!("many/{}/{number}.txt", number % 7), format!("{number}\n"));
+                    s.sandbox.write(&format!("many/{}/{number}.txt", number % 7), format!("{number}\n"));
                 }
                 s.arrives();
             }),
             ("300 edits at once", &|s| {
                 for number in 0..300 {
-                    s.desk.write(&format!("many/{}/{number}.txt", number % 7), format!("{number} again\n"));
+                    s.sandbox
+                        .write(&format!("many/{}/{number}.txt", number % 7), format!("{number} again\n"));
                 }
                 s.arrives();
             }),
             ("300 files gone at once", &|s| {
-                fs::remove_dir_all(s.desk.path("many")).expect("remove");
+                fs::remove_dir_all(s.sandbox.path("many")).expect("remove");
                 s.arrives();
             }),
             ("a directory that goes as soon as it is there", &|s| {
                 for round in 0..4 {
                     for number in 0..500 {
-                        s.desk.write(&format!("brief/{number}"), format!("{round}\n"));
+                        s.sandbox.write(&format!("brief/{number}"), format!("{round}\n"));
                     }
                     s.arrives();
-                    fs::remove_dir_all(s.desk.path("brief")).expect("remove");
+                    fs::remove_dir_all(s.sandbox.path("brief")).expect("remove");
                     s.arrives();
-                    let gone = || holds(!s.desk.path("brief").exists(), "it is here again");
+                    let gone = || holds(!s.sandbox.path("brief").exists(), "it is here again");
                     throughout("what was deleted stays away", Duration::from_millis(500), gone);
                     s.arrives();
                 }
             }),
         ],
     );
-    desk.ksync.watching("main", 2, Duration::from_secs(10));
+    sandbox.ksync.watching("main", 2, Duration::from_secs(10));
 }
 
 /// What is never of use to an app, and what the spec names.
-fn ignored(desk: &Desk) {
-    desk.write("kept.txt", "kept\n");
-    desk.write(".git/HEAD", "ref: refs/heads/main\n");
-    desk.write("app/__pycache__/m.pyc", "pyc");
-    desk.write("app/m.py", "pass\n");
-    desk.write(".m.py.swp", "swap");
-    desk.write("note.secret", "secret");
-    let container = App::web(desk).apply(desk).only();
-    desk.sync(&[APP, &["--ignore", "*.secret"]].concat(), CODE);
-    desk.write("late.secret", "secret");
-    desk.write("late.txt", "late\n");
+fn ignored(sandbox: &Sandbox) {
+    sandbox.write("kept.txt", "kept\n");
+    sandbox.write(".git/HEAD", "ref: refs/heads/main\n");
+    sandbox.write("app/__pycache__/m.pyc", "pyc");
+    sandbox.write("app/m.py", "pass\n");
+    sandbox.write(".m.py.swp", "swap");
+    sandbox.write("note.secret", "secret");
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.sync(&[APP, &["--ignore", "*.secret"]].concat(), CODE);
+    sandbox.write("late.secret", "secret");
+    sandbox.write("late.txt", "late\n");
     let expected = || -> Result<_, String> {
-        let tree = desk.tree()?.without(".git").without("app/__pycache__").without(".m.py.swp");
+        let tree = sandbox.tree()?.without(".git").without("app/__pycache__").without(".m.py.swp");
         Ok(tree.without("note.secret").without("late.secret"))
     };
     let there = eventually("the last file", SHORT, || {
-        let there = container.tree(desk.cluster(), CODE)?;
+        let there = container.tree(sandbox.cluster(), CODE)?;
         if there.has("late.txt") { Ok(there) } else { Err(format!("{there:?}")) }
     });
     // index.html was only there, and has been brought here.
     expected()
-        .and_then(|here| here.equals(&there, desk.cluster().precision()))
+        .and_then(|here| here.equals(&there, sandbox.cluster().precision()))
         .expect("all but what is ignored");
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk, Need,
+    App, Case, Need, Sandbox,
     container::Container,
     eventually,
     eventually::{LONG, SHORT, holds},
@@ -24,29 +24,29 @@ pub(super) const CASES: &[Case] = &[
 
 /// What a container's web server says, through the API server: the app itself sees the file.
 #[track_caller]
-fn serves(desk: &Desk, container: &Container, file: &str, content: &str) {
+fn serves(sandbox: &Sandbox, container: &Container, file: &str, content: &str) {
     let url = format!("/api/v1/namespaces/{}/pods/{}:8080/proxy/{file}", container.namespace, container.pod);
     eventually(&format!("{container} to serve `{file}`"), SHORT, || {
-        let text = desk.kubectl().try_ok(&["get", "--raw", &url])?;
+        let text = sandbox.kubectl().try_ok(&["get", "--raw", &url])?;
         holds(text == content, text)
     });
 }
 
-fn from_scratch(desk: &Desk) {
-    desk.write("page.txt", "from here\n");
-    let containers = App::fixed(desk, CODE).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
+fn from_scratch(sandbox: &Sandbox) {
+    sandbox.write("page.txt", "from here\n");
+    let containers = App::fixed(sandbox, CODE).replicas(2).apply(sandbox).running(2);
+    sandbox.sync(APP, CODE);
     for container in &containers {
-        desk.equal(container, CODE).expect("equal trees");
-        serves(desk, container, "page.txt", "from here\n");
+        sandbox.equal(container, CODE).expect("equal trees");
+        serves(sandbox, container, "page.txt", "from here\n");
     }
-    desk.write("page.txt", "edited\n");
-    desk.write("more/page.txt", "more\n");
+    sandbox.write("page.txt", "edited\n");
+    sandbox.write("more/page.txt", "more\n");
     for container in &containers {
-        serves(desk, container, "page.txt", "edited\n");
-        serves(desk, container, "more/page.txt", "more\n");
+        serves(sandbox, container, "page.txt", "edited\n");
+        serves(sandbox, container, "more/page.txt", "more\n");
     }
-    desk.arrives(&containers, CODE);
+    sandbox.arrives(&containers, CODE);
 }
 
 const USER: u32 = 1000;
@@ -57,107 +57,109 @@ fn as_user(app: App) -> App {
 
 /// Everything below the path is the user's own.
 #[track_caller]
-fn owned(desk: &Desk, container: &Container, path: &str) {
-    let tree = container.tree(desk.cluster(), path).expect("the container's tree");
+fn owned(sandbox: &Sandbox, container: &Container, path: &str) {
+    let tree = container.tree(sandbox.cluster(), path).expect("the container's tree");
     assert!(tree.len() > 0);
     let others: Vec<_> = tree.entries().filter(|(_, node)| node.uid != USER).collect();
     assert!(others.is_empty(), "not the user's own: {others:?}");
 }
 
-fn non_root(desk: &Desk) {
-    desk.write("index.html", "from here\n");
-    desk.write("lib/a.txt", "a\n");
+fn non_root(sandbox: &Sandbox) {
+    sandbox.write("index.html", "from here\n");
+    sandbox.write("lib/a.txt", "a\n");
     let app = as_user(App::shell(
-        desk,
+        sandbox,
         "mkdir -p /tmp/code/old && echo old >/tmp/code/old/file && exec sleep 1000000",
     ));
-    let containers = app.replicas(2).apply(desk).running(2);
-    desk.sync(APP, "/tmp/code");
-    desk.write("new/b.txt", "b\n");
-    desk.write("index.html", "edited\n");
-    desk.arrives(&containers, "/tmp/code");
+    let containers = app.replicas(2).apply(sandbox).running(2);
+    sandbox.sync(APP, "/tmp/code");
+    sandbox.write("new/b.txt", "b\n");
+    sandbox.write("index.html", "edited\n");
+    sandbox.arrives(&containers, "/tmp/code");
     // Before anybody writes: what comes from one of them is on its way to the other then.
     for container in &containers {
-        owned(desk, container, "/tmp/code");
+        owned(sandbox, container, "/tmp/code");
     }
     for container in &containers {
         // `-f`: the two-way one's deletion may be here first.
         container.sh(
-            desk.cluster(),
+            sandbox.cluster(),
             "cd /tmp/code && echo x >>index.html && echo x >>lib/a.txt && echo x >new/c.txt && rm -f new/b.txt",
         );
     }
-    let two_way = desk.two_way(&containers);
-    eventually("what the user writes in the two-way container", SHORT, || desk.equal(two_way, "/tmp/code"));
-    assert_eq!(desk.text("index.html").as_deref(), Ok("edited\nx\n"));
+    let two_way = sandbox.two_way(&containers);
+    eventually("what the user writes in the two-way container", SHORT, || {
+        sandbox.equal(two_way, "/tmp/code")
+    });
+    assert_eq!(sandbox.text("index.html").as_deref(), Ok("edited\nx\n"));
 }
 
-fn no_path(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let containers = App::idle(desk).replicas(2).apply(desk).running(2);
-    desk.sync(APP, "/srv/not/there/yet");
-    desk.write("b.txt", "b\n");
-    desk.arrives(&containers, "/srv/not/there/yet");
+fn no_path(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let containers = App::idle(sandbox).replicas(2).apply(sandbox).running(2);
+    sandbox.sync(APP, "/srv/not/there/yet");
+    sandbox.write("b.txt", "b\n");
+    sandbox.arrives(&containers, "/srv/not/there/yet");
 }
 
-fn no_path_non_root(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let container = as_user(App::idle(desk)).apply(desk).only();
-    desk.sync(APP, "/tmp/not/there/yet");
-    owned(desk, &container, "/tmp/not");
-    container.sh(desk.cluster(), "echo b >/tmp/not/there/yet/b.txt");
-    eventually("what the user writes", SHORT, || desk.equal(&container, "/tmp/not/there/yet"));
+fn no_path_non_root(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let container = as_user(App::idle(sandbox)).apply(sandbox).only();
+    sandbox.sync(APP, "/tmp/not/there/yet");
+    owned(sandbox, &container, "/tmp/not");
+    container.sh(sandbox.cluster(), "echo b >/tmp/not/there/yet/b.txt");
+    eventually("what the user writes", SHORT, || sandbox.equal(&container, "/tmp/not/there/yet"));
 }
 
-fn symlinked(desk: &Desk) {
-    desk.write("a.txt", "a\n");
+fn symlinked(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
     let app =
-        App::shell(desk, "mkdir -p /real/v2 /app && ln -sfn /real/v2 /app/current && exec sleep 1000000");
-    let container = app.apply(desk).only();
-    desk.sync(APP, "/app/current");
-    desk.write("b.txt", "b\n");
-    desk.arrives(std::slice::from_ref(&container), "/real/v2");
-    let link = container.sh(desk.cluster(), "readlink /app/current");
+        App::shell(sandbox, "mkdir -p /real/v2 /app && ln -sfn /real/v2 /app/current && exec sleep 1000000");
+    let container = app.apply(sandbox).only();
+    sandbox.sync(APP, "/app/current");
+    sandbox.write("b.txt", "b\n");
+    sandbox.arrives(std::slice::from_ref(&container), "/real/v2");
+    let link = container.sh(sandbox.cluster(), "readlink /app/current");
     assert_eq!(link, "/real/v2\n");
 }
 
-fn odd_path(desk: &Desk) {
-    desk.write("a b/ü.txt", "a\n");
-    let container = App::idle(desk).apply(desk).only();
-    desk.sync(APP, "/my app/größe/x");
-    let there = container.tree(desk.cluster(), "/my app/größe/x").expect("the container's tree");
+fn odd_path(sandbox: &Sandbox) {
+    sandbox.write("a b/ü.txt", "a\n");
+    let container = App::idle(sandbox).apply(sandbox).only();
+    sandbox.sync(APP, "/my app/größe/x");
+    let there = container.tree(sandbox.cluster(), "/my app/größe/x").expect("the container's tree");
     assert!(matches!(there.get("a b/ü.txt").map(|node| &node.kind), Some(Kind::File { .. })));
 }
 
-fn path_is_a_file(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let container = App::shell(desk, "echo mine >/code && exec sleep 1000000").apply(desk).only();
-    let local = desk.local().display().to_string();
+fn path_is_a_file(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let container = App::shell(sandbox, "echo mine >/code && exec sleep 1000000").apply(sandbox).only();
+    let local = sandbox.local().display().to_string();
     assert_eq!(
-        desk.ksync.refused(&["create", "--name", "main", "-l", "app=app", &local, CODE]),
+        sandbox.ksync.refused(&["create", "--name", "main", "-l", "app=app", &local, CODE]),
         format!(
             "error: `{CODE}` can't be synced in pod `{}`: `{CODE}` in the container is not a directory\n",
             container.pod
         )
     );
-    assert!(!desk.ksync.config_file().exists(), "nothing is written");
-    let content = container.read(desk.cluster(), CODE).expect("the file");
+    assert!(!sandbox.ksync.config_file().exists(), "nothing is written");
+    let content = container.read(sandbox.cluster(), CODE).expect("the file");
     assert_eq!(content, "mine\n");
 }
 
 /// A spec that can't work beside one that does.
-fn one_fails(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    std::fs::create_dir(desk.scratch("other")).expect("mkdir");
-    let good = App::web(desk).apply(desk).only();
-    App::shell(desk, "echo mine >/code && exec sleep 1000000").named("bad").apply(desk);
-    desk.sync(APP, CODE);
-    let other = desk.scratch("other").display().to_string();
-    desk.ksync.run(&["create", "--name", "bad", "-l", "app=bad", &other, CODE]);
-    if desk.ksync.spec("bad").is_ok() {
-        desk.ksync.becomes("bad", "error", LONG);
+fn one_fails(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    std::fs::create_dir(sandbox.scratch("other")).expect("mkdir");
+    let good = App::web(sandbox).apply(sandbox).only();
+    App::shell(sandbox, "echo mine >/code && exec sleep 1000000").named("bad").apply(sandbox);
+    sandbox.sync(APP, CODE);
+    let other = sandbox.scratch("other").display().to_string();
+    sandbox.ksync.run(&["create", "--name", "bad", "-l", "app=bad", &other, CODE]);
+    if sandbox.ksync.spec("bad").is_ok() {
+        sandbox.ksync.becomes("bad", "error", LONG);
     }
-    desk.write("b.txt", "b\n");
-    desk.arrives(&[good], CODE);
-    desk.ksync.watching("main", 1, SHORT);
+    sandbox.write("b.txt", "b\n");
+    sandbox.arrives(&[good], CODE);
+    sandbox.ksync.watching("main", 1, SHORT);
 }

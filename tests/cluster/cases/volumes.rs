@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk, eventually,
+    App, Case, Sandbox, eventually,
     eventually::{LONG, SHORT, holds},
     ksync::Row,
 };
@@ -20,175 +20,175 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_volume_goes_when_its_pod_goes", goes),
 ];
 
-fn read_only_root(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let app = App::idle(desk).container("securityContext", json!({ "readOnlyRootFilesystem": true }));
-    let containers = app.empty_dir("code", CODE).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
-    desk.write("x/b.txt", "b\n");
-    desk.arrives(&containers, CODE);
-    let two_way = desk.two_way(&containers);
-    two_way.sh(desk.cluster(), "echo c >/code/c.txt");
-    eventually("what the container writes", SHORT, || desk.equal(two_way, CODE));
+fn read_only_root(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::idle(sandbox).container("securityContext", json!({ "readOnlyRootFilesystem": true }));
+    let containers = app.empty_dir("code", CODE).replicas(2).apply(sandbox).running(2);
+    sandbox.sync(APP, CODE);
+    sandbox.write("x/b.txt", "b\n");
+    sandbox.arrives(&containers, CODE);
+    let two_way = sandbox.two_way(&containers);
+    two_way.sh(sandbox.cluster(), "echo c >/code/c.txt");
+    eventually("what the container writes", SHORT, || sandbox.equal(two_way, CODE));
 }
 
-fn read_only(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let app = App::idle(desk).container("securityContext", json!({ "readOnlyRootFilesystem": true }));
-    let container = app.apply(desk).only();
-    let local = desk.local().display().to_string();
+fn read_only(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::idle(sandbox).container("securityContext", json!({ "readOnlyRootFilesystem": true }));
+    let container = app.apply(sandbox).only();
+    let local = sandbox.local().display().to_string();
     assert_eq!(
-        desk.ksync.refused(&["create", "--name", "main", "-l", "app=app", &local, "/tmp"]),
+        sandbox.ksync.refused(&["create", "--name", "main", "-l", "app=app", &local, "/tmp"]),
         format!(
             "error: `/tmp` can't be synced in pod `{}`: `/tmp` in the container is on a read-only file system\n",
             container.pod
         )
     );
-    assert!(!desk.ksync.config_file().exists(), "nothing is written");
+    assert!(!sandbox.ksync.config_file().exists(), "nothing is written");
 }
 
-fn inside(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let containers = App::idle(desk).empty_dir("srv", "/srv").replicas(2).apply(desk).running(2);
-    desk.sync(APP, "/srv/www/code");
-    desk.write("b.txt", "b\n");
-    desk.arrives(&containers, "/srv/www/code");
+fn inside(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let containers = App::idle(sandbox).empty_dir("srv", "/srv").replicas(2).apply(sandbox).running(2);
+    sandbox.sync(APP, "/srv/www/code");
+    sandbox.write("b.txt", "b\n");
+    sandbox.arrives(&containers, "/srv/www/code");
 }
 
 /// Both directions, through the mount.
-fn below(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    desk.write("data/x/b.txt", "b\n");
-    let app = App::idle(desk).empty_dir("data", "/code/data").empty_dir("deep", "/code/p/q/deep");
-    let containers = app.replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
-    desk.write("data/x/b.txt", "edited\n");
-    desk.write("p/q/deep/c.txt", "c\n");
+fn below(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    sandbox.write("data/x/b.txt", "b\n");
+    let app = App::idle(sandbox).empty_dir("data", "/code/data").empty_dir("deep", "/code/p/q/deep");
+    let containers = app.replicas(2).apply(sandbox).running(2);
+    sandbox.sync(APP, CODE);
+    sandbox.write("data/x/b.txt", "edited\n");
+    sandbox.write("p/q/deep/c.txt", "c\n");
     // Across the border of the volume.
-    std::fs::rename(desk.path("a.txt"), desk.path("data/a.txt")).expect("rename");
-    desk.arrives(&containers, CODE);
-    let two_way = desk.two_way(&containers);
-    two_way.sh(desk.cluster(), "echo d >/code/data/d.txt && mv /code/data/a.txt /code/a.txt");
-    eventually("what the container does in its volume", SHORT, || desk.equal(two_way, CODE));
-    let mounts = two_way.sh(desk.cluster(), "grep -c ' /code/' /proc/mounts");
+    std::fs::rename(sandbox.path("a.txt"), sandbox.path("data/a.txt")).expect("rename");
+    sandbox.arrives(&containers, CODE);
+    let two_way = sandbox.two_way(&containers);
+    two_way.sh(sandbox.cluster(), "echo d >/code/data/d.txt && mv /code/data/a.txt /code/a.txt");
+    eventually("what the container does in its volume", SHORT, || sandbox.equal(two_way, CODE));
+    let mounts = two_way.sh(sandbox.cluster(), "grep -c ' /code/' /proc/mounts");
     assert_eq!(mounts, "2\n", "the user's mounts are as they were");
 }
 
 /// A ConfigMap's file is not ours to write; everything beside it is synced.
-fn single_file(desk: &Desk) {
-    desk.kubectl().apply(&[json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "settings", "namespace": desk.namespace },
+fn single_file(sandbox: &Sandbox) {
+    sandbox.kubectl().apply(&[json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "settings", "namespace": sandbox.namespace },
         "data": { "app.yml": "from the cluster\n" },
     })]);
-    desk.write("config/other.yml", "other\n");
-    let app = App::idle(desk).config_file("settings", "app.yml", "/code/config/app.yml");
-    let containers = app.replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
-    let spec = desk.ksync.watching("main", 2, SHORT);
+    sandbox.write("config/other.yml", "other\n");
+    let app = App::idle(sandbox).config_file("settings", "app.yml", "/code/config/app.yml");
+    let containers = app.replicas(2).apply(sandbox).running(2);
+    sandbox.sync(APP, CODE);
+    let spec = sandbox.ksync.watching("main", 2, SHORT);
     let named = |row: &Row| row.excluded.iter().any(|path| path.contains("config/app.yml"));
     assert!(spec.containers.iter().all(named), "{spec:?}");
-    let wide = desk.ksync.ok(&["get", "-o", "wide"]);
+    let wide = sandbox.ksync.ok(&["get", "-o", "wide"]);
     assert!(wide.contains("config/app.yml"), "{wide}");
     // Here it may be something else; neither side gets the other's.
-    desk.write("config/app.yml", "from here\n");
-    desk.write("config/late.yml", "late\n");
+    sandbox.write("config/app.yml", "from here\n");
+    sandbox.write("config/late.yml", "late\n");
     for container in &containers {
         eventually("the file beside it", SHORT, || {
-            let there = container.read(desk.cluster(), "/code/config/late.yml")?;
+            let there = container.read(sandbox.cluster(), "/code/config/late.yml")?;
             holds(there == "late\n", there)
         });
-        let mounted = container.read(desk.cluster(), "/code/config/app.yml");
+        let mounted = container.read(sandbox.cluster(), "/code/config/app.yml");
         assert_eq!(mounted.as_deref(), Ok("from the cluster\n"), "{container}");
     }
-    assert_eq!(desk.text("config/app.yml").as_deref(), Ok("from here\n"));
-    desk.ksync.watching("main", 2, SHORT);
+    assert_eq!(sandbox.text("config/app.yml").as_deref(), Ok("from here\n"));
+    sandbox.ksync.watching("main", 2, SHORT);
 }
 
-fn shared(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let app = App::idle(desk).beside("second").empty_dir("code", CODE).apply(desk);
+fn shared(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::idle(sandbox).beside("second").empty_dir("code", CODE).apply(sandbox);
     let containers = app.running(1);
     assert_eq!(containers.len(), 2, "{containers:?}");
-    desk.sync(&[APP, &["--container", "app"]].concat(), CODE);
-    let local = desk.local().display().to_string();
-    desk.ksync.ok(&["create", "--name", "two", "-l", "app=app", "-c", "second", "--wait", &local, CODE]);
-    desk.write("b.txt", "b\n");
-    desk.arrives(&containers, CODE);
+    sandbox.sync(&[APP, &["--container", "app"]].concat(), CODE);
+    let local = sandbox.local().display().to_string();
+    sandbox.ksync.ok(&["create", "--name", "two", "-l", "app=app", "-c", "second", "--wait", &local, CODE]);
+    sandbox.write("b.txt", "b\n");
+    sandbox.arrives(&containers, CODE);
     let roles: Vec<String> = ["main", "two"]
         .iter()
-        .map(|name| desk.ksync.watching(name, 1, SHORT).containers[0].role.clone())
+        .map(|name| sandbox.ksync.watching(name, 1, SHORT).containers[0].role.clone())
         .collect();
     assert_eq!(roles, ["lead", "alias"]);
-    containers[1].sh(desk.cluster(), "echo c >/code/c.txt && rm /code/a.txt");
-    eventually("what either container does", SHORT, || desk.equal(&containers[0], CODE));
-    assert!(!desk.path("a.txt").exists());
+    containers[1].sh(sandbox.cluster(), "echo c >/code/c.txt && rm /code/a.txt");
+    eventually("what either container does", SHORT, || sandbox.equal(&containers[0], CODE));
+    assert!(!sandbox.path("a.txt").exists());
 }
 
 /// What has no room is said; what has room arrives, and nothing that was begun stays. Two of the containers may share a
 /// node, where one gets copies of the other's.
-fn full(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let app = App::idle(desk).memory_dir("code", CODE, "1Mi").replicas(3);
-    let containers = app.apply(desk).running(3);
-    desk.sync(APP, CODE);
-    desk.write("dir/big.bin", vec![b'b'; 3_000_000]);
+fn full(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::idle(sandbox).memory_dir("code", CODE, "1Mi").replicas(3);
+    let containers = app.apply(sandbox).running(3);
+    sandbox.sync(APP, CODE);
+    sandbox.write("dir/big.bin", vec![b'b'; 3_000_000]);
     // Each of them would fit alone.
     for name in ["one.bin", "two.bin"] {
-        desk.write(name, vec![b'x'; 600_000]);
+        sandbox.write(name, vec![b'x'; 600_000]);
     }
     let told = |row: &Row| {
         row.status == "error" && row.reason.contains("`: no space left on device in the container")
     };
     let begun = std::time::Instant::now();
     eventually("every container's row to say what has no room", SHORT, || {
-        let spec = desk.ksync.spec("main")?;
+        let spec = sandbox.ksync.spec("main")?;
         holds(spec.status == "error" && spec.containers.iter().all(told), format!("{spec:?}"))
     });
     println!("a full volume was told of after {:?}", begun.elapsed());
     let arrive = |edit: &str| {
-        desk.write("a.txt", edit);
+        sandbox.write("a.txt", edit);
         for container in &containers {
             eventually("what there is room for", SHORT, || {
-                let there = container.read(desk.cluster(), "/code/a.txt")?;
+                let there = container.read(sandbox.cluster(), "/code/a.txt")?;
                 holds(there == edit, format!("{} bytes in {container}", there.len()))
             });
         }
     };
     arrive("edited\n");
     // And so when everything is attached anew.
-    desk.ksync.ok(&["stop"]);
-    desk.ksync.ok(&["watch", "--daemon"]);
+    sandbox.ksync.ok(&["stop"]);
+    sandbox.ksync.ok(&["watch", "--daemon"]);
     arrive("edited again\n");
     eventually("it to be said again", SHORT, || {
-        let spec = desk.ksync.spec("main")?;
+        let spec = sandbox.ksync.spec("main")?;
         holds(spec.containers.len() == 3 && spec.containers.iter().all(told), format!("{spec:?}"))
     });
     for name in ["dir/big.bin", "two.bin"] {
-        std::fs::remove_file(desk.path(name)).expect("remove");
+        std::fs::remove_file(sandbox.path(name)).expect("remove");
     }
-    desk.ksync.watching("main", 3, SHORT);
-    desk.arrives(&containers, CODE);
+    sandbox.ksync.watching("main", 3, SHORT);
+    sandbox.arrives(&containers, CODE);
     for container in &containers {
-        let left = container.sh(desk.cluster(), "find /code -name '*.tmp'");
+        let left = container.sh(sandbox.cluster(), "find /code -name '*.tmp'");
         assert_eq!(left, "", "{container}");
     }
 }
 
 /// The volume's files are removed by kubelet while they are still bound.
-fn goes(desk: &Desk) {
+fn goes(sandbox: &Sandbox) {
     for number in 0..30 {
-        desk.write(&format!("{number}.txt"), "content\n");
+        sandbox.write(&format!("{number}.txt"), "content\n");
     }
-    let app = App::idle(desk).empty_dir("code", CODE).apply(desk);
+    let app = App::idle(sandbox).empty_dir("code", CODE).apply(sandbox);
     let old = app.only();
-    desk.sync(APP, CODE);
-    let guard = crate::suite::guard::Guard::over(&desk.local());
+    sandbox.sync(APP, CODE);
+    let witness = crate::suite::witness::Witness::over(&sandbox.local());
     app.kill_pod(&old.pod);
     let new = eventually("another pod", LONG, || {
         let now = app.only();
         if now.id == old.id { Err("the old one".to_owned()) } else { Ok(now) }
     });
-    desk.ksync.watching_ids("main", &[&new.id], LONG);
-    desk.equal(&new, CODE).expect("equal trees");
-    guard.intact();
+    sandbox.ksync.watching_ids("main", &[&new.id], LONG);
+    sandbox.equal(&new, CODE).expect("equal trees");
+    witness.intact();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Desk,
+    Sandbox,
     container::Container,
     eventually::{LONG, eventually},
 };
@@ -20,37 +20,37 @@ pub(crate) struct App {
 
 impl App {
     /// busybox's httpd serving /code, which its command makes, with an `index.html` of its own.
-    pub(crate) fn web(desk: &Desk) -> Self {
+    pub(crate) fn web(sandbox: &Sandbox) -> Self {
         Self::shell(
-            desk,
+            sandbox,
             "mkdir -p /code && { [ -e /code/index.html ] || echo from the image >/code/index.html; } && \
              exec httpd -f -p 8080 -h /code",
         )
     }
 
     /// busybox with nothing at /code.
-    pub(crate) fn idle(desk: &Desk) -> Self {
-        Self::shell(desk, "exec sleep 1000000")
+    pub(crate) fn idle(sandbox: &Sandbox) -> Self {
+        Self::shell(sandbox, "exec sleep 1000000")
     }
 
     /// busybox running a line of shell.
-    pub(crate) fn shell(desk: &Desk, line: &str) -> Self {
-        let image = desk.cluster().app_image();
-        Self::of(desk, &json!({ "name": "app", "image": image, "command": ["/bin/sh", "-c", line] }))
+    pub(crate) fn shell(sandbox: &Sandbox, line: &str) -> Self {
+        let image = sandbox.cluster().app_image();
+        Self::of(sandbox, &json!({ "name": "app", "image": image, "command": ["/bin/sh", "-c", line] }))
     }
 
     /// One static program that serves `dir`; no shell, no tar, nothing else.
-    pub(crate) fn fixed(desk: &Desk, dir: &str) -> Self {
-        Self::of(desk, &json!({ "name": "app", "image": "localhost/static:1", "args": [dir, "8080"] }))
+    pub(crate) fn fixed(sandbox: &Sandbox, dir: &str) -> Self {
+        Self::of(sandbox, &json!({ "name": "app", "image": "localhost/static:1", "args": [dir, "8080"] }))
     }
 
-    fn of(desk: &Desk, container: &Value) -> Self {
+    fn of(sandbox: &Sandbox, container: &Value) -> Self {
         let mut app = Self {
             name: "app".to_owned(),
             replicas: 1,
             pod: json!({ "terminationGracePeriodSeconds": 0, "containers": [container] }),
         };
-        app.pod["containers"][0]["imagePullPolicy"] = desk.cluster().pull_policy().into();
+        app.pod["containers"][0]["imagePullPolicy"] = sandbox.cluster().pull_policy().into();
         app
     }
 
@@ -146,17 +146,17 @@ impl App {
         })
     }
 
-    /// Applies it in the desk's namespace and waits until it runs.
+    /// Applies it in the sandbox's namespace and waits until it runs.
     #[track_caller]
-    pub(crate) fn apply(self, desk: &Desk) -> Deployed<'_> {
-        self.apply_in(desk, &desk.namespace)
+    pub(crate) fn apply(self, sandbox: &Sandbox) -> Deployed<'_> {
+        self.apply_in(sandbox, &sandbox.namespace)
     }
 
     /// The same in another namespace.
     #[track_caller]
-    pub(crate) fn apply_in<'a>(self, desk: &'a Desk, namespace: &str) -> Deployed<'a> {
-        desk.kubectl().apply(&[self.object(namespace)]);
-        let app = Deployed { desk, namespace: namespace.to_owned(), name: self.name };
+    pub(crate) fn apply_in<'a>(self, sandbox: &'a Sandbox, namespace: &str) -> Deployed<'a> {
+        sandbox.kubectl().apply(&[self.object(namespace)]);
+        let app = Deployed { sandbox, namespace: namespace.to_owned(), name: self.name };
         app.running(self.replicas);
         app
     }
@@ -171,7 +171,7 @@ fn push(list: &mut Value, item: Value) {
 
 /// A Deployment in the cluster.
 pub(crate) struct Deployed<'a> {
-    desk: &'a Desk,
+    sandbox: &'a Sandbox,
     namespace: String,
     name: String,
 }
@@ -180,7 +180,7 @@ impl Deployed<'_> {
     /// Containers that run, of pods that are not on their way out, with the number of pods that there are.
     fn containers(&self) -> Result<(Vec<Container>, usize), String> {
         let label = format!("app={}", self.name);
-        let pods = self.desk.kubectl().json(&["get", "pods", "-n", &self.namespace, "-l", &label])?;
+        let pods = self.sandbox.kubectl().json(&["get", "pods", "-n", &self.namespace, "-l", &label])?;
         let pods = pods["items"].as_array().cloned().unwrap_or_default();
         Ok((pods.iter().flat_map(Container::of_pod).collect(), pods.len()))
     }
@@ -228,14 +228,14 @@ impl Deployed<'_> {
     #[track_caller]
     pub(crate) fn scale_within(&self, replicas: usize, limit: Duration) -> Vec<Container> {
         let flag = format!("--replicas={replicas}");
-        self.desk.kubectl().ok(&["scale", "-n", &self.namespace, &self.object(), &flag]);
+        self.sandbox.kubectl().ok(&["scale", "-n", &self.namespace, &self.object(), &flag]);
         self.running_within(replicas, limit)
     }
 
     /// A rollout, until the last of the new pods runs and the last of the old ones is gone.
     #[track_caller]
     pub(crate) fn restart(&self, replicas: usize) -> Vec<Container> {
-        let kubectl = self.desk.kubectl();
+        let kubectl = self.sandbox.kubectl();
         kubectl.ok(&["rollout", "restart", "-n", &self.namespace, &self.object()]);
         kubectl.ok(&["rollout", "status", "-n", &self.namespace, &self.object(), "--timeout=60s"]);
         self.running(replicas)
@@ -244,6 +244,14 @@ impl Deployed<'_> {
     /// Takes a pod away without any grace; its Deployment makes another one.
     #[track_caller]
     pub(crate) fn kill_pod(&self, pod: &str) {
-        self.desk.kubectl().ok(&["delete", "pod", "-n", &self.namespace, pod, "--force", "--grace-period=0"]);
+        self.sandbox.kubectl().ok(&[
+            "delete",
+            "pod",
+            "-n",
+            &self.namespace,
+            pod,
+            "--force",
+            "--grace-period=0",
+        ]);
     }
 }

@@ -1,6 +1,6 @@
 //! A case: a name, what it does, and what it needs of the cluster.
 
-use super::Desk;
+use super::Sandbox;
 
 /// Something that not every cluster has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +23,14 @@ pub(crate) enum Need {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    pub(crate) run: fn(&Desk),
+    pub(crate) run: fn(&Sandbox),
     /// Disturbs what all cases share, so no other runs meanwhile.
     pub(crate) alone: bool,
     pub(crate) needs: &'static [Need],
 }
 
 impl Case {
-    pub(crate) const fn new(name: &'static str, run: fn(&Desk)) -> Self {
+    pub(crate) const fn new(name: &'static str, run: fn(&Sandbox)) -> Self {
         Self { name, run, alone: false, needs: &[] }
     }
 

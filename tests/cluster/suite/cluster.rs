@@ -6,9 +6,9 @@ use std::path::Path;
 use super::{
     case::Need,
     container::Container,
-    foreign::Foreign,
+    given_cluster::GivenCluster,
     kubectl::Kubectl,
-    own::Own,
+    local_cluster::LocalCluster,
     tree::{Precision, Tree},
 };
 
@@ -66,7 +66,7 @@ pub(crate) trait Cluster: Send + Sync {
 /// The cluster that the environment names. Ours is brought up when it is not.
 pub(crate) fn choose(scratch: &Path) -> Box<dyn Cluster> {
     match std::env::var_os("KSYNC_TEST_KUBECONFIG").filter(|path| !path.is_empty()) {
-        Some(kubeconfig) => Box::new(Foreign::new(Path::new(&kubeconfig), scratch)),
-        None => Box::new(Own::up(scratch)),
+        Some(kubeconfig) => Box::new(GivenCluster::new(Path::new(&kubeconfig), scratch)),
+        None => Box::new(LocalCluster::up(scratch)),
     }
 }

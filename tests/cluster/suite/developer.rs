@@ -12,33 +12,33 @@ use rcgen::{
 };
 use serde_json::{Value, json};
 
-use super::{Desk, run::SYSTEM};
+use super::{Sandbox, run::SYSTEM};
 
-/// A user or service account of one desk; its rights go with it.
+/// A user or service account of one sandbox; its rights go with it.
 pub(crate) struct Developer<'a> {
-    desk: &'a Desk,
+    sandbox: &'a Sandbox,
     /// The service account's name, or the user's.
     pub(crate) name: String,
     role: String,
 }
 
 impl<'a> Developer<'a> {
-    /// A service account of the desk's namespace.
-    pub(crate) fn account(desk: &'a Desk) -> Self {
+    /// A service account of the sandbox's namespace.
+    pub(crate) fn account(sandbox: &'a Sandbox) -> Self {
         let name = "dev".to_owned();
-        desk.kubectl().ok(&["create", "serviceaccount", "-n", &desk.namespace, &name]);
-        let subject = json!({ "kind": "ServiceAccount", "name": name, "namespace": desk.namespace });
-        Self::with_rights(desk, name, &subject)
+        sandbox.kubectl().ok(&["create", "serviceaccount", "-n", &sandbox.namespace, &name]);
+        let subject = json!({ "kind": "ServiceAccount", "name": name, "namespace": sandbox.namespace });
+        Self::with_rights(sandbox, name, &subject)
     }
 
     /// A user of that name, whoever vouches for it.
-    pub(crate) fn user(desk: &'a Desk, name: &str) -> Self {
+    pub(crate) fn user(sandbox: &'a Sandbox, name: &str) -> Self {
         let subject = json!({ "kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io" });
-        Self::with_rights(desk, name.to_owned(), &subject)
+        Self::with_rights(sandbox, name.to_owned(), &subject)
     }
 
-    fn with_rights(desk: &'a Desk, name: String, subject: &Value) -> Self {
-        let role = format!("{}-developer", desk.namespace);
+    fn with_rights(sandbox: &'a Sandbox, name: String, subject: &Value) -> Self {
+        let role = format!("{}-developer", sandbox.namespace);
         let rights = |namespace: &str, rules: Value| {
             let metadata = json!({ "name": role, "namespace": namespace });
             [
@@ -54,7 +54,7 @@ impl<'a> Developer<'a> {
             ]
         };
         let own = rights(
-            &desk.namespace,
+            &sandbox.namespace,
             json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"] }]),
         );
         let system = rights(
@@ -64,22 +64,22 @@ impl<'a> Developer<'a> {
                 { "apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"] },
             ]),
         );
-        desk.kubectl().apply(&[own, system].concat());
-        Self { desk, name, role }
+        sandbox.kubectl().apply(&[own, system].concat());
+        Self { sandbox, name, role }
     }
 
     /// A kubeconfig whose user is what `kubectl config set-credentials` makes of `flags`.
     pub(crate) fn kubeconfig(&self, flags: &[&str]) -> PathBuf {
-        self.desk.kubeconfig(&[
+        self.sandbox.kubeconfig(&[
             &[&["set-credentials", "developer"], flags].concat(),
             &["set-context", "--current", "--user=developer"],
         ])
     }
 
-    /// A client certificate and its key, in the files `client.crt` and `client.key` of the desk's scratch directory. What
+    /// A client certificate and its key, in the files `client.crt` and `client.key` of the sandbox's scratch directory. What
     /// was in them is replaced at once.
     pub(crate) fn certificate(&self, life: Duration) -> (PathBuf, PathBuf) {
-        let authority = self.desk.cluster().authority_key().expect("the authority's key");
+        let authority = self.sandbox.cluster().authority_key().expect("the authority's key");
         let named = |name: &str| {
             let mut params = CertificateParams::default();
             params.distinguished_name = DistinguishedName::new();
@@ -96,7 +96,7 @@ impl<'a> Developer<'a> {
         let certificate = params.signed_by(&key, &authority).expect("a certificate");
         let files = [("client.crt", certificate.pem()), ("client.key", key.serialize_pem())];
         let [certificate, key] = files.map(|(name, pem)| {
-            let (place, new) = (self.desk.scratch(name), self.desk.scratch("client.new"));
+            let (place, new) = (self.sandbox.scratch(name), self.sandbox.scratch("client.new"));
             fs::write(&new, pem).expect("write");
             fs::rename(&new, &place).expect("rename");
             place
@@ -108,11 +108,11 @@ impl<'a> Developer<'a> {
     /// token. It says that it holds for 20 seconds, and the token before the last one is taken back. Each call adds a
     /// line to `calls`.
     pub(crate) fn plugin(&self, lines: &str) -> (PathBuf, Plugin) {
-        let dir = self.desk.scratch("plugin");
+        let dir = self.sandbox.scratch("plugin");
         fs::create_dir(&dir).expect("mkdir");
-        let kubectl = self.desk.kubectl();
+        let kubectl = self.sandbox.kubectl();
         let (program, config) = (kubectl.program.display(), kubectl.kubeconfig.display());
-        let (namespace, name, cache) = (&self.desk.namespace, &self.name, kubectl.cache.display());
+        let (namespace, name, cache) = (&self.sandbox.namespace, &self.name, kubectl.cache.display());
         let script = format!(
             "#!/bin/sh\n\
              set -e\n\
@@ -144,7 +144,7 @@ impl<'a> Developer<'a> {
 
 impl Drop for Developer<'_> {
     fn drop(&mut self) {
-        let said = self.desk.kubectl().try_ok(&["delete", "role,rolebinding", "-n", SYSTEM, &self.role]);
+        let said = self.sandbox.kubectl().try_ok(&["delete", "role,rolebinding", "-n", SYSTEM, &self.role]);
         if let Err(said) = said {
             eprintln!("rights are left behind: {said}");
         }

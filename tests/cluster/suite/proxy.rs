@@ -18,7 +18,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::Desk;
+use super::Sandbox;
 
 const BACKLOG: u32 = 64;
 
@@ -44,9 +44,9 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// In front of the desk's API server.
-    pub(crate) fn before(desk: &Desk, mode: Mode) -> Self {
-        let server = server(desk);
+    /// In front of the sandbox's API server.
+    pub(crate) fn before(sandbox: &Sandbox, mode: Mode) -> Self {
+        let server = server(sandbox);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -68,30 +68,30 @@ impl Proxy {
         self.cuts.load(Ordering::SeqCst)
     }
 
-    /// A kubeconfig of the desk's that leads through it.
-    pub(crate) fn kubeconfig(&self, desk: &Desk) -> PathBuf {
-        through(desk, self.address)
+    /// A kubeconfig of the sandbox's that leads through it.
+    pub(crate) fn kubeconfig(&self, sandbox: &Sandbox) -> PathBuf {
+        through(sandbox, self.address)
     }
 }
 
-/// A kubeconfig of the desk's that leads to its API server by way of an address of this machine.
-pub(crate) fn through(desk: &Desk, address: SocketAddr) -> PathBuf {
-    let (host, _) = host_and_port(desk);
-    let cluster = desk.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].name}"]);
+/// A kubeconfig of the sandbox's that leads to its API server by way of an address of this machine.
+pub(crate) fn through(sandbox: &Sandbox, address: SocketAddr) -> PathBuf {
+    let (host, _) = host_and_port(sandbox);
+    let cluster = sandbox.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].name}"]);
     let server = format!("--server=https://{address}");
     let name = format!("--tls-server-name={host}");
-    desk.kubeconfig(&[&["set-cluster", &cluster, &server, &name]])
+    sandbox.kubeconfig(&[&["set-cluster", &cluster, &server, &name]])
 }
 
-/// The address of the desk's API server.
-pub(crate) fn server(desk: &Desk) -> SocketAddr {
-    let (host, port) = host_and_port(desk);
+/// The address of the sandbox's API server.
+pub(crate) fn server(sandbox: &Sandbox) -> SocketAddr {
+    let (host, port) = host_and_port(sandbox);
     (host.as_str(), port).to_socket_addrs().expect("an address").next().expect("one")
 }
 
-fn host_and_port(desk: &Desk) -> (String, u16) {
+fn host_and_port(sandbox: &Sandbox) -> (String, u16) {
     let url =
-        desk.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]);
+        sandbox.kubectl().ok(&["config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]);
     let url: http::Uri = url.trim().parse().expect("the server's URL");
     (url.host().expect("its host").to_owned(), url.port_u16().unwrap_or(443))
 }

@@ -11,7 +11,7 @@ use std::{
 
 use libtest_mimic::{Arguments, Trial};
 
-use super::{Case, Desk, run::Run};
+use super::{Case, Sandbox, run::Run};
 
 /// Most of a case is waiting for kubelet.
 const THREADS: usize = 4;
@@ -79,8 +79,8 @@ fn trial(run: &'static Run, name: &str, case: Case) {
     let begun = Instant::now();
     PANICKED.take();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let desk = Desk::new(run, name);
-        (case.run)(&desk);
+        let sandbox = Sandbox::new(run, name);
+        (case.run)(&sandbox);
     }));
     if let Err(payload) = outcome {
         let why = super::steps::words(&*payload);

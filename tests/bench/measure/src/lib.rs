@@ -1,18 +1,18 @@
-//! What the bench computes and no cluster is needed for: statistics, its table, its plot, the numbers in the README,
+//! What the bench computes and no cluster is needed for: statistics, its table, its plot, the numbers in the documents,
 //! and when bytes leave a slow network.
 
+mod docs;
 mod goal;
 mod pacer;
 mod plot;
-mod readme;
 mod report;
 mod row;
 mod table;
 
+pub use docs::{NoMarks, replace};
 pub use goal::Goal;
 pub use pacer::Pacer;
 pub use plot::svg;
-pub use readme::{NoMarks, replace};
 pub use report::Report;
 pub use row::{Row, Unit};
 pub use table::{full, short};

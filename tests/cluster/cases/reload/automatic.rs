@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use super::{APP, CODE, STARTS, executable, inits, other::WATCHER, python_app, restarts, says};
+use super::{APP, CODE, STARTS, executable, inits, other_modes::WATCHER, python_app, restarts, says};
 use crate::suite::{
-    App, Case, Desk, Need,
+    App, Case, Need, Sandbox,
     container::Container,
     eventually::{LONG, SHORT, eventually, holds, throughout},
     shell,
@@ -32,9 +32,9 @@ const NEEDS: &[Need] = &[Need::Processes, Need::BothRuntimes];
 const QUIET: Duration = Duration::from_secs(1);
 
 /// An app that notes each start with the version that it found, which its image brings along.
-fn noting(desk: &Desk, more: &str) -> App {
+fn noting(sandbox: &Sandbox, more: &str) -> App {
     App::shell(
-        desk,
+        sandbox,
         &format!(
             "mkdir -p /code; [ -e /code/version ] || echo image >/code/version; {more} \
              cat /code/version >>{STARTS}; exec sleep 1000000"
@@ -44,11 +44,11 @@ fn noting(desk: &Desk, more: &str) -> App {
 
 /// What was started is this, and stays it.
 #[track_caller]
-fn started(desk: &Desk, containers: &[Container], starts: &str) {
-    says(desk, containers, STARTS, starts);
+fn started(sandbox: &Sandbox, containers: &[Container], starts: &str) {
+    says(sandbox, containers, STARTS, starts);
     throughout(&format!("{starts:?} and no more"), QUIET, || {
         for container in containers {
-            let seen = container.read(desk.cluster(), STARTS)?;
+            let seen = container.read(sandbox.cluster(), STARTS)?;
             holds(seen == starts, format!("{container}: {seen:?}"))?;
         }
         Ok(())
@@ -57,8 +57,8 @@ fn started(desk: &Desk, containers: &[Container], starts: &str) {
 
 /// What `get` says of each container's reloads.
 #[track_caller]
-fn counted(desk: &Desk, reloads: u64) {
-    let spec = desk.ksync.spec("main").expect("the spec");
+fn counted(sandbox: &Sandbox, reloads: u64) {
+    let spec = sandbox.ksync.spec("main").expect("the spec");
     for row in &spec.containers {
         assert_eq!((row.reloads, row.reload_note.as_str()), (reloads, ""), "{row:?}");
         assert_eq!(row.last_reload.is_some(), reloads > 0, "{row:?}");
@@ -67,111 +67,111 @@ fn counted(desk: &Desk, reloads: u64) {
 
 /// Their apps are reloaded once for each edit, though each start changes files in the synced directory, one of which comes
 /// back here and goes to the others.
-fn writers(desk: &Desk) {
-    desk.write("version", "one\n");
-    let app = noting(desk, "echo started >>/code/app.log; cp /proc/uptime /code/app.pid;");
-    let containers = app.replicas(3).apply(desk).running(3);
-    desk.sync(APP, CODE);
-    started(desk, &containers, "image\none\n");
-    desk.write("version", "two\n");
-    started(desk, &containers, "image\none\ntwo\n");
-    counted(desk, 2);
+fn writers(sandbox: &Sandbox) {
+    sandbox.write("version", "one\n");
+    let app = noting(sandbox, "echo started >>/code/app.log; cp /proc/uptime /code/app.pid;");
+    let containers = app.replicas(3).apply(sandbox).running(3);
+    sandbox.sync(APP, CODE);
+    started(sandbox, &containers, "image\none\n");
+    sandbox.write("version", "two\n");
+    started(sandbox, &containers, "image\none\ntwo\n");
+    counted(sandbox, 2);
     for container in &containers {
         container.sh(
-            desk.cluster(),
+            sandbox.cluster(),
             "echo more >>/code/app.log; echo own >/code/own-$HOSTNAME; touch /code/version",
         );
     }
-    let two_way = desk.two_way(&containers);
+    let two_way = sandbox.two_way(&containers);
     let own = format!("own-{}", two_way.pod);
-    eventually("what the two-way one wrote", SHORT, || desk.text(&own));
-    two_way.sh(desk.cluster(), &format!("rm /code/{own}"));
-    eventually("its deletion", SHORT, || holds(!desk.path(&own).exists(), "it is here still"));
-    desk.ksync.watching("main", 3, SHORT);
-    started(desk, &containers, "image\none\ntwo\n");
-    desk.write("version", "three\n");
-    started(desk, &containers, "image\none\ntwo\nthree\n");
+    eventually("what the two-way one wrote", SHORT, || sandbox.text(&own));
+    two_way.sh(sandbox.cluster(), &format!("rm /code/{own}"));
+    eventually("its deletion", SHORT, || holds(!sandbox.path(&own).exists(), "it is here still"));
+    sandbox.ksync.watching("main", 3, SHORT);
+    started(sandbox, &containers, "image\none\ntwo\n");
+    sandbox.write("version", "three\n");
+    started(sandbox, &containers, "image\none\ntwo\nthree\n");
     for container in &containers {
-        assert_eq!(restarts(desk, container), Ok(0), "{container}");
-        let copies = container.sh(desk.cluster(), "find /code -name '*conflict*'");
+        assert_eq!(restarts(sandbox, container), Ok(0), "{container}");
+        let copies = container.sh(sandbox.cluster(), "find /code -name '*conflict*'");
         assert_eq!(copies, "", "{container}");
     }
-    let here = desk.tree().expect("the local tree");
+    let here = sandbox.tree().expect("the local tree");
     assert!(!format!("{here:?}").contains("conflict"), "{here:?}");
 }
 
-fn burst(desk: &Desk) {
-    desk.write("version", "one\n");
-    let containers = noting(desk, "").replicas(2).apply(desk).running(2);
-    desk.sync(&[APP, &["--reload-on=version", "--reload-on=/src/", "--reload-on=!*.md"]].concat(), CODE);
-    started(desk, &containers, "image\none\n");
-    desk.write("notes.txt", "of no account\n");
-    desk.write("src/notes.md", "neither\n");
-    desk.arrives(&containers, CODE);
-    started(desk, &containers, "image\none\n");
+fn burst(sandbox: &Sandbox) {
+    sandbox.write("version", "one\n");
+    let containers = noting(sandbox, "").replicas(2).apply(sandbox).running(2);
+    sandbox.sync(&[APP, &["--reload-on=version", "--reload-on=/src/", "--reload-on=!*.md"]].concat(), CODE);
+    started(sandbox, &containers, "image\none\n");
+    sandbox.write("notes.txt", "of no account\n");
+    sandbox.write("src/notes.md", "neither\n");
+    sandbox.arrives(&containers, CODE);
+    started(sandbox, &containers, "image\none\n");
     for number in 0..500 {
-        desk.write(&format!("src/{}/{number}", number % 7), format!("{number}\n"));
+        sandbox.write(&format!("src/{}/{number}", number % 7), format!("{number}\n"));
     }
-    desk.write("version", "two\n");
-    started(desk, &containers, "image\none\ntwo\n");
-    desk.ksync.watching("main", 2, SHORT);
-    counted(desk, 2);
+    sandbox.write("version", "two\n");
+    started(sandbox, &containers, "image\none\ntwo\n");
+    sandbox.ksync.watching("main", 2, SHORT);
+    counted(sandbox, 2);
     // What is edited while the watcher is away is one more, what is not is none.
-    desk.ksync.ok(&["stop"]);
-    desk.write("version", "three\n");
-    desk.ksync.ok(&["watch", "--daemon"]);
-    started(desk, &containers, "image\none\ntwo\nthree\n");
-    desk.ksync.watching("main", 2, SHORT);
-    desk.ksync.ok(&["stop"]);
-    desk.ksync.ok(&["watch", "--daemon"]);
-    desk.ksync.watching("main", 2, LONG);
-    started(desk, &containers, "image\none\ntwo\nthree\n");
+    sandbox.ksync.ok(&["stop"]);
+    sandbox.write("version", "three\n");
+    sandbox.ksync.ok(&["watch", "--daemon"]);
+    started(sandbox, &containers, "image\none\ntwo\nthree\n");
+    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.ksync.ok(&["stop"]);
+    sandbox.ksync.ok(&["watch", "--daemon"]);
+    sandbox.ksync.watching("main", 2, LONG);
+    started(sandbox, &containers, "image\none\ntwo\nthree\n");
 }
 
 /// Who saves, and how.
 type Save<'a> = (&'a str, &'a dyn Fn(&str));
 
 /// As editors and tools save a file; git and sed do it themselves.
-fn saves(desk: &Desk) {
-    let path = |name: &str| desk.path(name);
+fn saves(sandbox: &Sandbox) {
+    let path = |name: &str| sandbox.path(name);
     let done = |result: std::io::Result<()>| result.expect("change a local file");
     let run = |program: &str, args: &[&str]| {
         let mut command = shell::command(Path::new(program));
-        command.current_dir(desk.local()).env("GIT_CONFIG_GLOBAL", "/dev/null").args(args);
+        command.current_dir(sandbox.local()).env("GIT_CONFIG_GLOBAL", "/dev/null").args(args);
         shell::run(&mut command, None).ok().unwrap_or_else(|said| panic!("{program}: {said}"));
     };
-    desk.write("version", "git\n");
+    sandbox.write("version", "git\n");
     run("git", &["init", "--quiet"]);
     run("git", &["add", "version"]);
     let author = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
     run("git", &[&author[..], &["commit", "--quiet", "--message", "one"]].concat());
-    desk.write("version", "one\n");
-    let containers = noting(desk, "").replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
+    sandbox.write("version", "one\n");
+    let containers = noting(sandbox, "").replicas(2).apply(sandbox).running(2);
+    sandbox.sync(APP, CODE);
     let mut starts = "image\none\n".to_owned();
-    started(desk, &containers, &starts);
+    started(sandbox, &containers, &starts);
     let saves: [Save<'_>; 7] = [
-        ("nano", &|text| desk.write("version", text)),
+        ("nano", &|text| sandbox.write("version", text)),
         ("vim", &|text| {
             done(fs::rename(path("version"), path("version~")));
-            desk.write("version", text);
+            sandbox.write("version", text);
             done(fs::set_permissions(path("version"), fs::Permissions::from_mode(0o644)));
             done(fs::remove_file(path("version~")));
         }),
         ("emacs", &|text| {
             done(symlink("me@here.1:2", path(".#version")));
             done(fs::rename(path("version"), path("version~")));
-            desk.write("version", text);
+            sandbox.write("version", text);
             done(fs::remove_file(path(".#version")));
         }),
         ("idea", &|text| {
-            desk.write("version___jb_tmp___", text);
+            sandbox.write("version___jb_tmp___", text);
             done(fs::rename(path("version"), path("version___jb_old___")));
             done(fs::rename(path("version___jb_tmp___"), path("version")));
             done(fs::remove_file(path("version___jb_old___")));
         }),
         ("rsync", &|text| {
-            desk.write(".version.x7Yq2k", text);
+            sandbox.write(".version.x7Yq2k", text);
             done(fs::set_permissions(path(".version.x7Yq2k"), fs::Permissions::from_mode(0o644)));
             done(fs::rename(path(".version.x7Yq2k"), path("version")));
         }),
@@ -182,54 +182,54 @@ fn saves(desk: &Desk) {
         let text = format!("{who}\n");
         save(&text);
         starts += &text;
-        started(desk, &containers, &starts);
-        counted(desk, count);
+        started(sandbox, &containers, &starts);
+        counted(sandbox, count);
     }
     // What they leave behind is here alone.
     for container in &containers {
-        assert_eq!(container.sh(desk.cluster(), "ls -A /code").trim(), "version", "{container}");
+        assert_eq!(container.sh(sandbox.cluster(), "ls -A /code").trim(), "version", "{container}");
     }
 }
 
-fn rollout(desk: &Desk) {
-    desk.write("version", "one\n");
-    let app = noting(desk, "").replicas(2).apply(desk);
+fn rollout(sandbox: &Sandbox) {
+    sandbox.write("version", "one\n");
+    let app = noting(sandbox, "").replicas(2).apply(sandbox);
     let containers = app.running(2);
-    desk.sync(APP, CODE);
-    started(desk, &containers, "image\none\n");
+    sandbox.sync(APP, CODE);
+    started(sandbox, &containers, "image\none\n");
     let containers = app.restart(2);
-    started(desk, &containers, "image\none\n");
-    desk.ksync.watching("main", 2, LONG);
-    desk.write("version", "image\n");
-    started(desk, &containers, "image\none\nimage\n");
+    started(sandbox, &containers, "image\none\n");
+    sandbox.ksync.watching("main", 2, LONG);
+    sandbox.write("version", "image\n");
+    started(sandbox, &containers, "image\none\nimage\n");
     // Nothing differs then.
     let containers = app.restart(2);
     let ids: Vec<&str> = containers.iter().map(|container| container.id.as_str()).collect();
-    desk.ksync.watching_ids("main", &ids, LONG);
-    started(desk, &containers, "image\n");
-    counted(desk, 0);
+    sandbox.ksync.watching_ids("main", &ids, LONG);
+    started(sandbox, &containers, "image\n");
+    counted(sandbox, 0);
 }
 
 /// One container: kubelet takes its time with each.
-fn crash(desk: &Desk) {
+fn crash(sandbox: &Sandbox) {
     let script = |name: &str, then: &str| format!("#!/bin/sh\necho {name} >>{STARTS}\n{then}\n");
     let image = script("image", "exec sleep 1000000").replace('\n', "\\n");
     let line = format!(
         "mkdir -p /code; [ -e /code/run ] || {{ printf '{image}' >/code/run; chmod +x /code/run; }}; exec /code/run"
     );
-    executable(desk, "run", script("good", "exec sleep 1000000").as_bytes());
-    let app = App::shell(desk, &line).apply(desk);
+    executable(sandbox, "run", script("good", "exec sleep 1000000").as_bytes());
+    let app = App::shell(sandbox, &line).apply(sandbox);
     let first = [app.only()];
-    desk.sync(APP, CODE);
-    started(desk, &first, "image\ngood\n");
-    executable(desk, "run", script("bad", "exit 3").as_bytes());
+    sandbox.sync(APP, CODE);
+    started(sandbox, &first, "image\ngood\n");
+    executable(sandbox, "run", script("bad", "exit 3").as_bytes());
     let next = eventually("kubelet to start it again", LONG, || {
         let next = app.only();
         holds(next.id != first[0].id, "it is the first one still")?;
         Ok([next])
     });
     let row = eventually("a word on the crash", LONG, || {
-        let spec = desk.ksync.spec("main")?;
+        let spec = sandbox.ksync.spec("main")?;
         let row = spec.containers.into_iter().find(|row| row.container_id == next[0].id);
         let row = row.ok_or_else(|| "it is not followed".to_owned())?;
         holds(row.status == "watching" && !row.reload_note.is_empty(), format!("{row:?}"))?;
@@ -237,24 +237,24 @@ fn crash(desk: &Desk) {
     });
     assert!(row.reason.starts_with("not reloaded: its container ended "), "{row:?}");
     assert!(row.reason.ends_with("with the next edit, or in 10s"), "{row:?}");
-    says(desk, &next, STARTS, "image\n");
-    executable(desk, "run", script("mended", "exec sleep 1000000").as_bytes());
-    started(desk, &next, "image\nmended\n");
-    assert_eq!(restarts(desk, &next[0]), Ok(1));
-    counted(desk, 1);
+    says(sandbox, &next, STARTS, "image\n");
+    executable(sandbox, "run", script("mended", "exec sleep 1000000").as_bytes());
+    started(sandbox, &next, "image\nmended\n");
+    assert_eq!(restarts(sandbox, &next[0]), Ok(1));
+    counted(sandbox, 1);
 }
 
 /// Each reload is given time before the next one, on whichever node.
-fn turns(desk: &Desk) {
+fn turns(sandbox: &Sandbox) {
     let line = format!("mkdir -p /code; cut -d' ' -f1 /proc/uptime >>{STARTS}; exec sleep 1000000");
-    let containers = App::shell(desk, &line).replicas(3).apply(desk).running(3);
-    desk.sync(&[APP, &["--reload-max-unavailable=1"]].concat(), CODE);
-    desk.write("version", "two\n");
+    let containers = App::shell(sandbox, &line).replicas(3).apply(sandbox).running(3);
+    sandbox.sync(&[APP, &["--reload-max-unavailable=1"]].concat(), CODE);
+    sandbox.write("version", "two\n");
     let mut starts: Vec<f64> = containers
         .iter()
         .map(|container| {
             eventually("a second start", SHORT, || {
-                let text = container.read(desk.cluster(), STARTS)?;
+                let text = container.read(sandbox.cluster(), STARTS)?;
                 let second = text.lines().nth(1).and_then(|line| line.parse().ok());
                 second.ok_or(text)
             })
@@ -265,19 +265,19 @@ fn turns(desk: &Desk) {
     assert!(gaps.iter().all(|gap| *gap >= 0.5), "{starts:?}");
 }
 
-fn watches(desk: &Desk) {
-    desk.write("lib/empty", "");
-    desk.write("app.py", WATCHER);
-    let containers = python_app(desk).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
-    says(desk, &containers, "/run/ready", "");
-    let before = inits(desk, &containers);
-    desk.write("version", "two\n");
+fn watches(sandbox: &Sandbox) {
+    sandbox.write("lib/empty", "");
+    sandbox.write("app.py", WATCHER);
+    let containers = python_app(sandbox).replicas(2).apply(sandbox).running(2);
+    sandbox.sync(APP, CODE);
+    says(sandbox, &containers, "/run/ready", "");
+    let before = inits(sandbox, &containers);
+    sandbox.write("version", "two\n");
     eventually("it to be said", SHORT, || {
-        let spec = desk.ksync.spec("main")?;
+        let spec = sandbox.ksync.spec("main")?;
         let said = "left alone: the app watches `/code` itself (inotify, process 1 `python3`)";
         holds(spec.containers.iter().all(|row| row.reload_note == said), format!("{spec:?}"))
     });
-    desk.arrives(&containers, CODE);
-    assert_eq!(inits(desk, &containers), before);
+    sandbox.arrives(&containers, CODE);
+    assert_eq!(inits(sandbox, &containers), before);
 }

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::CODE;
 use crate::suite::{
-    App, Case, Desk,
+    App, Case, Sandbox,
     container::Container,
     eventually,
     eventually::{LONG, SHORT},
@@ -12,9 +12,9 @@ use crate::suite::{
     tree::Tree,
 };
 
-pub(super) const CASES: &[Case] = &[Case::new("the_seeds_file_runs_and_survives", verbatim)];
+pub(super) const CASES: &[Case] = &[Case::new("the_old_ksyncs_file_runs_and_survives", verbatim)];
 
-const SEED: &str = r#"apikey: ksync
+const FILE: &str = r#"apikey: ksync
 context: ""
 log-level: debug
 namespace: default
@@ -31,14 +31,14 @@ spec:
 "#;
 
 /// What the file names: a directory of this machine and an app in the namespace `default`.
-struct Named<'a>(&'a Desk);
+struct Named<'a>(&'a Sandbox);
 
 const LOCAL: &str = "/tmp/ksync";
 
 impl<'a> Named<'a> {
-    fn make(desk: &'a Desk) -> Self {
+    fn make(sandbox: &'a Sandbox) -> Self {
         fs::create_dir(LOCAL).unwrap_or_else(|error| panic!("`{LOCAL}` is somebody's: {error}"));
-        Self(desk)
+        Self(sandbox)
     }
 }
 
@@ -51,42 +51,42 @@ impl Drop for Named<'_> {
     }
 }
 
-fn equal(desk: &Desk, container: &Container) -> Result<(), String> {
+fn equal(sandbox: &Sandbox, container: &Container) -> Result<(), String> {
     let here = Tree::read(Path::new(LOCAL)).map_err(|error| error.to_string())?;
-    here.equals(&container.tree(desk.cluster(), CODE)?, desk.cluster().precision())
+    here.equals(&container.tree(sandbox.cluster(), CODE)?, sandbox.cluster().precision())
 }
 
-fn verbatim(desk: &Desk) {
-    let named = Named::make(desk);
+fn verbatim(sandbox: &Sandbox) {
+    let named = Named::make(sandbox);
     fs::write(format!("{LOCAL}/index.html"), "from here\n").expect("write");
-    let containers = App::web(desk).replicas(2).apply_in(desk, "default").running(2);
-    fs::write(desk.ksync.config_file(), SEED).expect("write");
+    let containers = App::web(sandbox).replicas(2).apply_in(sandbox, "default").running(2);
+    fs::write(sandbox.ksync.config_file(), FILE).expect("write");
     // `get -n` shows the specs of one namespace; this one's is `default`.
-    let ksync = Ksync { namespace: "default".to_owned(), ..desk.ksync.clone() };
+    let ksync = Ksync { namespace: "default".to_owned(), ..sandbox.ksync.clone() };
     let before = ksync.spec("sunny-husky").expect("the spec, while no watcher runs");
     assert_eq!(before.status, "stopped");
 
-    desk.ksync.ok(&["watch", "--daemon"]);
+    sandbox.ksync.ok(&["watch", "--daemon"]);
     ksync.watching("sunny-husky", 2, LONG);
     for container in &containers {
-        equal(desk, container).expect("equal trees at the first `watching`");
+        equal(sandbox, container).expect("equal trees at the first `watching`");
     }
     fs::write(format!("{LOCAL}/index.html"), "edited\n").expect("write");
     for container in &containers {
-        eventually("the edit", SHORT, || equal(desk, container));
+        eventually("the edit", SHORT, || equal(sandbox, container));
     }
 
-    let local = desk.local().display().to_string();
-    desk.ksync.ok(&["create", "--name", "another", "-l", "app=nobody", &local, "/srv"]);
-    let text = fs::read_to_string(desk.ksync.config_file()).expect("the file");
-    assert!(text.starts_with(SEED) && text.len() > SEED.len(), "{text}");
-    desk.ksync.becomes("another", "waiting", SHORT);
-    desk.ksync.ok(&["delete", "another"]);
-    assert_eq!(fs::read_to_string(desk.ksync.config_file()).expect("the file"), SEED);
+    let local = sandbox.local().display().to_string();
+    sandbox.ksync.ok(&["create", "--name", "another", "-l", "app=nobody", &local, "/srv"]);
+    let text = fs::read_to_string(sandbox.ksync.config_file()).expect("the file");
+    assert!(text.starts_with(FILE) && text.len() > FILE.len(), "{text}");
+    sandbox.ksync.becomes("another", "waiting", SHORT);
+    sandbox.ksync.ok(&["delete", "another"]);
+    assert_eq!(fs::read_to_string(sandbox.ksync.config_file()).expect("the file"), FILE);
 
     fs::write(format!("{LOCAL}/late.txt"), "late\n").expect("write");
     for container in &containers {
-        eventually("a change after that", SHORT, || equal(desk, container));
+        eventually("a change after that", SHORT, || equal(sandbox, container));
     }
     ksync.watching("sunny-husky", 2, SHORT);
     drop(named);

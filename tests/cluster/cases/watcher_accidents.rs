@@ -12,11 +12,11 @@ use std::{
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk, Need, eventually,
+    App, Case, Need, Sandbox, eventually,
     eventually::{LONG, SHORT, holds},
-    guard::Guard,
     ksync::Ksync,
     process,
+    witness::Witness,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -50,29 +50,29 @@ fn watchers(home: &Path) -> Vec<u32> {
     all.iter().map(|process| process.pid).filter(|pid| !process::children(*pid).is_empty()).collect()
 }
 
-fn many_starts(desk: &Desk) {
+fn many_starts(sandbox: &Sandbox) {
     let start = || vec!["watch".to_owned(), "--daemon".to_owned()];
-    let said = at_once(&desk.ksync, &[start(), start(), start(), start()]);
+    let said = at_once(&sandbox.ksync, &[start(), start(), start(), start()]);
     let count = |part: &str| said.iter().filter(|text| text.contains(part)).count();
     assert_eq!((count("started the watcher"), count("runs already")), (1, 3), "{said:?}");
-    assert_eq!(watchers(&desk.ksync.home), [desk.ksync.watcher().expect("a watcher")]);
+    assert_eq!(watchers(&sandbox.ksync.home), [sandbox.ksync.watcher().expect("a watcher")]);
 }
 
-fn many_creates(desk: &Desk) {
-    let container = App::web(desk).apply(desk).only();
+fn many_creates(sandbox: &Sandbox) {
+    let container = App::web(sandbox).apply(sandbox).only();
     let names = ["one", "two", "three", "four"];
     let create = |name: &&str| {
-        let local = desk.scratch(name);
+        let local = sandbox.scratch(name);
         fs::create_dir(&local).expect("mkdir");
         fs::write(local.join("name"), name).expect("write");
         let args = ["create", "--name", name, "-l", "app=app", "--wait", &local.display().to_string()];
         args.into_iter().map(str::to_owned).chain([format!("/{name}")]).collect()
     };
-    at_once(&desk.ksync, &names.iter().map(create).collect::<Vec<_>>());
+    at_once(&sandbox.ksync, &names.iter().map(create).collect::<Vec<_>>());
     for name in names {
-        assert_eq!(container.read(desk.cluster(), &format!("/{name}/name")).as_deref(), Ok(name));
+        assert_eq!(container.read(sandbox.cluster(), &format!("/{name}/name")).as_deref(), Ok(name));
     }
-    assert_eq!(watchers(&desk.ksync.home).len(), 1);
+    assert_eq!(watchers(&sandbox.ksync.home).len(), 1);
 }
 
 /// The context's state directory.
@@ -83,51 +83,51 @@ fn context(ksync: &Ksync) -> PathBuf {
 }
 
 /// As after a reboot: lock and socket are there, and the lock's number is by now that of another process that lives.
-fn kill_as_if_rebooted(desk: &Desk) {
-    process::kill(desk.ksync.watcher().expect("a watcher"));
+fn kill_as_if_rebooted(sandbox: &Sandbox) {
+    process::kill(sandbox.ksync.watcher().expect("a watcher"));
     eventually("its syncthing to end with it", Duration::from_secs(1), || {
-        let left = process::of_home(&desk.ksync.home);
+        let left = process::of_home(&sandbox.ksync.home);
         holds(left.is_empty(), format!("{left:?}"))
     });
-    let context = context(&desk.ksync);
+    let context = context(&sandbox.ksync);
     assert!(context.join("watch.sock").exists() && context.join("lock").exists());
     fs::write(context.join("lock"), format!("{}\n", std::process::id())).expect("write");
 }
 
-fn left_over(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
-    let guard = Guard::over(&desk.local());
-    kill_as_if_rebooted(desk);
-    let stop = desk.ksync.run(&["stop"]);
+fn left_over(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.sync(APP, CODE);
+    let witness = Witness::over(&sandbox.local());
+    kill_as_if_rebooted(sandbox);
+    let stop = sandbox.ksync.run(&["stop"]);
     assert!(stop.status == Some(0) && stop.stderr.starts_with("no watcher runs"), "{stop:?}");
-    desk.write("meanwhile.txt", "meanwhile\n");
-    desk.ksync.ok(&["watch", "--daemon"]);
-    desk.ksync.watching("main", 1, LONG);
-    desk.equal(&container, CODE).expect("equal trees");
-    guard.intact();
+    sandbox.write("meanwhile.txt", "meanwhile\n");
+    sandbox.ksync.ok(&["watch", "--daemon"]);
+    sandbox.ksync.watching("main", 1, LONG);
+    sandbox.equal(&container, CODE).expect("equal trees");
+    witness.intact();
     // What a dead watcher left in the directory goes with the spec.
-    kill_as_if_rebooted(desk);
-    assert!(desk.path(".stignore").exists());
-    let deleted = desk.ksync.run(&["delete", "main"]);
+    kill_as_if_rebooted(sandbox);
+    assert!(sandbox.path(".stignore").exists());
+    let deleted = sandbox.ksync.run(&["delete", "main"]);
     assert_eq!((deleted.status, deleted.stderr.as_str()), (Some(0), ""), "{deleted:?}");
-    assert!(!desk.path(".stignore").exists(), "something of ours was left in the local directory");
+    assert!(!sandbox.path(".stignore").exists(), "something of ours was left in the local directory");
 }
 
 /// A socket's path has room for about a hundred bytes.
-fn long_home(desk: &Desk) {
-    let short = desk.scratch("");
-    let home = desk.scratch(&"h".repeat(200 - short.as_os_str().len()));
+fn long_home(sandbox: &Sandbox) {
+    let short = sandbox.scratch("");
+    let home = sandbox.scratch(&"h".repeat(200 - short.as_os_str().len()));
     fs::create_dir(&home).expect("mkdir");
-    symlink(desk.run.programs(), home.join("bin")).expect("link the programs");
-    let ksync = Ksync { home: home.clone(), ..desk.ksync.clone() };
-    desk.write("a.txt", "a\n");
-    let container = App::web(desk).apply(desk).only();
-    let local = desk.local().display().to_string();
+    symlink(sandbox.run.programs(), home.join("bin")).expect("link the programs");
+    let ksync = Ksync { home: home.clone(), ..sandbox.ksync.clone() };
+    sandbox.write("a.txt", "a\n");
+    let container = App::web(sandbox).apply(sandbox).only();
+    let local = sandbox.local().display().to_string();
     ksync.ok(&["create", "--name", "main", "--wait", "-l", "app=app", &local, CODE]);
-    desk.write("b.txt", "b\n");
-    desk.arrives(&[container], CODE);
+    sandbox.write("b.txt", "b\n");
+    sandbox.arrives(&[container], CODE);
     ksync.watching("main", 1, SHORT);
     ksync.ok(&["stop"]);
     eventually("all processes to have ended", SHORT, || {
@@ -184,43 +184,43 @@ impl Drop for Disk {
     }
 }
 
-fn full_disk(desk: &Desk) {
-    let home = desk.scratch("disk");
+fn full_disk(sandbox: &Sandbox) {
+    let home = sandbox.scratch("disk");
     let disk = Disk::mount(&home, 32);
-    symlink(desk.run.programs(), home.join("bin")).expect("link the programs");
-    let ksync = Ksync { home, ..desk.ksync.clone() };
+    symlink(sandbox.run.programs(), home.join("bin")).expect("link the programs");
+    let ksync = Ksync { home, ..sandbox.ksync.clone() };
     for number in 0..30 {
-        desk.write(&format!("{number}.txt"), "content\n");
+        sandbox.write(&format!("{number}.txt"), "content\n");
     }
-    let container = App::web(desk).apply(desk).only();
-    let local = desk.local().display().to_string();
+    let container = App::web(sandbox).apply(sandbox).only();
+    let local = sandbox.local().display().to_string();
     ksync.ok(&["create", "--name", "main", "--wait", "-l", "app=app", &local, CODE]);
     let before = fs::read_to_string(ksync.config_file()).expect("the file");
-    let guard = Guard::over(&desk.local());
+    let witness = Witness::over(&sandbox.local());
     disk.fill();
-    desk.write("full.txt", "full\n");
+    sandbox.write("full.txt", "full\n");
     // What a container replaces and deletes could not be kept now.
-    container.sh(desk.cluster(), "rm /code/0.txt; echo theirs >/code/1.txt; echo there >/code/there.txt");
+    container.sh(sandbox.cluster(), "rm /code/0.txt; echo theirs >/code/1.txt; echo there >/code/there.txt");
     let spec = ksync.becomes("main", "error", SHORT);
     assert!(spec.containers[0].reason.contains("space"), "{spec:?}");
-    guard.intact();
+    witness.intact();
     disk.free();
     ksync.watching("main", 1, LONG);
     eventually("what the container did", SHORT, || {
-        let gone = !desk.path("0.txt").exists();
-        let now = (desk.text("1.txt")?, desk.text("there.txt")?);
+        let gone = !sandbox.path("0.txt").exists();
+        let now = (sandbox.text("1.txt")?, sandbox.text("there.txt")?);
         holds(gone && now == ("theirs\n".to_owned(), "there\n".to_owned()), format!("{gone} {now:?}"))
     });
     assert_eq!(ksync.kept(), ["content\n", "content\n"]);
-    desk.write("after.txt", "after\n");
-    desk.arrives(std::slice::from_ref(&container), CODE);
+    sandbox.write("after.txt", "after\n");
+    sandbox.arrives(std::slice::from_ref(&container), CODE);
     // And from the beginning, on a disk that is full.
-    let guard = Guard::over(&desk.local());
+    let witness = Witness::over(&sandbox.local());
     disk.fill();
     ksync.ok(&["stop"]);
     // Full to the last byte: nothing that runs gives any of it back now.
     disk.fill();
-    let other = desk.scratch("other");
+    let other = sandbox.scratch("other");
     fs::create_dir(&other).expect("mkdir");
     let refused =
         ksync.refused(&["create", "--name", "other", "-l", "app=x", &other.display().to_string(), "/x"]);
@@ -231,7 +231,7 @@ fn full_disk(desk: &Desk) {
     disk.free();
     ksync.ok(&["watch", "--daemon"]);
     ksync.watching("main", 1, LONG);
-    desk.equal(&container, CODE).expect("equal trees");
-    guard.intact();
+    sandbox.equal(&container, CODE).expect("equal trees");
+    witness.intact();
     ksync.ok(&["stop"]);
 }

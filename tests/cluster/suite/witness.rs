@@ -17,18 +17,18 @@ const INTERVAL: Duration = Duration::from_millis(3);
 
 /// Watches what is below a directory from now on. More may come; nothing may go or change.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct Witness {
     root: PathBuf,
     expected: Tree,
     over: Arc<AtomicBool>,
     thread: JoinHandle<Vec<String>>,
 }
 
-impl Guard {
+impl Witness {
     #[track_caller]
     pub(crate) fn over(root: &Path) -> Self {
         let expected = Tree::read(root).expect("read the local tree");
-        assert!(expected.len() > 0, "a guard over nothing proves nothing");
+        assert!(expected.len() > 0, "a witness of nothing proves nothing");
         let over = Arc::new(AtomicBool::new(false));
         let (tree, dir, end) = (expected.clone(), root.to_owned(), Arc::clone(&over));
         let thread = thread::spawn(move || {
@@ -48,7 +48,7 @@ impl Guard {
     #[track_caller]
     pub(crate) fn intact(self) {
         self.over.store(true, Ordering::SeqCst);
-        let meanwhile = self.thread.join().expect("the guard's thread");
+        let meanwhile = self.thread.join().expect("the witness's thread");
         assert!(meanwhile.is_empty(), "local files were lost or changed: {meanwhile:?}");
         let lost = self.expected.lost(&self.root);
         assert!(lost.is_empty(), "local files are lost or changed: {lost:?}");

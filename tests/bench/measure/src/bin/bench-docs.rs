@@ -1,4 +1,4 @@
-//! `bench-readme README FIGURES...`: puts the figures of the bench between the README's marks.
+//! `bench-docs PAGE FIGURES...`: puts the figures of the bench between the page's marks.
 #![allow(clippy::print_stderr, reason = "a program of a few lines")]
 
 use std::{error::Error, fs, process::ExitCode};
@@ -7,11 +7,11 @@ use ksync_measure::{Report, replace, short};
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
-    let (Some(readme), figures) = (args.next(), args.collect::<Vec<_>>()) else {
-        eprintln!("usage: bench-readme README FIGURES...");
+    let (Some(page), figures) = (args.next(), args.collect::<Vec<_>>()) else {
+        eprintln!("usage: bench-docs PAGE FIGURES...");
         return ExitCode::from(2);
     };
-    match write(&readme, &figures) {
+    match write(&page, &figures) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -20,13 +20,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn write(readme: &str, figures: &[String]) -> Result<(), Box<dyn Error>> {
+fn write(page: &str, figures: &[String]) -> Result<(), Box<dyn Error>> {
     let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("read `{path}`: {error}"));
     let mut reports = Vec::new();
     for path in figures {
         reports.push(Report::parse(&read(path)?).map_err(|error| format!("`{path}`: {error}"))?);
     }
-    let text = replace(&read(readme)?, &short(&reports)).map_err(|error| format!("`{readme}`: {error}"))?;
-    fs::write(readme, text).map_err(|error| format!("write `{readme}`: {error}"))?;
+    let text = replace(&read(page)?, &short(&reports)).map_err(|error| format!("`{page}`: {error}"))?;
+    fs::write(page, text).map_err(|error| format!("write `{page}`: {error}"))?;
     Ok(())
 }

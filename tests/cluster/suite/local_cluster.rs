@@ -15,7 +15,7 @@ use super::{
 };
 
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct LocalCluster {
     kubectl: Kubectl,
 }
 
@@ -34,7 +34,7 @@ fn must(args: &[&str]) -> String {
     script(args).unwrap_or_else(|said| panic!("{said}"))
 }
 
-impl Own {
+impl LocalCluster {
     /// Brings it up where it is not.
     pub(crate) fn up(scratch: &Path) -> Self {
         if script(&["status"]).is_err() {
@@ -54,7 +54,7 @@ fn seen(pid: u32, path: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/root{path}"))
 }
 
-impl Cluster for Own {
+impl Cluster for LocalCluster {
     fn kubectl(&self) -> &Kubectl {
         &self.kubectl
     }

@@ -12,12 +12,12 @@ use super::{
 };
 
 #[derive(Debug)]
-pub(crate) struct Foreign {
+pub(crate) struct GivenCluster {
     kubectl: Kubectl,
     scratch: std::path::PathBuf,
 }
 
-impl Foreign {
+impl GivenCluster {
     pub(crate) fn new(kubeconfig: &Path, scratch: &Path) -> Self {
         let kubeconfig = fs::canonicalize(kubeconfig)
             .unwrap_or_else(|error| panic!("KSYNC_TEST_KUBECONFIG `{}`: {error}", kubeconfig.display()));
@@ -38,7 +38,7 @@ impl Foreign {
     }
 }
 
-impl Cluster for Foreign {
+impl Cluster for GivenCluster {
     fn kubectl(&self) -> &Kubectl {
         &self.kubectl
     }

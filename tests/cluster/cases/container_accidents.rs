@@ -2,17 +2,17 @@
 //! later scan on the node, and the sync follows to what comes after.
 
 use super::{
-    CODE, STILL,
-    follow::{in_sync, scene},
+    CODE, NO_RELOAD,
+    pod_changes::{in_sync, scene},
 };
 use crate::suite::{
-    App, Case, Desk, Need,
+    App, Case, Need, Sandbox,
     app::Deployed,
     container::Container,
     eventually,
     eventually::{LONG, SHORT, holds},
-    guard::Guard,
     process,
+    witness::Witness,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -33,46 +33,46 @@ fn others(app: &Deployed<'_>, before: &[Container]) -> Vec<Container> {
 
 /// What the two-way container writes comes here only after a scan on its node; nobody is told of a conflict.
 #[track_caller]
-fn past_a_scan(desk: &Desk, containers: &[Container]) {
-    desk.two_way(containers).sh(desk.cluster(), "echo scanned >/code/scanned.txt");
+fn past_a_scan(sandbox: &Sandbox, containers: &[Container]) {
+    sandbox.two_way(containers).sh(sandbox.cluster(), "echo scanned >/code/scanned.txt");
     eventually("a scan on the node", SHORT, || {
-        let here = desk.text("scanned.txt")?;
+        let here = sandbox.text("scanned.txt")?;
         holds(here == "scanned\n", here)
     });
-    desk.ksync.no_conflicts();
+    sandbox.ksync.no_conflicts();
 }
 
 /// The two-way one, behind kubelet's back and with all that it has written, twice.
-fn removed(desk: &Desk) {
+fn removed(sandbox: &Sandbox) {
     for number in 0..30 {
-        desk.write(&format!("src/{number}.txt"), format!("{number}\n"));
+        sandbox.write(&format!("src/{number}.txt"), format!("{number}\n"));
     }
-    let nodes = desk.kubectl().json(&["get", "nodes"]).expect("the nodes");
+    let nodes = sandbox.kubectl().json(&["get", "nodes"]).expect("the nodes");
     let is_docker = |node: &&serde_json::Value| {
         let runtime = node.pointer("/status/nodeInfo/containerRuntimeVersion").and_then(|v| v.as_str());
         runtime.is_some_and(|runtime| runtime.starts_with("docker"))
     };
     let node = nodes["items"].as_array().and_then(|nodes| nodes.iter().find(is_docker)).expect("a node");
-    let app = App::web(desk).pod("nodeName", node["metadata"]["name"].clone()).apply(desk);
+    let app = App::web(sandbox).pod("nodeName", node["metadata"]["name"].clone()).apply(sandbox);
     let mut containers = app.running(1);
-    desk.sync(STILL, CODE);
-    let guard = Guard::over(&desk.local());
+    sandbox.sync(NO_RELOAD, CODE);
+    let witness = Witness::over(&sandbox.local());
     for _ in 0..2 {
         let id = containers[0].id.strip_prefix("docker://").expect("one of Docker's");
-        desk.cluster().docker(&["rm", "-f", id]);
+        sandbox.cluster().docker(&["rm", "-f", id]);
         containers = others(&app, &containers);
-        in_sync(desk, &containers);
-        past_a_scan(desk, &containers);
+        in_sync(sandbox, &containers);
+        past_a_scan(sandbox, &containers);
     }
-    guard.intact();
+    witness.intact();
 }
 
 /// On one node radar goes first, on the other the container, each with the other on its heels.
-fn with_radar(desk: &Desk) {
-    desk.renew_radar();
-    let (app, containers) = scene(desk);
-    let radars: Vec<Container> = desk.radars().into_iter().filter(|part| part.name == "radar").collect();
-    let pid = |container: &Container| container.pid(desk.cluster()).expect("its process");
+fn with_radar(sandbox: &Sandbox) {
+    sandbox.renew_radar();
+    let (app, containers) = scene(sandbox);
+    let radars: Vec<Container> = sandbox.radars().into_iter().filter(|part| part.name == "radar").collect();
+    let pid = |container: &Container| container.pid(sandbox.cluster()).expect("its process");
     let mut victims = Vec::new();
     for (turn, container) in containers.iter().enumerate() {
         let radar = radars.iter().find(|radar| radar.node == container.node).expect("its node's radar");
@@ -80,16 +80,16 @@ fn with_radar(desk: &Desk) {
         both.rotate_left(turn % 2);
         victims.extend(both);
     }
-    let guard = Guard::over(&desk.local());
+    let witness = Witness::over(&sandbox.local());
     victims.into_iter().for_each(process::kill);
     let containers = others(&app, &containers);
-    in_sync(desk, &containers);
-    past_a_scan(desk, &containers);
-    guard.intact();
+    in_sync(sandbox, &containers);
+    past_a_scan(sandbox, &containers);
+    witness.intact();
 }
 
 /// Starts it again whatever happens.
-struct Stopped<'a>(&'a Desk, &'static str);
+struct Stopped<'a>(&'a Sandbox, &'static str);
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
@@ -98,13 +98,13 @@ impl Drop for Stopped<'_> {
 }
 
 /// Containers outlive containerd. Docker, as it is set up by default, takes all of its own along, radar's too.
-fn runtimes(desk: &Desk) {
-    let (app, containers) = scene(desk);
-    let guard = Guard::over(&desk.local());
+fn runtimes(sandbox: &Sandbox) {
+    let (app, containers) = scene(sandbox);
+    let witness = Witness::over(&sandbox.local());
     for runtime in ["containerd", "docker"] {
-        desk.cluster().runtime(runtime, false);
-        let stopped = Stopped(desk, runtime);
-        desk.write(&format!("while-{runtime}-is-away.txt"), "meanwhile\n");
+        sandbox.cluster().runtime(runtime, false);
+        let stopped = Stopped(sandbox, runtime);
+        sandbox.write(&format!("while-{runtime}-is-away.txt"), "meanwhile\n");
         drop(stopped);
     }
     let left = |container: &&Container| container.id.starts_with("containerd://");
@@ -113,7 +113,7 @@ fn runtimes(desk: &Desk) {
     let ended = containers.iter().find(|container| !left(container)).expect("one of Docker's");
     eventually("another container in its place", LONG, || holds(!app.has(&ended.id), "it still runs"));
     let containers = app.running(2);
-    in_sync(desk, &containers);
-    past_a_scan(desk, &containers);
-    guard.intact();
+    in_sync(sandbox, &containers);
+    past_a_scan(sandbox, &containers);
+    witness.intact();
 }

@@ -7,13 +7,13 @@ use std::{
 
 use rand::RngExt;
 
-use super::{CODE, STILL};
+use super::{CODE, NO_RELOAD};
 use crate::suite::{
-    App, Case, Desk, eventually,
+    App, Case, Sandbox, eventually,
     eventually::{LONG, SHORT, holds, now_and_then, throughout},
-    guard::Guard,
     ksync::Ksync,
     proxy::{Mode, Proxy},
+    witness::Witness,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -33,10 +33,10 @@ const HEALED: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(20);
 
 /// The plugin through a proxy, with the spec `main` in sync.
-fn synced(desk: &Desk, proxy: &Proxy) -> Ksync {
-    let ksync = Ksync { kubeconfig: proxy.kubeconfig(desk), ..desk.ksync.clone() };
-    let local = desk.local().display().to_string();
-    ksync.ok(&[&["create", "--name", "main", "--wait"], STILL, &[&local, CODE]].concat());
+fn synced(sandbox: &Sandbox, proxy: &Proxy) -> Ksync {
+    let ksync = Ksync { kubeconfig: proxy.kubeconfig(sandbox), ..sandbox.ksync.clone() };
+    let local = sandbox.local().display().to_string();
+    ksync.ok(&[&["create", "--name", "main", "--wait"], NO_RELOAD, &[&local, CODE]].concat());
     ksync
 }
 
@@ -47,12 +47,12 @@ fn warnings(ksync: &Ksync) -> Result<String, String> {
 }
 
 /// Nobody notices, and what comes after is as fast as ever.
-fn idle(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let app = App::web(desk).apply(desk);
+fn idle(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::web(sandbox).apply(sandbox);
     let containers = app.running(1);
-    let proxy = Proxy::before(desk, Mode::CutIdle(IDLE));
-    let ksync = synced(desk, &proxy);
+    let proxy = Proxy::before(sandbox, Mode::CutIdle(IDLE));
+    let ksync = synced(sandbox, &proxy);
     throughout("`watching` without a warning", IDLE * 2, || {
         let spec = ksync.spec("main")?;
         holds(spec.status == "watching", format!("{spec:?}"))?;
@@ -60,19 +60,19 @@ fn idle(desk: &Desk) {
         holds(said.is_empty(), said)
     });
     assert!(proxy.cuts() > 0, "the proxy cut nothing: this case shows nothing");
-    desk.write("b.txt", "b\n");
-    desk.arrives(&containers, CODE);
+    sandbox.write("b.txt", "b\n");
+    sandbox.arrives(&containers, CODE);
     let containers = app.scale(2);
     ksync.watching("main", 2, SHORT);
-    desk.arrives(&containers, CODE);
+    sandbox.arrives(&containers, CODE);
     ksync.ok(&["stop"]);
 }
 
-fn swallows(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let app = App::web(desk).apply(desk);
-    let proxy = Proxy::before(desk, Mode::Pass);
-    let ksync = synced(desk, &proxy);
+fn swallows(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::web(sandbox).apply(sandbox);
+    let proxy = Proxy::before(sandbox, Mode::Pass);
+    let ksync = synced(sandbox, &proxy);
     let begun = Instant::now();
     proxy.set(Mode::Swallow);
     eventually("`watching` to be left, with a reason", TOLD, || {
@@ -86,35 +86,37 @@ fn swallows(desk: &Desk) {
     });
     println!("a dead network was noticed after {:?}", begun.elapsed());
     assert!(begun.elapsed() < TOLD, "after {:?}", begun.elapsed());
-    desk.write("meanwhile.txt", "meanwhile\n");
+    sandbox.write("meanwhile.txt", "meanwhile\n");
     // Made while nobody hears of it.
     let containers = app.scale(2);
     proxy.set(Mode::Pass);
     ksync.watching("main", 2, LONG);
-    desk.arrives(&containers, CODE);
+    sandbox.arrives(&containers, CODE);
     eventually("no warning any more", SHORT, || {
         let said = warnings(&ksync)?;
         holds(said.is_empty(), said)
     });
-    desk.write("after.txt", "after\n");
-    desk.arrives(&containers, CODE);
+    sandbox.write("after.txt", "after\n");
+    sandbox.arrives(&containers, CODE);
     ksync.ok(&["stop"]);
 }
 
 /// What has arrived before the cut is not sent again.
-fn resumes(desk: &Desk) {
+fn resumes(sandbox: &Sandbox) {
     const FILES: usize = 40;
     const SIZE: usize = 4 << 20;
     let mut random = rand::rng();
     for number in 0..FILES {
         let mut noise = vec![0; SIZE];
         random.fill(&mut noise[..]);
-        desk.write(&format!("{number}.bin"), noise);
+        sandbox.write(&format!("{number}.bin"), noise);
     }
-    let container = App::web(desk).apply(desk).only();
-    let proxy = Proxy::before(desk, Mode::Pass);
-    let ksync = Ksync { kubeconfig: proxy.kubeconfig(desk), ..desk.ksync.clone() };
-    ksync.ok(&[&["create", "--name", "main"], STILL, &[&desk.local().display().to_string(), CODE]].concat());
+    let container = App::web(sandbox).apply(sandbox).only();
+    let proxy = Proxy::before(sandbox, Mode::Pass);
+    let ksync = Ksync { kubeconfig: proxy.kubeconfig(sandbox), ..sandbox.ksync.clone() };
+    ksync
+        .ok(&[&["create", "--name", "main"], NO_RELOAD, &[&sandbox.local().display().to_string(), CODE]]
+            .concat());
     eventually("`get` to tell that a part was sent", LONG, || {
         let spec = ksync.spec("main")?;
         let reason = spec.containers.first().map(|row| row.reason.clone()).unwrap_or_default();
@@ -125,7 +127,7 @@ fn resumes(desk: &Desk) {
     });
     proxy.set(Mode::Refuse);
     let complete = || -> BTreeMap<String, String> {
-        let said = container.sh(desk.cluster(), "cd /code; stat -c '%n %i %s' *.bin 2>/dev/null || true");
+        let said = container.sh(sandbox.cluster(), "cd /code; stat -c '%n %i %s' *.bin 2>/dev/null || true");
         let lines = said.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let whole = lines.filter(|words| words.get(2).and_then(|size| size.parse().ok()) == Some(SIZE));
         whole.map(|words| (words[0].to_owned(), words[1].to_owned())).collect()
@@ -138,7 +140,7 @@ fn resumes(desk: &Desk) {
     assert!(!before.is_empty() && before.len() < FILES, "{} of {FILES} files were there", before.len());
     proxy.set(Mode::Pass);
     ksync.watching("main", 1, LONG);
-    desk.arrives(std::slice::from_ref(&container), CODE);
+    sandbox.arrives(std::slice::from_ref(&container), CODE);
     let after = complete();
     let again: Vec<&String> =
         before.iter().filter(|(name, at)| after.get(*name) != Some(at)).map(|b| b.0).collect();
@@ -148,15 +150,15 @@ fn resumes(desk: &Desk) {
 }
 
 /// Nothing is lost, nothing is called in sync, `get` says why at once all the while; and all is well soon after.
-fn away(desk: &Desk) {
+fn away(sandbox: &Sandbox) {
     for number in 0..30 {
-        desk.write(&format!("src/{number}.txt"), format!("{number}\n"));
+        sandbox.write(&format!("src/{number}.txt"), format!("{number}\n"));
     }
-    let app = App::web(desk).apply(desk);
+    let app = App::web(sandbox).apply(sandbox);
     app.running(1);
-    let proxy = Proxy::before(desk, Mode::Pass);
-    let ksync = synced(desk, &proxy);
-    let guard = Guard::over(&desk.local());
+    let proxy = Proxy::before(sandbox, Mode::Pass);
+    let ksync = synced(sandbox, &proxy);
+    let witness = Witness::over(&sandbox.local());
     let begun = Instant::now();
     proxy.set(Mode::Refuse);
     let away = || {
@@ -168,7 +170,7 @@ fn away(desk: &Desk) {
     };
     eventually("the outage to be told", TOLD, away);
     println!("the outage was told after {:?}", begun.elapsed());
-    desk.write("meanwhile.txt", "meanwhile\n");
+    sandbox.write("meanwhile.txt", "meanwhile\n");
     let containers = app.scale(2);
     let left = AWAY.saturating_sub(begun.elapsed());
     now_and_then("the outage to be told", left, Duration::from_secs(2), || {
@@ -180,12 +182,12 @@ fn away(desk: &Desk) {
     proxy.set(Mode::Pass);
     ksync.watching("main", 2, HEALED);
     println!("all was well again after {:?}", begun.elapsed());
-    desk.arrives(&containers, CODE);
+    sandbox.arrives(&containers, CODE);
     eventually("no warning any more", SHORT, || {
         let said = warnings(&ksync)?;
         holds(said.is_empty(), said)
     });
-    guard.intact();
+    witness.intact();
     ksync.no_conflicts();
     ksync.ok(&["stop"]);
 }

@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CODE, STILL};
+use super::{CODE, NO_RELOAD};
 use crate::suite::{
-    App, Case, Desk, Need,
+    App, Case, Need, Sandbox,
     developer::Developer,
     eventually,
     eventually::{LONG, SHORT, holds, throughout},
@@ -28,9 +28,9 @@ const TOLD: Duration = Duration::from_secs(15);
 const TOKEN: Duration = Duration::from_secs(20);
 
 /// The arguments of a `create` of the spec `main`.
-fn create(desk: &Desk) -> Vec<String> {
-    let local = desk.local().display().to_string();
-    let fixed = ["create", "--name", "main", "--wait"].iter().chain(STILL).map(ToString::to_string);
+fn create(sandbox: &Sandbox) -> Vec<String> {
+    let local = sandbox.local().display().to_string();
+    let fixed = ["create", "--name", "main", "--wait"].iter().chain(NO_RELOAD).map(ToString::to_string);
     fixed.chain([local, CODE.to_owned()]).collect()
 }
 
@@ -66,48 +66,48 @@ fn well(ksync: &Ksync, limit: Duration) {
 
 /// New credentials work for all that they are needed for: another pod is found, and its node connected to.
 #[track_caller]
-fn reaches(desk: &Desk, ksync: &Ksync, app: &crate::suite::app::Deployed<'_>) {
+fn reaches(sandbox: &Sandbox, ksync: &Ksync, app: &crate::suite::app::Deployed<'_>) {
     let containers = app.scale(2);
     ksync.watching("main", 2, LONG);
-    desk.write("late.txt", "late\n");
-    desk.arrives(&containers, CODE);
+    sandbox.write("late.txt", "late\n");
+    sandbox.arrives(&containers, CODE);
 }
 
-fn short_token(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let app = App::web(desk).apply(desk);
-    let developer = Developer::account(desk);
+fn short_token(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::web(sandbox).apply(sandbox);
+    let developer = Developer::account(sandbox);
     let (kubeconfig, plugin) = developer.plugin("");
-    let ksync = Ksync { kubeconfig, ..desk.ksync.clone() };
-    ksync.ok(&strs(&create(desk)));
+    let ksync = Ksync { kubeconfig, ..sandbox.ksync.clone() };
+    ksync.ok(&strs(&create(sandbox)));
     let before = plugin.calls();
     let mut number = 0;
     throughout("`watching` without a warning", TOKEN * 2, || {
         let said = warned(&ksync)?;
         holds(said.is_empty(), said)?;
         number += 1;
-        desk.write("edited.txt", format!("{number}\n"));
+        sandbox.write("edited.txt", format!("{number}\n"));
         let spec = ksync.spec("main")?;
         holds(matches!(spec.status.as_str(), "watching" | "syncing"), format!("{spec:?}"))
     });
     assert!(plugin.calls() >= before + 2, "{} tokens were asked for", plugin.calls() - before);
-    reaches(desk, &ksync, &app);
+    reaches(sandbox, &ksync, &app);
     ksync.ok(&["stop"]);
 }
 
-fn hangs(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let app = App::web(desk).apply(desk);
+fn hangs(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::web(sandbox).apply(sandbox);
     let containers = app.running(1);
-    let developer = Developer::account(desk);
+    let developer = Developer::account(sandbox);
     let (kubeconfig, plugin) = developer.plugin("[ ! -e hang ] || exec sleep 1000000");
-    let ksync = Ksync { kubeconfig, ..desk.ksync.clone() };
-    ksync.ok(&strs(&create(desk)));
+    let ksync = Ksync { kubeconfig, ..sandbox.ksync.clone() };
+    ksync.ok(&strs(&create(sandbox)));
     fs::write(plugin.file("hang"), "").expect("write");
     warns(&ksync, TOKEN + TOLD, "waiting for the kubeconfig's credential plugin");
     // What is connected goes on.
-    desk.write("meanwhile.txt", "meanwhile\n");
-    desk.arrives(&containers, CODE);
+    sandbox.write("meanwhile.txt", "meanwhile\n");
+    sandbox.arrives(&containers, CODE);
 
     // One that begins without credentials answers as well.
     ksync.ok(&["stop"]);
@@ -117,26 +117,26 @@ fn hangs(desk: &Desk) {
     warns(&ksync, TOLD, "waiting for the kubeconfig's credential plugin");
     let spec = ksync.becomes("main", "error", TOLD);
     assert!(spec.reason.contains("credential plugin"), "{spec:?}");
-    desk.write("later.txt", "later\n");
+    sandbox.write("later.txt", "later\n");
     fs::remove_file(plugin.file("hang")).expect("remove");
     // Whoever reaches the cluster wakes the watcher, even from a plugin that still hangs.
     ksync.ok(&["version"]);
     ksync.watching("main", 1, SHORT);
     well(&ksync, SHORT);
-    desk.arrives(&containers, CODE);
-    reaches(desk, &ksync, &app);
+    sandbox.arrives(&containers, CODE);
+    reaches(sandbox, &ksync, &app);
     ksync.ok(&["stop"]);
 }
 
-fn terminal(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let app = App::web(desk).apply(desk);
-    let developer = Developer::account(desk);
+fn terminal(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::web(sandbox).apply(sandbox);
+    let developer = Developer::account(sandbox);
     let lines = "if [ -t 0 ]; then touch session; fi\n\
                  [ -e session ] || { echo 'there is no terminal' >&2; exit 1; }";
     let (kubeconfig, plugin) = developer.plugin(lines);
-    let ksync = Ksync { kubeconfig, ..desk.ksync.clone() };
-    let create = create(desk);
+    let ksync = Ksync { kubeconfig, ..sandbox.ksync.clone() };
+    let create = create(sandbox);
     assert_eq!(
         ksync.refused(&strs(&create)),
         format!(
@@ -151,7 +151,7 @@ fn terminal(desk: &Desk) {
     ksync.watching("main", 1, SHORT);
 
     fs::remove_file(plugin.file("session")).expect("remove");
-    let context = desk.kubectl().ok(&["config", "current-context"]);
+    let context = sandbox.kubectl().ok(&["config", "current-context"]);
     let login =
         format!("login required: run `kubectl ksync version --context {}` at a terminal", context.trim());
     warns(&ksync, TOKEN + TOLD, &login);
@@ -165,29 +165,29 @@ fn terminal(desk: &Desk) {
     assert_eq!(output.status, Some(0), "{output:?}");
     ksync.watching("main", 1, SHORT);
     well(&ksync, SHORT);
-    reaches(desk, &ksync, &app);
+    reaches(sandbox, &ksync, &app);
     ksync.ok(&["stop"]);
 }
 
 /// The cluster refuses it once it is over, whatever connection it comes by.
-fn certificate(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let app = App::web(desk).apply(desk);
+fn certificate(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::web(sandbox).apply(sandbox);
     let containers = app.running(1);
-    let developer = Developer::user(desk, &format!("{}-user", desk.namespace));
+    let developer = Developer::user(sandbox, &format!("{}-user", sandbox.namespace));
     let (certificate, key) = developer.certificate(TOKEN);
     let flags = ["--client-certificate", "--client-key"];
     let paths = [certificate.display().to_string(), key.display().to_string()];
     let flags: Vec<String> = flags.iter().zip(&paths).map(|(flag, path)| format!("{flag}={path}")).collect();
     let kubeconfig = developer.kubeconfig(&strs(&flags));
-    let ksync = Ksync { kubeconfig, ..desk.ksync.clone() };
-    ksync.ok(&strs(&create(desk)));
+    let ksync = Ksync { kubeconfig, ..sandbox.ksync.clone() };
+    ksync.ok(&strs(&create(sandbox)));
     well(&ksync, SHORT);
     warns(&ksync, TOKEN + TOLD, "the cluster does not accept the credentials");
-    desk.write("meanwhile.txt", "meanwhile\n");
-    desk.arrives(&containers, CODE);
+    sandbox.write("meanwhile.txt", "meanwhile\n");
+    sandbox.arrives(&containers, CODE);
     developer.certificate(LONG * 60);
     well(&ksync, TOLD);
-    reaches(desk, &ksync, &app);
+    reaches(sandbox, &ksync, &app);
     ksync.ok(&["stop"]);
 }

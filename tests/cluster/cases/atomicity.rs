@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CODE, STILL};
+use super::{CODE, NO_RELOAD};
 use crate::suite::{
-    App, Case, Desk, Need,
+    App, Case, Need, Sandbox,
     container::Container,
     eventually::{LONG, eventually, holds},
 };
@@ -25,12 +25,12 @@ const PAGE: &str = "page.html";
 
 /// On each node one that syncthing writes to, and one that radar copies to.
 #[track_caller]
-fn four(desk: &Desk, content: &str) -> Vec<(Container, PathBuf)> {
-    desk.write(PAGE, content);
-    let containers = App::web(desk).replicas(4).apply(desk).running(4);
-    desk.sync(STILL, CODE);
+fn four(sandbox: &Sandbox, content: &str) -> Vec<(Container, PathBuf)> {
+    sandbox.write(PAGE, content);
+    let containers = App::web(sandbox).replicas(4).apply(sandbox).running(4);
+    sandbox.sync(NO_RELOAD, CODE);
     let inside = |container: Container| {
-        let pid = container.pid(desk.cluster()).expect("its process");
+        let pid = container.pid(sandbox.cluster()).expect("its process");
         (container, PathBuf::from(format!("/proc/{pid}/root{CODE}/{PAGE}")))
     };
     containers.into_iter().map(inside).collect()
@@ -46,10 +46,10 @@ fn arrives(there: &[(Container, PathBuf)], content: &str) {
     }
 }
 
-fn readers(desk: &Desk) {
+fn readers(sandbox: &Sandbox) {
     // More than one block of syncthing's.
     let contents = ["a".repeat(300_000), "b".repeat(200_000)];
-    let there = four(desk, &contents[0]);
+    let there = four(sandbox, &contents[0]);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let reads = |path: &PathBuf| -> Result<[u32; 2], String> {
@@ -74,14 +74,14 @@ fn readers(desk: &Desk) {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for round in 1..=12 {
                 // Written in place, and waited for.
-                desk.write(PAGE, &contents[round % 2]);
+                sandbox.write(PAGE, &contents[round % 2]);
                 arrives(&there, &contents[round % 2]);
             }
             for round in 1..=60 {
                 // One after the other, each whole.
-                let new = desk.scratch("new");
+                let new = sandbox.scratch("new");
                 fs::write(&new, &contents[round % 2]).expect("write");
-                fs::rename(&new, desk.path(PAGE)).expect("rename");
+                fs::rename(&new, sandbox.path(PAGE)).expect("rename");
                 thread::sleep(Duration::from_millis(15));
             }
             arrives(&there, &contents[0]);
@@ -102,14 +102,14 @@ fn readers(desk: &Desk) {
     });
 }
 
-fn equal_sizes(desk: &Desk) {
-    let there = four(desk, "edit 0a\n");
+fn equal_sizes(sandbox: &Sandbox) {
+    let there = four(sandbox, "edit 0a\n");
     let mut within = 0;
     for pair in 1..=20 {
         let begun = Instant::now();
-        desk.write(PAGE, format!("edit {pair}a\n"));
+        sandbox.write(PAGE, format!("edit {pair}a\n"));
         arrives(&there, &format!("edit {pair}a\n"));
-        desk.write(PAGE, format!("edit {pair}b\n"));
+        sandbox.write(PAGE, format!("edit {pair}b\n"));
         let apart = begun.elapsed();
         arrives(&there, &format!("edit {pair}b\n"));
         // A busy machine may be too slow for some of them.

@@ -20,8 +20,8 @@ use super::{
 
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
-/// A developer's desk.
-pub(crate) struct Desk {
+/// A developer's sandbox.
+pub(crate) struct Sandbox {
     pub(crate) run: &'static Run,
     pub(crate) namespace: String,
     pub(crate) ksync: Ksync,
@@ -29,13 +29,15 @@ pub(crate) struct Desk {
     case: String,
 }
 
-impl Desk {
+impl Sandbox {
     pub(crate) fn new(run: &'static Run, case: &str) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let namespace = format!("ksync-suite-{}-{number}", std::process::id());
         run.make_namespace(&namespace);
-        let root =
-            tempfile::Builder::new().prefix(&leftovers::prefix("desk")).tempdir().expect("make a directory");
+        let root = tempfile::Builder::new()
+            .prefix(&leftovers::prefix("sandbox"))
+            .tempdir()
+            .expect("make a directory");
         fs::create_dir(root.path().join("local")).expect("make the local directory");
         let ksync = Ksync {
             home: root.path().join("home"),
@@ -43,12 +45,12 @@ impl Desk {
             namespace: namespace.clone(),
             guards_off: "",
         };
-        let desk = Self { run, namespace, ksync, root, case: case.to_owned() };
-        desk.make_home(&desk.ksync.home);
-        desk
+        let sandbox = Self { run, namespace, ksync, root, case: case.to_owned() };
+        sandbox.make_home(&sandbox.ksync.home);
+        sandbox
     }
 
-    /// Another KSYNC_HOME on the same desk: a colleague's.
+    /// Another KSYNC_HOME on the same sandbox: a colleague's.
     pub(crate) fn colleague(&self) -> Ksync {
         let home = self.root.path().join("colleague");
         self.make_home(&home);
@@ -68,7 +70,7 @@ impl Desk {
         self.cluster().kubectl()
     }
 
-    /// The desk's kubeconfig with other users or servers in it: what `kubectl config` is to do.
+    /// The sandbox's kubeconfig with other users or servers in it: what `kubectl config` is to do.
     pub(crate) fn kubeconfig(&self, edit: &[&[&str]]) -> PathBuf {
         let file = self.scratch("kubeconfig");
         let raw = self.kubectl().ok(&["config", "view", "--raw", "--flatten"]);
@@ -216,7 +218,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for Sandbox {
     fn drop(&mut self) {
         let failed = thread::panicking();
         if failed {

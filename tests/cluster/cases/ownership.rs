@@ -5,11 +5,11 @@ use std::{fs, path::PathBuf};
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Desk, Need, eventually,
+    App, Case, Need, Sandbox, eventually,
     eventually::{LONG, SHORT, holds, throughout},
-    guard::Guard,
     ksync::Ksync,
     process,
+    witness::Witness,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -20,75 +20,75 @@ pub(super) const CASES: &[Case] = &[
 
 /// A second cluster, and a kubeconfig whose context of the same name leads to it.
 struct Second<'a> {
-    desk: &'a Desk,
+    sandbox: &'a Sandbox,
     kubeconfig: PathBuf,
 }
 
 impl<'a> Second<'a> {
-    fn start(desk: &'a Desk) -> Self {
-        let kubeconfig = desk.scratch("second.kubeconfig");
-        fs::write(&kubeconfig, desk.cluster().second(true)).expect("write the kubeconfig");
-        Self { desk, kubeconfig }
+    fn start(sandbox: &'a Sandbox) -> Self {
+        let kubeconfig = sandbox.scratch("second.kubeconfig");
+        fs::write(&kubeconfig, sandbox.cluster().second(true)).expect("write the kubeconfig");
+        Self { sandbox, kubeconfig }
     }
 
-    /// The same desk, of somebody whose KUBECONFIG is another one.
+    /// The same sandbox, of somebody whose KUBECONFIG is another one.
     fn ksync(&self) -> Ksync {
-        Ksync { kubeconfig: self.kubeconfig.clone(), ..self.desk.ksync.clone() }
+        Ksync { kubeconfig: self.kubeconfig.clone(), ..self.sandbox.ksync.clone() }
     }
 }
 
 impl Drop for Second<'_> {
     fn drop(&mut self) {
         self.ksync().run(&["stop"]);
-        self.desk.cluster().second(false);
+        self.sandbox.cluster().second(false);
     }
 }
 
 /// `kind delete cluster && kind create cluster`, or `use-context` in another kubeconfig.
-fn points_elsewhere(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let container = App::web(desk).apply(desk).only();
-    desk.sync(APP, CODE);
-    let guard = Guard::over(&desk.local());
-    let second = Second::start(desk);
+fn points_elsewhere(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.sync(APP, CODE);
+    let witness = Witness::over(&sandbox.local());
+    let second = Second::start(sandbox);
     let there = second.ksync();
     // The other cluster's watcher beside ours, over the same ksync.yaml.
     there.ok(&["watch", "--daemon"]);
     let spec = there.becomes("main", "error", SHORT);
     assert!(spec.containers.is_empty() && spec.reason.contains("now points to another cluster"), "{spec:?}");
-    desk.ksync.watching("main", 1, SHORT);
-    desk.write("b.txt", "b\n");
-    desk.arrives(std::slice::from_ref(&container), CODE);
+    sandbox.ksync.watching("main", 1, SHORT);
+    sandbox.write("b.txt", "b\n");
+    sandbox.arrives(std::slice::from_ref(&container), CODE);
     // Ours ends: the spec still does not run over there.
-    desk.ksync.ok(&["stop"]);
+    sandbox.ksync.ok(&["stop"]);
     throughout("the spec's place", std::time::Duration::from_secs(2), || {
         let spec = there.spec("main")?;
         holds(spec.status == "error" && spec.containers.is_empty(), format!("{spec:?}"))
     });
     // What is created there belongs there.
-    let local = desk.scratch("other").display().to_string();
+    let local = sandbox.scratch("other").display().to_string();
     fs::create_dir(&local).expect("mkdir");
     let refused = there.refused(&["create", "--name", "other", "-l", "app=app", &local, CODE]);
     assert!(refused.contains("radar") && refused.contains("hint: run `kubectl ksync init`"), "{refused}");
-    desk.ksync.ok(&["watch", "--daemon"]);
-    desk.ksync.watching("main", 1, LONG);
-    guard.intact();
+    sandbox.ksync.ok(&["watch", "--daemon"]);
+    sandbox.ksync.watching("main", 1, LONG);
+    witness.intact();
 }
 
 /// The old ksync's file says nothing of clusters.
-fn old_spec(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    let container = App::web(desk).apply(desk).only();
+fn old_spec(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let container = App::web(sandbox).apply(sandbox).only();
     let text = format!(
         "spec:\n- name: main\n  selector: app=app\n  namespace: {}\n  localpath: {}\n  remotepath: {CODE}\n  reload: false\n",
-        desk.namespace,
-        desk.local().display()
+        sandbox.namespace,
+        sandbox.local().display()
     );
-    fs::write(desk.ksync.config_file(), text).expect("write ksync.yaml");
-    desk.ksync.ok(&["watch", "--daemon"]);
-    desk.ksync.watching("main", 1, LONG);
-    desk.ksync.ok(&["stop"]);
-    let second = Second::start(desk);
+    fs::write(sandbox.ksync.config_file(), text).expect("write ksync.yaml");
+    sandbox.ksync.ok(&["watch", "--daemon"]);
+    sandbox.ksync.watching("main", 1, LONG);
+    sandbox.ksync.ok(&["stop"]);
+    let second = Second::start(sandbox);
     let there = second.ksync();
     there.ok(&["watch", "--daemon"]);
     throughout("the other cluster's view", std::time::Duration::from_secs(2), || {
@@ -98,10 +98,10 @@ fn old_spec(desk: &Desk) {
             format!("{specs:?}"),
         )
     });
-    desk.ksync.ok(&["watch", "--daemon"]);
-    desk.ksync.watching("main", 1, LONG);
-    desk.write("b.txt", "b\n");
-    desk.arrives(&[container], CODE);
+    sandbox.ksync.ok(&["watch", "--daemon"]);
+    sandbox.ksync.watching("main", 1, LONG);
+    sandbox.write("b.txt", "b\n");
+    sandbox.arrives(&[container], CODE);
 }
 
 fn is_folder(id: &str) -> bool {
@@ -111,22 +111,22 @@ fn is_folder(id: &str) -> bool {
 
 /// Two laptops, the same pods: each has its own directory there, and neither the other's files nor its end reaches the
 /// other one.
-fn two_people(desk: &Desk) {
-    desk.write("mine.txt", "mine\n");
-    let containers = App::web(desk).replicas(2).apply(desk).running(2);
-    desk.sync(APP, CODE);
-    let colleague = desk.colleague();
-    let theirs = desk.scratch("theirs");
-    fs::create_dir(&theirs).expect("mkdir");
-    fs::write(theirs.join("theirs.txt"), "theirs\n").expect("write");
-    let local = theirs.display().to_string();
+fn two_people(sandbox: &Sandbox) {
+    sandbox.write("mine.txt", "mine\n");
+    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    sandbox.sync(APP, CODE);
+    let colleague = sandbox.colleague();
+    let colleagues = sandbox.scratch("theirs");
+    fs::create_dir(&colleagues).expect("mkdir");
+    fs::write(colleagues.join("theirs.txt"), "theirs\n").expect("write");
+    let local = colleagues.display().to_string();
     colleague.ok(&["create", "--name", "main", "--wait", "-l", "app=app", &local, "/theirs"]);
-    desk.write("more.txt", "more\n");
-    fs::write(theirs.join("more.txt"), "theirs too\n").expect("write");
-    desk.arrives(&containers, CODE);
+    sandbox.write("more.txt", "more\n");
+    fs::write(colleagues.join("more.txt"), "theirs too\n").expect("write");
+    sandbox.arrives(&containers, CODE);
     for container in &containers {
         eventually("the colleague's edit", SHORT, || {
-            let there = container.read(desk.cluster(), "/theirs/more.txt")?;
+            let there = container.read(sandbox.cluster(), "/theirs/more.txt")?;
             holds(there == "theirs too\n", there)
         });
     }
@@ -139,16 +139,16 @@ fn two_people(desk: &Desk) {
         ids.dedup();
         ids
     };
-    let (mine, others) = (folders(&desk.ksync), folders(&colleague));
+    let (mine, others) = (folders(&sandbox.ksync), folders(&colleague));
     assert!(!mine.is_empty() && mine.iter().all(|id| !others.contains(id)), "{mine:?} {others:?}");
     assert!(!colleague.syncthing_log().contains("Unexpected folder"), "{}", colleague.syncthing_log());
     // One is gone for good; its lease ends, the other goes on.
-    let guard = Guard::over(&desk.local());
+    let witness = Witness::over(&sandbox.local());
     process::kill(colleague.watcher().expect("their watcher"));
-    desk.write("last.txt", "last\n");
-    desk.arrives(&containers, CODE);
-    desk.ksync.watching("main", 2, SHORT);
-    guard.intact();
-    assert_eq!(fs::read_to_string(theirs.join("theirs.txt")).expect("read"), "theirs\n");
-    assert!(!theirs.join("mine.txt").exists() && !desk.path("theirs.txt").exists());
+    sandbox.write("last.txt", "last\n");
+    sandbox.arrives(&containers, CODE);
+    sandbox.ksync.watching("main", 2, SHORT);
+    witness.intact();
+    assert_eq!(fs::read_to_string(colleagues.join("theirs.txt")).expect("read"), "theirs\n");
+    assert!(!colleagues.join("mine.txt").exists() && !sandbox.path("theirs.txt").exists());
 }

@@ -2,7 +2,7 @@
 
 use super::{APP, CODE, NEEDS, NOTE, STARTS, inits, python_app, reload, restarts, says, sync, two};
 use crate::suite::{
-    App, Case, Desk,
+    App, Case, Sandbox,
     eventually::{LONG, SHORT, eventually, holds},
 };
 
@@ -24,77 +24,77 @@ open('/run/ready', 'w').close()
 time.sleep(1000000)
 ";
 
-fn itself(desk: &Desk) {
-    desk.write("lib/empty", "");
-    desk.write("app.py", WATCHER);
-    let containers = two(desk, python_app(desk));
-    says(desk, &containers, "/run/ready", "");
-    let before = inits(desk, &containers);
+fn itself(sandbox: &Sandbox) {
+    sandbox.write("lib/empty", "");
+    sandbox.write("app.py", WATCHER);
+    let containers = two(sandbox, python_app(sandbox));
+    says(sandbox, &containers, "/run/ready", "");
+    let before = inits(sandbox, &containers);
     // Nobody says a mode: `auto` it is.
-    let said = desk.ksync.ok(&["reload", "main"]);
+    let said = sandbox.ksync.ok(&["reload", "main"]);
     let told = "left alone: the app watches `/code` itself (inotify, process 1 `python3`)";
     assert_eq!(said.matches(told).count(), 2, "{said}");
-    assert_eq!(inits(desk, &containers), before);
+    assert_eq!(inits(sandbox, &containers), before);
     // A directory that the app does not watch for writing makes no difference.
-    desk.write("app.py", WATCHER.replace("0x3c6", "0x100"));
-    desk.arrives(&containers, CODE);
-    desk.ksync.watching("main", 2, SHORT);
+    sandbox.write("app.py", WATCHER.replace("0x3c6", "0x100"));
+    sandbox.arrives(&containers, CODE);
+    sandbox.ksync.watching("main", 2, SHORT);
     for container in &containers {
-        container.sh(desk.cluster(), "rm /run/ready");
+        container.sh(sandbox.cluster(), "rm /run/ready");
     }
-    reload(desk, &containers);
-    says(desk, &containers, "/run/ready", "");
-    let said = desk.ksync.ok(&["reload", "main"]);
+    reload(sandbox, &containers);
+    says(sandbox, &containers, "/run/ready", "");
+    let said = sandbox.ksync.ok(&["reload", "main"]);
     assert_eq!(said.matches(" reloaded: ").count(), 2, "{said}");
 }
 
-fn signal(desk: &Desk) {
+fn signal(sandbox: &Sandbox) {
     let line = "mkdir -p /code; trap 'cat /code/version >>/run/starts' HUP; while :; do sleep 0.1; done";
-    let containers = two(desk, App::shell(desk, line));
-    let before = inits(desk, &containers);
-    let said = desk.ksync.ok(&["reload", "main", "--mode", "signal:HUP"]);
+    let containers = two(sandbox, App::shell(sandbox, line));
+    let before = inits(sandbox, &containers);
+    let said = sandbox.ksync.ok(&["reload", "main", "--mode", "signal:HUP"]);
     assert_eq!(said.matches("reloaded: signal HUP was sent").count(), 2, "{said}");
-    says(desk, &containers, STARTS, "one\n");
-    let said = desk.ksync.refused(&["reload", "main", "--mode", "signal:USR1"]);
+    says(sandbox, &containers, STARTS, "one\n");
+    let said = sandbox.ksync.refused(&["reload", "main", "--mode", "signal:USR1"]);
     let sentence = "was not reloaded: the container's process 1 `sh` has no handler for SIGUSR1, so it would not hear it";
     assert_eq!(said.matches(sentence).count(), 2, "{said}");
-    let said = desk.ksync.refused(&["reload", "main", "--mode", "signal:KILL"]);
+    let said = sandbox.ksync.refused(&["reload", "main", "--mode", "signal:KILL"]);
     assert!(said.contains("`KILL` is no signal that an app can handle"), "{said}");
-    assert_eq!(inits(desk, &containers), before);
+    assert_eq!(inits(sandbox, &containers), before);
 }
 
-fn grace(desk: &Desk) {
+fn grace(sandbox: &Sandbox) {
     let line = format!(
         "{NOTE}; trap 'sleep 0.5; echo farewell >>/run/starts; exit 0' TERM; while :; do sleep 0.1; done"
     );
-    let containers = two(desk, App::shell(desk, &line));
-    let before = inits(desk, &containers);
-    let said = desk.ksync.ok(&["reload", "main", "--grace", "30s"]);
+    let containers = two(sandbox, App::shell(sandbox, &line));
+    let before = inits(sandbox, &containers);
+    let said = sandbox.ksync.ok(&["reload", "main", "--grace", "30s"]);
     assert_eq!(said.matches(" reloaded: ").count(), 2, "{said}");
-    says(desk, &containers, STARTS, "farewell\none\n");
-    for ((container, before), after) in containers.iter().zip(&before).zip(inits(desk, &containers)) {
+    says(sandbox, &containers, STARTS, "farewell\none\n");
+    for ((container, before), after) in containers.iter().zip(&before).zip(inits(sandbox, &containers)) {
         assert!(before.was_replaced_by(&after), "{container}");
-        assert_eq!(restarts(desk, container), Ok(0), "{container}");
+        assert_eq!(restarts(sandbox, container), Ok(0), "{container}");
     }
     // One that takes too long is replaced all the same.
-    reload(desk, &containers);
-    says(desk, &containers, STARTS, "farewell\none\none\n");
-    let said = desk.ksync.ok(&["reload", "main", "--grace", "10ms"]);
+    reload(sandbox, &containers);
+    says(sandbox, &containers, STARTS, "farewell\none\none\n");
+    let said = sandbox.ksync.ok(&["reload", "main", "--grace", "10ms"]);
     assert_eq!(said.matches(" reloaded: ").count(), 2, "{said}");
-    says(desk, &containers, STARTS, "farewell\none\none\none\n");
+    says(sandbox, &containers, STARTS, "farewell\none\none\none\n");
 }
 
-fn volume(desk: &Desk) {
-    two(desk, App::idle(desk));
-    let said = desk.ksync.refused(&["reload", "main", "--mode", "container"]);
+fn volume(sandbox: &Sandbox) {
+    two(sandbox, App::idle(sandbox));
+    let said = sandbox.ksync.refused(&["reload", "main", "--mode", "container"]);
     let sentence =
         "`/code` is not in a volume: a restart of the container would start it with the image's files";
     assert_eq!(said.matches(sentence).count(), 2, "{said}");
-    desk.ksync.ok(&["delete", "main"]);
-    let app = App::idle(desk).empty_dir("code", CODE).replicas(2).apply(desk);
+    sandbox.ksync.ok(&["delete", "main"]);
+    let app = App::idle(sandbox).empty_dir("code", CODE).replicas(2).apply(sandbox);
     let before = app.running(2);
-    sync(desk, APP, CODE);
-    let said = desk.ksync.ok(&["reload", "main", "--mode", "container"]);
+    sync(sandbox, APP, CODE);
+    let said = sandbox.ksync.ok(&["reload", "main", "--mode", "container"]);
     assert_eq!(
         said.matches("reloaded: the container was stopped, for kubelet to start it anew").count(),
         2,
@@ -106,29 +106,29 @@ fn volume(desk: &Desk) {
         holds(fresh, format!("{after:?}")).map(|()| after)
     });
     for container in &after {
-        assert_eq!(restarts(desk, container), Ok(1));
+        assert_eq!(restarts(sandbox, container), Ok(1));
     }
     let ids: Vec<&str> = after.iter().map(|container| container.id.as_str()).collect();
-    desk.ksync.watching_ids("main", &ids, LONG);
-    desk.write("version", "two\n");
-    desk.arrives(&after, CODE);
+    sandbox.ksync.watching_ids("main", &ids, LONG);
+    sandbox.write("version", "two\n");
+    sandbox.arrives(&after, CODE);
 }
 
-fn nothing(desk: &Desk) {
-    desk.write("a.txt", "a\n");
-    desk.ksync.ok(&[
+fn nothing(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    sandbox.ksync.ok(&[
         "create",
         "--name",
         "main",
         "-l",
         "app=nobody",
-        &desk.local().display().to_string(),
+        &sandbox.local().display().to_string(),
         CODE,
     ]);
-    desk.ksync.waiting("main", LONG);
-    assert_eq!(desk.ksync.refused(&["reload", "other"]), "error: spec `other` not found\n");
+    sandbox.ksync.waiting("main", LONG);
+    assert_eq!(sandbox.ksync.refused(&["reload", "other"]), "error: spec `other` not found\n");
     assert_eq!(
-        desk.ksync.refused(&["reload", "main"]),
+        sandbox.ksync.refused(&["reload", "main"]),
         "error: no container of spec `main` is attached\nhint: `kubectl ksync get main` says how it stands\n"
     );
 }

@@ -1,0 +1,247 @@
+//! What waits for a person: a container's mass deletion and a large first pull, both answers of both, and that waiting
+//! outlives the watcher.
+
+use std::{fs, time::Duration};
+
+use kubectl_ksync::kept;
+use serde_json::json;
+
+use super::{APP, CODE};
+use crate::suite::{
+    App, Case, Sandbox,
+    container::Container,
+    eventually,
+    eventually::{LONG, SHORT, holds, throughout},
+    ksync::Spec,
+    process,
+    witness::Witness,
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("a_container_that_deletes_everything_is_not_believed", all_deleted),
+    Case::new("a_mass_deletion_is_accepted", deletion_accepted),
+    Case::new("a_mass_deletion_is_declined", deletion_declined),
+    Case::new("a_mass_deletion_of_a_container_that_goes", deletion_moot),
+    Case::new("a_large_first_pull_is_accepted", pull_accepted),
+    Case::new("a_large_first_pull_is_declined", pull_declined),
+];
+
+/// 40 files, of which a container deletes 39, with the two-way container.
+fn mass_deletion(sandbox: &Sandbox, replicas: usize) -> (Container, Spec) {
+    for number in 0..39 {
+        sandbox.write(&format!("dir/{number}.txt"), format!("{number}\n"));
+    }
+    sandbox.write("left.txt", "left\n");
+    let containers = App::idle(sandbox).replicas(replicas).apply(sandbox).running(replicas);
+    sandbox.sync(APP, CODE);
+    let culprit = sandbox.two_way(&containers);
+    culprit.sh(sandbox.cluster(), "rm -rf /code/dir");
+    let spec = sandbox.ksync.becomes("main", "paused", SHORT);
+    assert_eq!(
+        spec.reason,
+        format!(
+            "pod `{}` deleted 39 of 40 files within seconds; all of them are still here: `kubectl ksync accept main` \
+             deletes them here too, `kubectl ksync decline main` puts them back into the container",
+            culprit.pod
+        )
+    );
+    let culprit = culprit.id.clone();
+    let paused: Vec<_> = spec.containers.iter().filter(|row| row.status == "paused").collect();
+    assert_eq!(paused.iter().map(|row| &row.container_id).collect::<Vec<_>>(), [&culprit]);
+    let (culprit, others): (Vec<_>, Vec<_>) =
+        containers.into_iter().partition(|container| container.id == culprit);
+    for other in &others {
+        eventually("the other container to have everything", SHORT, || sandbox.equal(other, CODE));
+    }
+    (culprit.into_iter().next().expect("the culprit"), spec)
+}
+
+/// Waits on with the same words, however the watcher goes and comes.
+#[track_caller]
+fn waits_on(sandbox: &Sandbox, before: &Spec) {
+    sandbox.ksync.ok(&["stop"]);
+    sandbox.ksync.ok(&["watch", "--daemon"]);
+    let spec = sandbox.ksync.becomes("main", &before.status, LONG);
+    assert_eq!(spec.reason, before.reason);
+    process::kill(sandbox.ksync.watcher().expect("a watcher"));
+    eventually("everything of the watcher to end", SHORT, || {
+        let left = process::of_home(&sandbox.ksync.home);
+        holds(left.is_empty(), format!("{left:?}"))
+    });
+    sandbox.ksync.ok(&["watch", "--daemon"]);
+    let spec = sandbox.ksync.becomes("main", &before.status, LONG);
+    assert_eq!(spec.reason, before.reason);
+    let reason = before.reason.as_str();
+    throughout("waiting", Duration::from_secs(2), || {
+        let spec = sandbox.ksync.spec("main")?;
+        holds(spec.reason == reason, format!("{spec:?}"))
+    });
+}
+
+/// More than half of a folder, deleted at once from inside, waits for a person.
+fn all_deleted(sandbox: &Sandbox) {
+    for number in 0..40 {
+        sandbox.write(&format!("{number}.txt"), "content\n");
+    }
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.sync(APP, CODE);
+    let before = sandbox.tree().expect("the local tree");
+    container.sh(sandbox.cluster(), "rm -rf /code/*");
+    let spec = sandbox.ksync.becomes("main", "paused", SHORT);
+    assert!(spec.reason.contains("deleted"), "{spec:?}");
+    throughout("every local file", Duration::from_secs(3), || {
+        let lost = before.lost(&sandbox.local());
+        holds(lost.is_empty(), format!("{lost:?}"))
+    });
+}
+
+fn deletion_accepted(sandbox: &Sandbox) {
+    let (culprit, spec) = mass_deletion(sandbox, 1);
+    let witness = Witness::over(&sandbox.local());
+    waits_on(sandbox, &spec);
+    assert!(culprit.read(sandbox.cluster(), "/code/dir/0.txt").is_err(), "nothing is put back unasked");
+    witness.intact();
+    sandbox.write("dir/7.txt", "edited while it waits\n");
+    assert_eq!(
+        sandbox.ksync.ok(&["accept", "main"]),
+        "spec `main`: 38 files deleted here too; `kubectl ksync restore main` lists what is kept\n"
+    );
+    sandbox.ksync.watching("main", 1, LONG);
+    eventually("equal trees", SHORT, || sandbox.equal(&culprit, CODE));
+    assert!(!sandbox.path("dir/0.txt").exists());
+    assert_eq!(sandbox.text("dir/7.txt").as_deref(), Ok("edited while it waits\n"), "what was edited stays");
+    assert_eq!(sandbox.text("left.txt").as_deref(), Ok("left\n"));
+    assert_eq!(
+        sandbox.ksync.refused(&["accept", "main"]),
+        "error: spec `main` waits for no answer\nhint: `kubectl ksync get main` says how it stands\n"
+    );
+    // It goes on both ways, and what was accepted by mistake comes back.
+    culprit.sh(sandbox.cluster(), "echo new >/code/new.txt");
+    eventually("what the container writes", SHORT, || sandbox.equal(&culprit, CODE));
+    let said = sandbox.ksync.ok(&["restore", "main", "--all"]);
+    assert_eq!(said.lines().count(), 38, "{said}");
+    assert_eq!(sandbox.text("dir/0.txt").as_deref(), Ok("0\n"));
+    sandbox.arrives(&[culprit], CODE);
+}
+
+/// As if the watcher had been killed before it had put back what of the burst was applied already.
+#[track_caller]
+fn kill_before_putting_back(sandbox: &Sandbox, path: &str) {
+    process::kill(sandbox.ksync.watcher().expect("a watcher"));
+    let contexts: Vec<_> = fs::read_dir(sandbox.ksync.home.join("contexts")).expect("the contexts").collect();
+    let context = contexts.into_iter().flatten().find(|dir| dir.path().join("waiting").exists());
+    let context = context.expect("the context of what waits").path();
+    let only = |dir: &str| {
+        let mut entries = fs::read_dir(context.join(dir)).expect("a directory").flatten();
+        entries.next().expect("what is in it").path()
+    };
+    let (waiting, kept) = (only("waiting"), kept::Kind::Deleted.moment(&only("kept")));
+    fs::create_dir_all(kept.join(path).parent().expect("a directory")).expect("mkdir");
+    fs::rename(sandbox.path(path), kept.join(path)).expect("take it out");
+    let text = fs::read_to_string(&waiting).expect("what waits");
+    let mut text: serde_json::Value = serde_json::from_str(&text).expect("what waits");
+    text["owed"] = json!([{ "kept": kept, "paths": { path: null } }]);
+    fs::write(&waiting, text.to_string()).expect("write");
+    sandbox.ksync.ok(&["watch", "--daemon"]);
+    eventually("what is owed", SHORT, || sandbox.text(path));
+}
+
+/// With other replicas, of which one follows the culprit by copies; they are put right without an answer.
+fn deletion_declined(sandbox: &Sandbox) {
+    let (culprit, spec) = mass_deletion(sandbox, 4);
+    kill_before_putting_back(sandbox, "dir/3.txt");
+    let witness = Witness::over(&sandbox.local());
+    waits_on(sandbox, &spec);
+    sandbox.write("meanwhile.txt", "meanwhile\n");
+    assert_eq!(sandbox.ksync.ok(&["decline", "main"]), "spec `main`: 39 files put back into the container\n");
+    sandbox.ksync.watching("main", 4, LONG);
+    eventually("equal trees", SHORT, || sandbox.equal(&culprit, CODE));
+    assert_eq!(culprit.read(sandbox.cluster(), "/code/meanwhile.txt").as_deref(), Ok("meanwhile\n"));
+    witness.intact();
+    // A deletion of a few files is one again.
+    let spec = sandbox.ksync.watching("main", 4, SHORT);
+    let two_way = spec.two_way().expect("a two-way container").pod.clone();
+    sandbox.kubectl().ok(&["exec", "-n", &sandbox.namespace, &two_way, "--", "rm", "/code/dir/1.txt"]);
+    eventually("a single deletion", SHORT, || holds(!sandbox.path("dir/1.txt").exists(), "it is still here"));
+}
+
+/// The container goes before anybody answers: its successor gets everything.
+fn deletion_moot(sandbox: &Sandbox) {
+    let (culprit, _) = mass_deletion(sandbox, 1);
+    let witness = Witness::over(&sandbox.local());
+    sandbox.kubectl().ok(&[
+        "delete",
+        "pod",
+        "-n",
+        &sandbox.namespace,
+        &culprit.pod,
+        "--force",
+        "--grace-period=0",
+    ]);
+    eventually("the successor to be in sync", LONG, || {
+        let spec = sandbox.ksync.spec("main")?;
+        let fresh = spec.containers.iter().all(|row| row.container_id != culprit.id);
+        holds(spec.status == "watching" && spec.containers.len() == 1 && fresh, format!("{spec:?}"))
+    });
+    witness.intact();
+    let said = sandbox.ksync.refused(&["accept", "main"]);
+    assert!(said.starts_with("error: spec `main` waits for no answer\n"), "{said}");
+    assert_eq!(sandbox.ksync.ok(&["restore", "main", "-o", "name"]), "", "nothing was taken away");
+}
+
+/// An app with 1,200 files of its own below the path.
+fn large(sandbox: &Sandbox) -> Container {
+    let container = App::idle(sandbox).apply(sandbox).only();
+    container.sh(
+        sandbox.cluster(),
+        "mkdir -p /code/node_modules/a && cd /code/node_modules/a && for i in $(seq 1199); do echo x >$i; done && \
+         echo x >/code/own.txt",
+    );
+    sandbox.write("here.txt", "here\n");
+    let local = sandbox.local().display().to_string();
+    sandbox.ksync.ok(&["create", "--name", "main", "-l", "app=app", &local, CODE]);
+    let spec = sandbox.ksync.becomes("main", "confirm", LONG);
+    assert_eq!(
+        spec.reason,
+        format!(
+            "1200 files (2.4 kB) exist only in pod `{}`: `kubectl ksync accept main` brings them here, `kubectl ksync \
+             decline main` leaves them there",
+            container.pod
+        )
+    );
+    assert_eq!(sandbox.tree().expect("the local tree").len(), 1, "nothing came unasked");
+    waits_on(sandbox, &spec);
+    assert_eq!(sandbox.tree().expect("the local tree").len(), 1, "nothing came unasked");
+    container
+}
+
+fn pull_accepted(sandbox: &Sandbox) {
+    let container = large(sandbox);
+    assert_eq!(sandbox.ksync.ok(&["accept", "main"]), "spec `main`: 1200 files (2.4 kB) brought here\n");
+    sandbox.ksync.watching("main", 1, LONG);
+    sandbox.equal(&container, CODE).expect("equal trees");
+    assert_eq!(sandbox.text("node_modules/a/1199").as_deref(), Ok("x\n"));
+    container.sh(sandbox.cluster(), "echo later >/code/node_modules/a/later");
+    eventually("what the container writes", SHORT, || sandbox.equal(&container, CODE));
+}
+
+fn pull_declined(sandbox: &Sandbox) {
+    let container = large(sandbox);
+    assert_eq!(
+        sandbox.ksync.ok(&["decline", "main"]),
+        "spec `main`: 1200 files (2.4 kB) left in the container; ignored from now on, in ksync.yaml: /node_modules \
+         /own.txt\n"
+    );
+    let config = fs::read_to_string(sandbox.ksync.config_file()).expect("ksync.yaml");
+    assert!(config.contains("ignore: [\"/node_modules\", \"/own.txt\"]"), "{config}");
+    sandbox.ksync.watching("main", 1, LONG);
+    container.sh(sandbox.cluster(), "echo later >/code/node_modules/a/later && echo back >/code/back.txt");
+    eventually("what the container writes elsewhere", SHORT, || {
+        let here = sandbox.text("back.txt")?;
+        holds(here == "back\n", here)
+    });
+    assert!(!sandbox.path("node_modules").exists() && !sandbox.path("own.txt").exists());
+    assert_eq!(container.read(sandbox.cluster(), "/code/node_modules/a/1").as_deref(), Ok("x\n"));
+    sandbox.write("there.txt", "there\n");
+    eventually("what is written here", SHORT, || container.read(sandbox.cluster(), "/code/there.txt"));
+}

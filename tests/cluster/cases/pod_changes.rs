@@ -1,0 +1,105 @@
+//! Pods and containers come and go; the sync follows and no local file ever goes with them.
+
+use super::{APP, CODE};
+use crate::suite::{
+    App, Case, Need, Sandbox,
+    app::Deployed,
+    container::Container,
+    eventually,
+    eventually::{LONG, holds},
+    process,
+    witness::Witness,
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("a_deleted_pod", deleted_pod),
+    Case::new("a_pod_deleted_without_grace", killed_pod),
+    Case::new("a_rollout", rollout),
+    Case::new("a_killed_container", killed_container).needs(&[Need::Processes]),
+    Case::new("a_deleted_deployment", deleted_deployment),
+];
+
+/// Two replicas in sync, with files enough that a wiped directory would show.
+pub(super) fn scene(sandbox: &Sandbox) -> (Deployed<'_>, Vec<Container>) {
+    for number in 0..30 {
+        sandbox.write(&format!("src/{number}.txt"), format!("{number}\n"));
+    }
+    sandbox.write("index.html", "from here\n");
+    let app = App::web(sandbox).replicas(2).apply(sandbox);
+    let containers = app.running(2);
+    sandbox.sync(APP, CODE);
+    (app, containers)
+}
+
+/// In sync again with exactly these, for a change made from now on too.
+#[track_caller]
+pub(super) fn in_sync(sandbox: &Sandbox, containers: &[Container]) {
+    let ids: Vec<&str> = containers.iter().map(|c| c.id.as_str()).collect();
+    sandbox.ksync.watching_ids("main", &ids, LONG);
+    for container in containers {
+        sandbox.equal(container, CODE).expect("equal trees");
+    }
+    sandbox.write("after.txt", "after\n");
+    sandbox.arrives(containers, CODE);
+}
+
+fn deleted_pod(sandbox: &Sandbox) {
+    let (app, containers) = scene(sandbox);
+    let witness = Witness::over(&sandbox.local());
+    sandbox.kubectl().ok(&["delete", "pod", "-n", &sandbox.namespace, &containers[0].pod]);
+    in_sync(sandbox, &app.running(2));
+    witness.intact();
+}
+
+/// The two-way one, whose directory is emptied by its runtime while it is bound.
+fn killed_pod(sandbox: &Sandbox) {
+    let (app, mut containers) = scene(sandbox);
+    let witness = Witness::over(&sandbox.local());
+    for _ in 0..2 {
+        let lead = sandbox.two_way(&containers);
+        let (pod, id) = (lead.pod.clone(), lead.id.clone());
+        app.kill_pod(&pod);
+        eventually("another container in its place", LONG, || holds(!app.has(&id), "it still runs"));
+        containers = app.running(2);
+        let ids: Vec<&str> = containers.iter().map(|c| c.id.as_str()).collect();
+        sandbox.ksync.watching_ids("main", &ids, LONG);
+    }
+    in_sync(sandbox, &containers);
+    witness.intact();
+}
+
+fn rollout(sandbox: &Sandbox) {
+    let (app, before) = scene(sandbox);
+    let witness = Witness::over(&sandbox.local());
+    let after = app.restart(2);
+    assert!(after.iter().all(|new| before.iter().all(|old| old.id != new.id)), "{before:?} {after:?}");
+    in_sync(sandbox, &after);
+    witness.intact();
+}
+
+fn killed_container(sandbox: &Sandbox) {
+    let (app, containers) = scene(sandbox);
+    let witness = Witness::over(&sandbox.local());
+    // One on each runtime, at the same time.
+    for container in &containers {
+        process::kill(container.pid(sandbox.cluster()).expect("its process"));
+    }
+    let running = eventually("restarted containers", LONG, || {
+        let now = app.running(2);
+        let fresh = now.iter().all(|new| containers.iter().all(|old| old.id != new.id));
+        if fresh { Ok(now) } else { Err(format!("{now:?}")) }
+    });
+    in_sync(sandbox, &running);
+    witness.intact();
+}
+
+fn deleted_deployment(sandbox: &Sandbox) {
+    let (_app, _) = scene(sandbox);
+    let witness = Witness::over(&sandbox.local());
+    sandbox.kubectl().ok(&["delete", "deployment", "-n", &sandbox.namespace, "app"]);
+    let spec = sandbox.ksync.waiting("main", LONG);
+    assert!(spec.reason.contains("app=app"), "{spec:?}");
+    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    in_sync(sandbox, &containers);
+    witness.intact();
+}
