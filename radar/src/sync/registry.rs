@@ -177,7 +177,13 @@ mod tests {
             i32::try_from(self.0.id()).unwrap()
         }
 
-        fn end(mut self) {
+        fn end(self) {
+            drop(self);
+        }
+    }
+
+    impl Drop for Container {
+        fn drop(&mut self) {
             self.0.kill().unwrap();
             self.0.wait().unwrap();
         }
