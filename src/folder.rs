@@ -163,7 +163,7 @@ impl Folder {
             None => self.nodes.get(&self.container.node).await.map_err(Interruption::Listen)?,
         };
         *held = Some(Arc::clone(&node));
-        local.taken_up().await?;
+        local.taken_up(|reason| self.status.set(Status::Attaching, reason)).await?;
         let link = self.link(&node).await?;
         // In the slot at once: whatever fails from here on, it is detached.
         let attached = slot.insert(self.attach(Arc::clone(&node), link, take_over).await?);

@@ -11,7 +11,7 @@ compile_error!("`test-guards` is for tests only");
 pub(crate) enum Guard {
     /// The root must be the directory that it was, before anything is scanned or un-paused.
     LocalRoot,
-    /// syncthing leaves deletions undone here; only `local/deletion` applies them, on radar's word.
+    /// syncthing leaves deletions undone here; only `local/deletions` applies them, on radar's word.
     IgnoreDelete,
 }
 

@@ -14,7 +14,7 @@ mod ignore;
 mod process;
 mod root;
 
-pub use actor::{Closed, LocalStages, LocalState};
+pub use actor::{Closed, LocalStages, LocalState, Uptake};
 pub use approval::{
     ContainerRef, FirstPull, FirstPullApproval, FirstPullQuestion, PendingBurst, PendingDeletions,
     PendingFile,

@@ -39,7 +39,7 @@ impl Folder {
         let mut here = local.state();
         let node = Arc::clone(&attached.node);
         let mut link_state = node.state();
-        let process = here.borrow().process;
+        let process = here.borrow().process();
         let candidate = attached.role == Some(Role::Lead) && self.direction == Direction::Both;
         let mut election = local.two_way.watch();
         let mut seat: Option<Seat> = None;
@@ -51,7 +51,7 @@ impl Folder {
         let mut conflicts = Conflicts::new();
         loop {
             let now = here.borrow_and_update().clone();
-            if now.process != process {
+            if now.process() != process {
                 return Err(Interruption::Anew);
             }
             if let Some(hold) = now.pending_deletions.of(&self.container.id) {
@@ -137,8 +137,8 @@ impl Folder {
         failing: &[String],
         asked: Option<&FirstPullQuestion>,
     ) {
-        let (status, reason) = match (&local.error, asked) {
-            (Some(error), _) => (Status::Error, error.clone()),
+        let (status, reason) = match (local.error(), asked) {
+            (Some(error), _) => (Status::Error, error.to_owned()),
             _ if busy && !failing.is_empty() => (Status::Error, first_of(failing)),
             _ if busy => (Status::Syncing, String::new()),
             (None, Some(asked)) => (Status::Confirm, asked.reason.clone()),

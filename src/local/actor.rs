@@ -1,4 +1,4 @@
-//! The task that owns one local folder: it has its parts do what the commands, the file system, syncthing and the clock ask for.
+//! The task that owns one local folder: on commands, events of the file system and of syncthing, and the clock, its parts act.
 //!
 //! Invariants: syncthing scans the folder only when told, and only after the root was found to be the directory
 //! that it was at the start (an unmounted disk must not empty the containers); it is shared with a device exactly
@@ -29,8 +29,8 @@ use scan_queue::ScanQueue;
 use shares::Shares;
 use syncthing_events::{follow, next};
 
-pub(in crate::local) use messages::Command;
-pub use messages::{Closed, LocalStages, LocalState};
+pub use messages::{Closed, LocalStages, LocalState, Uptake};
+pub(in crate::local) use messages::{Command, taken_up};
 
 use super::{
     approval::{ContainerRef, PendingFile, Rollback},
@@ -161,9 +161,9 @@ impl Actor {
     ) {
         let mut running: Option<Arc<Running>> = None;
         let mut scan: Option<ScanTask> = None;
-        let mut events: Option<mpsc::UnboundedReceiver<Event>> = None;
+        let mut events: Option<mpsc::Receiver<Event>> = None;
         let mut rescan = Instant::now();
-        let mut changes: Option<mpsc::UnboundedReceiver<Event>> = None;
+        let mut changes: Option<mpsc::Receiver<Event>> = None;
         let mut root_check = Instant::now();
         self.syncthing.mark_changed();
         // A watcher was killed before it had put it back. Nothing is attached yet.
@@ -175,16 +175,16 @@ impl Actor {
                 () = end.cancelled() => break,
                 changed = self.syncthing.changed() => {
                     if changed.is_err() { break }
-                    let now = match &*self.syncthing.borrow_and_update() {
-                        State::Up(now) => Some(Arc::clone(now)),
-                        State::Down(_) => None,
+                    let (now, reason) = match &*self.syncthing.borrow_and_update() {
+                        State::Up(now) => (Some(Arc::clone(now)), None),
+                        State::Down(reason) => (None, reason.clone()),
                     };
                     scan = None;
                     (events, changes) = (None, None);
                     if running.take().is_some() {
                         self.changes.restarted();
                     }
-                    self.state_tx.send_modify(|s| s.process = 0);
+                    self.state_tx.send_modify(|s| s.uptake = Uptake::Down { reason });
                     if let Some(now) = now {
                         // Where this fails, the next look at the root begins again.
                         self.begin(&now).await;
@@ -270,8 +270,7 @@ impl Actor {
                 self.failures = 0;
                 self.queue.scan_all();
                 self.state_tx.send_modify(|s| {
-                    s.process = running.number;
-                    s.error = None;
+                    s.uptake = Uptake::Scanned { process: running.number };
                     s.pending = true;
                 });
             }
@@ -283,14 +282,14 @@ impl Actor {
     /// the directory was removed and made anew: that is what a person or a build has done, like any other change.
     /// Returns whether the folder stands on its root.
     async fn check_root(&mut self, running: &Running, fs_watch: &mut FsWatch) -> bool {
-        let stopped = self.state_tx.borrow().error.is_some();
+        let stopped = self.state_tx.borrow().error().is_some();
         let mut looked = self.root.check();
         if looked.is_err() {
             looked = self.adopt_successor(fs_watch).await;
         }
         if let Err(reason) = looked {
             // What is wrong may change: gone first, then another directory in its place.
-            if self.state_tx.borrow().error.as_ref() != Some(&reason) {
+            if self.state_tx.borrow().error() != Some(&reason) {
                 self.fail(reason);
             }
             if !stopped {
@@ -301,7 +300,7 @@ impl Actor {
         if stopped {
             self.begin(running).await;
         }
-        self.state_tx.borrow().error.is_none()
+        self.state_tx.borrow().error().is_none()
     }
 
     /// Goes on with the directory that was made anew; a sentence when there is none.
@@ -438,7 +437,7 @@ impl Actor {
                 self.pause(&running.client).await;
             }
         }
-        if self.not_before.is_some() || self.state_tx.borrow().error.is_some() {
+        if self.not_before.is_some() || self.state_tx.borrow().error().is_some() {
             return None;
         }
         let subs = self.queue.take();
@@ -495,7 +494,7 @@ impl Actor {
 
     fn fail(&self, reason: String) {
         warn!(reason, "the local folder stands still");
-        self.state_tx.send_modify(|s| s.error = Some(reason));
+        self.state_tx.send_modify(|s| s.uptake = s.uptake.failed(reason));
     }
 
     async fn close(&mut self, running: Option<&Running>) {

@@ -5,7 +5,9 @@
 
 mod apply;
 mod error;
+mod queue;
 mod rollback;
 mod threshold;
 
-pub(super) use apply::{DeletionQueue, SyncedFolder, apply, apply_pending, roll_back};
+pub(super) use apply::{SyncedFolder, apply, apply_pending, roll_back};
+pub(super) use queue::DeletionQueue;

@@ -20,11 +20,11 @@ pub struct Election(watch::Sender<State>);
 #[derive(Debug)]
 struct State {
     holder: Option<String>,
-    /// Who had it last.
+    /// The container that had the seat last.
     last: Option<String>,
-    /// When it became free.
+    /// When the seat became free.
     free_since: Instant,
-    /// Who is there, ready or not.
+    /// All containers that may take the seat, ready or not.
     registered: BTreeMap<String, Registered>,
 }
 
@@ -45,14 +45,14 @@ impl Default for Election {
 }
 
 impl State {
-    /// Until when `who` leaves a free seat to the one who had it; none when it need not.
+    /// Until when `container` leaves a free seat to the one who had it; none when it need not.
     fn patient_until(&self, container: &str) -> Option<Instant> {
         let last =
             self.last.as_ref().filter(|last| *last != container && self.registered.contains_key(*last));
         last.map(|_| self.free_since + PATIENCE).filter(|until| Instant::now() < *until)
     }
 
-    /// Until when `who` lets the one who had the seat join the node's folder first; none when it need not.
+    /// Until when `container` lets the one who had the seat join the node's folder first; none when it need not.
     fn polite_until(&self, container: &str, node: &str) -> Option<Instant> {
         let last = self.last.as_ref().and_then(|last| self.registered.get(last));
         let before = last.is_some_and(|last| last.node == node && !last.joined);
@@ -77,7 +77,7 @@ impl Election {
         });
     }
 
-    /// `who` (a container id) is there, on `node`, and may come to be ready.
+    /// `container` (its id) is there, on `node`, and may come to be ready.
     pub fn register(&self, container: &str, node: &str) -> Registration {
         self.0.send_modify(|state| {
             let new = || Registered { node: node.to_owned(), joined: false, count: 0 };
@@ -86,7 +86,7 @@ impl Election {
         Registration { container: container.to_owned(), node: node.to_owned(), state: self.0.clone() }
     }
 
-    /// Waits until the seat is free and takes it for `who`.
+    /// Waits until the seat is free and takes it for `container`.
     pub async fn seat(&self, container: &str) -> Seat {
         let mut state = self.0.subscribe();
         loop {

@@ -19,7 +19,7 @@ use tokio_util::{
 use tracing::{Instrument, info_span, warn};
 
 use super::{
-    actor::{Actor, Closed, Command, LocalState, Start},
+    actor::{Actor, Closed, Command, LocalState, Start, taken_up},
     approval::{ContainerRef, FirstPull, FirstPullApproval, PendingFile},
     election::Election,
     fs_watch::FsWatch,
@@ -179,12 +179,9 @@ impl LocalFolder {
         let _ = self.commands.send(Command::Restored { path: path.to_owned() });
     }
 
-    /// Waits until the local syncthing has the folder.
-    pub async fn taken_up(&self) -> Result<(), Closed> {
-        let mut state = self.state.clone();
-        let now = state.wait_for(|s| s.error.is_some() || s.process != 0).await;
-        let now = now.map_err(|_| Closed::new("the local folder was closed"))?;
-        now.error.as_ref().map_or(Ok(()), |error| Err(Closed::new(error)))
+    /// Waits until the local syncthing scans the folder. While none runs, `say` is told why, where that is known.
+    pub async fn taken_up(&self, say: impl Fn(&str)) -> Result<(), Closed> {
+        taken_up(self.state.clone(), say).await
     }
 
     /// Tells that a container whose deletions wait is not attached any more: nothing that is put back here goes there.
@@ -214,9 +211,9 @@ impl LocalFolder {
         let (done, seen) = oneshot::channel();
         self.commands.send(Command::Barrier { done }).map_err(|_| Closed::folder())?;
         seen.await.map_err(|_| Closed::folder())?;
-        let over = |s: &LocalState| s.error.is_some() || s.process != 0 && !s.pending;
+        let over = |s: &LocalState| s.error().is_some() || s.process().is_some() && !s.pending;
         let now = state.wait_for(over).await.map_err(|_| Closed::folder())?;
-        now.error.as_ref().map_or(Ok(now.sequence), |error| Err(Closed::new(error)))
+        now.error().map_or(Ok(now.sequence), |error| Err(Closed::new(error)))
     }
 
     /// Leaves `paths` out from now on: what a container has there are mounts, not its own files. Returns once
@@ -306,6 +303,8 @@ impl LocalFolders {
             warn!(%error, kept = %kept.display(), "note whose kept files these are; they can't be listed without");
         }
         let end = CancellationToken::new();
+        // Without a bound: a share that is dropped can't wait for room. Who sends much (a container's deletions) is held up by
+        // radar's stream of events, and the actor is quicker than that.
         let (commands, commands_rx) = mpsc::unbounded_channel();
         let pending_file = PendingFile::new(&self.waiting, path);
         let versions = Arc::<RecentVersions>::default();

@@ -3,6 +3,7 @@
 //!
 //! Invariant: whatever changes below the local path and is not ignored is scanned after its last event.
 
+mod channel;
 mod debounce;
 mod events;
 mod recursive;

@@ -162,7 +162,7 @@ impl BaseWriter<'_> {
     /// What was not scanned since it came to be what was listed now. What is just as the last picture of this syncthing
     /// process shows it was scanned after that one was taken. None means that there is no such picture.
     fn unscanned(&self, here: &LocalState, listed: &[Entry]) -> Option<Vec<String>> {
-        self.saved.as_ref().filter(|saved| saved.revision.process == here.process)?;
+        self.saved.as_ref().filter(|saved| saved.revision.process == here.revision().process)?;
         let last = self.base_tx.borrow();
         let unlike = ksync_tree::differences(&last.as_ref()?.entries, listed);
         Some(unlike.into_iter().map(|difference| difference.path).collect())

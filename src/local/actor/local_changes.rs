@@ -1,4 +1,4 @@
-//! Which of the changes that scans found here were made here: for whoever has apps reloaded.
+//! Which of the changes that scans found here were made here: apps are reloaded for those.
 //!
 //! The first scan of a syncthing process finds everything, for its database is empty; of that, only what changed since its
 //! predecessor was gone, or since the folder was opened, is a change.
@@ -52,7 +52,7 @@ pub(super) struct LocalChanges {
     id: String,
     path: PathBuf,
     own_writes: Arc<OwnWrites>,
-    /// Where they are told.
+    /// Where the edits are told.
     edits: Arc<LocalEdits>,
     cursor: EventCursor,
 }

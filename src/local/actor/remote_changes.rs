@@ -1,4 +1,6 @@
-//! What containers did to the folder: their deletions, applied, held or taken back, and conflicts.
+//! What containers did to the folder: their deletions, applied, pending or rolled back, and conflicts.
+//!
+//! Invariant: deletions that wait for a person are kept in a file before anybody is told of them.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -49,7 +51,7 @@ impl RemoteChanges {
         self.change_pending(|pending| pending.add(&by.container, here));
     }
 
-    /// Changes what waits, and keeps it when `change` says that it did.
+    /// Changes the pending deletions, and keeps them when `change` returns that it did.
     fn change_pending(&self, change: impl FnOnce(&mut PendingDeletions) -> bool) {
         let mut pending = self.state_tx.borrow().pending_deletions.clone();
         if !change(&mut pending) {
@@ -65,7 +67,7 @@ impl RemoteChanges {
         }
     }
 
-    /// Puts back what was taken out and waits now: while a person is asked, nothing is missing here.
+    /// Puts back what was applied of bursts that wait now: while a person is asked, nothing is missing here.
     pub(super) async fn roll_back(&mut self, queue: &mut ScanQueue) {
         if self.rollbacks.is_empty() || self.root.check().is_err() {
             return;
@@ -86,7 +88,7 @@ impl RemoteChanges {
         }
     }
 
-    /// A person's word on what waits. Returns the number of files.
+    /// A person's answer to all pending deletions. Returns the number of files.
     pub(super) async fn answer(&mut self, queue: &mut ScanQueue, accept: bool) -> Result<usize, Closed> {
         self.roll_back(queue).await;
         let pending_deletions = self.state_tx.borrow().pending_deletions.clone();
@@ -111,7 +113,7 @@ impl RemoteChanges {
         Ok(files)
     }
 
-    /// Waits no more for a word on the deletions of those containers that `keep` does not say.
+    /// Forgets the pending deletions of all containers but those that `keep` names.
     pub(super) async fn retain_pending(
         &mut self,
         queue: &mut ScanQueue,
@@ -128,7 +130,7 @@ impl RemoteChanges {
         let Some(running) = running else { return };
         // While a burst of deletions goes on, nothing of it is applied.
         let wait = self.deletions.is_empty() || self.deletions.due().is_some();
-        if wait || self.root.check().is_err() || self.state_tx.borrow().error.is_some() {
+        if wait || self.root.check().is_err() || self.state_tx.borrow().error().is_some() {
             return;
         }
         let folder =

@@ -1,4 +1,4 @@
-//! What the next scan covers: what the file system told of, debounced, and whatever else is to be looked at.
+//! What the next scan covers: the paths of file system events, debounced, and all other paths that are to be scanned.
 //!
 //! Invariant: a path that changed is in the queue until a scan takes it.
 
@@ -46,15 +46,15 @@ impl ScanQueue {
         }
     }
 
-    /// Takes in what the system has told by now.
+    /// Takes in the events that have come by now.
     pub(super) fn drain(&mut self, fs_watch: &mut FsWatch, patterns: &mut ActivePatterns) {
         for _ in 0..AT_ONCE {
-            let Ok((at, event)) = fs_watch.rx.try_recv() else { return };
+            let Some((at, event)) = fs_watch.rx.try_recv() else { return };
             self.event(at, event, patterns);
         }
     }
 
-    /// Takes in what the system told `at` that time.
+    /// Takes in an event that came `at` that time.
     pub(super) fn event(&mut self, at: Instant, event: FsEvent, patterns: &mut ActivePatterns) {
         match event {
             FsEvent::NotUtf8 => self.pass_over(),
@@ -85,7 +85,7 @@ impl ScanQueue {
         }
     }
 
-    /// Has those scanned that have waited long enough.
+    /// Has those paths scanned that have waited long enough.
     pub(super) fn look_at_due(&mut self, patterns: &mut ActivePatterns) {
         for (noticed, path) in self.debounce.due(Instant::now()) {
             self.changed(noticed, path, patterns);
@@ -105,7 +105,7 @@ impl ScanQueue {
         self.batch.add(path);
     }
 
-    /// Something changed that syncthing passes over: whoever names such entries looks again.
+    /// A name changed that syncthing passes over: the list of such names is made anew.
     fn pass_over(&self) {
         self.state_tx.send_modify(|s| s.passed_over += 1);
     }

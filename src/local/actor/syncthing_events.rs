@@ -1,4 +1,7 @@
-//! Events of the local syncthing, as the owner listens to them.
+//! Events of the local syncthing, as the actor listens to them.
+//!
+//! Invariant: events come in their order; those that syncthing has forgotten before they were asked for are missing, and their
+//! numbers tell.
 
 use std::time::Duration;
 
@@ -7,12 +10,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+/// Events that wait for the actor, at most; further ones wait in syncthing.
+const WAITING: usize = 256;
 /// How long one question may wait for an answer.
 const WAIT: Duration = Duration::from_secs(60);
 /// The rest after one that failed.
 const RETRY: Duration = Duration::from_millis(500);
 
-pub(super) async fn next(events: &mut Option<mpsc::UnboundedReceiver<Event>>) -> Option<Event> {
+pub(super) async fn next(events: &mut Option<mpsc::Receiver<Event>>) -> Option<Event> {
     match events {
         Some(events) => events.recv().await,
         None => std::future::pending().await,
@@ -20,12 +25,8 @@ pub(super) async fn next(events: &mut Option<mpsc::UnboundedReceiver<Event>>) ->
 }
 
 /// Passes on the events of a kind, until syncthing goes or `end` comes.
-pub(super) fn follow(
-    client: Client,
-    kind: &'static str,
-    end: CancellationToken,
-) -> mpsc::UnboundedReceiver<Event> {
-    let (tx, rx) = mpsc::unbounded_channel();
+pub(super) fn follow(client: Client, kind: &'static str, end: CancellationToken) -> mpsc::Receiver<Event> {
+    let (tx, rx) = mpsc::channel(WAITING);
     let poll = async move {
         let (mut since, mut pace) = (0, Pace::default());
         loop {
@@ -39,7 +40,7 @@ pub(super) fn follow(
             };
             for event in events {
                 since = event.id;
-                if tx.send(event).is_err() {
+                if tx.send(event).await.is_err() {
                     return;
                 }
             }

@@ -1,8 +1,8 @@
 //! Deletions that wait for a person: more than half of a folder, made by one container at once.
 //!
 //! Durable, one file per local path, replaced by rename: a watcher that starts anew goes on waiting. A file that can't be
-//! read is as good as none, and then what was deleted is put back into the container: nothing is lost here. Beside it stands
-//! what was taken out before it was too much ([`Rollback`]), until it is back in its place.
+//! read is as good as none, and then the deleted files are put back into the container: nothing is lost here. Beside it stand
+//! the files that were taken out before the threshold was exceeded ([`Rollback`]), until they are back in their places.
 
 use std::{
     collections::BTreeMap,
@@ -19,13 +19,13 @@ use tracing::warn;
 
 use super::container::ContainerRef;
 
-/// What one container deleted.
+/// Deletions of one container that wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingBurst {
-    /// Which one.
+    /// The container.
     #[serde(rename = "who")]
     pub by: ContainerRef,
-    /// When it was noticed.
+    /// When the threshold was exceeded.
     pub since: Timestamp,
     /// Files of the folder before any of it was applied.
     pub of: usize,

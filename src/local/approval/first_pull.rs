@@ -1,29 +1,29 @@
-//! The question whether to bring here what only a container has, when it is much.
+//! The question whether many files that only a container has are brought here.
 //!
-//! Asked by the container that would become two-way, so by one at a time; nothing of it outlives the asking: who asks
-//! again finds out anew. To leave the files there for good is a matter of the spec's patterns.
+//! Invariant: one question at a time, of the container that would become two-way, and no answer outlives its question. To
+//! leave the files in the container for good is a matter of the spec's patterns.
 
 use tokio::sync::watch;
 
 use super::container::ContainerRef;
 
-/// What is asked about.
+/// Files that only a container has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstPull {
-    /// Where it is.
+    /// The container.
     pub source: ContainerRef,
     /// Files and symlinks.
     pub files: usize,
-    /// Bytes of them.
+    /// Their bytes.
     pub bytes: u64,
-    /// Paths that hold all of it and nothing that is here; each stands for what is below it.
+    /// Paths that hold all of these files and nothing that is here; each stands for all below it.
     pub tops: Vec<String>,
-    /// Whether the answer was to bring it.
+    /// Whether the answer was to bring them.
     pub accepted: bool,
 }
 
 impl FirstPull {
-    /// A sentence: what there is, and how it is answered.
+    /// A sentence: how many files there are, and both answers.
     pub fn reason(&self) -> String {
         let Self { source, files, bytes, .. } = self;
         format!(
@@ -36,7 +36,7 @@ impl FirstPull {
     }
 }
 
-/// Where it is asked and answered.
+/// Where the question of one local folder is asked and answered.
 #[derive(Debug)]
 pub struct FirstPullApproval(watch::Sender<Option<FirstPull>>);
 
@@ -47,19 +47,19 @@ impl Default for FirstPullApproval {
 }
 
 impl FirstPullApproval {
-    /// Asks. The question stands while what is returned lives.
+    /// Asks. The question stands while the returned value lives.
     pub fn ask(&self, pull: FirstPull) -> FirstPullQuestion {
         let reason = pull.reason();
         self.0.send_replace(Some(pull));
         FirstPullQuestion { question: self.0.clone(), reason }
     }
 
-    /// What is asked now.
+    /// The question that stands now.
     pub fn open(&self) -> Option<FirstPull> {
         self.0.borrow().clone().filter(|pull| !pull.accepted)
     }
 
-    /// Has it brought. Returns what was asked; none when nothing is.
+    /// Answers that the files are brought. Returns the question; none where none stands.
     pub fn accept(&self) -> Option<FirstPull> {
         let mut asked = None;
         self.0.send_if_modified(|pull| match pull {
@@ -83,7 +83,7 @@ pub struct FirstPullQuestion {
 }
 
 impl FirstPullQuestion {
-    /// Waits until the answer is to bring it.
+    /// Waits for the answer that the files are brought.
     pub async fn accepted(&self) {
         let mut answer = self.question.subscribe();
         // The sender is in `self`, so this ends with a change.

@@ -6,12 +6,11 @@
 //! is moved, not deleted. A deletion of more than half of a folder at once waits for a person (`approval`).
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::DirBuilderExt,
     path::Path,
     sync::Arc,
-    time::Duration,
 };
 
 use ksync_tree::{Entry, Kind, Removed, Root, move_entry, remove_entry, stat_entry};
@@ -20,6 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     error::Error,
+    queue::DeletionQueue,
     rollback::{Applied, put_back},
     threshold,
 };
@@ -27,104 +27,6 @@ use crate::{
     blocking, kept,
     local::approval::{ContainerRef, PendingBurst, Rollback},
 };
-
-/// Deletions within this time count together.
-const WINDOW: Duration = Duration::from_secs(10);
-/// How long a deletion is waited for in syncthing's index.
-const UNCONFIRMED: Duration = Duration::from_secs(60);
-/// A burst is over when nothing was deleted for this long.
-const QUIET: Duration = Duration::from_millis(200);
-/// A burst that does not end is looked at after this long.
-const BURST: Duration = Duration::from_secs(2);
-/// A burst that is too much is told to a person when it is over, or after this long.
-const LONGEST: Duration = Duration::from_secs(30);
-
-/// Deletions that a living container made, on their way to be applied: gathered until the burst is over, so
-/// that it is judged as a whole.
-#[derive(Debug, Default)]
-pub(in crate::local) struct DeletionQueue {
-    /// With when each was told, and of which container.
-    paths: BTreeMap<String, (Instant, Arc<ContainerRef>)>,
-    first: Option<Instant>,
-    last: Option<Instant>,
-    /// When the burst was found to be too much.
-    tripped: Option<Instant>,
-    /// What was taken out lately.
-    applied: VecDeque<(Instant, Applied)>,
-}
-
-impl DeletionQueue {
-    /// The container `who` deleted `path`.
-    pub(in crate::local) fn add(&mut self, path: String, by: Arc<ContainerRef>) {
-        let now = Instant::now();
-        self.paths.insert(path, (now, by));
-        self.first.get_or_insert(now);
-        self.last = Some(now);
-    }
-
-    /// A container has `path` again.
-    pub(in crate::local) fn remove(&mut self, path: &str) {
-        self.paths.remove(path);
-    }
-
-    /// Whether nothing is to be applied.
-    pub(in crate::local) fn is_empty(&self) -> bool {
-        self.paths.is_empty()
-    }
-
-    /// When the burst is to be looked at; none while there is none.
-    pub(in crate::local) fn due(&self) -> Option<Instant> {
-        Some((self.last? + QUIET).min(self.first? + BURST))
-    }
-
-    /// The burst is being looked at: what is left over is tried again whenever syncthing has news.
-    pub(in crate::local) fn looked(&mut self) {
-        (self.first, self.last) = (None, None);
-    }
-
-    /// A deletion that the index does not have after so long was undone, or overtaken by an edit here.
-    fn forget_unconfirmed(&mut self, confirmed: &[String]) {
-        let confirmed: BTreeSet<&String> = confirmed.iter().collect();
-        self.paths.retain(|path, (vouched, _)| confirmed.contains(path) || vouched.elapsed() < UNCONFIRMED);
-    }
-
-    /// All that was told of the containers that made the `confirmed` deletions, by container.
-    fn vouched_by_those_of(&self, confirmed: &[String]) -> BTreeMap<Arc<ContainerRef>, Vec<String>> {
-        let mut vouched: BTreeMap<Arc<ContainerRef>, Vec<String>> = BTreeMap::new();
-        for (_, by) in confirmed.iter().filter_map(|path| self.paths.get(path)) {
-            vouched.entry(Arc::clone(by)).or_default();
-        }
-        for (path, (_, by)) in &self.paths {
-            if let Some(paths) = vouched.get_mut(by) {
-                paths.push(path.clone());
-            }
-        }
-        vouched
-    }
-
-    /// The burst is too much. Returns whether it may be told: until it is over, it is looked at again.
-    fn trip(&mut self) -> bool {
-        let now = Instant::now();
-        let since = *self.tripped.get_or_insert(now);
-        let newest = self.paths.values().map(|(vouched, _)| *vouched).max();
-        let over = newest.is_none_or(|newest| now >= newest + QUIET) || now >= since + LONGEST;
-        if over {
-            self.tripped = None;
-        } else {
-            self.first = Some(now);
-            self.last = newest;
-        }
-        over
-    }
-
-    fn recently_applied(&mut self) -> usize {
-        while self.applied.front().is_some_and(|(at, _)| at.elapsed() >= WINDOW) {
-            self.applied.pop_front();
-        }
-        let entries = self.applied.iter().flat_map(|(_, taken)| &taken.entries);
-        entries.filter(|(_, entry)| entry.kind != Kind::Dir).count()
-    }
-}
 
 /// The folder at hand.
 pub(in crate::local) struct SyncedFolder<'a> {
@@ -145,7 +47,7 @@ pub(in crate::local) struct Outcome {
     pub(in crate::local) rollbacks: Vec<Rollback>,
 }
 
-/// Applies those of the `agreed` deletions that syncthing's index confirms, and takes them from `agreed`.
+/// Applies those deletions in `queue` that syncthing's index confirms, and takes them from the queue.
 pub(in crate::local) async fn apply(
     folder: &SyncedFolder<'_>,
     queue: &mut DeletionQueue,
@@ -167,7 +69,7 @@ pub(in crate::local) async fn apply(
         if !queue.trip() {
             return Ok(Outcome::default());
         }
-        return Ok(burst(queue, here, before));
+        return Ok(await_approval(queue, here, before));
     }
     // An edit made here in the meantime is newer than the deletion: scanned, it is pending no more.
     let mut batch = Batch::default();
@@ -193,7 +95,11 @@ pub(in crate::local) async fn apply(
 }
 
 /// Has the whole burst wait, with what of it was applied before it was too much.
-fn burst(queue: &mut DeletionQueue, here: BTreeMap<Arc<ContainerRef>, Vec<Entry>>, of: usize) -> Outcome {
+fn await_approval(
+    queue: &mut DeletionQueue,
+    here: BTreeMap<Arc<ContainerRef>, Vec<Entry>>,
+    of: usize,
+) -> Outcome {
     let taken: Vec<Applied> = queue.applied.drain(..).map(|(_, taken)| taken).collect();
     let mut pending: BTreeMap<Arc<ContainerRef>, PendingBurst> = BTreeMap::new();
     let gone = taken.iter().flat_map(|taken| taken.entries.iter().cloned());
@@ -304,77 +210,7 @@ fn remove_one(root: &Root, kept: &Root, path: &str) -> Result<bool, ksync_tree::
 mod tests {
     use std::fs;
 
-    use tokio::time::{Instant, advance};
-
-    use super::{
-        Applied, Arc, BURST, ContainerRef, DeletionQueue, Entry, Kind, LONGEST, QUIET, WINDOW, remove,
-    };
-
-    fn by(container: &str) -> Arc<ContainerRef> {
-        Arc::new(ContainerRef { container: container.into(), ..ContainerRef::default() })
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_is_looked_at_when_it_is_over_or_too_long() {
-        let mut queue = DeletionQueue::default();
-        assert_eq!(queue.due(), None);
-        let begun = Instant::now();
-        queue.add("a".into(), by("c"));
-        assert_eq!(queue.due(), Some(begun + QUIET));
-        for _ in 0..30 {
-            advance(QUIET / 2).await;
-            queue.add("b".into(), by("c"));
-        }
-        assert_eq!(queue.due(), Some(begun + BURST));
-        queue.looked();
-        assert!(queue.due().is_none() && !queue.is_empty());
-    }
-
-    /// So many files, and a directory, which does not count.
-    fn taken(files: usize) -> Applied {
-        let entry =
-            |kind| Entry { path: "x".into(), kind, size: 0, mtime_ns: 0, mode: 0, hash: None, target: None };
-        let kinds = std::iter::repeat_n(Kind::File, files).chain([Kind::Dir]);
-        Applied { kept: "/kept".into(), entries: kinds.map(|kind| (by("c"), entry(kind))).collect() }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_recently_applied_counts_for_a_while() {
-        let mut queue = DeletionQueue::default();
-        queue.applied.push_back((Instant::now(), taken(7)));
-        advance(WINDOW / 2).await;
-        queue.applied.push_back((Instant::now(), taken(4)));
-        assert_eq!(queue.recently_applied(), 11);
-        advance(WINDOW).await;
-        assert_eq!(queue.recently_applied(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn too_much_is_told_when_the_burst_is_over_or_too_long() {
-        let mut queue = DeletionQueue::default();
-        queue.add("a".into(), by("c"));
-        assert!(!queue.trip());
-        assert_eq!(queue.due(), Some(Instant::now() + QUIET), "it is looked at again");
-        advance(QUIET).await;
-        assert!(queue.trip());
-        let begun = Instant::now();
-        queue.add("b".into(), by("c"));
-        while !queue.trip() {
-            advance(QUIET / 2).await;
-            queue.add("b".into(), by("c"));
-        }
-        assert!(begun.elapsed() >= LONGEST);
-    }
-
-    #[test]
-    fn a_deletion_is_counted_for_the_container_that_made_it() {
-        let mut queue = DeletionQueue::default();
-        for (path, container) in [("a", "one"), ("b", "one"), ("c", "two")] {
-            queue.add(path.into(), by(container));
-        }
-        let vouched = queue.vouched_by_those_of(&["b".to_owned()]);
-        assert_eq!(vouched, [(by("one"), vec!["a".to_owned(), "b".to_owned()])].into());
-    }
+    use super::remove;
 
     #[test]
     fn what_is_removed_is_kept_and_a_full_directory_stays() {

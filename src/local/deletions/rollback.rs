@@ -33,7 +33,7 @@ impl From<Applied> for Rollback {
     }
 }
 
-/// Puts all that is `owed` back below `root`, where nothing stands by now. Returns the paths that are there again; what is
+/// Puts all `rollbacks` back below `root`, where nothing stands by now. Returns the paths that are there again; what is
 /// not is still kept, unless it was put back before.
 pub(super) fn put_back(root: &Path, folder: &Path, rollbacks: &[Rollback]) -> Result<Vec<String>, Error> {
     let workshop = kept::Kind::Restored.moment(folder);

@@ -1,6 +1,6 @@
-//! The brake: when a container deletes so much at once that a person is asked first. Pure.
+//! The threshold: when a container deletes so much at once that a person is asked first. Pure.
 
-/// Folders with fewer files than this have no brake.
+/// Folders with fewer files than this have no threshold.
 pub(super) const MIN_FILES: usize = 20;
 
 /// Whether `deleted` of `files` must not be applied unasked: more than half of a folder that is not small.
@@ -15,7 +15,7 @@ mod tests {
     use super::{MIN_FILES, is_exceeded};
 
     proptest! {
-        /// More deletions never release it, more files that stay never trip it, and half is not more than half.
+        /// More deletions never get below the threshold, more files that stay never above, and half is not more than half.
         #[test]
         fn it_only_ever_tightens(deleted in 0_usize..5000, files in 0_usize..5000, more in 0_usize..5000) {
             let trips_now = is_exceeded(deleted, files);
@@ -30,6 +30,6 @@ mod tests {
     fn more_than_half_of_a_folder_is_held() {
         assert!(is_exceeded(11, 20));
         assert!(!is_exceeded(10, 20));
-        assert!(!is_exceeded(19, 19), "a small folder has no brake");
+        assert!(!is_exceeded(19, 19), "a small folder has no threshold");
     }
 }

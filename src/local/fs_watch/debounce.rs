@@ -1,12 +1,12 @@
-//! When a path that the system told of is looked at, so that what an editor does to save a file is one edit.
+//! When the path of an event is scanned, so that all the steps by which an editor saves a file are one edit.
 //!
 //! - An edit in place: when its writer closes the file.
-//! - A replacement by rename, or what was removed or moved out of sight and written anew: when the new one is in place, if
-//!   that is soon; there is no moment between at which the file is looked at and gone.
+//! - A replacement by rename, or a file that is removed or moved out of sight and written anew: when the new file is in
+//!   place, if that is soon; no scan comes between and finds the file gone.
 //! - A new file under a name of its own: a moment after it is closed, because many are renamed to what they replace at once.
-//! - Both ends of a rename: together, so that what was moved isn't sent again.
+//! - Both ends of a rename: together, so that the moved content isn't sent again.
 //!
-//! Invariant: every path that was told of is looked at after the last thing that was told of it.
+//! Invariant: every path of an event is scanned after its last event.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -27,13 +27,13 @@ const REPLACED: Duration = Duration::from_millis(20);
 /// Why a path waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
-    /// It is being written, and nothing was there before.
+    /// A new file is being written.
     New,
-    /// The same, and closed: it may be renamed now.
+    /// A new file was closed, and may be renamed now.
     Closed,
-    /// It is being written.
+    /// A file that was there before is being written.
     Open,
-    /// It is gone, or is to be looked at again.
+    /// The file is gone, or its scan is made again.
     Other,
 }
 
@@ -41,11 +41,11 @@ enum Why {
 struct Wait {
     why: Why,
     until: Instant,
-    /// When that was told which it is looked at for.
+    /// When the event came that the scan is for.
     noticed: Instant,
 }
 
-/// Paths that are looked at later.
+/// Paths that are scanned later.
 #[derive(Debug, Default)]
 pub(in crate::local) struct Debounce {
     waiting: HashMap<String, Wait>,
@@ -53,7 +53,7 @@ pub(in crate::local) struct Debounce {
 }
 
 impl Debounce {
-    /// Takes in what was told at `now`. Returns what is looked at now.
+    /// Takes in an event that came at `now`. Returns the paths that are scanned now.
     pub(in crate::local) fn take(&mut self, now: Instant, event: FsEvent) -> Vec<String> {
         match event {
             FsEvent::Created(path) => {
@@ -89,14 +89,14 @@ impl Debounce {
         Vec::new()
     }
 
-    /// Has a path looked at, at the latest at `until`.
+    /// Has a path scanned, at the latest at `until`.
     pub(in crate::local) fn later(&mut self, path: String, until: Instant) {
         if !self.waiting.contains_key(&path) {
             self.put(path, Wait { why: Why::Other, until, noticed: until });
         }
     }
 
-    /// What has waited long enough by `now`, each with when that was told which it is looked at for.
+    /// The paths that have waited long enough by `now`, each with when the event came that the scan is for.
     pub(in crate::local) fn due(&mut self, now: Instant) -> Vec<(Instant, String)> {
         let mut due = Vec::new();
         while let Some((until, path)) = self.order.pop_first() {

@@ -1,64 +1,72 @@
-//! Noticing local changes: the operating system's events, turned into what they mean for the folder.
+//! Local changes: the operating system's events, turned into what they mean for the folder.
 //!
-//! Invariant: whatever changes after [`FsWatch::start`] returned, and is not left out, is told of, or [`FsEvent::Rescan`]
-//! is. When it is looked at is [`super::debounce`]'s.
+//! Invariant: each change after [`FsWatch::start`] returned is an event here, or [`FsEvent::Rescan`] comes, unless the path is
+//! ignored. When the path of an event is scanned, [`super::debounce`] decides.
 
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc as std_mpsc},
 };
 
+use super::{
+    channel,
+    recursive::{Coverage, ONE_BY_ONE, RecursiveWatch, relative},
+};
 use ksync_tree::Ignore;
 use notify::{
     Config, Event, EventKind, RecommendedWatcher, Watcher,
     event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode},
 };
-use tokio::{sync::mpsc, time::Instant};
-
-use super::recursive::{Coverage, ONE_BY_ONE, RecursiveWatch, relative};
 
 /// Something under the local path changed. Paths are relative to it, `/` between names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::local) enum FsEvent {
-    /// A new file, which whoever made it is about to write.
+    /// A new file, which its maker is about to write.
     Created(String),
     /// A file is being written.
     Writing(String),
     /// A file's writer has closed it.
     Closed(String),
-    /// Its attributes changed; of a system that tells no more, anything did.
+    /// A file's attributes changed; on a system that tells no more than this, anything of the file.
     Changed(String),
-    /// It was removed or moved away.
+    /// A path was removed or moved away.
     Removed(String),
-    /// It is there as a whole: a directory, a symlink, what was moved here. What is in it is not told of by itself.
+    /// A path is there as a whole: a directory, a symlink, a file that was moved here. What a directory holds has no events of
+    /// its own.
     Appeared(String),
-    /// The end of a rename. Of `from` it was told before that it is gone.
+    /// The end of a rename. [`FsEvent::Removed`] came for `from` before.
     Renamed { from: String, to: String },
-    /// A name that is not UTF-8 came or went: it can't be synced.
+    /// A name that is not UTF-8 came or went, and can't be synced.
     NotUtf8,
     /// syncthing made this conflict copy.
     ConflictCopy(String),
-    /// Events were lost: look at everything.
+    /// Events were lost: everything is scanned.
     Rescan,
-    /// The system allows no more watches: changes in some directories aren't told of.
+    /// The system allows no more watches: changes in some directories have no events.
     WatchLimit,
     /// Watching failed, with a sentence.
     Failed(String),
 }
 
-type Tx = mpsc::UnboundedSender<(Instant, FsEvent)>;
+/// Events that wait for the folder's actor, at most, which takes them in between its calls to syncthing. What comes beyond
+/// that is lost, and everything is scanned instead, as where the system's own queue has no room.
+const WAITING: usize = 1 << 16;
+
+type Tx = channel::Tx<FsEvent>;
 
 /// A watch of a tree; ends when dropped.
 pub(in crate::local) struct FsWatch {
     _watcher: Arc<Mutex<RecommendedWatcher>>,
     /// Each with when it came.
-    pub(in crate::local) rx: mpsc::UnboundedReceiver<(Instant, FsEvent)>,
+    pub(in crate::local) rx: channel::Rx<FsEvent>,
 }
 
 impl FsWatch {
     /// Watches everything below `root` that `ignore` does not name. Returns when the watch is in place.
     pub(in crate::local) fn start(root: &Path, ignore: Ignore) -> Result<Self, notify::Error> {
-        let (tx, rx) = mpsc::unbounded_channel();
+        let (tx, rx) = channel::channel(WAITING, FsEvent::Rescan);
+        // Without a bound: the system's thread must not wait for whoever reads these, because he asks that thread to watch
+        // each of them. There is one for a directory that came, and he waits for nothing else.
         let (arrivals_tx, arrivals) = std_mpsc::channel();
         let mut sink = Sink {
             base: root.to_owned(),
@@ -72,7 +80,7 @@ impl FsWatch {
         let watcher = Arc::new(Mutex::new(watcher));
         let recursive = RecursiveWatch { root: root.to_owned(), ignore, watcher: Arc::downgrade(&watcher) };
         if recursive.add(root)? == Coverage::Full {
-            send(&tx, FsEvent::WatchLimit);
+            tx.send(FsEvent::WatchLimit);
         }
         let base = root.to_owned();
         let told = recursive.follow(arrivals, move |dir, coverage| arrived(&tx, &base, dir, coverage));
@@ -81,24 +89,19 @@ impl FsWatch {
     }
 }
 
-/// Nobody may listen any more: the folder is being closed.
-fn send(tx: &Tx, fs_event: FsEvent) {
-    let _ = tx.send((Instant::now(), fs_event));
-}
-
 /// What it means that a directory came, and was watched.
 fn arrived(tx: &Tx, base: &Path, dir: &Path, coverage: Result<Coverage, notify::Error>) {
     let Some(rel) = dir.strip_prefix(base).ok().and_then(relative) else { return };
     match coverage {
         // What was lost is everything.
-        Ok(_) if rel.is_empty() => send(tx, FsEvent::Rescan),
-        Ok(Coverage::All) => send(tx, FsEvent::Appeared(rel)),
-        Ok(Coverage::Gone) => send(tx, FsEvent::Removed(rel)),
+        Ok(_) if rel.is_empty() => tx.send(FsEvent::Rescan),
+        Ok(Coverage::All) => tx.send(FsEvent::Appeared(rel)),
+        Ok(Coverage::Gone) => tx.send(FsEvent::Removed(rel)),
         Ok(Coverage::Full) => {
-            send(tx, FsEvent::WatchLimit);
-            send(tx, FsEvent::Appeared(rel));
+            tx.send(FsEvent::WatchLimit);
+            tx.send(FsEvent::Appeared(rel));
         }
-        Err(error) => send(tx, FsEvent::Failed(error.to_string())),
+        Err(error) => tx.send(FsEvent::Failed(error.to_string())),
     }
 }
 
@@ -118,9 +121,9 @@ impl Sink {
         match event {
             Ok(event) => self.classify(&event),
             Err(error) if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) => {
-                send(&self.tx, FsEvent::WatchLimit);
+                self.tx.send(FsEvent::WatchLimit);
             }
-            Err(error) => send(&self.tx, FsEvent::Failed(error.to_string())),
+            Err(error) => self.tx.send(FsEvent::Failed(error.to_string())),
         }
     }
 
@@ -149,9 +152,9 @@ impl Sink {
     fn tell(&mut self, event: &Event, path: &Path, meaning: fn(String) -> FsEvent) {
         // An event may tell of both ends of a rename, one of them elsewhere.
         let Ok(below) = path.strip_prefix(&self.base) else { return };
-        let Some(rel) = relative(below) else { return send(&self.tx, FsEvent::NotUtf8) };
+        let Some(rel) = relative(below) else { return self.tx.send(FsEvent::NotUtf8) };
         if syncthing::conflict::copy(&rel).is_some() {
-            return send(&self.tx, FsEvent::ConflictCopy(rel));
+            return self.tx.send(FsEvent::ConflictCopy(rel));
         }
         if !rel.is_empty() && (ksync_tree::is_temp(name(&rel)) || self.ignore.matches(&rel)) {
             // What is in a directory that is left out may be wanted.
@@ -167,7 +170,7 @@ impl Sink {
                 // It is told of again: that it went.
                 None => return,
                 Some(true) => {}
-                Some(false) => return send(&self.tx, FsEvent::Appeared(rel.clone())),
+                Some(false) => return self.tx.send(FsEvent::Appeared(rel.clone())),
             },
             FsEvent::Appeared(rel) => {
                 let left = self.leaving.take().filter(|(number, _)| event.tracker() == Some(*number));
@@ -175,7 +178,7 @@ impl Sink {
                 let is_directory = ONE_BY_ONE && is_directory(path);
                 // A directory that was moved as a whole is looked at at once with its old name, and again when it is watched.
                 if !is_directory || came.is_some() {
-                    send(&self.tx, came.unwrap_or_else(|| fs_event.clone()));
+                    self.tx.send(came.unwrap_or_else(|| fs_event.clone()));
                 }
                 if is_directory {
                     let _ = self.arrivals.send(path.to_owned());
@@ -184,7 +187,7 @@ impl Sink {
             }
             _ => {}
         }
-        send(&self.tx, fs_event);
+        self.tx.send(fs_event);
     }
 }
 
@@ -223,9 +226,8 @@ mod tests {
         Event, EventKind,
         event::{Flag, ModifyKind, RenameMode},
     };
-    use tokio::sync::mpsc;
 
-    use super::{FsEvent, FsWatch, Sink, may_be_synced};
+    use super::{super::channel::channel, FsEvent, FsWatch, Sink, may_be_synced};
 
     fn watched(dir: &Path, patterns: &[&str]) -> FsWatch {
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
@@ -388,13 +390,13 @@ mod tests {
 
     #[tokio::test]
     async fn where_events_were_lost_directories_are_watched_before_everything_is_looked_at() {
-        let (tx, mut rx) = mpsc::unbounded_channel();
+        let (tx, mut rx) = channel(8, FsEvent::Rescan);
         let (arrivals, arrived) = std::sync::mpsc::channel();
         let base = Path::new("/w").to_owned();
         let mut sink =
             Sink { base: base.clone(), ignore: Ignore::none(), tx: tx.clone(), arrivals, leaving: None };
         sink.take(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
-        assert!(rx.try_recv().is_err());
+        assert!(rx.try_recv().is_none());
         assert_eq!(arrived.try_recv().as_ref(), Ok(&base));
         super::arrived(&tx, &base, &base, Ok(super::Coverage::All));
         assert_eq!(rx.try_recv().unwrap().1, FsEvent::Rescan);
@@ -402,7 +404,7 @@ mod tests {
         assert_eq!(rx.try_recv().unwrap().1, FsEvent::WatchLimit);
         let to = EventKind::Modify(ModifyKind::Name(RenameMode::To));
         sink.take(Ok(Event::new(to).add_path("/elsewhere".into())));
-        assert!(rx.try_recv().is_err(), "the other end of a rename out of it");
+        assert!(rx.try_recv().is_none(), "the other end of a rename out of it");
     }
 
     #[test]

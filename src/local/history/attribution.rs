@@ -1,4 +1,4 @@
-//! Whose a change is that a scan found here: a person's, or a container's that ksync brought here itself.
+//! Whose a change is that a scan found here: a person's, or a container's whose files ksync itself wrote here.
 //!
 //! syncthing tells by itself what it pulled from what it found (`LocalChangeDetected` is the latter alone). What is left
 //! are the writes that ksync makes for containers: files that an attach brings, deletions that are applied, conflicts that
@@ -16,12 +16,12 @@ use std::{
 use ksync_tree::{Entry, Root, stat_entry};
 use tokio::sync::broadcast;
 
-/// A change that was made here, by whoever works here.
+/// A change that a person, or a program of theirs, made here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalEdit {
     /// Of a file or a symlink.
     Path(String),
-    /// Of something: which can't be told.
+    /// Of a path that is not known: events were lost.
     Something,
 }
 
@@ -32,7 +32,7 @@ pub struct LocalEdits {
     count: AtomicU64,
 }
 
-/// Changes that are kept for who listens slowly.
+/// Changes that are kept for a slow listener.
 const KEPT: usize = 4096;
 
 impl Default for LocalEdits {
@@ -42,16 +42,17 @@ impl Default for LocalEdits {
 }
 
 impl LocalEdits {
-    /// Follows them from now on. Who listens too slowly loses the oldest.
+    /// Follows the edits from now on. A listener that is too slow loses the oldest.
     pub fn follow(&self) -> broadcast::Receiver<LocalEdit> {
         self.tx.subscribe()
     }
 
-    /// How many there were.
+    /// How many edits there were.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Tells all who follow, and counts.
     pub(in crate::local) fn record(&self, edit: LocalEdit) {
         self.count.fetch_add(1, Ordering::Relaxed);
         // Nobody may be listening.
@@ -59,16 +60,16 @@ impl LocalEdits {
     }
 }
 
-/// What is expected to be found at a path.
+/// What a scan is expected to find at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Expected {
-    /// It is being written: anything.
+    /// Anything: ksync is writing there.
     Anything,
     /// This, or nothing.
     Exactly(Option<Entry>),
 }
 
-/// What was written or removed here for containers and is not known to have been scanned yet.
+/// Files that ksync itself wrote or removed here for containers, and that no scan is known to have found yet.
 #[derive(Debug, Default)]
 pub struct OwnWrites(Mutex<HashMap<String, Expected>>);
 
@@ -77,12 +78,12 @@ impl OwnWrites {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These are about to be written. [`OwnWrites::done`] follows.
+    /// ksync is about to write `paths`. [`OwnWrites::done`] follows.
     pub fn begin(&self, paths: &[String]) {
         self.lock().extend(paths.iter().map(|path| (path.clone(), Expected::Anything)));
     }
 
-    /// These were written or removed: as they are now, they are a container's.
+    /// ksync has written or removed `paths` below `root`: as they are now, they are a container's.
     pub fn done(&self, root: &Root, paths: &[String]) {
         for path in paths {
             let now = stat_entry(root, path, false);
@@ -94,8 +95,8 @@ impl OwnWrites {
         }
     }
 
-    /// Whether a change that was found at `path` is a container's: what is there `now` is what was brought. It is asked
-    /// once for each change.
+    /// Whether ksync made the change that a scan found at `path`: the path is `now` as ksync left it. To be asked once for
+    /// each change.
     pub(in crate::local) fn explains(&self, path: &str, now: Option<&Entry>) -> bool {
         let mut all = self.lock();
         match all.get(path) {

@@ -87,7 +87,7 @@ impl Stop {
 
 /// Starts the thread. The first start's preparation is done here, so that its errors are the caller's.
 pub(super) fn keep(paths: Paths) -> Result<(watch::Receiver<State>, Stop), Error> {
-    let (state_tx, state) = watch::channel(State::Down(String::new()));
+    let (state_tx, state) = watch::channel(State::Down(None));
     let (ended_tx, ended) = watch::channel(false);
     let stop = Stop { stopping: Arc::default(), child: Arc::default(), ended };
     let first = prepare(&paths)?;
@@ -114,14 +114,14 @@ pub(super) fn keep(paths: Paths) -> Result<(watch::Receiver<State>, Stop), Error
                     break;
                 }
                 warn!(reason, "starting syncthing again");
-                state_tx.send_replace(State::Down(reason));
+                state_tx.send_replace(State::Down(Some(reason)));
                 if begun.elapsed() > START_LIMIT {
                     backoff.reset();
                 }
                 thread::sleep(backoff.delay());
                 prepared = prepare(&paths);
             }
-            state_tx.send_replace(State::Down("the watcher stops".to_owned()));
+            state_tx.send_replace(State::Down(Some("the watcher stops".to_owned())));
             ended_tx.send_replace(true);
         })
         .map_err(Error::Start)?;
@@ -190,7 +190,7 @@ async fn announce(client: syncthing::Client, number: u64, state_tx: watch::Sende
             Err(error) if begun.elapsed() > START_LIMIT => {
                 let reason = format!("syncthing does not answer: {}", ksync_common::chain(&error));
                 warn!(reason);
-                state_tx.send_replace(State::Down(reason));
+                state_tx.send_replace(State::Down(Some(reason)));
                 return;
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -213,4 +213,36 @@ fn open_log(path: &Path) -> Result<File, Error> {
         std::fs::rename(path, path.with_extension("log.1")).map_err(failed)?;
     }
     OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Paths, State, keep};
+
+    /// What is started is this test's own program, which knows nothing of syncthing's arguments and ends.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn why_it_is_down_is_known_with_the_place_of_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("home")).unwrap();
+        for made_before in ["home/cert.pem", "home/key.pem"] {
+            fs::write(at(made_before), "").unwrap();
+        }
+        let log = at("log");
+        let paths = Paths {
+            binary: at("none"),
+            home: at("home"),
+            socket: at("socket"),
+            log: log.clone(),
+            kept: at("kept"),
+        };
+        let (mut state, stop) = keep(paths).unwrap();
+        let down = state.wait_for(|state| matches!(state, State::Down(Some(_)))).await.unwrap().clone();
+        let State::Down(Some(reason)) = down else { unreachable!() };
+        assert!(reason.starts_with("the local syncthing ended (exit status: "), "{reason}");
+        assert!(reason.ends_with(&format!("; its log is `{}`", log.display())), "{reason}");
+        stop.stop().await;
+    }
 }

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 /// A syncthing that answers.
 #[derive(Debug, Clone)]
 pub struct Running {
-    /// Different for each process.
+    /// The process's number: counted from 1, different for each.
     pub number: u64,
     /// Its REST API.
     pub client: syncthing::Client,
@@ -18,8 +18,8 @@ pub struct Running {
 /// Where the local syncthing stands.
 #[derive(Debug, Clone)]
 pub enum State {
-    /// It does not run (yet); why, when it failed.
-    Down(String),
+    /// It does not run: not yet, or why not, as a sentence.
+    Down(Option<String>),
     /// It runs and answers.
     Up(Arc<Running>),
 }
