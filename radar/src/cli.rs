@@ -58,7 +58,7 @@ enum Part {
         #[arg(long)]
         ready: bool,
     },
-    #[command(name = parent::STEP, hide = true)]
+    #[command(name = parent::BECOME_SYNCTHING, hide = true)]
     BecomeSyncthing { parent: u32, binary: PathBuf, home: PathBuf },
 }
 
@@ -69,10 +69,10 @@ pub(crate) fn run() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let result = match part {
         Part::Serve { paths, listen, host } => {
-            multi(async move { serve::run(paths, listen, &host).await.map_err(|e| chain(&e)) })
+            on_worker_threads(async move { serve::run(paths, listen, &host).await.map_err(|e| chain(&e)) })
         }
-        Part::Syncthing { paths, syncthing } => guard(&paths, &syncthing),
-        Part::Probe { listen, ready } => multi(async move {
+        Part::Syncthing { paths, syncthing } => keep_syncthing(&paths, &syncthing),
+        Part::Probe { listen, ready } => on_worker_threads(async move {
             let said = probe::run(listen, ready).await.map_err(|e| chain(&e))?;
             writeln!(std::io::stdout(), "{said}").map_err(|e| format!("write to stdout: {e}"))
         }),
@@ -91,7 +91,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn multi(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+fn on_worker_threads(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     provide_tls()?;
     ksync_tree::share_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
@@ -102,7 +102,8 @@ fn multi(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     result
 }
 
-fn guard(paths: &Paths, binary: &Path) -> Result<(), String> {
+/// On the main thread alone.
+fn keep_syncthing(paths: &Paths, binary: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
     runtime.block_on(parent::run(paths, binary)).map_err(|error| chain(&error))

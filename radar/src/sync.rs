@@ -9,4 +9,4 @@ pub(crate) mod registry;
 pub(crate) mod root_check;
 pub(crate) mod scan;
 pub(crate) mod session;
-pub(crate) mod stages;
+pub(crate) mod stage_times;

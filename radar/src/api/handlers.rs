@@ -32,7 +32,7 @@ use crate::{
     supervisor::node_syncthing::NodeSyncthingRx,
     sync::{
         folder::{Command as FolderCommand, Direction},
-        registry::{Command, Registry},
+        registry::{Command, IfHeld, Registry},
     },
 };
 
@@ -110,12 +110,12 @@ impl Radar for Handlers {
         let holder = self.registry.ask(|reply| Command::Holder(session_id.clone(), reply)).await?;
         let pod = container.as_ref().map(pod_name).unwrap_or_default();
         let container = container_id(container)?;
-        let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::of_life(&e))?;
+        let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::from_init_process(&e))?;
         own_pod::refuse(
             life.pid,
             self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid),
         )?;
-        let directory = open_directory(life.pid, &path).await.map_err(|e| status::of_mount(&e))?;
+        let directory = open_directory(life.pid, &path).await.map_err(|e| status::from_mount(&e))?;
         if !life.alive() {
             return Err(Status::not_found(format!(
                 "container `{container}` ended while it was being attached"
@@ -133,9 +133,10 @@ impl Radar for Handlers {
         };
         let created = directory.created;
         let attachment = Box::new(Attachment::new(new_id(), claim, life, directory));
+        let if_held = if take_over { IfHeld::TakeOver } else { IfHeld::Refuse };
         let mut unheard = Unheard::of(&self.registry, &attachment);
-        let held = self.registry.ask(|reply| Command::Attach(attachment, take_over, reply)).await?;
-        let role = self.registry.ask(|reply| Command::RoleOf(held.id.clone(), reply)).await?;
+        let held = self.registry.ask(|reply| Command::Attach(attachment, if_held, reply)).await?;
+        let role = self.registry.ask(|reply| Command::Role(held.id.clone(), reply)).await?;
         unheard.told();
         Ok(Response::new(AttachReply { created, role: role.unwrap_or_default().into(), ..attached(&held) }))
     }
@@ -159,7 +160,7 @@ impl Radar for Handlers {
         let first = stream.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the stream names no attachment"))?;
         let attachment = self.find(first.session_id, first.attachment_id).await?;
-        Ok(Response::new(streams::seed(attachment, first.data, stream).await?))
+        Ok(Response::new(streams::send(attachment, first.data, stream).await?))
     }
 
     type FetchStream = Replies<FetchReply>;
@@ -199,7 +200,7 @@ impl Radar for Handlers {
         let SettleRequest { session_id, folder_id, sequence, known_errors } = request.into_inner();
         let folder = self.registry.ask(|reply| Command::Folder(session_id, folder_id, reply)).await?;
         tokio::select! {
-            settled = folder.view.settle(sequence, &known_errors, limit) => Ok(Response::new(settled?)),
+            settled = folder.progress.settle(sequence, &known_errors, limit) => Ok(Response::new(settled?)),
             () = folder.done.cancelled() => Err(Status::aborted("the folder has ended")),
         }
     }
@@ -208,7 +209,7 @@ impl Radar for Handlers {
         let (session, id, mode) = reload::read(request.into_inner())?;
         let attachment = self.find(session, id).await?;
         let outcome = self.reloader.reload(attachment, mode).await;
-        outcome.map(reload::reply).map_err(|error| status::of_reload(&error))
+        outcome.map(reload::reply).map_err(|error| status::from_reload(&error))
     }
 
     type BepStream = Replies<Bytes>;
@@ -220,19 +221,19 @@ impl Radar for Handlers {
     async fn look(&self, request: Request<LookRequest>) -> Reply<LookReply> {
         let LookRequest { container, path } = request.into_inner();
         let container = container_id(container)?;
-        let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::of_life(&e))?;
+        let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::from_init_process(&e))?;
         let pid = life.pid;
         own_pod::refuse(pid, self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid))?;
         let looked =
             tokio::task::spawn_blocking(move || crate::container::mount::directory::look(pid, &path)).await;
         let looked = looked.map_err(|error| Status::internal(format!("look: {error}")))?;
-        let exists = looked.map_err(|e| status::of_mount(&e))?;
+        let exists = looked.map_err(|e| status::from_mount(&e))?;
         Ok(Response::new(LookReply { exists }))
     }
 
     async fn base_path(&self, request: Request<BasePathRequest>) -> Reply<BasePathReply> {
         let container = container_id(request.into_inner().container)?;
-        let process = self.runtimes.resolve(&container).await.map_err(|e| status::of_runtime(&e))?;
+        let process = self.runtimes.resolve(&container).await.map_err(|e| status::from_runtime(&e))?;
         let read = || std::fs::read_to_string(format!("/proc/{}/mountinfo", process.pid));
         let path = match process.base_path {
             Some(path) => Some(path),
@@ -251,7 +252,7 @@ impl Radar for Handlers {
 
 impl Handlers {
     async fn find(&self, session: String, id: String) -> Result<Arc<Attachment>, Status> {
-        self.registry.ask(|reply| Command::Find(session, id, reply)).await
+        Ok(self.registry.ask(|reply| Command::Find(session, id, reply)).await?)
     }
 }
 
@@ -278,7 +279,7 @@ impl Drop for Unheard<'_> {
 
 fn container_id(container: Option<Container>) -> Result<ContainerId, Status> {
     let id = container.map(|container| container.id).unwrap_or_default();
-    ContainerId::parse(&id).map_err(|error| status::of_runtime(&error))
+    ContainerId::parse(&id).map_err(|error| status::from_runtime(&error))
 }
 
 /// Namespace and name, as a person writes them.

@@ -17,7 +17,7 @@ use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
-use quickack::Prompt;
+use quickack::QuickAck;
 
 use crate::{
     api::handlers::Handlers, container::runtime::Runtimes, paths::Paths, reload::Reloader,
@@ -26,8 +26,10 @@ use crate::{
 
 /// How long the good order may take.
 const STOP: Duration = Duration::from_secs(10);
-/// How often the other side is asked whether it is there, and how long it may take to answer.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// How often the other side is asked whether it is there.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long it may take to answer that.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Window of one stream: what 200 MB/s and 5 ms through an API server take. At 20 Mbit/s it is 0.4 s, which keeps a
 /// connection alive.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -67,10 +69,10 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(|stream| stream.map(Prompt));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(|stream| stream.map(QuickAck));
     let stop = CancellationToken::new();
     let (syncthing_tx, syncthing_rx) = watch::channel(None);
-    tokio::spawn(node_syncthing::keep(paths.clone(), syncthing_tx, stop.clone()));
+    tokio::spawn(node_syncthing::stay_connected(paths.clone(), syncthing_tx, stop.clone()));
     let registry = Registry::spawn(syncthing_rx.clone(), paths.clone());
     let runtimes = Runtimes::below(host);
     let handlers = Handlers {
@@ -82,8 +84,8 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
         stop: stop.clone(),
     };
     let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)

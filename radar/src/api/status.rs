@@ -11,14 +11,15 @@ use tonic::{Code, Status};
 use crate::{
     container::{init_process, mount, runtime},
     reload,
+    sync::{folder, registry},
 };
 
 fn status(code: Code, error: &dyn StdError) -> Status {
     Status::new(code, chain(error))
 }
 
-/// Of resolving a container.
-pub(crate) fn of_runtime(error: &runtime::Error) -> Status {
+/// Of an error of resolving a container.
+pub(crate) fn from_runtime(error: &runtime::Error) -> Status {
     use runtime::Error as E;
     let code = match error {
         E::BadId { .. } => Code::InvalidArgument,
@@ -29,17 +30,17 @@ pub(crate) fn of_runtime(error: &runtime::Error) -> Status {
     status(code, error)
 }
 
-/// Of holding a container's process.
-pub(crate) fn of_life(error: &init_process::Error) -> Status {
+/// Of an error of holding a container's init process.
+pub(crate) fn from_init_process(error: &init_process::Error) -> Status {
     match error {
-        init_process::Error::Runtime(error) => of_runtime(error),
+        init_process::Error::Runtime(error) => from_runtime(error),
         init_process::Error::Ended { .. } => status(Code::NotFound, error),
         init_process::Error::Kernel { .. } => status(Code::Internal, error),
     }
 }
 
-/// Of opening, binding and unbinding.
-pub(crate) fn of_mount(error: &mount::Error) -> Status {
+/// Of an error of opening, binding and unbinding.
+pub(crate) fn from_mount(error: &mount::Error) -> Status {
     use mount::Error as E;
     let code = match error {
         E::BadPath { .. } | E::WholeRoot { .. } => Code::InvalidArgument,
@@ -55,11 +56,11 @@ pub(crate) fn of_mount(error: &mount::Error) -> Status {
     status(code, error)
 }
 
-/// Of reloading an app.
-pub(crate) fn of_reload(error: &reload::Error) -> Status {
+/// Of an error of reloading an app.
+pub(crate) fn from_reload(error: &reload::Error) -> Status {
     use reload::Error as E;
     let code = match error {
-        E::Runtime(error) => return of_runtime(error),
+        E::Runtime(error) => return from_runtime(error),
         E::Ended => Code::NotFound,
         E::Stopped { .. }
         | E::Traced { .. }
@@ -73,14 +74,14 @@ pub(crate) fn of_reload(error: &reload::Error) -> Status {
     status(code, error)
 }
 
-/// Of syncthing.
-pub(crate) fn of_syncthing(error: &syncthing::Error) -> Status {
+/// Of an error of syncthing's.
+pub(crate) fn from_syncthing(error: &syncthing::Error) -> Status {
     let code = if error.is_connection() { Code::FailedPrecondition } else { Code::Internal };
     status(code, error)
 }
 
-/// Of reading or writing a tree.
-pub(crate) fn of_tree(error: &ksync_tree::Error) -> Status {
+/// Of an error of reading or writing a tree.
+pub(crate) fn from_tree(error: &ksync_tree::Error) -> Status {
     use ksync_tree::Error as E;
     let code = match error {
         E::BadPath { .. } | E::Pattern { .. } | E::Refused { .. } => Code::InvalidArgument,
@@ -93,25 +94,57 @@ pub(crate) fn of_tree(error: &ksync_tree::Error) -> Status {
     status(code, error)
 }
 
+impl From<folder::Error> for Status {
+    fn from(error: folder::Error) -> Self {
+        use folder::Error as E;
+        let code = match &error {
+            E::Mount(error) => return from_mount(error),
+            E::Tree(error) => return from_tree(error),
+            E::Syncthing(error) => return from_syncthing(error),
+            E::JoinedBefore { .. } | E::RootLost(_) | E::NotProven { .. } => Code::FailedPrecondition,
+            E::SyncthingRestarted | E::Ended | E::EndedBecause { .. } => Code::Aborted,
+            E::Watch(_) | E::WatchTask { .. } => Code::Internal,
+        };
+        status(code, &error)
+    }
+}
+
+impl From<registry::Error> for Status {
+    fn from(error: registry::Error) -> Self {
+        use registry::Error as E;
+        let code = match error {
+            E::Folder(error) => return error.into(),
+            E::Stopping => Code::Unavailable,
+            E::NoSession { .. } | E::NoSyncthing => Code::FailedPrecondition,
+            E::NotHeld { .. } | E::NoFolder { .. } => Code::NotFound,
+            E::StaleEpoch { .. } | E::AttachmentEnded | E::FolderEnded => Code::Aborted,
+            E::FolderTaken { .. } | E::AlreadySynced { .. } | E::Overlaps { .. } | E::HeldByOther { .. } => {
+                Code::AlreadyExists
+            }
+        };
+        status(code, &error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tonic::Code;
 
     use ksync_common::chain;
 
-    use super::{of_life, of_runtime};
+    use super::{from_init_process, from_runtime};
     use crate::container::{init_process, runtime};
 
     #[test]
     fn a_missing_runtime_does_not_look_like_a_broken_connection() {
         let error = runtime::Error::NoSocket { scheme: runtime::Scheme::CriO, tried: "/x".into() };
-        assert_eq!(of_runtime(&error).code(), Code::FailedPrecondition);
+        assert_eq!(from_runtime(&error).code(), Code::FailedPrecondition);
     }
 
     #[test]
     fn a_transparent_error_is_said_once() {
         let error = init_process::Error::Runtime(runtime::Error::BadId { id: "x".into() });
-        let status = of_life(&error);
+        let status = from_init_process(&error);
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(
             status.message(),

@@ -47,13 +47,13 @@ pub(crate) fn is_kernel(kind: &str) -> bool {
 }
 
 /// The mount that `path` (absolute, without symlinks) lies on. Later mounts lie over earlier ones.
-pub(crate) fn mount_of<'m>(mounts: &'m [Mount], path: &str) -> Option<&'m Mount> {
+pub(crate) fn mount_at<'m>(mounts: &'m [Mount], path: &str) -> Option<&'m Mount> {
     mounts.iter().filter(|m| covers(&m.point, path)).max_by_key(|m| m.point.len())
 }
 
 /// Whether `path` (absolute, without symlinks) lies on a mount of its own, so that it outlives its container.
 pub(crate) fn in_volume(mounts: &[Mount], path: &str) -> bool {
-    mount_of(mounts, path).is_some_and(|mount| mount.point != "/")
+    mount_at(mounts, path).is_some_and(|mount| mount.point != "/")
 }
 
 /// The mounts below `path`, parents first, each with what becomes of it. `is_file` tells for a relative path
@@ -99,7 +99,7 @@ pub(crate) fn upper_dir(mounts: &[Mount]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{in_volume, mount_of, parse, submounts, upper_dir};
+    use super::{in_volume, mount_at, parse, submounts, upper_dir};
 
     const TEXT: &str = "\
 600 500 0:90 / / rw,relatime - overlay overlay rw,lowerdir=/l1:/l2,upperdir=/u/fs,workdir=/u/work
@@ -134,9 +134,9 @@ mod tests {
     #[test]
     fn a_path_lies_on_its_deepest_mount() {
         let mounts = parse(TEXT);
-        assert_eq!(mount_of(&mounts, "/code/data/x").unwrap().point, "/code/data");
-        assert_eq!(mount_of(&mounts, "/code/datum").unwrap().point, "/");
-        assert_eq!(mount_of(&mounts, "/proc/1").unwrap().kind, "proc");
+        assert_eq!(mount_at(&mounts, "/code/data/x").unwrap().point, "/code/data");
+        assert_eq!(mount_at(&mounts, "/code/datum").unwrap().point, "/");
+        assert_eq!(mount_at(&mounts, "/proc/1").unwrap().kind, "proc");
         assert_eq!(upper_dir(&mounts).as_deref(), Some("/u/fs"));
         assert!(in_volume(&mounts, "/code/data/x") && !in_volume(&mounts, "/code"));
     }

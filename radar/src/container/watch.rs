@@ -17,7 +17,7 @@ use rustix::{
     io::Errno,
     pipe::{PipeFlags, pipe_with},
 };
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 mod change;
 mod error;
@@ -31,6 +31,9 @@ use change::InotifyEvent;
 use error::kernel;
 use tree::Tree;
 
+/// Changes that may wait for the folder's scanner. With more of them the thread waits, the kernel's queue overflows, and all
+/// is scanned.
+pub(crate) const BACKLOG: usize = 65_536;
 /// How often everything is scanned where the kernel's limit of watches was reached.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(10);
 
@@ -49,7 +52,7 @@ impl Watch {
         excluded: Vec<String>,
         idle: Idle,
         most: usize,
-        changes_tx: UnboundedSender<Change>,
+        changes_tx: Sender<Change>,
     ) -> Result<Self, Error> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let inotify = inotify::init(flags).map_err(kernel("make a queue", ""))?;
@@ -82,7 +85,7 @@ pub(crate) fn marks(
     Ok(mark::read(&info))
 }
 
-fn run(mut tree: Tree, stop: &OwnedFd, changes_tx: &UnboundedSender<Change>) {
+fn run(mut tree: Tree, stop: &OwnedFd, changes_tx: &Sender<Change>) {
     let mut limited = false;
     let mut next_whole = Instant::now() + UNWATCHED_EVERY;
     loop {
@@ -98,7 +101,7 @@ fn run(mut tree: Tree, stop: &OwnedFd, changes_tx: &UnboundedSender<Change>) {
         }
         let until = limited.then_some(next_whole).into_iter().chain(tree.next_due()).min();
         for change in changes {
-            if changes_tx.send(change).is_err() {
+            if changes_tx.blocking_send(change).is_err() {
                 return;
             }
         }
@@ -113,7 +116,7 @@ fn run(mut tree: Tree, stop: &OwnedFd, changes_tx: &UnboundedSender<Change>) {
         match read(&mut tree) {
             Ok(changes) => {
                 for change in changes {
-                    if changes_tx.send(change).is_err() {
+                    if changes_tx.blocking_send(change).is_err() {
                         return;
                     }
                 }
@@ -123,21 +126,21 @@ fn run(mut tree: Tree, stop: &OwnedFd, changes_tx: &UnboundedSender<Change>) {
     }
 }
 
-fn broken(changes_tx: &UnboundedSender<Change>, what: &str, errno: Errno) {
+fn broken(changes_tx: &Sender<Change>, what: &str, errno: Errno) {
     let reason = format!("file system events can't be {what} any more: {errno}");
     tracing::error!(reason);
     // Whoever listened may have ended before.
-    drop(changes_tx.send(Change::Broken(reason)));
+    drop(changes_tx.blocking_send(Change::Broken(reason)));
 }
 
 /// How many directories of one folder may be watched: an eighth of what the kernel allows a user, because on a node
 /// root's share is kubelet's and the system's too.
 pub(crate) fn share() -> usize {
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
-    share_of(limit.ok().as_deref())
+    share_of_limit(limit.ok().as_deref())
 }
 
-fn share_of(limit: Option<&str>) -> usize {
+fn share_of_limit(limit: Option<&str>) -> usize {
     // The kernel's own least, where it does not say.
     limit.and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(8192).div_ceil(8)
 }
@@ -207,19 +210,19 @@ mod tests {
     use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::Path, time::Duration};
 
     use ksync_tree::Root;
-    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use tokio::sync::mpsc::{Receiver, channel};
 
-    use super::{Change, Watch, broken, share_of};
+    use super::{BACKLOG, Change, Watch, broken, share_of_limit};
 
-    fn watch(dir: &Path, excluded: &[&str]) -> (Watch, UnboundedReceiver<Change>) {
-        let (tx, rx) = unbounded_channel();
+    fn watch(dir: &Path, excluded: &[&str]) -> (Watch, Receiver<Change>) {
+        let (tx, rx) = channel(BACKLOG);
         let excluded = excluded.iter().map(|e| (*e).to_owned()).collect();
         let idle = Box::new(|path: &str| path.ends_with("idle") || path.contains(".syncthing."));
         (Watch::start(Root::open(dir).unwrap(), excluded, idle, 1000, tx).unwrap(), rx)
     }
 
     /// Collects until `last` is reported, and returns what came before it.
-    async fn until(rx: &mut UnboundedReceiver<Change>, last: &str) -> BTreeSet<String> {
+    async fn until(rx: &mut Receiver<Change>, last: &str) -> BTreeSet<String> {
         let mut seen = BTreeSet::new();
         loop {
             let change = tokio::time::timeout(Duration::from_secs(5), rx.recv()).await.unwrap().unwrap();
@@ -310,17 +313,18 @@ mod tests {
     async fn beyond_its_share_of_watches_a_folder_is_limited() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
-        let (tx, mut rx) = unbounded_channel();
+        let (tx, mut rx) = channel(BACKLOG);
         let root = Root::open(dir.path()).unwrap();
         let _watch = Watch::start(root, Vec::new(), Box::new(|_| false), 3, tx).unwrap();
         assert_eq!(rx.recv().await, Some(Change::Limited));
-        assert_eq!((share_of(Some("65536\n")), share_of(None)), (8192, 1024));
+        assert_eq!((share_of_limit(Some("65536\n")), share_of_limit(None)), (8192, 1024));
     }
 
     #[tokio::test]
     async fn the_end_of_the_events_is_told() {
-        let (tx, mut rx) = unbounded_channel();
-        broken(&tx, "read", rustix::io::Errno::BADF);
+        let (tx, mut rx) = channel(BACKLOG);
+        let told = tokio::task::spawn_blocking(move || broken(&tx, "read", rustix::io::Errno::BADF));
+        told.await.unwrap();
         let Some(Change::Broken(reason)) = rx.recv().await else { panic!() };
         assert!(reason.starts_with("file system events can't be read any more: "), "{reason}");
     }

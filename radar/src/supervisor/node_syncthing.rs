@@ -85,7 +85,7 @@ impl NodeSyncthing {
 pub(crate) type NodeSyncthingRx = watch::Receiver<Option<Arc<NodeSyncthing>>>;
 
 /// Reaches the node's syncthing again and again until `stop`. this task --syncthing_tx--> registry and handlers.
-pub(crate) async fn keep(
+pub(crate) async fn stay_connected(
     paths: Paths,
     syncthing_tx: watch::Sender<Option<Arc<NodeSyncthing>>>,
     stop: CancellationToken,

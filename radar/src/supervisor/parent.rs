@@ -30,7 +30,7 @@ const GONE: Duration = Duration::from_secs(1);
 /// How long syncthing may take to end when it is told to.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The hidden verb that becomes syncthing.
-pub(crate) const STEP: &str = "become-syncthing";
+pub(crate) const BECOME_SYNCTHING: &str = "become-syncthing";
 
 /// Why syncthing can't be kept.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +55,9 @@ fn io_error(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io
     move |source| Error::Io { operation, path, source }
 }
 
-/// Why syncthing is to be started anew, or not.
+/// How a run of syncthing ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Turn {
+enum RunEnd {
     /// It ended by itself.
     Ended,
     /// radar is gone.
@@ -81,21 +81,21 @@ pub(crate) async fn run(paths: &Paths, binary: &Path) -> Result<(), Error> {
         let born = Instant::now();
         let (mut child, greeting) = spawn(paths, binary, start)?;
         tracing::info!(pid = greeting.syncthing_pid, start, "syncthing started");
-        let turn = tokio::select! {
-            turn = keep(&listener, &mut child, &greeting) => turn,
-            _ = terminate.recv() => Turn::Stop,
-            _ = interrupt.recv() => Turn::Stop,
+        let end_of_run = tokio::select! {
+            end_of_run = watch_over(&listener, &mut child, &greeting) => end_of_run,
+            _ = terminate.recv() => RunEnd::Stop,
+            _ = interrupt.recv() => RunEnd::Stop,
         };
-        match turn {
-            Turn::Stop => {
+        match end_of_run {
+            RunEnd::Stop => {
                 end(child, greeting.syncthing_pid).await?;
                 return remove_stale(&socket);
             }
-            Turn::Orphaned => {
+            RunEnd::Orphaned => {
                 tracing::warn!("radar is gone: syncthing is killed and starts afresh");
                 child.kill().await.map_err(io_error("kill", "syncthing"))?;
             }
-            Turn::Ended => {
+            RunEnd::Ended => {
                 if born.elapsed() > Duration::from_secs(30) {
                     backoff.reset();
                 }
@@ -114,7 +114,7 @@ fn spawn(paths: &Paths, binary: &Path, start: u64) -> Result<(Child, Greeting), 
     let options = home::Options { listen: Some(format!("tcp://{}", paths.bep())) };
     let home = home::Home::prepare(&paths.home(), &paths.gui(), binary, &options)?;
     let exe = std::env::current_exe().map_err(io_error("find", "this program"))?;
-    let child = Command::from(launch::through(&exe, STEP, binary, &home.dir))
+    let child = Command::from(launch::through(&exe, BECOME_SYNCTHING, binary, &home.dir))
         .kill_on_drop(true)
         .spawn()
         .map_err(io_error("start", binary))?;
@@ -124,7 +124,7 @@ fn spawn(paths: &Paths, binary: &Path, start: u64) -> Result<(Child, Greeting), 
 }
 
 /// Waits for syncthing's end or radar's absence. One radar at a time: a newer connection replaces the older.
-async fn keep(listener: &UnixListener, child: &mut Child, greeting: &Greeting) -> Turn {
+async fn watch_over(listener: &UnixListener, child: &mut Child, greeting: &Greeting) -> RunEnd {
     let mut radar: Option<UnixStream> = None;
     let mut orphaned_at: Option<tokio::time::Instant> = None;
     loop {
@@ -146,9 +146,9 @@ async fn keep(listener: &UnixListener, child: &mut Child, greeting: &Greeting) -
                     Ok(status) => tracing::warn!(%status, "syncthing ended"),
                     Err(error) => tracing::error!(%error, "wait for syncthing"),
                 }
-                return Turn::Ended;
+                return RunEnd::Ended;
             }
-            () = orphaned => return Turn::Orphaned,
+            () = orphaned => return RunEnd::Orphaned,
             () = gone => {
                 radar = None;
                 if guards::on(Guard::Lifeline) {
@@ -200,7 +200,7 @@ mod tests {
 
     use tokio::net::{UnixListener, UnixStream};
 
-    use super::{Guard, Turn, guards, keep};
+    use super::{Guard, RunEnd, guards, watch_over};
     use crate::supervisor::lifeline::{Greeting, hear};
 
     fn greeting() -> Greeting {
@@ -214,7 +214,7 @@ mod tests {
         let listener = UnixListener::bind(&socket).unwrap();
         let mut child = tokio::process::Command::new("sleep").arg("100").kill_on_drop(true).spawn().unwrap();
         let greeting = greeting();
-        let alone = keep(&listener, &mut child, &greeting);
+        let alone = watch_over(&listener, &mut child, &greeting);
         assert!(tokio::time::timeout(Duration::from_millis(1500), alone).await.is_err());
         let radar = async {
             let mut first = UnixStream::connect(&socket).await.unwrap();
@@ -228,14 +228,14 @@ mod tests {
             drop(second);
             left
         };
-        let (turn, left) = tokio::join!(keep(&listener, &mut child, &greeting), radar);
-        assert_eq!(turn, Turn::Orphaned);
+        let (end_of_run, left) = tokio::join!(watch_over(&listener, &mut child, &greeting), radar);
+        assert_eq!(end_of_run, RunEnd::Orphaned);
         let after = left.elapsed();
         assert!(after > Duration::from_millis(900) && after < Duration::from_millis(1500), "{after:?}");
     }
 
     /// How it ends within three seconds when a radar was there and goes; none when it does not.
-    async fn after_radar_left() -> Option<Turn> {
+    async fn after_radar_left() -> Option<RunEnd> {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("s");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -245,7 +245,7 @@ mod tests {
             hear(&mut stream).await.unwrap();
         };
         let greeting = greeting();
-        let kept = tokio::time::timeout(Duration::from_secs(3), keep(&listener, &mut child, &greeting));
+        let kept = tokio::time::timeout(Duration::from_secs(3), watch_over(&listener, &mut child, &greeting));
         tokio::join!(kept, radar).0.ok()
     }
 
@@ -253,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn the_dead_mans_switch_holds_alone() {
         let off = guards::off::all_but(&[Guard::Lifeline]);
-        assert_eq!(after_radar_left().await, Some(Turn::Orphaned));
+        assert_eq!(after_radar_left().await, Some(RunEnd::Orphaned));
         drop(off);
         let _off = guards::off::all_but(&[]);
         assert_eq!(after_radar_left().await, None);
@@ -264,6 +264,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("s")).unwrap();
         let mut child = tokio::process::Command::new("true").spawn().unwrap();
-        assert_eq!(keep(&listener, &mut child, &greeting()).await, Turn::Ended);
+        assert_eq!(watch_over(&listener, &mut child, &greeting()).await, RunEnd::Ended);
     }
 }

@@ -23,34 +23,38 @@ use crate::{
     sync::{
         root_check::LeadRoot,
         session::Sink,
-        stages::{Stage, Stages},
+        stage_times::{Stage, StageTimes},
     },
 };
 use ksync_common::{Backoff, chain};
 
+mod copier;
 mod failures;
 mod followers;
 mod job;
-mod work;
 
 pub(crate) use followers::{Followers, snapshot};
-pub(crate) use job::Job;
+pub(crate) use job::{Job, Target};
 
+use copier::{Copier, Plan};
 use failures::Failures;
-use work::{Plan, Work};
 
 /// Jobs that go together.
 const TOGETHER: usize = 256;
 /// After so many, what they took in memory is given back.
 const MANY: usize = 64;
-/// Waits before something that failed is tried again.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// First wait before something that failed is tried again.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// Longest such wait.
+const SLOWEST_RETRY: Duration = Duration::from_secs(30);
 /// More paths than this are looked at by scanning the whole folder.
 const SCANNED: usize = 512;
 
 /// The queue in front of the worker.
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
+    /// Without a bound: a job is a path that syncthing has just finished, and a folder that can't keep up with syncthing's
+    /// events hears of a gap, which is one job for all.
     jobs_tx: mpsc::UnboundedSender<Job>,
     pending: Arc<AtomicUsize>,
     failures: Failures,
@@ -101,9 +105,9 @@ pub(crate) struct Worker {
     /// Who is told.
     pub(crate) sink: Sink,
     /// Counts up when jobs were done.
-    pub(crate) progress_tx: watch::Sender<u64>,
+    pub(crate) advances_tx: watch::Sender<u64>,
     /// When jobs were done.
-    pub(crate) stages: Stages,
+    pub(crate) stage_times: StageTimes,
 }
 
 impl Worker {
@@ -122,7 +126,7 @@ impl Worker {
         failures: Failures,
     ) {
         let known = Arc::new(Mutex::new(HashSet::new()));
-        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        let mut backoff = Backoff::new(FIRST_RETRY, SLOWEST_RETRY);
         let mut retry_at: Option<Instant> = None;
         // What could not be begun: it stays pending.
         let mut put_off: Vec<Job> = Vec::new();
@@ -137,7 +141,7 @@ impl Worker {
             let retry = retry_at.is_some_and(|at| at <= Instant::now());
             let followers = snapshot(&self.followers);
             failures.retain(&followers);
-            let work = Arc::new(Work {
+            let copier = Arc::new(Copier {
                 lead: Arc::clone(&self.lead_root.lead),
                 followers,
                 sink: self.sink.clone(),
@@ -153,16 +157,16 @@ impl Worker {
             // Where something went there is room again for what failed.
             let freed = single.iter().any(|job| matches!(job, Job::Remove { .. }));
             if !single.is_empty() || !again.is_empty() {
-                let work = Arc::clone(&work);
+                let copier = Arc::clone(&copier);
                 self.blocking(move || {
-                    work.all(&single);
-                    work.again(&again);
+                    copier.run(&single);
+                    copier.retry(&again);
                     if single.len() >= MANY {
                         ksync_tree::give_back();
                     }
                 })
                 .await;
-                self.stages.note(Stage::Copied);
+                self.stage_times.note(Stage::Copied);
             }
             if retry {
                 whole.append(&mut put_off);
@@ -170,7 +174,7 @@ impl Worker {
             let targets: Vec<Job> =
                 whole.iter().cloned().chain(unequal.into_iter().map(|(_, job)| job)).collect();
             if !targets.is_empty() {
-                match self.make_equal(&work, targets).await {
+                match self.make_equal(&copier, targets).await {
                     Ok(()) => done += whole.len(),
                     Err(reason) => {
                         tracing::warn!(folder = self.folder, reason, "making followers equal is put off");
@@ -190,22 +194,22 @@ impl Worker {
                 retry_at
             };
             pending.fetch_sub(done, Ordering::SeqCst);
-            self.progress_tx.send_modify(|n| *n += 1);
+            self.advances_tx.send_modify(|n| *n += 1);
         }
     }
 
     /// Compares first, then asks what is the lead's own: what it did before the comparison is known by then.
-    async fn make_equal(&self, work: &Arc<Work>, jobs: Vec<Job>) -> Result<(), String> {
-        let planning = Arc::clone(work);
+    async fn make_equal(&self, copier: &Arc<Copier>, jobs: Vec<Job>) -> Result<(), String> {
+        let planning = Arc::clone(copier);
         let plans = self.blocking(move || planning.plans(&jobs)).await.unwrap_or_default();
         let mut differing: Vec<String> = plans.iter().flat_map(Plan::paths).map(str::to_owned).collect();
         differing.sort_unstable();
         differing.dedup();
         let own = if differing.is_empty() { HashSet::new() } else { self.leads_own(differing).await? };
-        let work = Arc::clone(work);
+        let copier = Arc::clone(copier);
         self.blocking(move || {
             for plan in plans {
-                work.carry_out(plan, &own);
+                copier.carry_out(plan, &own);
             }
             ksync_tree::give_back();
         })
@@ -215,11 +219,7 @@ impl Worker {
 
     /// What only the lead has or lacks: it is not the folder's, so not the followers'.
     async fn leads_own(&self, differing: Vec<String>) -> Result<HashSet<String>, String> {
-        use crate::sync::root_check::RootLost;
-        self.lead_root.check().await.map_err(|lost| match lost {
-            RootLost::Exited => "the container has ended".to_owned(),
-            RootLost::Changed(reason) => reason,
-        })?;
+        self.lead_root.check().await.map_err(|lost| lost.to_string())?;
         let client = &self.lead_root.syncthing.client;
         // None means all of it.
         let subs = if differing.len() > SCANNED { Vec::new() } else { differing };
@@ -254,11 +254,11 @@ mod tests {
 
     use tokio::sync::watch;
 
-    use super::{Job, Worker};
+    use super::{Job, Target, Worker};
     use crate::{
         container::attachment::fake::attached,
         supervisor::node_syncthing::fake::{Answers, node_syncthing},
-        sync::{root_check::LeadRoot, session::Sink, stages::Stages},
+        sync::{root_check::LeadRoot, session::Sink, stage_times::StageTimes},
     };
 
     #[tokio::test]
@@ -284,24 +284,24 @@ mod tests {
         });
         // In the view of this process the mount point is the directory itself.
         let mount_point = lead_dir.path().to_owned();
-        let (progress_tx, mut progress_rx) = watch::channel(0);
+        let (advances_tx, mut advances_rx) = watch::channel(0);
         let queue = Worker {
             lead_root: LeadRoot { lead, syncthing: node_syncthing(dir.path(), answers), mount_point },
             followers: Arc::new(Mutex::new(vec![follower])),
             folder: "f".into(),
             sink: Sink::default(),
-            progress_tx,
-            stages: Stages::default(),
+            advances_tx,
+            stage_times: StageTimes::default(),
         }
         .spawn();
-        queue.push(Job::Reconcile(None));
-        progress_rx.changed().await.unwrap();
+        queue.push(Job::Reconcile(Target::All));
+        advances_rx.changed().await.unwrap();
         let there = |name: &str| fs::read_to_string(follower_dir.path().join(name)).unwrap_or_default();
         assert_eq!((queue.pending(), there("lead.pid"), there("source")), (1, "own".into(), String::new()));
         well.store(true, Ordering::SeqCst);
         tokio::time::timeout(Duration::from_secs(5), async {
             while queue.pending() > 0 {
-                progress_rx.changed().await.unwrap();
+                advances_rx.changed().await.unwrap();
             }
         })
         .await

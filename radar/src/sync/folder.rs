@@ -10,10 +10,8 @@ use ksync_proto::radar::{AttachmentEnd, Role};
 use syncthing::{Device, Folder as Config, FolderType, event::What};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot, watch as channel};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 use crate::{
-    api::status,
     container::{
         attachment::Attachment,
         mount::bind,
@@ -22,55 +20,43 @@ use crate::{
     guards::{self, Guard},
     supervisor::{events::Heard, node_syncthing::NodeSyncthing},
     sync::{
-        fanout::{self, Followers, Job, Queue, Worker},
-        registry::{Command as RegistryCommand, Over},
+        fanout::{self, Followers, Job, Queue, Target, Worker},
         root_check::{LeadRoot, RootLost},
         session::Sink,
-        stages::{Stage, Stages},
+        stage_times::{Stage, StageTimes},
     },
 };
+use ksync_common::chain;
 
+mod client_events;
+mod command;
+mod ending;
+mod error;
+mod progress;
+mod pull_errors;
+mod report;
 mod stop;
-mod tell;
 #[cfg(test)]
 mod tests;
-mod trouble;
-pub(crate) mod view;
 
-use view::View;
+pub(crate) use command::{Command, Direction};
+pub(crate) use error::Error;
+pub(crate) use progress::Progress;
+pub(crate) use report::{Over, Report, Reports};
+
+use ending::{Ending, Lost};
 
 /// How often the root is checked without any event.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Which way changes go between the client's directory and a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// The folder is receive-only.
-    ToContainer,
-    /// What the lead's container writes goes back as well.
-    Both,
-}
-
-/// What a folder is asked for.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Another container.
-    Join(Arc<Attachment>, oneshot::Sender<Result<Role, Status>>),
-    /// A container less; answered when it is let go of.
-    Leave(String, oneshot::Sender<()>),
-    /// Which way changes go from now on.
-    SetDirection(Direction, oneshot::Sender<Result<(), Status>>),
-    /// All of it ends; what the attachments are told.
-    End(AttachmentEnd, String),
-}
-
 /// How others reach a folder.
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
-    /// Commands. registry and handlers --commands_tx--> the folder's task.
+    /// Commands. registry and handlers --commands_tx--> the folder's task. Without a bound: the registry never waits, and
+    /// each call of a client has at most one command on its way.
     pub(crate) commands_tx: mpsc::UnboundedSender<Command>,
     /// What can be asked without the task.
-    pub(crate) view: View,
+    pub(crate) progress: Progress,
     /// Cancelled when everything is removed and unbound.
     pub(crate) done: CancellationToken,
 }
@@ -87,8 +73,8 @@ pub(crate) struct Start {
     pub(crate) mount_point: PathBuf,
     /// Who is told what happens.
     pub(crate) sink: Sink,
-    /// The registry. folder --registry_tx--> registry.
-    pub(crate) registry_tx: mpsc::UnboundedSender<RegistryCommand>,
+    /// The registry. folder --reports--> registry.
+    pub(crate) reports: Reports,
     /// An earlier folder of the same id, whose end is waited for.
     pub(crate) after: Option<CancellationToken>,
 }
@@ -100,37 +86,38 @@ struct Folder {
     followers: Followers,
     aliases: Vec<Arc<Attachment>>,
     sink: Sink,
-    registry_tx: mpsc::UnboundedSender<RegistryCommand>,
-    view: View,
-    direction: Direction,
-    /// Whether syncthing may have it two-way, though nobody heard it say so.
-    may_send: bool,
+    reports: Reports,
+    progress: Progress,
+    sending: Sending,
     /// Whether it ever was two-way.
     keeps_losers: bool,
     queue: Queue,
-    progress_tx: channel::Sender<u64>,
+    advances_tx: channel::Sender<u64>,
     busy_tx: channel::Sender<bool>,
     seen_tx: channel::Sender<u64>,
-    stages: Stages,
+    stage_times: StageTimes,
     lost_rx: oneshot::Receiver<RootLost>,
     watch: Option<Watch>,
 }
 
-/// Why the task ends.
-struct Ending {
-    why: AttachmentEnd,
-    reason: String,
-    /// The others' end has its own name when only the lead was lost.
-    lead_only: bool,
+/// Which way changes go, as far as is known of syncthing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// It takes and never gives.
+    Off,
+    /// It was asked to give too, and did not confirm it: it may.
+    Unconfirmed,
+    /// It gives too.
+    On,
 }
 
 /// Starts the task of a folder. Nothing is bound before the first [`Command::Join`].
 pub(crate) fn spawn(start: Start) -> Handle {
     let (commands_tx, commands_rx) = mpsc::unbounded_channel();
-    let (progress_tx, progress_rx) = channel::channel(0);
+    let (advances_tx, advances_rx) = channel::channel(0);
     let (busy_tx, busy_rx) = channel::channel(false);
     let (seen_tx, seen_rx) = channel::channel(0);
-    let stages = Stages::default();
+    let stage_times = StageTimes::default();
     let followers = Followers::default();
     let id = start.lead.claim.folder.clone();
     let lead_root = LeadRoot { lead: start.lead, syncthing: start.syncthing, mount_point: start.mount_point };
@@ -139,25 +126,25 @@ pub(crate) fn spawn(start: Start) -> Handle {
         followers: Arc::clone(&followers),
         folder: id.clone(),
         sink: start.sink.clone(),
-        progress_tx: progress_tx.clone(),
-        stages: stages.clone(),
+        advances_tx: advances_tx.clone(),
+        stage_times: stage_times.clone(),
     }
     .spawn();
-    let view = View {
+    let progress = Progress {
         id: id.clone(),
         device: start.device.clone(),
         syncthing: Arc::clone(&lead_root.syncthing),
         lead: Arc::clone(&lead_root.lead),
         followers: Arc::clone(&followers),
         queue: queue.clone(),
-        progress_rx,
+        advances_rx,
         busy_rx,
         seen_rx,
         failing: Arc::default(),
-        stages: stages.clone(),
+        stage_times: stage_times.clone(),
     };
     let done = CancellationToken::new();
-    let handle = Handle { commands_tx, view: view.clone(), done: done.clone() };
+    let handle = Handle { commands_tx, progress: progress.clone(), done: done.clone() };
     let (lost_tx, lost_rx) = oneshot::channel();
     let folder = Folder {
         id,
@@ -166,16 +153,15 @@ pub(crate) fn spawn(start: Start) -> Handle {
         followers,
         aliases: Vec::new(),
         sink: start.sink,
-        registry_tx: start.registry_tx,
-        view,
-        direction: Direction::ToContainer,
-        may_send: false,
+        reports: start.reports,
+        progress,
+        sending: Sending::Off,
         keeps_losers: false,
         queue,
-        progress_tx,
+        advances_tx,
         busy_tx,
         seen_tx,
-        stages,
+        stage_times,
         lost_rx,
         watch: None,
     };
@@ -202,63 +188,60 @@ impl Folder {
         };
         // Heard from here on, so that nothing of the folder's first moments is missed.
         let heard_rx = self.lead_root.syncthing.heard.subscribe();
-        let guard = stop::guard(&self.lead_root, &self.id);
+        let pause = stop::pause_at_exit(&self.lead_root, &self.id);
         let ending = match self.take_up(lost_tx).await {
             Ok(()) => {
                 let joined = reply.send(Ok(Role::Lead));
                 if joined.is_err() { self.unwanted() } else { self.run(&mut commands_rx, heard_rx).await }
             }
-            Err(status) => {
-                let reason = status.message().to_owned();
-                drop(reply.send(Err(status)));
-                Ending { why: AttachmentEnd::RootChanged, reason, lead_only: true }
+            Err(error) => {
+                let reason = chain(&error);
+                drop(reply.send(Err(error)));
+                Ending { why: AttachmentEnd::RootChanged, reason, lost: Lost::Lead }
             }
         };
         self.watch = None;
-        stop::folder(&self.lead_root, &self.id).await;
-        guard.abort();
-        let over = self.farewell(&ending);
-        self.over(over);
+        stop::stop(&self.lead_root, &self.id).await;
+        pause.abort();
+        let followers = fanout::snapshot(&self.followers);
+        self.over(ending.farewell(&self.lead_root.lead, followers.iter().chain(&self.aliases)));
         // Whoever still waits for an answer gets none, but not before all is done.
         commands_rx.close();
         while let Some(command) = commands_rx.recv().await {
-            tell::too_late(command, &ending.reason);
+            ending.answer(command);
         }
     }
 
     fn unwanted(&self) -> Ending {
         let reason = format!("nobody waited for folder `{}` any more", self.id);
-        Ending { why: AttachmentEnd::LeadLost, reason, lead_only: true }
+        Ending { why: AttachmentEnd::LeadLost, reason, lost: Lost::Lead }
     }
 
     /// Binds the lead, then adds the folder: device first, receive-only, watched before it is scanned.
-    async fn take_up(&mut self, lost_tx: oneshot::Sender<RootLost>) -> Result<(), Status> {
+    async fn take_up(&mut self, lost_tx: oneshot::Sender<RootLost>) -> Result<(), Error> {
         let (lead, syncthing) = (Arc::clone(&self.lead_root.lead), Arc::clone(&self.lead_root.syncthing));
-        let tree = lead.take_tree().ok_or_else(|| {
-            Status::failed_precondition(format!("attachment `{}` was joined before: attach anew", lead.id))
-        })?;
+        let tree = lead.take_tree().ok_or_else(|| Error::JoinedBefore { attachment: lead.id.clone() })?;
         let mount_point = &self.lead_root.mount_point;
         bind::bind(tree, syncthing.supervisor_pid, mount_point, lead.about.excluded(), lead.claim.identity)
-            .await
-            .map_err(|error| status::of_mount(&error))?;
-        trouble::sweep(&lead).await;
-        let (changes_tx, changes_rx) = mpsc::unbounded_channel();
-        let root = lead.root.try_clone().map_err(|error| status::of_tree(&error))?;
+            .await?;
+        pull_errors::sweep(&lead).await;
+        let (changes_tx, changes_rx) = mpsc::channel(watch::BACKLOG);
+        let root = lead.root.try_clone()?;
         let excluded = lead.about.excluded();
         // The patterns are known by now: a client lists before it joins.
         let patterns = Arc::clone(&lead);
         let idle: watch::Idle = Box::new(move |path| patterns.is_idle_at(path));
         let start = move || Watch::start(root, excluded, idle, watch::share(), changes_tx);
         let watch = tokio::task::spawn_blocking(start).await;
-        let watch = watch.map_err(|error| Status::internal(format!("watch the directory: {error}")))?;
-        self.watch = Some(watch.map_err(|error| Status::internal(ksync_common::chain(&error)))?);
-        self.lead_root.check().await.map_err(tell::not_there)?;
+        let watch = watch.map_err(|error| Error::WatchTask { reason: error.to_string() })?;
+        self.watch = Some(watch?);
+        self.lead_root.check().await?;
         let device = Device::new(&self.device, &lead.claim.holder, None);
-        syncthing.client.put_device(&device).await.map_err(|error| status::of_syncthing(&error))?;
+        syncthing.client.put_device(&device).await?;
         let config = self.config();
-        syncthing.client.put_folder(&config).await.map_err(|error| status::of_syncthing(&error))?;
+        syncthing.client.put_folder(&config).await?;
         // Receive-only and with a fresh database, so a container that ended just now did no harm.
-        self.lead_root.check().await.map_err(tell::not_there)?;
+        self.lead_root.check().await?;
         tokio::spawn(crate::sync::scan::run(self.lead_root.clone(), self.id.clone(), changes_rx, lost_tx));
         Ok(())
     }
@@ -267,7 +250,7 @@ impl Folder {
     fn config(&self) -> Config {
         let config = Config::node(&self.id, &self.lead_root.mount_point.to_string_lossy());
         let kind = if guards::on(Guard::ReceiveOnly) { config.kind } else { FolderType::SendReceive };
-        let min_disk_free = trouble::keep_free(&self.lead_root.lead.root);
+        let min_disk_free = pull_errors::min_disk_free(&self.lead_root.lead.root);
         // It was tried when the directory was attached. A volume inside it may be of another kind.
         let about = &self.lead_root.lead.about;
         let whole = about.submounts.iter().all(|submount| submount.excluded.is_some());
@@ -286,15 +269,15 @@ impl Folder {
         loop {
             tokio::select! {
                 biased;
-                () = exited.cancelled() => return tell::lost(RootLost::Exited),
+                () = exited.cancelled() => return RootLost::Exited.into(),
                 () = gone.cancelled() => return Ending {
                     why: AttachmentEnd::SyncthingLost,
                     reason: "the node's syncthing restarted".to_owned(),
-                    lead_only: false,
+                    lost: Lost::Folder,
                 },
-                lost = &mut self.lost_rx => return tell::lost(lost.unwrap_or_else(|_| {
+                lost = &mut self.lost_rx => return lost.unwrap_or_else(|_| {
                     RootLost::Changed("the folder's scanner ended".to_owned())
-                })),
+                }).into(),
                 command = commands_rx.recv() => match command {
                     Some(command) => if let Some(ending) = self.obey(command).await {
                         return ending;
@@ -305,13 +288,13 @@ impl Folder {
                     Ok(Heard::Event(id, what)) => self.hear(id, what),
                     Ok(Heard::Gap) | Err(RecvError::Lagged(_)) => {
                         self.busy_tx.send_replace(false);
-                        self.queue.push(Job::Reconcile(None));
-                        tell::missed(&self.sink, &self.lead_root.lead.id);
+                        self.queue.push(Job::Reconcile(Target::All));
+                        client_events::missed(&self.sink, &self.lead_root.lead.id);
                     }
                     Err(RecvError::Closed) => {}
                 },
                 _ = look.tick() => if let Err(lost) = self.lead_root.check().await {
-                    return tell::lost(lost);
+                    return lost.into();
                 },
             }
         }
@@ -328,9 +311,9 @@ impl Folder {
                 // Answered when all is done: the sender is kept until then.
                 let reason = "its folder's lead was detached".to_owned();
                 self.watch = None;
-                stop::folder(&self.lead_root, &self.id).await;
+                stop::stop(&self.lead_root, &self.id).await;
                 let _ = reply.send(());
-                Some(Ending { why: AttachmentEnd::LeadLost, reason, lead_only: true })
+                Some(Ending { why: AttachmentEnd::LeadLost, reason, lost: Lost::Lead })
             }
             Command::Leave(id, reply) => {
                 self.leave(&id);
@@ -340,16 +323,16 @@ impl Folder {
             Command::SetDirection(direction, reply) => {
                 let done = self.set_direction(direction).await;
                 // One that can't be held back from sending is ended.
-                let failed = done.as_ref().err().filter(|_| direction == Direction::ToContainer);
-                let ending = failed.map(|status| Ending {
-                    why: AttachmentEnd::LeadLost,
-                    reason: format!("it could not be made receive-only: {}", status.message()),
-                    lead_only: true,
-                });
+                let ending =
+                    done.as_ref().err().filter(|_| direction == Direction::ToContainer).map(|error| Ending {
+                        why: AttachmentEnd::LeadLost,
+                        reason: format!("it could not be made receive-only: {}", chain(error)),
+                        lost: Lost::Lead,
+                    });
                 drop(reply.send(done));
                 ending
             }
-            Command::End(why, reason) => Some(Ending { why, reason, lead_only: false }),
+            Command::End(why, reason) => Some(Ending { why, reason, lost: Lost::Folder }),
         }
     }
 
@@ -373,7 +356,7 @@ impl Folder {
         let id = attachment.id.clone();
         self.with_followers(|followers| followers.push(attachment));
         // What the lead got since this one was made equal.
-        self.queue.push(Job::Reconcile(Some(id)));
+        self.queue.push(Job::Reconcile(Target::One(id)));
         Role::Follower
     }
 
@@ -387,11 +370,9 @@ impl Folder {
             self.aliases.iter().position(same).map(|at| self.aliases.remove(at))
         });
         if let Some(heir) = heir {
-            let joined = RegistryCommand::Joined(heir.id.clone(), Role::Follower);
+            let joined = Report::Joined { attachment: heir.id.clone(), role: Role::Follower };
             self.with_followers(|followers| followers.push(heir));
-            if self.registry_tx.send(joined).is_err() {
-                tracing::debug!(folder = self.id, "the registry has ended before the folder");
-            }
+            self.reports.tell(joined);
         }
     }
 
@@ -399,32 +380,34 @@ impl Folder {
         change(&mut self.followers.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     }
 
-    async fn set_direction(&mut self, direction: Direction) -> Result<(), Status> {
-        let two_way = direction == Direction::Both;
-        if !two_way && !self.may_send {
-            return Ok(());
-        }
-        if two_way {
-            self.lead_root.check().await.map_err(tell::not_there)?;
-            let now = self.view.status().await?;
-            if let Some(reason) = view::not_proven(&now).filter(|_| guards::on(Guard::ReceiveOnly)) {
-                return Err(Status::failed_precondition(format!("folder `{}` {reason}", self.id)));
+    async fn set_direction(&mut self, direction: Direction) -> Result<(), Error> {
+        let kind = match direction {
+            Direction::ToContainer if self.sending == Sending::Off => return Ok(()),
+            Direction::ToContainer => FolderType::ReceiveOnly,
+            Direction::Both => {
+                self.lead_root.check().await?;
+                let now = self.progress.status().await?;
+                if let Some(reason) = progress::not_proven(&now).filter(|_| guards::on(Guard::ReceiveOnly)) {
+                    return Err(Error::NotProven { folder: self.id.clone(), reason });
+                }
+                if self.sending == Sending::Off {
+                    self.sending = Sending::Unconfirmed;
+                }
+                FolderType::SendReceive
             }
-        }
-        self.may_send |= two_way;
-        let kind = if two_way { FolderType::SendReceive } else { FolderType::ReceiveOnly };
+        };
         let client = &self.lead_root.syncthing.client;
         // The loser of a conflict stays, beside the winner, until the client has brought it to safety; also when the
         // direction is taken back, because what comes from the client may still win.
-        self.keeps_losers |= two_way;
+        self.keeps_losers |= direction == Direction::Both;
         let max_conflicts = if self.keeps_losers { -1 } else { 0 };
         // Put as a whole: a change of single keys would bring back syncthing's defaults for the others, its own
         // watcher and its own rescans among them.
-        client
-            .put_folder(&Config { kind, max_conflicts, ..self.config() })
-            .await
-            .map_err(|e| status::of_syncthing(&e))?;
-        (self.direction, self.may_send) = (direction, two_way);
+        client.put_folder(&Config { kind, max_conflicts, ..self.config() }).await?;
+        self.sending = match direction {
+            Direction::ToContainer => Sending::Off,
+            Direction::Both => Sending::On,
+        };
         // The guard may have paused it between syncthing's reading and writing of the configuration.
         if !self.lead_root.lead.life.alive() {
             stop::pause(&self.lead_root.syncthing, &self.id).await;
@@ -435,10 +418,10 @@ impl Folder {
     fn hear(&mut self, id: u64, what: What) {
         let news = match what {
             What::ItemFinished { folder, item, action, error, .. } if folder == self.id => {
-                self.stages.note(Stage::Finished);
-                tell::item(&self.sink, &self.lead_root.lead.id, &item, &action, error.as_deref());
+                self.stage_times.note(Stage::Finished);
+                client_events::item(&self.sink, &self.lead_root.lead.id, &item, &action, error.as_deref());
                 match error {
-                    Some(error) => trouble::give_back(&self.lead_root.lead, &item, &error),
+                    Some(error) => pull_errors::remove_unfinished(&self.lead_root.lead, &item, &error),
                     None => self.queue_change(item, &action),
                 }
                 false
@@ -447,11 +430,8 @@ impl Folder {
                 let lead = &self.lead_root.lead;
                 // A conflict copy is for the client, not for the followers.
                 let beaten = syncthing::conflict::lost_to(&path, &self.device);
-                if self.direction == Direction::Both
-                    && lead.life.alive()
-                    && (beaten || !lead.leaves_out(&path))
-                {
-                    tell::change(&self.sink, &lead.id, &path, &action, &kind);
+                if self.sending == Sending::On && lead.life.alive() && (beaten || !lead.leaves_out(&path)) {
+                    client_events::change(&self.sink, &lead.id, &path, &action, &kind);
                     if action == "deleted" {
                         self.queue_change(path, "delete");
                     } else if !beaten {
@@ -466,7 +446,7 @@ impl Folder {
                 rests
             }
             What::RemoteIndexUpdated { folder, .. } if folder == self.id => {
-                self.stages.note(Stage::Index);
+                self.stage_times.note(Stage::Index);
                 true
             }
             // Errors, most of all, and connections.
@@ -475,7 +455,7 @@ impl Folder {
         };
         self.seen_tx.send_replace(id);
         if news {
-            self.progress_tx.send_modify(|n| *n += 1);
+            self.advances_tx.send_modify(|n| *n += 1);
         }
     }
 
@@ -489,30 +469,7 @@ impl Folder {
         });
     }
 
-    /// Which attachments are over, and what their owner is told.
-    fn farewell(&self, ending: &Ending) -> Vec<Over> {
-        let lead = &self.lead_root.lead;
-        let over = |attachment: &Attachment, why, reason: &str| Over {
-            attachment: attachment.id.clone(),
-            why,
-            reason: reason.to_owned(),
-        };
-        let mut all = vec![over(lead, ending.why, &ending.reason)];
-        for other in fanout::snapshot(&self.followers).iter().chain(&self.aliases) {
-            all.push(if ending.lead_only {
-                let reason = format!("the node's first container of this folder was lost: {}", ending.reason);
-                over(other, AttachmentEnd::LeadLost, &reason)
-            } else {
-                over(other, ending.why, &ending.reason)
-            });
-        }
-        all
-    }
-
     fn over(&self, attachments: Vec<Over>) {
-        let gone = RegistryCommand::FolderOver { folder: self.view.clone(), attachments };
-        if self.registry_tx.send(gone).is_err() {
-            tracing::debug!(folder = self.id, "the registry has ended before the folder");
-        }
+        self.reports.tell(Report::Over { folder: self.progress.clone(), attachments });
     }
 }

@@ -3,88 +3,26 @@
 //! Invariant: nothing here waits. What takes time (resolving, listing, binding) is done by handlers and folders,
 //! which tell the registry when it is over; an answer that depends on that is sent from a task of its own.
 
-use std::{sync::Arc, time::Duration};
-
-use ksync_proto::radar::{AttachmentEnd, Role, SessionEvent};
 use tokio::sync::{mpsc, oneshot};
-use tonic::Status;
 
-use crate::{
-    container::attachment::Attachment,
-    paths::Paths,
-    supervisor::node_syncthing::NodeSyncthingRx,
-    sync::{
-        folder::{self, view::View},
-        session::Hello,
-    },
-};
+use crate::{paths::Paths, supervisor::node_syncthing::NodeSyncthingRx};
 
-mod attachments;
+mod command;
+mod error;
+mod held;
 mod state;
 
+pub(crate) use command::{Command, IfHeld};
+pub(crate) use error::Error;
+
+use command::Reply;
 use state::State;
-
-/// How long a session outlives its stream.
-pub(crate) const GRACE: Duration = Duration::from_secs(30);
-
-type Reply<T> = oneshot::Sender<Result<T, Status>>;
-
-/// An attachment that ended with its folder.
-#[derive(Debug)]
-pub(crate) struct Over {
-    /// Its id.
-    pub(crate) attachment: String,
-    /// What its owner is told.
-    pub(crate) why: AttachmentEnd,
-    /// In a sentence.
-    pub(crate) reason: String,
-}
-
-/// What the registry is asked or told.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// A stream opens a session.
-    Open(Hello, mpsc::Sender<SessionEvent>, Reply<()>),
-    /// The stream of this epoch is gone.
-    StreamLost(String, u64),
-    /// The grace of the session that lost the stream of this epoch is over.
-    GraceOver(String, u64),
-    /// Who holds a session: `user@machine`.
-    Holder(String, Reply<String>),
-    /// Whether a session has this device.
-    Uses(String, Reply<bool>),
-    /// A directory was opened and is to be held; the flag takes it over from another session.
-    Attach(Box<Attachment>, bool, Reply<Arc<Attachment>>),
-    /// The role of an attachment; none before it has joined.
-    RoleOf(String, Reply<Option<Role>>),
-    /// An attachment has this role in its folder now.
-    Joined(String, Role),
-    /// An attachment of a session.
-    Find(String, String, Reply<Arc<Attachment>>),
-    /// Puts an attachment of a session under its folder.
-    Join(String, String, Reply<Role>),
-    /// Lets go of an attachment of a session.
-    Detach(String, String, Reply<()>),
-    /// The answer to a session's call that came with this attachment did not reach its client.
-    Unheard(String, String),
-    /// A folder of a session.
-    Folder(String, String, Reply<folder::Handle>),
-    /// The container of an attachment has ended.
-    Exited(String),
-    /// A folder has ended, and these attachments with it.
-    FolderOver {
-        /// Which.
-        folder: View,
-        /// All that were in it.
-        attachments: Vec<Over>,
-    },
-    /// Everything ends; answered when it has.
-    Shutdown(oneshot::Sender<()>),
-}
 
 /// How the registry is spoken to.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
+    /// Without a bound: each call, stream and attachment has at most a few commands on their way, and what folders
+    /// report must never wait for the registry.
     commands_tx: mpsc::UnboundedSender<Command>,
 }
 
@@ -105,10 +43,10 @@ impl Registry {
     }
 
     /// Asks for something.
-    pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Status> {
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
         let (reply_tx, reply_rx) = oneshot::channel();
         self.tell(command(reply_tx));
-        reply_rx.await.map_err(|_| Status::unavailable("radar is stopping"))?
+        reply_rx.await.map_err(|_| Error::Stopping)?
     }
 
     /// Ends everything: folders are removed, directories unbound, clients told.
@@ -152,7 +90,7 @@ mod tests {
     use tokio::sync::{mpsc, watch};
     use tonic::{Code, Status};
 
-    use super::{Command, Registry};
+    use super::{Command, IfHeld, Registry, command::Reply};
     use crate::{
         container::{
             attachment::{Attachment, Claim},
@@ -162,7 +100,7 @@ mod tests {
         },
         paths::Paths,
         supervisor::node_syncthing::NodeSyncthingRx,
-        sync::session::Hello,
+        sync::session::{GRACE, Hello},
     };
 
     /// A process that stands for a container: what is attached is a directory of this machine.
@@ -201,6 +139,11 @@ mod tests {
         (Registry::spawn(syncthing_rx, paths), syncthing_tx)
     }
 
+    /// The answer as a client gets it.
+    async fn ask<T>(registry: &Registry, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Status> {
+        registry.ask(command).await.map_err(Status::from)
+    }
+
     async fn open(
         registry: &Registry,
         session: &str,
@@ -214,7 +157,7 @@ mod tests {
             device: session.into(),
             fresh: false,
         };
-        registry.ask(|reply| Command::Open(hello, events_tx, reply)).await.map(|()| events_rx)
+        ask(registry, |reply| Command::Open(hello, events_tx, reply)).await.map(|()| events_rx)
     }
 
     /// None where this machine lets nobody clone mounts.
@@ -249,7 +192,7 @@ mod tests {
         let _second = open(&registry, "s", 3).await.unwrap();
         assert!(matches!(first.recv().await.unwrap().event, Some(Event::SessionEnded(_))));
         assert!(first.recv().await.is_none());
-        let unknown = registry.ask(|reply| Command::Holder("t".into(), reply)).await.unwrap_err();
+        let unknown = ask(&registry, |reply| Command::Holder("t".into(), reply)).await.unwrap_err();
         assert_eq!(unknown.message(), "session `t` is not open");
     }
 
@@ -265,11 +208,11 @@ mod tests {
         let s = open(&registry, "s", 1).await.unwrap();
         let mut t = open(&registry, "t", 1).await.unwrap();
         let attach =
-            async |attachment, take_over| registry.ask(|r| Command::Attach(attachment, take_over, r)).await;
-        let held = attach(first, false).await.unwrap();
+            async |attachment, if_held| ask(&registry, |r| Command::Attach(attachment, if_held, r)).await;
+        let held = attach(first, IfHeld::Refuse).await.unwrap();
         // The same once more is another spec's, unless it comes over a newer stream: then it is the same attachment.
         let again = candidate("s", &container, dir.path()).await.unwrap();
-        let refused = attach(again, false).await.unwrap_err();
+        let refused = attach(again, IfHeld::Refuse).await.unwrap_err();
         assert_eq!(refused.code(), Code::AlreadyExists);
         assert!(refused.message().ends_with("is already synced by another spec of yours"), "{refused}");
         let mut s = {
@@ -277,14 +220,15 @@ mod tests {
             open(&registry, "s", 2).await.unwrap()
         };
         let again = candidate("s", &container, dir.path()).await.unwrap();
-        assert_eq!(attach(again, false).await.unwrap().id, held.id);
+        assert_eq!(attach(again, IfHeld::Refuse).await.unwrap().id, held.id);
         let again = candidate("s", &container, dir.path()).await.unwrap();
-        assert_eq!(attach(again, false).await.unwrap_err().code(), Code::AlreadyExists);
+        assert_eq!(attach(again, IfHeld::Refuse).await.unwrap_err().code(), Code::AlreadyExists);
         // After a detach it is anybody's.
-        registry.ask(|reply| Command::Detach("s".into(), held.id.clone(), reply)).await.unwrap();
+        ask(&registry, |reply| Command::Detach("s".into(), held.id.clone(), reply)).await.unwrap();
         let again = candidate("s", &container, dir.path()).await.unwrap();
-        let held = attach(again, false).await.unwrap();
-        let refused = attach(candidate("t", &container, &sub).await.unwrap(), false).await.unwrap_err();
+        let held = attach(again, IfHeld::Refuse).await.unwrap();
+        let refused =
+            attach(candidate("t", &container, &sub).await.unwrap(), IfHeld::Refuse).await.unwrap_err();
         assert_eq!(refused.code(), Code::AlreadyExists);
         assert_eq!(
             refused.message(),
@@ -294,29 +238,29 @@ mod tests {
                 dir.path().display()
             )
         );
-        let taken = attach(candidate("t", &container, &sub).await.unwrap(), true).await.unwrap();
+        let taken = attach(candidate("t", &container, &sub).await.unwrap(), IfHeld::TakeOver).await.unwrap();
         let (id, why, reason) = ended(&mut s).await;
         assert_eq!(
             (id, why, reason.as_str()),
             (held.id.clone(), AttachmentEnd::TakenOver, "taken over by t@laptop")
         );
         let find = async |session: &str, id: &str| {
-            registry.ask(|reply| Command::Find(session.into(), id.into(), reply)).await
+            ask(&registry, |reply| Command::Find(session.into(), id.into(), reply)).await
         };
         assert!(find("s", &held.id).await.is_err());
         // One session never reaches another's.
         assert_eq!(find("s", &taken.id).await.unwrap_err().code(), Code::NotFound);
         assert!(find("t", &taken.id).await.is_ok());
         let join =
-            registry.ask(|reply| Command::Join("t".into(), taken.id.clone(), reply)).await.unwrap_err();
+            ask(&registry, |reply| Command::Join("t".into(), taken.id.clone(), reply)).await.unwrap_err();
         assert_eq!(join.code(), Code::FailedPrecondition);
         // A client that gave up on a call can repeat it.
         let lost = candidate("t", &container, &sub).await.unwrap();
         let call = lost.id.clone();
         registry.tell(Command::Detach("t".into(), taken.id.clone(), tokio::sync::oneshot::channel().0));
-        attach(lost, false).await.unwrap();
+        attach(lost, IfHeld::Refuse).await.unwrap();
         registry.tell(Command::Unheard("t".into(), call));
-        let taken = attach(candidate("t", &container, &sub).await.unwrap(), false).await.unwrap();
+        let taken = attach(candidate("t", &container, &sub).await.unwrap(), IfHeld::Refuse).await.unwrap();
         container.end();
         let (id, why, _) = ended(&mut t).await;
         assert_eq!((id, why), (taken.id.clone(), AttachmentEnd::ContainerExited));
@@ -328,16 +272,16 @@ mod tests {
         let (registry, _link_tx) = registry();
         let _events = open(&registry, "s", 1).await.unwrap();
         registry.tell(Command::StreamLost("s".into(), 1));
-        let holder = async || registry.ask(|reply| Command::Holder("s".into(), reply)).await;
-        tokio::time::sleep(super::GRACE * 9 / 10).await;
+        let holder = async || ask(&registry, |reply| Command::Holder("s".into(), reply)).await;
+        tokio::time::sleep(GRACE * 9 / 10).await;
         assert_eq!(holder().await.unwrap(), "s@laptop");
         let _newer = open(&registry, "s", 2).await.unwrap();
         // The grace of the older stream is no longer anybody's.
-        tokio::time::sleep(super::GRACE).await;
+        tokio::time::sleep(GRACE).await;
         assert!(holder().await.is_ok());
         registry.tell(Command::StreamLost("s".into(), 1));
         registry.tell(Command::StreamLost("s".into(), 2));
-        tokio::time::sleep(super::GRACE + std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(GRACE + std::time::Duration::from_millis(10)).await;
         assert!(holder().await.is_err());
     }
 }

@@ -19,11 +19,13 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a folder can't go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RootLost {
     /// The container's init ended.
+    #[error("the container has ended")]
     Exited,
     /// The directory is another one now, or not in view; why.
+    #[error("{0}")]
     Changed(String),
 }
 

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use ksync_tree::{Kind, stat_entry};
 use syncthing::batch::Batch;
-use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
+use tokio::sync::{mpsc::Receiver, oneshot};
 
 use crate::{
     container::{attachment::Attachment, watch::Change},
@@ -23,7 +23,7 @@ use ksync_common::Backoff;
 pub(crate) async fn run(
     lead_root: LeadRoot,
     folder: String,
-    mut changes: UnboundedReceiver<Change>,
+    mut changes: Receiver<Change>,
     lost_tx: oneshot::Sender<RootLost>,
 ) {
     let mut batch = Batch::fine();

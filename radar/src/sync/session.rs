@@ -2,13 +2,19 @@
 //!
 //! Invariant: of one session at most one stream is open, that of the highest epoch.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use ksync_proto::radar::{AttachmentEnd, AttachmentEnded, SessionEnded, SessionEvent, session_event::Event};
 use tokio::sync::mpsc;
 
 /// Events that may wait for a slow client; one that lags further loses its stream and comes back with a new one.
 pub(crate) const BACKLOG: usize = 8192;
+
+/// How long a session outlives its stream.
+pub(crate) const GRACE: Duration = Duration::from_secs(30);
 
 /// Where a session's events go: to the stream of the moment, or nowhere.
 #[derive(Debug, Clone, Default)]

@@ -53,10 +53,10 @@ pub(super) async fn open(
     registry.ask(move |reply| Command::Open(hello, events_tx, reply)).await?;
     let registry = registry.clone();
     // Dropped with the reply's stream, when the client or the connection is gone.
-    let gone = Gone(Some(move || registry.tell(Command::StreamLost(session_id, epoch))));
+    let gone = OnDrop(Some(move || registry.tell(Command::StreamLost(session_id, epoch))));
     let turn = syncthing.devices.lock().await;
     // Before the client dials: an unknown device would be refused, and dial again only after a while.
-    syncthing.client.put_device(&device).await.map_err(|error| status::of_syncthing(&error))?;
+    syncthing.client.put_device(&device).await.map_err(|error| status::from_syncthing(&error))?;
     drop(turn);
     let ready = Event::Ready(SessionReady { device_id: syncthing.device_id.clone() });
     let ready = futures::stream::iter([Ok(SessionEvent { event: Some(ready) })]);
@@ -69,9 +69,9 @@ pub(super) async fn open(
 }
 
 /// Does something when it is dropped.
-struct Gone<F: FnOnce()>(Option<F>);
+struct OnDrop<F: FnOnce()>(Option<F>);
 
-impl<F: FnOnce()> Drop for Gone<F> {
+impl<F: FnOnce()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         if let Some(tell) = self.0.take() {
             tell();

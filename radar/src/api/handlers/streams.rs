@@ -33,7 +33,7 @@ pub(super) fn list(
     patterns: Vec<String>,
     once: bool,
 ) -> Result<Replies<ListReply>, Status> {
-    let ignore = Arc::new(Ignore::new(&patterns).map_err(|error| status::of_tree(&error))?);
+    let ignore = Arc::new(Ignore::new(&patterns).map_err(|error| status::from_tree(&error))?);
     if !once {
         attachment.set_ignore(Arc::clone(&ignore));
     }
@@ -56,7 +56,7 @@ pub(super) fn list(
                 // A directory whose files have gone with their container would be listed as empty.
                 if attachment.life.alive() { None } else { Some(ended()) }
             }
-            Err(error) => Some(status::of_tree(&error)),
+            Err(error) => Some(status::from_tree(&error)),
         };
         if let Some(status) = last {
             // The client may have hung up.
@@ -88,7 +88,8 @@ fn entry(entry: ksync_tree::Entry) -> Entry {
     }
 }
 
-pub(super) async fn seed(
+/// Fills the directory from the client's stream; on the wire the call is `Seed`.
+pub(super) async fn send(
     attachment: Arc<Attachment>,
     first: Bytes,
     mut requests: Streaming<SeedRequest>,
@@ -111,30 +112,38 @@ pub(super) async fn seed(
         let message = match requests.message().await {
             Ok(Some(message)) => message,
             Ok(None) => {
-                // The end of the stream is said by a last, empty piece.
-                drop(data_tx.send(Some(Bytes::new())).await);
+                drop(data_tx.send(Piece::End).await);
                 break;
             }
             Err(status) => {
-                drop(data_tx.send(None).await);
-                tracing::debug!(%status, "a seed was broken off");
+                drop(data_tx.send(Piece::BrokenOff).await);
+                tracing::debug!(%status, "a sending was broken off");
                 break;
             }
         };
-        if !message.data.is_empty() && data_tx.send(Some(message.data)).await.is_err() {
+        if !message.data.is_empty() && data_tx.send(Piece::Data(message.data)).await.is_err() {
             // Unpacking has ended early: its result says why.
             break;
         }
     }
     let unpacked = unpacking.await.map_err(|error| Status::internal(format!("unpack: {error}")))?;
-    let counts = unpacked.map_err(|error| status::of_tree(&error))?;
+    let counts = unpacked.map_err(|error| status::from_tree(&error))?;
     let no_room = counts.skipped.into_iter().map(|skipped| skipped.path).collect();
     Ok(SeedReply { no_room })
 }
 
+/// A piece of the client's stream.
+enum Piece {
+    Data(Bytes),
+    /// The client ended it.
+    End,
+    /// It broke off before its end.
+    BrokenOff,
+}
+
 /// The client's stream as something to read from. Ends well only after the client ended well.
 struct Incoming {
-    data_rx: mpsc::Receiver<Option<Bytes>>,
+    data_rx: mpsc::Receiver<Piece>,
     now: Bytes,
     broken: bool,
 }
@@ -143,10 +152,10 @@ impl Read for Incoming {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.now.is_empty() && !self.broken {
             match self.data_rx.blocking_recv() {
-                Some(Some(data)) => self.now = data,
-                Some(None) => self.broken = true,
-                // The end was read before.
-                None => {}
+                Some(Piece::Data(data)) => self.now = data,
+                Some(Piece::BrokenOff) => self.broken = true,
+                // The end may have been read before.
+                Some(Piece::End) | None => {}
             }
         }
         if self.broken {
@@ -172,7 +181,7 @@ pub(super) fn fetch(attachment: Arc<Attachment>, paths: Vec<String>) -> Replies<
         let failed = match packed {
             Ok(()) if attachment.life.alive() => None,
             Ok(()) => Some(ended()),
-            Err(error) => Some(status::of_tree(&error)),
+            Err(error) => Some(status::from_tree(&error)),
         };
         if let Some(status) = failed {
             // The client may have hung up.
@@ -208,7 +217,7 @@ pub(super) async fn remove(
         Ok(RemoveReply { left })
     });
     let removed = removing.await.map_err(|error| Status::internal(format!("remove: {error}")))?;
-    removed.map_err(|error: ksync_tree::Error| status::of_tree(&error))
+    removed.map_err(|error: ksync_tree::Error| status::from_tree(&error))
 }
 
 /// The client's stream as something to write to.
@@ -242,13 +251,13 @@ mod tests {
     use tokio::sync::mpsc;
     use tokio_util::bytes::Bytes;
 
-    use super::Incoming;
+    use super::{Incoming, Piece};
 
     #[test]
     fn a_stream_that_breaks_off_is_not_a_stream_that_ends() {
-        for (end, well) in [(Some(Bytes::new()), true), (None, false)] {
+        for (end, well) in [(Piece::End, true), (Piece::BrokenOff, false)] {
             let (tx, data_rx) = mpsc::channel(4);
-            tx.try_send(Some(Bytes::from_static(b"cd"))).unwrap();
+            tx.try_send(Piece::Data(Bytes::from_static(b"cd"))).unwrap();
             tx.try_send(end).unwrap();
             drop(tx);
             let mut incoming = Incoming { data_rx, now: Bytes::from_static(b"ab"), broken: false };

@@ -17,9 +17,9 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// A TCP stream that is read as it is written: without delay.
 #[derive(Debug)]
-pub(super) struct Prompt(pub(super) TcpStream);
+pub(super) struct QuickAck(pub(super) TcpStream);
 
-impl AsyncRead for Prompt {
+impl AsyncRead for QuickAck {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -35,7 +35,7 @@ impl AsyncRead for Prompt {
     }
 }
 
-impl AsyncWrite for Prompt {
+impl AsyncWrite for QuickAck {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, data)
     }
@@ -61,7 +61,7 @@ impl AsyncWrite for Prompt {
     }
 }
 
-impl Connected for Prompt {
+impl Connected for QuickAck {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
@@ -82,7 +82,7 @@ mod tests {
     async fn carries_both_ways_to_the_end() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut far = Prompt(listener.accept().await.unwrap().0);
+        let mut far = QuickAck(listener.accept().await.unwrap().0);
         let (mut from, mut to) = client.into_split();
         to.write_all(b"there").await.unwrap();
         let mut said = [0; 5];

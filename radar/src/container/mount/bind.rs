@@ -15,7 +15,7 @@ use rustix::{
 
 use super::{
     error::{Error, kernel},
-    namespace::{MountNamespace, identity_in_view, identity_of, in_thread, open_beneath},
+    namespace::{MountNamespace, identity_by_fd, identity_in_view, in_thread, open_beneath},
 };
 use crate::container::mountinfo;
 
@@ -29,7 +29,7 @@ pub(crate) async fn bind(
 ) -> Result<(), Error> {
     let at = mount_point.to_owned();
     in_thread(move || {
-        MountNamespace::of(pid)?.enter()?;
+        MountNamespace::open(pid)?.enter()?;
         match mkdirat(CWD, &at, Mode::RWXU) {
             Ok(()) => {}
             // Left behind by a radar that was killed: whatever is mounted there has no folder any more.
@@ -77,7 +77,7 @@ fn mount(tree: &OwnedFd, at: &Path, excluded: &[String], identity: Identity) -> 
         .map_err(kernel("go to", "/"))?;
     }
     let seen = open_beneath(CWD, shown.trim_start_matches('/'), OFlags::PATH)
-        .and_then(|fd| identity_of(&fd))
+        .and_then(|fd| identity_by_fd(&fd))
         .map_err(kernel("stat", shown.as_ref()))?;
     if seen == identity { Ok(()) } else { Err(Error::WrongDirectory { path: shown.into_owned() }) }
 }
@@ -87,7 +87,7 @@ fn mount(tree: &OwnedFd, at: &Path, excluded: &[String], identity: Identity) -> 
 pub(crate) async fn unbind(pid: i32, mount_point: &Path) -> Result<(), Error> {
     let at = mount_point.to_owned();
     let result = in_thread(move || {
-        MountNamespace::of(pid)?.enter()?;
+        MountNamespace::open(pid)?.enter()?;
         remove(&at)
     })
     .await;
@@ -115,7 +115,7 @@ pub(crate) async fn sweep(pid: i32, dir: &Path) -> Result<Vec<PathBuf>, Error> {
             .map(|name| dir.join(name))
             .collect();
         mount_points.dedup();
-        MountNamespace::of(pid)?.enter()?;
+        MountNamespace::open(pid)?.enter()?;
         for mount_point in &mount_points {
             remove(mount_point)?;
         }

@@ -19,7 +19,7 @@ use std::os::fd::AsRawFd;
 use super::{
     error::{Error, kernel},
     namespace::{
-        MountNamespace, identity_of, in_thread, lock_down, open_beneath, open_in_root, same_user_namespace,
+        MountNamespace, identity_by_fd, in_thread, lock_down, open_beneath, open_in_root, same_user_namespace,
     },
     write_test,
 };
@@ -47,7 +47,7 @@ pub(crate) struct Directory {
 /// Opens `path` in the container whose init is `pid`, creates it where it is missing, and probes it.
 pub(crate) async fn open_directory(pid: i32, path: &str) -> Result<Directory, Error> {
     let path = clean(path)?;
-    in_thread(move || here(pid, &path)).await
+    in_thread(move || open_here(pid, &path)).await
 }
 
 /// Whether `path` is a directory in the container whose init is `pid`; what [`open_directory`] would refuse at the
@@ -60,7 +60,7 @@ pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
     if path == "/" {
         return Err(Error::WholeRoot { path });
     }
-    let root = MountNamespace::of(pid)?.root;
+    let root = MountNamespace::open(pid)?.root;
     let mut at = path.as_str();
     loop {
         match open_in_root(&root, at) {
@@ -81,8 +81,8 @@ pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
     }
 }
 
-fn here(pid: i32, path: &str) -> Result<Directory, Error> {
-    let namespace = MountNamespace::of(pid)?;
+fn open_here(pid: i32, path: &str) -> Result<Directory, Error> {
+    let namespace = MountNamespace::open(pid)?;
     if !same_user_namespace(pid)? {
         return Err(Error::UserNamespace);
     }
@@ -91,7 +91,7 @@ fn here(pid: i32, path: &str) -> Result<Directory, Error> {
         fs::read_to_string(&file).map_err(|source| Error::Kernel { operation: "read", path: file, source })
     };
     let mounts = mountinfo::parse(&read("mountinfo")?);
-    let user = user_of(&read("status")?);
+    let user = effective_user(&read("status")?);
     // Opened before the container's root is taken: its /proc is not ours to trust.
     let descriptors = rustix::fs::open("/proc/self/fd", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(kernel("open", "/proc/self/fd"))?;
@@ -104,7 +104,7 @@ fn here(pid: i32, path: &str) -> Result<Directory, Error> {
     if resolved == "/" {
         return Err(Error::WholeRoot { path: path.to_owned() });
     }
-    if let Some(mount) = mountinfo::mount_of(&mounts, &resolved).filter(|m| mountinfo::is_kernel(&m.kind)) {
+    if let Some(mount) = mountinfo::mount_at(&mounts, &resolved).filter(|m| mountinfo::is_kernel(&m.kind)) {
         return Err(Error::KernelFs { path: path.to_owned(), kind: mount.kind.clone() });
     }
     let flags = fstatvfs(&dir).map_err(kernel("stat the file system of", path))?.f_flag;
@@ -113,7 +113,7 @@ fn here(pid: i32, path: &str) -> Result<Directory, Error> {
     }
     let (held, tree) = (clone(&dir, path)?, clone(&dir, path)?);
     let stat = fstat(&held).map_err(kernel("stat", path))?;
-    let identity = identity_of(&held).map_err(kernel("stat", path))?;
+    let identity = identity_by_fd(&held).map_err(kernel("stat", path))?;
     let submounts = mountinfo::submounts(&mounts, &resolved, |relative| {
         open_beneath(&held, relative, OFlags::PATH)
             .and_then(|fd| fstat(&fd))
@@ -153,7 +153,7 @@ fn clean(path: &str) -> Result<String, Error> {
 }
 
 /// Effective user and group in `/proc/PID/status`; 0 where the kernel wrote none.
-fn user_of(status: &str) -> (u32, u32) {
+fn effective_user(status: &str) -> (u32, u32) {
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().nth(1)?.parse().ok()
@@ -212,7 +212,7 @@ mod tests {
 
     use crate::container::mount::error::Error;
 
-    use super::{clean, open_directory, open_or_create, user_of};
+    use super::{clean, effective_user, open_directory, open_or_create};
 
     fn root(path: &std::path::Path) -> std::os::fd::OwnedFd {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap()
@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn the_user_is_the_effective_one() {
-        assert_eq!(user_of("Name:\tx\nUid:\t0\t1000\t0\t0\nGid:\t0\t1001\t0\t0\n"), (1000, 1001));
-        assert_eq!(user_of(""), (0, 0));
+        assert_eq!(effective_user("Name:\tx\nUid:\t0\t1000\t0\t0\nGid:\t0\t1001\t0\t0\n"), (1000, 1001));
+        assert_eq!(effective_user(""), (0, 0));
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(super) struct MountNamespace {
 
 impl MountNamespace {
     /// Of the process `pid`.
-    pub(super) fn of(pid: i32) -> Result<Self, Error> {
+    pub(super) fn open(pid: i32) -> Result<Self, Error> {
         let at = |name: &str| format!("/proc/{pid}/{name}");
         let gone = |path: String| {
             move |errno| match errno {
@@ -90,9 +90,9 @@ pub(crate) fn open_beneath(base: impl AsFd, path: &str, flags: OFlags) -> rustix
 
 /// Identity of the directory that now stands at `path` in the container whose init is `pid`.
 pub(crate) fn identity_in_container(pid: i32, path: &str) -> Result<Identity, Error> {
-    let root = MountNamespace::of(pid)?.root;
+    let root = MountNamespace::open(pid)?.root;
     let dir = open_in_root(&root, path).map_err(kernel("open", path))?;
-    identity_of(&dir).map_err(kernel("stat", path))
+    identity_by_fd(&dir).map_err(kernel("stat", path))
 }
 
 /// Identity of the directory at `path` (one of ours, so without symlinks) as the process `pid` sees it.
@@ -102,7 +102,7 @@ pub(crate) fn identity_in_view(pid: i32, path: &Path) -> Result<Identity, Error>
     Ok(Identity { dev: stat.st_dev, ino: stat.st_ino })
 }
 
-pub(super) fn identity_of(dir: impl AsFd) -> rustix::io::Result<Identity> {
+pub(super) fn identity_by_fd(dir: impl AsFd) -> rustix::io::Result<Identity> {
     let stat = rustix::fs::fstat(dir)?;
     Ok(Identity { dev: stat.st_dev, ino: stat.st_ino })
 }

@@ -84,7 +84,7 @@ impl Runtime for Cri<'_> {
 
     fn record<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Record, Error>> {
         let missing = || Error::NoRecord { scheme: self.scheme, id: id.to_owned() };
-        async move { start_of(&self.status(id).await?).ok_or_else(missing) }.boxed()
+        async move { record_in(&self.status(id).await?).ok_or_else(missing) }.boxed()
     }
 
     fn stop<'a>(&'a self, id: &'a str, seconds: u32) -> BoxFuture<'a, Result<(), Error>> {
@@ -117,15 +117,15 @@ fn verbose(answer: &ContainerStatusResponse) -> Option<serde_json::Value> {
 }
 
 /// The runtime's specification is in the verbose answer too, under the key `runtimeSpec`, on both.
-fn start_of(answer: &ContainerStatusResponse) -> Option<Record> {
-    record::of_spec(verbose(answer)?["runtimeSpec"].take())
+fn record_in(answer: &ContainerStatusResponse) -> Option<Record> {
+    record::in_runtime_spec(verbose(answer)?["runtimeSpec"].take())
 }
 
 #[cfg(test)]
 mod tests {
     use ksync_proto::cri::{ContainerState, ContainerStatus, ContainerStatusResponse};
 
-    use super::{ContainerProcess, Error, read, start_of};
+    use super::{ContainerProcess, Error, read, record_in};
 
     fn answer(state: ContainerState, info: &str) -> ContainerStatusResponse {
         ContainerStatusResponse {
@@ -156,8 +156,8 @@ mod tests {
     #[test]
     fn the_start_is_in_the_verbose_answer() {
         let info = r#"{"pid":1,"runtimeSpec":{"process":{"args":["/a","b"],"cwd":"/c"}}}"#;
-        let record = start_of(&answer(ContainerState::ContainerRunning, info)).unwrap();
+        let record = record_in(&answer(ContainerState::ContainerRunning, info)).unwrap();
         assert_eq!((record.args.join(" ").as_str(), record.cwd.as_str()), ("/a b", "/c"));
-        assert_eq!(start_of(&answer(ContainerState::ContainerRunning, r#"{"pid":1}"#)), None);
+        assert_eq!(record_in(&answer(ContainerState::ContainerRunning, r#"{"pid":1}"#)), None);
     }
 }

@@ -95,7 +95,7 @@ impl Runtime for Docker<'_> {
 
     fn record<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Record, Error>> {
         let missing = || Error::NoRecord { scheme: Scheme::Docker, id: id.to_owned() };
-        async move { start_of(self.inspect(id).await?).ok_or_else(missing) }.boxed()
+        async move { record_in(self.inspect(id).await?).ok_or_else(missing) }.boxed()
     }
 
     fn stop<'a>(&'a self, id: &'a str, seconds: u32) -> BoxFuture<'a, Result<(), Error>> {
@@ -104,7 +104,7 @@ impl Runtime for Docker<'_> {
 }
 
 /// Makes the record that the configuration amounts to.
-fn start_of(inspected: ContainerInspectResponse) -> Option<Record> {
+fn record_in(inspected: ContainerInspectResponse) -> Option<Record> {
     let ContainerInspectResponse { path, args, config, host_config, .. } = inspected;
     let (config, host) = (config?, host_config.unwrap_or_default());
     let program = path.filter(|path| !path.is_empty())?;
@@ -186,7 +186,7 @@ mod tests {
         HostConfig,
     };
 
-    use super::{ContainerProcess, Error, User, read, record, start_of};
+    use super::{ContainerProcess, Error, User, read, record, record_in};
 
     fn inspected(running: bool, pid: i64) -> ContainerInspectResponse {
         ContainerInspectResponse {
@@ -246,7 +246,7 @@ mod tests {
             }),
             ..ContainerInspectResponse::default()
         };
-        let start = start_of(inspected.clone()).unwrap();
+        let start = record_in(inspected.clone()).unwrap();
         assert_eq!(start.args, ["/entry", "serve"]);
         assert_eq!(start.env, ["PATH=/bin", "HOSTNAME=pod-1", "A=1"]);
         assert_eq!((start.cwd.as_str(), start.groups.as_slice()), ("/", &[7][..]));
@@ -255,10 +255,10 @@ mod tests {
         assert!(start.no_new_privileges && !start.filtered);
         inspected.host_config =
             Some(HostConfig { privileged: Some(true), init: Some(true), ..HostConfig::default() });
-        let start = start_of(inspected.clone()).unwrap();
+        let start = record_in(inspected.clone()).unwrap();
         assert_eq!(start.args, ["/sbin/docker-init", "--", "/entry", "serve"]);
         assert!(start.bounding.is_none() && !start.filtered);
         inspected.path = None;
-        assert_eq!(start_of(inspected), None);
+        assert_eq!(record_in(inspected), None);
     }
 }

@@ -149,7 +149,7 @@ struct Linux {
 }
 
 /// Reads an OCI runtime specification; none when it is none, or starts nothing.
-pub(super) fn of_spec(spec: serde_json::Value) -> Option<Record> {
+pub(super) fn in_runtime_spec(spec: serde_json::Value) -> Option<Record> {
     let Spec { process, linux } = serde_json::from_value(spec).ok()?;
     if process.args.is_empty() {
         return None;
@@ -176,7 +176,7 @@ pub(super) fn of_spec(spec: serde_json::Value) -> Option<Record> {
 mod tests {
     use serde_json::json;
 
-    use super::{User, capabilities, of_spec};
+    use super::{User, capabilities, in_runtime_spec};
 
     #[test]
     fn a_specification_is_read() {
@@ -189,7 +189,7 @@ mod tests {
             },
             "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}}
         });
-        let record = of_spec(spec).unwrap();
+        let record = in_runtime_spec(spec).unwrap();
         assert_eq!(record.args, ["/entry", "-x"]);
         assert_eq!((record.env.as_slice(), record.cwd.as_str()), (&["PATH=/bin".to_owned()][..], "/code"));
         assert_eq!(record.user, User::Ids { uid: 1000, gid: 1001 });
@@ -200,9 +200,9 @@ mod tests {
 
     #[test]
     fn what_is_no_specification_is_no_record() {
-        assert_eq!(of_spec(json!({})), None);
-        assert_eq!(of_spec(json!({"process": {"args": [], "cwd": "/"}})), None);
-        let least = of_spec(json!({"process": {"args": ["a"], "cwd": "/"}, "linux": {}})).unwrap();
+        assert_eq!(in_runtime_spec(json!({})), None);
+        assert_eq!(in_runtime_spec(json!({"process": {"args": [], "cwd": "/"}})), None);
+        let least = in_runtime_spec(json!({"process": {"args": ["a"], "cwd": "/"}, "linux": {}})).unwrap();
         assert_eq!(
             (least.bounding, least.filtered, least.user),
             (Some(0), false, User::Ids { uid: 0, gid: 0 })

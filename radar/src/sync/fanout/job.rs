@@ -15,6 +15,25 @@ pub(crate) enum Job {
         /// Relative path.
         path: String,
     },
-    /// Make followers equal: the one with this attachment id, or all.
-    Reconcile(Option<String>),
+    /// Make followers equal.
+    Reconcile(Target),
+}
+
+/// Which followers are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// All.
+    All,
+    /// The one with this attachment id.
+    One(String),
+}
+
+impl Target {
+    /// Whether the follower with this attachment id is meant.
+    pub(super) fn means(&self, follower: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::One(id) => id == follower,
+        }
+    }
 }

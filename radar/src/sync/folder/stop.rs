@@ -12,7 +12,7 @@ use crate::{container::mount::bind, supervisor::node_syncthing::NodeSyncthing, s
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Pauses the folder the moment that the lead's container ends, whatever its task is busy with.
-pub(super) fn guard(lead_root: &LeadRoot, folder: &str) -> JoinHandle<()> {
+pub(super) fn pause_at_exit(lead_root: &LeadRoot, folder: &str) -> JoinHandle<()> {
     let (exited, syncthing, folder) =
         (lead_root.lead.life.exited(), lead_root.syncthing.clone(), folder.to_owned());
     tokio::spawn(async move {
@@ -42,7 +42,7 @@ pub(super) async fn pause(syncthing: &NodeSyncthing, folder: &str) {
 }
 
 /// Pauses, removes, unbinds. Returns when the directory is out of syncthing's view; done twice, it does no harm.
-pub(super) async fn folder(lead_root: &LeadRoot, folder: &str) {
+pub(super) async fn stop(lead_root: &LeadRoot, folder: &str) {
     let syncthing = &lead_root.syncthing;
     pause(syncthing, folder).await;
     let deleted = tokio::time::timeout(LIMIT, syncthing.client.delete_folder(folder));

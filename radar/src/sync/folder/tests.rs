@@ -14,7 +14,7 @@ use ksync_proto::radar::{AttachmentEnd, Role, SessionEvent, session_event::Event
 use syncthing::event::What;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Command, Direction, Handle, Start, spawn};
+use super::{Command, Direction, Error, Handle, Report, Reports, Start, spawn};
 use crate::{
     container::attachment::fake::attached,
     supervisor::{
@@ -24,7 +24,7 @@ use crate::{
             fake::{Answers, node_syncthing},
         },
     },
-    sync::{registry::Command as RegistryCommand, session::Sink},
+    sync::session::Sink,
 };
 
 struct Bench {
@@ -35,7 +35,7 @@ struct Bench {
     /// Whether syncthing takes configurations.
     well: Arc<AtomicBool>,
     events_rx: mpsc::Receiver<SessionEvent>,
-    registry_rx: mpsc::UnboundedReceiver<RegistryCommand>,
+    reports_rx: mpsc::UnboundedReceiver<Report>,
     mount_point: PathBuf,
     _dirs: [tempfile::TempDir; 2],
 }
@@ -59,23 +59,23 @@ async fn bench() -> Option<Bench> {
     let mount_point = dirs[1].path().join("in-view");
     let (sink, (events_tx, events_rx)) = (Sink::default(), mpsc::channel(64));
     sink.switch(Some(events_tx), "");
-    let (registry_tx, registry_rx) = mpsc::unbounded_channel();
+    let (reports_tx, reports_rx) = mpsc::unbounded_channel();
     let handle = spawn(Start {
         lead: Arc::clone(&lead),
         device: "D".into(),
         syncthing: Arc::clone(&syncthing),
         mount_point: mount_point.clone(),
         sink,
-        registry_tx,
+        reports: Reports::heard_by(move |report| drop(reports_tx.send(report))),
         after: None,
     });
     let (reply_tx, reply_rx) = oneshot::channel();
     handle.commands_tx.send(Command::Join(lead, reply_tx)).unwrap();
     match reply_rx.await.unwrap() {
         Ok(role) => assert_eq!(role, Role::Lead),
-        Err(status) => panic!("{status}"),
+        Err(error) => panic!("{error}"),
     }
-    Some(Bench { handle, syncthing, puts, well, events_rx, registry_rx, mount_point, _dirs: dirs })
+    Some(Bench { handle, syncthing, puts, well, events_rx, reports_rx, mount_point, _dirs: dirs })
 }
 
 impl Drop for Bench {
@@ -86,7 +86,7 @@ impl Drop for Bench {
 }
 
 impl Bench {
-    async fn direction(&self, direction: Direction) -> Result<(), tonic::Status> {
+    async fn direction(&self, direction: Direction) -> Result<(), Error> {
         let (reply_tx, reply_rx) = oneshot::channel();
         self.handle.commands_tx.send(Command::SetDirection(direction, reply_tx)).unwrap();
         reply_rx.await.unwrap()
@@ -116,7 +116,7 @@ async fn only_what_is_not_ignored_is_told_of_and_only_while_it_is_two_way() {
         action: "deleted".into(),
     };
     bench.syncthing.heard.send(Heard::Event(1, deleted("early"))).unwrap();
-    bench.handle.view.seen_rx.wait_for(|seen| *seen == 1).await.unwrap();
+    bench.handle.progress.seen_rx.wait_for(|seen| *seen == 1).await.unwrap();
     bench.direction(Direction::Both).await.unwrap();
     for path in [".git/HEAD", "__pycache__/m.pyc", "source"] {
         bench.syncthing.heard.send(Heard::Event(2, deleted(path))).unwrap();
@@ -144,9 +144,7 @@ async fn it_goes_back_to_receive_only_or_ends() {
     assert!(bench.direction(Direction::Both).await.is_err());
     assert!(bench.direction(Direction::ToContainer).await.is_err());
     assert_eq!(bench.puts(), ["sendreceive", "receiveonly"]);
-    let Some(RegistryCommand::FolderOver { attachments, .. }) = bench.registry_rx.recv().await else {
-        panic!()
-    };
+    let Some(Report::Over { attachments, .. }) = bench.reports_rx.recv().await else { panic!() };
     assert_eq!(attachments[0].why, AttachmentEnd::LeadLost);
     assert!(
         attachments[0].reason.starts_with("it could not be made receive-only: "),

@@ -9,48 +9,36 @@ use ksync_proto::radar::{AttachmentEnd, Role, SessionEvent};
 use syncthing::Device;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tonic::Status;
 
-use super::{Command, GRACE, Over, Reply};
+use super::{
+    command::{Command, IfHeld, Reply},
+    error::Error,
+    held::{self, Claimed, Held},
+};
 use crate::{
     container::attachment::Attachment,
     paths::Paths,
     supervisor::node_syncthing::{NodeSyncthing, NodeSyncthingRx},
     sync::{
-        folder::{self, view::View},
-        session::{Hello, Opening, Session, Sink, opening},
+        folder::{self, Direction, Over, Progress, Report, Reports, Start},
+        session::{GRACE, Hello, Opening, Session, Sink, opening},
     },
 };
 
-/// A held attachment.
-pub(super) struct Held {
-    pub(super) attachment: Arc<Attachment>,
-    /// Whether it was put under its folder.
-    pub(super) joined: bool,
-    /// Epoch of the stream that attached it last.
-    pub(super) epoch: u64,
-    /// The id that the call which attached it last came with.
-    pub(super) call: String,
-    /// What it is there.
-    pub(super) role: Option<Role>,
-    /// Waits for the container's end.
-    pub(super) _exit: AbortOnDropHandle<()>,
-}
-
 /// A folder's task.
-pub(super) struct Running {
-    pub(super) handle: folder::Handle,
+struct Running {
+    handle: folder::Handle,
     /// Whether it was told to end.
-    pub(super) ending: bool,
+    ending: bool,
 }
 
 pub(super) struct State {
-    pub(super) commands_tx: mpsc::UnboundedSender<Command>,
-    pub(super) syncthing_rx: NodeSyncthingRx,
-    pub(super) paths: Paths,
-    pub(super) sessions: HashMap<String, Session>,
-    pub(super) attachments: HashMap<String, Held>,
-    pub(super) folders: HashMap<String, Running>,
+    commands_tx: mpsc::UnboundedSender<Command>,
+    syncthing_rx: NodeSyncthingRx,
+    paths: Paths,
+    sessions: HashMap<String, Session>,
+    attachments: HashMap<String, Held>,
+    folders: HashMap<String, Running>,
     stopping: bool,
 }
 
@@ -89,14 +77,17 @@ impl State {
             Command::Uses(device, reply) => {
                 drop(reply.send(Ok(self.sessions.values().any(|s| s.hello.device == device))));
             }
-            Command::Attach(attachment, take_over, reply) => self.attach(*attachment, take_over, reply),
-            Command::RoleOf(id, reply) => {
+            Command::Attach(attachment, if_held, reply) => self.attach(*attachment, if_held, reply),
+            Command::Role(id, reply) => {
                 drop(reply.send(Ok(self.attachments.get(&id).and_then(|held| held.role))));
             }
-            Command::Joined(id, role) => {
-                if let Some(held) = self.attachments.get_mut(&id) {
+            Command::FolderReport(Report::Joined { attachment, role }) => {
+                if let Some(held) = self.attachments.get_mut(&attachment) {
                     held.role = Some(role);
                 }
+            }
+            Command::FolderReport(Report::Over { folder, attachments }) => {
+                self.folder_over(&folder, attachments);
             }
             Command::Find(session, id, reply) => drop(reply.send(self.find(&session, &id))),
             Command::Join(session, id, reply) => self.join(&session, &id, reply),
@@ -104,41 +95,32 @@ impl State {
             Command::Folder(session, id, reply) => drop(reply.send(self.folder(&session, &id))),
             Command::Unheard(session, call) => self.unheard(&session, &call),
             Command::Exited(id) => self.exited(&id),
-            Command::FolderOver { folder, attachments } => self.folder_over(&folder, attachments),
             Command::Shutdown(done) => self.shutdown(done),
         }
     }
 
-    pub(super) fn session(&self, id: &str) -> Result<&Session, Status> {
-        self.sessions
-            .get(id)
-            .ok_or_else(|| Status::failed_precondition(format!("session `{id}` is not open")))
+    fn session(&self, id: &str) -> Result<&Session, Error> {
+        self.sessions.get(id).ok_or_else(|| Error::NoSession { session: id.to_owned() })
     }
 
-    pub(super) fn node_syncthing(&self) -> Result<Arc<NodeSyncthing>, Status> {
-        self.syncthing_rx
-            .borrow()
-            .clone()
-            .ok_or_else(|| Status::failed_precondition("the node's syncthing is not there yet"))
+    fn node_syncthing(&self) -> Result<Arc<NodeSyncthing>, Error> {
+        self.syncthing_rx.borrow().clone().ok_or(Error::NoSyncthing)
     }
 
     /// Where a session's events go; nowhere when it is gone.
-    pub(super) fn sink(&self, session: &str) -> Sink {
+    fn sink(&self, session: &str) -> Sink {
         self.sessions.get(session).map(|s| s.sink.clone()).unwrap_or_default()
     }
 
-    fn open(&mut self, hello: Hello, events_tx: mpsc::Sender<SessionEvent>) -> Result<(), Status> {
+    fn open(&mut self, hello: Hello, events_tx: mpsc::Sender<SessionEvent>) -> Result<(), Error> {
         if self.stopping {
-            return Err(Status::unavailable("radar is stopping"));
+            return Err(Error::Stopping);
         }
         let existing = self.sessions.get(&hello.session).map(|s| &s.hello);
         match opening(existing, &hello) {
             Opening::Stale => {
-                let now = existing.map_or(0, |old| old.epoch);
-                return Err(Status::aborted(format!(
-                    "session `{}` is held by epoch {now}, which is not older than {}",
-                    hello.session, hello.epoch
-                )));
+                let newest = existing.map_or(0, |old| old.epoch);
+                return Err(Error::StaleEpoch { session: hello.session, newest, epoch: hello.epoch });
             }
             Opening::Renewed => self.end_session(&hello.session, "the session starts over"),
             Opening::Supersedes => self.to_receive_only(&hello.session),
@@ -158,9 +140,9 @@ impl State {
 
     /// Two-way is only what the present stream of a session has asked for.
     fn to_receive_only(&self, session: &str) {
-        for running in self.folders.values().filter(|r| r.handle.view.session() == session) {
+        for running in self.folders.values().filter(|r| r.handle.progress.session() == session) {
             // The folder itself says what went wrong, and ends then; one that has ended is not two-way.
-            let back = folder::Command::SetDirection(folder::Direction::ToContainer, oneshot::channel().0);
+            let back = folder::Command::SetDirection(Direction::ToContainer, oneshot::channel().0);
             drop(running.handle.commands_tx.send(back));
         }
     }
@@ -184,7 +166,7 @@ impl State {
     fn end_session(&mut self, id: &str, reason: &str) {
         let Some(session) = self.sessions.remove(id) else { return };
         session.sink.switch(None, reason);
-        let done = self.end_folders(reason, |view| view.session() == id);
+        let done = self.end_folders(reason, |folder| folder.session() == id);
         self.attachments.retain(|_, held| held.attachment.claim.session != id);
         if let Ok(syncthing) = self.node_syncthing() {
             let (commands_tx, device) = (self.commands_tx.clone(), session.hello.device);
@@ -197,8 +179,8 @@ impl State {
         }
     }
 
-    fn end_folders(&mut self, reason: &str, which: impl Fn(&View) -> bool) -> Vec<CancellationToken> {
-        let chosen = self.folders.values_mut().filter(|running| which(&running.handle.view));
+    fn end_folders(&mut self, reason: &str, which: impl Fn(&Progress) -> bool) -> Vec<CancellationToken> {
+        let chosen = self.folders.values_mut().filter(|running| which(&running.handle.progress));
         chosen
             .map(|running| {
                 running.ending = true;
@@ -210,16 +192,14 @@ impl State {
             .collect()
     }
 
-    fn folder(&self, session: &str, id: &str) -> Result<folder::Handle, Status> {
+    fn folder(&self, session: &str, id: &str) -> Result<folder::Handle, Error> {
         self.session(session)?;
-        let running = self.folders.get(id).filter(|r| !r.ending && r.handle.view.session() == session);
-        running.map(|r| r.handle.clone()).ok_or_else(|| {
-            Status::not_found(format!("folder `{id}` has no container on this node: attach and join first"))
-        })
+        let running = self.folders.get(id).filter(|r| !r.ending && r.handle.progress.session() == session);
+        running.map(|r| r.handle.clone()).ok_or_else(|| Error::NoFolder { folder: id.to_owned() })
     }
 
-    fn folder_over(&mut self, folder: &View, attachments: Vec<Over>) {
-        if self.folders.get(folder.id()).is_some_and(|r| r.handle.view.lead() == folder.lead()) {
+    fn folder_over(&mut self, folder: &Progress, attachments: Vec<Over>) {
+        if self.folders.get(folder.id()).is_some_and(|r| r.handle.progress.lead() == folder.lead()) {
             self.folders.remove(folder.id());
         }
         for Over { attachment, why, reason } in attachments {
@@ -243,6 +223,196 @@ impl State {
                 }
             });
         }
+    }
+
+    fn attach(&mut self, attachment: Attachment, if_held: IfHeld, reply: Reply<Arc<Attachment>>) {
+        match self.claim(&attachment, if_held) {
+            Ok(Claimed::Existing(id)) => self.attach_again(&id, &attachment.id, reply),
+            Ok(Claimed::Free(taken)) => {
+                let mut wait = Vec::new();
+                for id in taken {
+                    let other = self.attachments.get(&id).map(|held| held.attachment.claim.session.clone());
+                    if other.is_some_and(|other| other != attachment.claim.session) {
+                        let reason = format!("taken over by {}", attachment.claim.holder);
+                        self.tell_ended(&id, AttachmentEnd::TakenOver, &reason);
+                    } else {
+                        self.tell_ended(&id, AttachmentEnd::RootChanged, "it was attached anew");
+                    }
+                    wait.extend(self.let_go(&id));
+                }
+                let held = self.hold(attachment);
+                answer_after(wait, reply, Ok(held));
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// A reconnect. A folder that was two-way is not any more when this is answered.
+    fn attach_again(&mut self, id: &str, call: &str, reply: Reply<Arc<Attachment>>) {
+        let Some(held) = self.attachments.get_mut(id) else {
+            return drop(reply.send(Err(Error::AttachmentEnded)));
+        };
+        if let Some(session) = self.sessions.get(&held.attachment.claim.session) {
+            held.epoch = session.hello.epoch;
+            call.clone_into(&mut held.call);
+        }
+        let attachment = Arc::clone(&held.attachment);
+        let folder = self.folders.get(&attachment.claim.folder).filter(|_| held.joined);
+        let Some(running) = folder.filter(|running| running.handle.progress.lead() == id) else {
+            return drop(reply.send(Ok(attachment)));
+        };
+        let (done_tx, done_rx) = oneshot::channel();
+        // A folder that has ended drops the sender, which is answered below.
+        drop(running.handle.commands_tx.send(folder::Command::SetDirection(Direction::ToContainer, done_tx)));
+        tokio::spawn(async move {
+            let done = done_rx.await.map_or(Err(Error::FolderEnded), |done| done.map_err(Error::from));
+            drop(reply.send(done.map(|()| attachment)));
+        });
+    }
+
+    fn claim(&self, attachment: &Attachment, if_held: IfHeld) -> Result<Claimed, Error> {
+        let wanted = &attachment.claim;
+        let epoch = self.session(&wanted.session)?.hello.epoch;
+        if let Some(running) = self.folders.get(&wanted.folder)
+            && running.handle.progress.session() != wanted.session
+        {
+            return Err(Error::FolderTaken { folder: wanted.folder.clone() });
+        }
+        held::claim(&self.attachments, wanted, epoch, if_held)
+    }
+
+    fn hold(&mut self, attachment: Attachment) -> Arc<Attachment> {
+        let attachment = Arc::new(attachment);
+        let (exited, id) = (attachment.life.exited(), attachment.id.clone());
+        let commands_tx = self.commands_tx.clone();
+        let exit = AbortOnDropHandle::new(tokio::spawn(async move {
+            exited.cancelled().await;
+            // The registry is gone when radar stops.
+            drop(commands_tx.send(Command::Exited(id)));
+        }));
+        let claim = &attachment.claim;
+        let epoch = self.sessions.get(&claim.session).map_or(0, |session| session.hello.epoch);
+        tracing::info!(
+            attachment = attachment.id,
+            container = %claim.container,
+            path = claim.path,
+            holder = claim.holder,
+            "attached"
+        );
+        let held = Held {
+            attachment: Arc::clone(&attachment),
+            epoch,
+            call: attachment.id.clone(),
+            joined: false,
+            role: None,
+            _exit: exit,
+        };
+        self.attachments.insert(attachment.id.clone(), held);
+        attachment
+    }
+
+    fn find(&self, session: &str, id: &str) -> Result<Arc<Attachment>, Error> {
+        self.session(session)?;
+        let held = self.attachments.get(id).filter(|held| held.attachment.claim.session == session);
+        held.map(|held| Arc::clone(&held.attachment))
+            .ok_or_else(|| Error::NotHeld { attachment: id.to_owned() })
+    }
+
+    fn join(&mut self, session: &str, id: &str, reply: Reply<Role>) {
+        let (attachment, syncthing) = match (self.find(session, id), self.node_syncthing()) {
+            (Ok(attachment), Ok(syncthing)) => (attachment, syncthing),
+            (Err(error), _) | (_, Err(error)) => return drop(reply.send(Err(error))),
+        };
+        let device = match self.session(session) {
+            Ok(session) => session.hello.device.clone(),
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let folder = attachment.claim.folder.clone();
+        let running = self.folders.get(&folder);
+        if running.is_none_or(|r| r.ending || r.handle.commands_tx.is_closed()) {
+            let after = running.map(|r| r.handle.done.clone());
+            let handle = folder::spawn(Start {
+                lead: Arc::clone(&attachment),
+                device,
+                syncthing: Arc::clone(&syncthing),
+                mount_point: self.paths.sync().join(&folder),
+                sink: self.sink(session),
+                reports: self.reports(),
+                after,
+            });
+            self.folders.insert(folder.clone(), Running { handle, ending: false });
+        }
+        if let Some(held) = self.attachments.get_mut(id) {
+            held.joined = true;
+        }
+        let (role_tx, role_rx) = oneshot::channel();
+        if let Some(running) = self.folders.get(&folder) {
+            // A folder that has ended drops the sender, which is answered below.
+            drop(running.handle.commands_tx.send(folder::Command::Join(attachment, role_tx)));
+        }
+        let (commands_tx, id) = (self.commands_tx.clone(), id.to_owned());
+        tokio::spawn(async move {
+            let role = role_rx.await.map_or(Err(Error::FolderEnded), |role| role.map_err(Error::from));
+            if let Ok(role) = role {
+                // The registry is gone when radar stops.
+                drop(commands_tx.send(Command::FolderReport(Report::Joined { attachment: id, role })));
+            }
+            drop(reply.send(role));
+        });
+    }
+
+    /// Lets go of what was attached by a call whose answer did not arrive.
+    fn unheard(&mut self, session: &str, call: &str) {
+        let of = |held: &Held| held.attachment.claim.session == session && held.call == call;
+        if let Some(id) = self.attachments.iter().find(|(_, held)| of(held)).map(|(id, _)| id.clone()) {
+            drop(self.let_go(&id));
+        }
+    }
+
+    fn detach(&mut self, session: &str, id: &str, reply: Reply<()>) {
+        let own = self.attachments.get(id).is_some_and(|held| held.attachment.claim.session == session);
+        let wait = if own { self.let_go(id) } else { None };
+        answer_after(wait.into_iter().collect(), reply, Ok(()));
+    }
+
+    /// Forgets an attachment. What is returned resolves when its directory is unbound.
+    fn let_go(&mut self, id: &str) -> Option<oneshot::Receiver<()>> {
+        let held = self.attachments.remove(id)?;
+        tracing::info!(attachment = id, "let go");
+        let running = self.folders.get_mut(&held.attachment.claim.folder).filter(|_| held.joined)?;
+        running.ending |= running.handle.progress.lead() == id;
+        let (done_tx, done_rx) = oneshot::channel();
+        running.handle.commands_tx.send(folder::Command::Leave(id.to_owned(), done_tx)).ok()?;
+        Some(done_rx)
+    }
+
+    /// A container ended. A lead's folder has noticed by itself and reports when it is unbound.
+    fn exited(&mut self, id: &str) {
+        let Some(held) = self.attachments.get(id) else { return };
+        let leads =
+            self.folders.get(&held.attachment.claim.folder).is_some_and(|r| r.handle.progress.lead() == id);
+        if held.joined && leads {
+            return;
+        }
+        self.tell_ended(id, AttachmentEnd::ContainerExited, "the container has ended");
+        // Nothing of a follower is bound.
+        drop(self.let_go(id));
+    }
+
+    fn tell_ended(&self, id: &str, why: AttachmentEnd, reason: &str) {
+        if let Some(held) = self.attachments.get(id) {
+            self.sink(&held.attachment.claim.session).ended(id, why, reason);
+        }
+    }
+
+    /// Where folders report: among the commands, so that nothing overtakes a report.
+    fn reports(&self) -> Reports {
+        let commands_tx = self.commands_tx.clone();
+        Reports::heard_by(move |report| {
+            if commands_tx.send(Command::FolderReport(report)).is_err() {
+                tracing::debug!("the registry has ended before a folder");
+            }
+        })
     }
 
     fn shutdown(&mut self, all_done: oneshot::Sender<()>) {
@@ -277,10 +447,10 @@ async fn forget(syncthing: &NodeSyncthing, commands_tx: &mpsc::UnboundedSender<C
 }
 
 /// Sends an answer once all that it depends on is over.
-pub(super) fn answer_after<T: Send + 'static>(
+fn answer_after<T: Send + 'static>(
     wait: Vec<oneshot::Receiver<()>>,
     reply: Reply<T>,
-    answer: Result<T, Status>,
+    answer: Result<T, Error>,
 ) {
     tokio::spawn(async move {
         for over in wait {

@@ -10,9 +10,9 @@ use std::{
 };
 
 use ksync_proto::radar::AttachmentEnd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::super::{Command, Direction, Start, spawn};
+use super::super::{Command, Direction, Reports, Start, spawn};
 use crate::{
     container::attachment::fake::attached_to,
     guards::{Guard, off},
@@ -95,7 +95,6 @@ async fn scene(lacking: u32) -> Option<Scene> {
     let hears = Arc::clone(&told);
     let answers: Answers = Arc::new(move |call| Some(hears.lock().unwrap().hear(call)));
     let syncthing = node_syncthing(dirs[1].path(), answers);
-    let (registry_tx, _) = mpsc::unbounded_channel();
     let mount_point = dirs[1].path().join("in-view");
     let Some(lead) = lead else {
         let mut init = init;
@@ -109,7 +108,7 @@ async fn scene(lacking: u32) -> Option<Scene> {
         syncthing,
         mount_point,
         sink: Sink::default(),
-        registry_tx,
+        reports: Reports::heard_by(drop),
         after: None,
     };
     let handle = spawn(start);

@@ -17,9 +17,9 @@ pub(crate) enum Stage {
 
 /// The newest moment of each stage. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stages(Arc<Mutex<[Option<Instant>; 3]>>);
+pub(crate) struct StageTimes(Arc<Mutex<[Option<Instant>; 3]>>);
 
-impl Stages {
+impl StageTimes {
     /// It is now.
     pub(crate) fn note(&self, stage: Stage) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)[stage as usize] = Some(Instant::now());
@@ -36,16 +36,16 @@ impl Stages {
 mod tests {
     use std::time::Duration;
 
-    use super::{Stage, Stages};
+    use super::{Stage, StageTimes};
 
     #[tokio::test(start_paused = true)]
     async fn the_newest_moment_counts_and_none_is_none() {
-        let stages = Stages::default();
-        let shared = stages.clone();
+        let stage_times = StageTimes::default();
+        let shared = stage_times.clone();
         shared.note(Stage::Index);
         tokio::time::advance(Duration::from_millis(3)).await;
-        assert_eq!((stages.ago_us(Stage::Index), stages.ago_us(Stage::Copied)), (3000, 0));
+        assert_eq!((stage_times.ago_us(Stage::Index), stage_times.ago_us(Stage::Copied)), (3000, 0));
         shared.note(Stage::Index);
-        assert_eq!(stages.ago_us(Stage::Index), 1, "just now is not never");
+        assert_eq!(stage_times.ago_us(Stage::Index), 1, "just now is not never");
     }
 }

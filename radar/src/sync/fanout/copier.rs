@@ -15,7 +15,10 @@ use ksync_tree::{
     remove_entry, stat_entry,
 };
 
-use super::{failures::Failures, job::Job};
+use super::{
+    failures::Failures,
+    job::{Job, Target},
+};
 use crate::{container::attachment::Attachment, sync::session::Sink};
 use ksync_common::chain;
 
@@ -23,7 +26,7 @@ use ksync_common::chain;
 const SMALL: u64 = 64 << 10;
 const TOGETHER: usize = 2 << 20;
 
-pub(super) struct Work {
+pub(super) struct Copier {
     pub(super) lead: Arc<Attachment>,
     pub(super) followers: Vec<Arc<Attachment>>,
     pub(super) sink: Sink,
@@ -53,9 +56,9 @@ impl Plan {
     }
 }
 
-impl Work {
+impl Copier {
     /// Does what is about single paths.
-    pub(super) fn all(&self, jobs: &[Job]) {
+    pub(super) fn run(&self, jobs: &[Job]) {
         let mut jobs = jobs.iter().peekable();
         while jobs.peek().is_some() {
             let mut read = 0;
@@ -67,12 +70,12 @@ impl Work {
             }
             for follower in &self.followers {
                 for (job, original) in some.iter().take_while(|_| follower.life.alive()) {
-                    self.one(follower, job, original.as_ref());
+                    self.run_one(follower, job, original.as_ref());
                 }
             }
             for (job, _) in some {
                 if let Job::Copy { path, .. } = job {
-                    self.know(path.clone());
+                    self.note_known(path.clone());
                 }
             }
         }
@@ -88,16 +91,16 @@ impl Work {
     }
 
     /// Tries once more what failed in the follower of this id.
-    pub(super) fn again(&self, jobs: &[(String, Job)]) {
+    pub(super) fn retry(&self, jobs: &[(String, Job)]) {
         // A newer job may have settled it meanwhile: an old deletion must not take a new file.
         for (id, job) in jobs.iter().filter(|(id, job)| self.failures.stands(id, job)) {
             for follower in self.alive().filter(|follower| follower.id == *id) {
-                self.one(follower, job, None);
+                self.run_one(follower, job, None);
             }
         }
     }
 
-    fn one(&self, follower: &Attachment, job: &Job, original: Option<&Original>) {
+    fn run_one(&self, follower: &Attachment, job: &Job, original: Option<&Original>) {
         match job {
             Job::Copy { path, action } => self.copy(follower, path, action, original),
             Job::Remove { path } => self.remove(follower, path),
@@ -109,12 +112,12 @@ impl Work {
         self.followers.iter().filter(|follower| follower.life.alive())
     }
 
-    fn know(&self, path: String) {
+    fn note_known(&self, path: String) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
     }
 
     /// Tells what did not go well. What did is not told: it would be a message for each file and each follower.
-    fn tell(&self, follower: &Attachment, path: &str, action: &str, error: String) {
+    fn report(&self, follower: &Attachment, path: &str, action: &str, error: String) {
         tracing::warn!(attachment = follower.id, path, error, "copy to a follower");
         self.sink.send(Event::ItemFinished(ItemFinished {
             attachment_id: follower.id.clone(),
@@ -127,7 +130,7 @@ impl Work {
     fn failed(&self, follower: &Attachment, path: &str, action: &str, error: &ksync_tree::Error, again: Job) {
         let reason = chain(error);
         self.failures.note(&follower.id, path, reason.clone(), again);
-        self.tell(follower, path, action, reason);
+        self.report(follower, path, action, reason);
     }
 
     fn leaves_out(&self, follower: &Attachment, path: &str) -> bool {
@@ -180,15 +183,14 @@ impl Work {
         };
         self.failures.clear(&follower.id, path);
         if let Some(error) = error {
-            self.tell(follower, path, "delete", error);
+            self.report(follower, path, "delete", error);
         }
     }
 
     /// Compares the lead with the followers that are meant.
     pub(super) fn plans(&self, jobs: &[Job]) -> Vec<Plan> {
         let meant = |id: &str| {
-            let of =
-                |job: &Job| matches!(job, Job::Reconcile(only) if only.as_deref().is_none_or(|o| o == id));
+            let of = |job: &Job| matches!(job, Job::Reconcile(target) if target.means(id));
             jobs.iter().any(of)
         };
         let mut leads = Leads::new();
@@ -203,7 +205,7 @@ impl Work {
         let (lead, there) = match listed.and_then(|lead| Ok((lead, self.listing(follower, follower)?))) {
             Ok(both) => both,
             Err(error) => {
-                let again = Job::Reconcile(Some(follower.id.clone()));
+                let again = Job::Reconcile(Target::One(follower.id.clone()));
                 self.failed(follower, ".", "update", &error, again);
                 return None;
             }
@@ -239,7 +241,7 @@ impl Work {
         }
         for entry in &seen.entries {
             if !own.contains(&entry.path) {
-                self.know(entry.path.clone());
+                self.note_known(entry.path.clone());
             }
         }
     }
@@ -281,17 +283,17 @@ mod tests {
     use ksync_tree::Ignore;
     use tokio::sync::mpsc;
 
-    use super::{Failures, Job, Sink, Work};
+    use super::{Copier, Failures, Job, Sink, Target};
     use crate::{
         container::attachment::{Attachment, fake::attached},
         sync::fanout::Queue,
     };
 
-    fn work(lead: Arc<Attachment>, follower: Arc<Attachment>) -> (Work, mpsc::Receiver<SessionEvent>) {
+    fn copier(lead: Arc<Attachment>, follower: Arc<Attachment>) -> (Copier, mpsc::Receiver<SessionEvent>) {
         let (sink, (events_tx, events_rx)) = (Sink::default(), mpsc::channel(64));
         sink.switch(Some(events_tx), "");
         let (known, failures) = (Arc::new(Mutex::new(HashSet::new())), Failures::default());
-        (Work { lead, followers: vec![follower], sink, known, failures }, events_rx)
+        (Copier { lead, followers: vec![follower], sink, known, failures }, events_rx)
     }
 
     fn update(path: &str) -> Job {
@@ -302,9 +304,10 @@ mod tests {
         Job::Remove { path: path.to_owned() }
     }
 
-    fn make_equal(work: &Work, only: Option<&str>, own: &HashSet<String>) {
-        for plan in work.plans(&[Job::Reconcile(only.map(str::to_owned))]) {
-            work.carry_out(plan, own);
+    fn make_equal(copier: &Copier, only: Option<&str>, own: &HashSet<String>) {
+        for plan in copier.plans(&[Job::Reconcile(only.map_or(Target::All, |id| Target::One(id.to_owned())))])
+        {
+            copier.carry_out(plan, own);
         }
     }
 
@@ -323,7 +326,7 @@ mod tests {
         let (Some(lead), Some(follower)) = (attached("l", lead_path).await, attached("f", path).await) else {
             return ksync_skip::skipped("mounts can't be cloned here");
         };
-        let (work, mut events_rx) = work(lead, follower);
+        let (copier, mut events_rx) = copier(lead, follower);
         let own = HashSet::from(["lead.pid".to_owned()]);
         fs::create_dir_all(lead_path.join("d")).unwrap();
         fs::write(lead_path.join("d/x"), "x").unwrap();
@@ -332,26 +335,26 @@ mod tests {
         fs::write(path.join("cache/own"), "own").unwrap();
         fs::write(path.join("app.log"), "own").unwrap();
 
-        work.all(&[update("d"), update("d/x"), update("vanished")]);
+        copier.run(&[update("d"), update("d/x"), update("vanished")]);
         assert_eq!(told(&mut events_rx), []);
         assert_eq!(fs::read_to_string(path.join("d/x")).unwrap(), "x");
 
         // Missed: a change, a new file and a deletion. Not the folder's: the lead's own and the follower's own.
         fs::write(lead_path.join("d/x"), "longer").unwrap();
         fs::write(lead_path.join("d/y"), "y").unwrap();
-        make_equal(&work, Some("other"), &own);
+        make_equal(&copier, Some("other"), &own);
         assert!(!path.join("d/y").exists());
-        make_equal(&work, None, &own);
+        make_equal(&copier, None, &own);
         assert_eq!(fs::read_to_string(path.join("d/x")).unwrap(), "longer");
         assert!(path.join("d/y").exists() && !path.join("lead.pid").exists());
         fs::remove_file(lead_path.join("d/y")).unwrap();
-        make_equal(&work, Some("f"), &own);
+        make_equal(&copier, Some("f"), &own);
         assert!(!path.join("d/y").exists());
         assert!(path.join("cache/own").exists() && path.join("app.log").exists());
         told(&mut events_rx);
 
         // A directory that holds something of the follower's own stays, and that is said.
-        work.all(&[remove("d/x"), remove("d"), remove("cache"), remove("missing")]);
+        copier.run(&[remove("d/x"), remove("d"), remove("cache"), remove("missing")]);
         assert_eq!(
             told(&mut events_rx),
             [("cache".to_owned(), "delete".to_owned(), false)],
@@ -367,20 +370,20 @@ mod tests {
         let (Some(lead), Some(follower)) = (attached("l", lead_path).await, attached("f", path).await) else {
             return ksync_skip::skipped("mounts can't be cloned here");
         };
-        let (work, _events_rx) = work(lead, follower);
+        let (copier, _events_rx) = copier(lead, follower);
         for name in ["mine", "folders", "back"] {
             fs::write(lead_path.join(name), "x").unwrap();
         }
-        make_equal(&work, None, &HashSet::new());
+        make_equal(&copier, None, &HashSet::new());
         for name in ["mine", "folders", "back"] {
             fs::remove_file(lead_path.join(name)).unwrap();
         }
-        let plans = work.plans(&[Job::Reconcile(None)]);
+        let plans = copier.plans(&[Job::Reconcile(Target::All)]);
         assert_eq!(plans[0].paths().collect::<Vec<_>>(), ["back", "folders", "mine"]);
         // Made anew between the comparison and the deed.
         fs::write(lead_path.join("back"), "x").unwrap();
         for plan in plans {
-            work.carry_out(plan, &HashSet::from(["mine".to_owned()]));
+            copier.carry_out(plan, &HashSet::from(["mine".to_owned()]));
         }
         assert!(path.join("mine").exists() && path.join("back").exists() && !path.join("folders").exists());
     }
@@ -400,15 +403,15 @@ mod tests {
         }
         let patterns = Ignore::with_defaults(&["!/logs/kept".to_owned(), "logs".to_owned()]).unwrap();
         follower.set_ignore(Arc::new(patterns));
-        let (work, mut events_rx) = work(lead, follower);
+        let (copier, mut events_rx) = copier(lead, follower);
         let own = fs::read(path.join("logs/f")).unwrap();
-        work.all(&[update(".git/f"), update("logs/f"), remove(".git/f"), remove("logs/f"), remove("logs")]);
+        copier.run(&[update(".git/f"), update("logs/f"), remove(".git/f"), remove("logs/f"), remove("logs")]);
         assert!(told(&mut events_rx).is_empty());
         assert_eq!(fs::read(path.join("logs/f")).unwrap(), own);
         assert_eq!(fs::read(path.join(".git/f")).unwrap(), own);
-        assert!(work.lead.leaves_out(".git/index") && !work.lead.leaves_out("logs/f"));
+        assert!(copier.lead.leaves_out(".git/index") && !copier.lead.leaves_out("logs/f"));
         // What is taken back in below an ignored directory has to be looked for.
-        assert!(work.lead.is_idle_at(".git") && !work.followers[0].is_idle_at("logs"));
+        assert!(copier.lead.is_idle_at(".git") && !copier.followers[0].is_idle_at("logs"));
     }
 
     #[tokio::test]
@@ -423,28 +426,28 @@ mod tests {
         fs::create_dir(path.join("x")).unwrap();
         fs::write(path.join("x/own"), "").unwrap();
         let followers = vec![Arc::clone(&follower)];
-        let (work, _events_rx) = work(lead, follower);
+        let (copier, _events_rx) = copier(lead, follower);
         let (jobs_tx, _jobs_rx) = mpsc::unbounded_channel();
-        let queue = Queue { jobs_tx, pending: Arc::default(), failures: work.failures.clone() };
-        work.all(&[update("x")]);
+        let queue = Queue { jobs_tx, pending: Arc::default(), failures: copier.failures.clone() };
+        copier.run(&[update("x")]);
         let failures = queue.failures(&followers);
         assert!(failures.len() == 1 && failures[0].starts_with("`x` in pod `ns/web-1`: "), "{failures:?}");
         // One that left is nobody's trouble.
         assert!(queue.failures(&[]).is_empty());
-        work.again(&work.failures.again());
+        copier.retry(&copier.failures.again());
         assert_eq!(queue.failures(&followers).len(), 1);
         fs::remove_dir_all(path.join("x")).unwrap();
-        work.again(&work.failures.again());
+        copier.retry(&copier.failures.again());
         assert!(queue.failures(&followers).is_empty() && path.join("x").is_file());
         // A deletion that was overtaken by a newer file is not tried again.
-        work.failures.note("f", "x", "busy".into(), remove("x"));
-        let stale = work.failures.again();
-        work.all(&[update("x")]);
-        work.again(&stale);
+        copier.failures.note("f", "x", "busy".into(), remove("x"));
+        let stale = copier.failures.again();
+        copier.run(&[update("x")]);
+        copier.retry(&stale);
         assert!(path.join("x").is_file());
-        work.failures.note("f", "y", "full".into(), update("y"));
-        work.failures.retain(&[]);
-        assert!(work.failures.again().is_empty());
+        copier.failures.note("f", "y", "full".into(), update("y"));
+        copier.failures.retain(&[]);
+        assert!(copier.failures.again().is_empty());
     }
 
     #[tokio::test]
@@ -458,7 +461,7 @@ mod tests {
         let pair = (attached("l", lead_path).await, attached("f", path).await);
         let failures = match pair {
             (Some(lead), Some(follower)) => {
-                let (work, _events_rx) = work(lead, follower);
+                let (copier, _events_rx) = copier(lead, follower);
                 let write = |byte: u8| fs::write(lead_path.join("x"), vec![byte; 600_000]).unwrap();
                 let mut failures = Vec::new();
                 for step in [1, 1, 2] {
@@ -466,8 +469,8 @@ mod tests {
                     // As if it were as old as the other one.
                     let file = fs::File::options().write(true).open(lead_path.join("x")).unwrap();
                     file.set_modified(std::time::UNIX_EPOCH).unwrap();
-                    work.all(&[update("x")]);
-                    failures.push(work.failures.again().len());
+                    copier.run(&[update("x")]);
+                    failures.push(copier.failures.again().len());
                 }
                 failures
             }

@@ -11,16 +11,14 @@ use std::{
 use ksync_proto::radar::SettleReply;
 use syncthing::FolderStatus;
 use tokio::sync::watch;
-use tonic::Status;
 
-use super::trouble;
+use super::{error::Error, pull_errors};
 use crate::{
-    api::status,
     container::attachment::Attachment,
     supervisor::{events::KINDS, node_syncthing::NodeSyncthing},
     sync::{
         fanout::{self, Followers, Queue},
-        stages::{Stage, Stages},
+        stage_times::{Stage, StageTimes},
     },
 };
 
@@ -31,7 +29,7 @@ const STANDING: Duration = Duration::from_secs(2);
 
 /// A folder, seen from outside its task.
 #[derive(Debug, Clone)]
-pub(crate) struct View {
+pub(crate) struct Progress {
     pub(super) id: String,
     pub(super) device: String,
     pub(super) syncthing: Arc<NodeSyncthing>,
@@ -39,18 +37,18 @@ pub(crate) struct View {
     pub(super) followers: Followers,
     pub(super) queue: Queue,
     /// Counts up when something happened after which the folder may have all that it should.
-    pub(super) progress_rx: watch::Receiver<u64>,
+    pub(super) advances_rx: watch::Receiver<u64>,
     /// Whether syncthing is at work on the folder, as far as its events tell.
     pub(super) busy_rx: watch::Receiver<bool>,
     /// Id of the newest event that the folder has taken in.
     pub(super) seen_rx: watch::Receiver<u64>,
     /// What could not be written when it was last looked at.
     pub(super) failing: Arc<Mutex<Failing>>,
-    /// When the stages were last got through.
-    pub(super) stages: Stages,
+    /// When the stage_times were last got through.
+    pub(super) stage_times: StageTimes,
 }
 
-impl View {
+impl Progress {
     /// Folder id.
     pub(crate) fn id(&self) -> &str {
         &self.id
@@ -66,8 +64,8 @@ impl View {
         &self.lead.id
     }
 
-    pub(super) async fn status(&self) -> Result<FolderStatus, Status> {
-        self.syncthing.client.folder_status(&self.id).await.map_err(|error| status::of_syncthing(&error))
+    pub(super) async fn status(&self) -> Result<FolderStatus, Error> {
+        Ok(self.syncthing.client.folder_status(&self.id).await?)
     }
 
     fn remote_sequence(&self, now: &FolderStatus) -> i64 {
@@ -76,19 +74,18 @@ impl View {
 
     /// Whether the client's syncthing is connected. Without it the sequence that was received is of the past, perhaps
     /// of a database that the client has no more.
-    async fn connected(&self) -> Result<bool, Status> {
-        let connected =
-            self.syncthing.client.connected().await.map_err(|error| status::of_syncthing(&error))?;
+    async fn connected(&self) -> Result<bool, Error> {
+        let connected = self.syncthing.client.connected().await?;
         Ok(connected.contains(&self.device))
     }
 
-    async fn errors(&self, now: &FolderStatus) -> Result<Vec<String>, Status> {
+    async fn errors(&self, now: &FolderStatus) -> Result<Vec<String>, Error> {
         let mut errors: Vec<String> =
             (!now.error.is_empty()).then(|| now.error.clone()).into_iter().collect();
         if now.pull_errors > 0 {
             let failed = self.syncthing.client.folder_errors(&self.id).await;
-            let failed = failed.map_err(|error| status::of_syncthing(&error))?;
-            errors.extend(failed.iter().map(trouble::words));
+            let failed = failed?;
+            errors.extend(failed.iter().map(pull_errors::sentence));
         }
         errors.extend(self.queue.failures(&fanout::snapshot(&self.followers)));
         Ok(errors)
@@ -101,13 +98,13 @@ impl View {
         sequence: i64,
         known: &[String],
         limit: Duration,
-    ) -> Result<SettleReply, Status> {
+    ) -> Result<SettleReply, Error> {
         let until = tokio::time::Instant::now() + limit;
-        let mut progress_rx = self.progress_rx.clone();
+        let mut advances_rx = self.advances_rx.clone();
         loop {
-            progress_rx.borrow_and_update();
+            advances_rx.borrow_and_update();
             if self.syncthing.lost.is_cancelled() {
-                return Err(Status::aborted("the node's syncthing restarted"));
+                return Err(Error::SyncthingRestarted);
             }
             // To ask while syncthing pulls would only take its time: it tells when it is through.
             self.rest(until).await;
@@ -124,8 +121,8 @@ impl View {
                 return Ok(self.answer(false, errors));
             }
             tokio::select! {
-                changed = progress_rx.changed() => if changed.is_err() {
-                    return Err(Status::aborted("the folder has ended"));
+                changed = advances_rx.changed() => if changed.is_err() {
+                    return Err(Error::Ended);
                 },
                 () = tokio::time::sleep_until(until.min(tokio::time::Instant::now() + AGAIN)) => {}
             }
@@ -142,7 +139,7 @@ impl View {
 
     fn answer(&self, settled: bool, errors: Vec<String>) -> SettleReply {
         let [index_ago_us, finished_ago_us, copied_ago_us] =
-            [Stage::Index, Stage::Finished, Stage::Copied].map(|stage| self.stages.ago_us(stage));
+            [Stage::Index, Stage::Finished, Stage::Copied].map(|stage| self.stage_times.ago_us(stage));
         tracing::debug!(
             folder = self.id,
             settled,
@@ -160,7 +157,7 @@ impl View {
     }
 
     /// Whether the followers have what the lead has: all events so far are taken in, and what came of them is done.
-    async fn everywhere(&self) -> Result<bool, Status> {
+    async fn everywhere(&self) -> Result<bool, Error> {
         if fanout::snapshot(&self.followers).is_empty() {
             return Ok(true);
         }
@@ -168,7 +165,7 @@ impl View {
         let seen = *self.seen_rx.borrow();
         let since = seen.saturating_sub(1);
         let events = self.syncthing.client.events(KINDS, since, Duration::from_secs(1)).await;
-        let newest = events.map_err(|error| status::of_syncthing(&error))?.last().map_or(0, |event| event.id);
+        let newest = events?.last().map_or(0, |event| event.id);
         let mut seen_rx = self.seen_rx.clone();
         let caught_up = tokio::time::timeout(AGAIN, seen_rx.wait_for(|seen| *seen >= newest)).await;
         let done = matches!(caught_up, Ok(Ok(_))) && self.queue.pending() == 0;
@@ -229,7 +226,7 @@ mod tests {
     use syncthing::FolderStatus;
     use tokio::sync::watch;
 
-    use super::{Failing, STANDING, View, not_proven};
+    use super::{Failing, Progress, STANDING, not_proven};
     use crate::{
         container::attachment::fake,
         supervisor::node_syncthing::fake::{Answers, node_syncthing},
@@ -237,12 +234,12 @@ mod tests {
             fanout::{Followers, Worker},
             root_check::LeadRoot,
             session::Sink,
-            stages::Stages,
+            stage_times::StageTimes,
         },
     };
 
     /// A folder at `at` whose syncthing gives these answers; none where mounts can't be cloned.
-    async fn view(dir: &Path, at: &Path, answers: Answers) -> Option<(View, watch::Sender<u64>)> {
+    async fn progress(dir: &Path, at: &Path, answers: Answers) -> Option<(Progress, watch::Sender<u64>)> {
         let lead = fake::attached("l", at).await?;
         let syncthing = node_syncthing(dir, answers);
         let followers = Followers::default();
@@ -251,34 +248,34 @@ mod tests {
             syncthing: Arc::clone(&syncthing),
             mount_point: dir.join("mount_point"),
         };
-        let (progress_tx, progress_rx) = watch::channel(0);
+        let (advances_tx, advances_rx) = watch::channel(0);
         let queue = Worker {
             lead_root,
             followers: Arc::clone(&followers),
             folder: "f".into(),
             sink: Sink::default(),
-            progress_tx,
-            stages: Stages::default(),
+            advances_tx,
+            stage_times: StageTimes::default(),
         }
         .spawn();
         let (seen_tx, seen_rx) = watch::channel(0);
         let (_, busy_rx) = watch::channel(false);
         let (id, device, failing) = ("f".into(), "D".into(), Arc::default());
-        let stages = Stages::default();
-        let view = View {
+        let stage_times = StageTimes::default();
+        let progress = Progress {
             id,
             device,
             syncthing,
             lead,
             followers,
             queue,
-            progress_rx,
+            advances_rx,
             busy_rx,
             seen_rx,
             failing,
-            stages,
+            stage_times,
         };
-        Some((view, seen_tx))
+        Some((progress, seen_tx))
     }
 
     #[tokio::test]
@@ -296,14 +293,14 @@ mod tests {
                 r#"{"files":[]}"#.to_owned()
             })
         });
-        let Some((view, _seen_tx)) = view(dir.path(), at.path(), answers).await else {
+        let Some((progress, _seen_tx)) = progress(dir.path(), at.path(), answers).await else {
             return ksync_skip::skipped("mounts can't be cloned here");
         };
-        let settled = async || view.settle(5, &[], Duration::from_millis(50)).await.unwrap().settled;
+        let settled = async || progress.settle(5, &[], Duration::from_millis(50)).await.unwrap().settled;
         assert!(!settled().await);
         connected.store(true, Ordering::SeqCst);
         assert!(settled().await);
-        assert!(!view.settle(91, &[], Duration::from_millis(50)).await.unwrap().settled);
+        assert!(!progress.settle(91, &[], Duration::from_millis(50)).await.unwrap().settled);
     }
 
     #[tokio::test]
@@ -318,16 +315,16 @@ mod tests {
                 r#"{"connections":{"D":{"connected":true}}}"#.to_owned()
             })
         });
-        let Some((view, _seen_tx)) = view(dir.path(), at.path(), answers).await else {
+        let Some((progress, _seen_tx)) = progress(dir.path(), at.path(), answers).await else {
             return ksync_skip::skipped("mounts can't be cloned here");
         };
         let begun = Instant::now();
-        let told = view.settle(5, &[], Duration::from_secs(60)).await.unwrap();
+        let told = progress.settle(5, &[], Duration::from_secs(60)).await.unwrap();
         assert!(begun.elapsed() < Duration::from_secs(30), "after {:?}", begun.elapsed());
         assert_eq!(told.errors, ["`big`: no space left on device in the container"]);
         let limit = STANDING * 2;
         let begun = Instant::now();
-        let again = view.settle(5, &told.errors, limit).await.unwrap();
+        let again = progress.settle(5, &told.errors, limit).await.unwrap();
         assert!(begun.elapsed() >= limit && !again.settled, "after {:?}", begun.elapsed());
     }
 

@@ -1,7 +1,7 @@
 //! What the node's syncthing could not write in the lead, in a person's words, and what it leaves behind then.
 //!
 //! Invariant: a file that finds no room takes none from the others. One that is too large is refused before a byte of
-//! it is written ([`keep_free`]); what two have filled together is given back ([`give_back`]).
+//! it is written ([`min_disk_free`]); what two have filled together is given back ([`remove_unfinished`]).
 
 use std::sync::Arc;
 
@@ -21,22 +21,22 @@ fn is_room(error: &str) -> bool {
 }
 
 /// One sentence for what could not be pulled.
-pub(super) fn words(failed: &PullError) -> String {
+pub(super) fn sentence(failed: &PullError) -> String {
     let why = if is_room(&failed.error) { "no space left on device in the container" } else { &failed.error };
     format!("`{}`: {why}", failed.path)
 }
 
 /// The free space below which syncthing pulls nothing. With none at all it does not look whether a file fits, and
 /// fills the volume with the beginning of one that does not.
-pub(super) fn keep_free(root: &Root) -> MinDiskFree {
+pub(super) fn min_disk_free(root: &Root) -> MinDiskFree {
     // There are file systems that don't tell their size: to them everything fits.
     let tells = fstatvfs(root).is_ok_and(|stat| stat.f_blocks > 0);
     MinDiskFree { value: if tells { 1.0 } else { 0.0 }, unit: "kB".to_owned() }
 }
 
 /// Removes what syncthing keeps of a file that found no room, to go on from there: it would hold up all others.
-pub(super) fn give_back(lead: &Arc<Attachment>, path: &str, error: &str) {
-    let Some(temp) = is_room(error).then(|| temp_of(path)) else { return };
+pub(super) fn remove_unfinished(lead: &Arc<Attachment>, path: &str, error: &str) {
+    let Some(temp) = is_room(error).then(|| temp_name(path)) else { return };
     let lead = Arc::clone(lead);
     // If syncthing is at it again already, its next try begins anew.
     tokio::task::spawn_blocking(move || match remove_entry(&lead.root, &temp) {
@@ -62,7 +62,7 @@ pub(super) async fn sweep(lead: &Arc<Attachment>) {
 }
 
 /// syncthing's name for an unfinished file. Very long names have another one, which is left to syncthing.
-fn temp_of(path: &str) -> String {
+fn temp_name(path: &str) -> String {
     match path.rsplit_once('/') {
         Some((dir, name)) => format!("{dir}/.syncthing.{name}.tmp"),
         None => format!(".syncthing.{path}.tmp"),
@@ -76,12 +76,12 @@ mod tests {
     use ksync_tree::Root;
     use syncthing::PullError;
 
-    use super::{give_back, keep_free, words};
+    use super::{min_disk_free, remove_unfinished, sentence};
     use crate::container::attachment::fake::attached;
 
     #[test]
     fn a_want_of_room_is_told_in_one_way() {
-        let told = |error: &str| words(&PullError { path: "d/big".into(), error: error.into() });
+        let told = |error: &str| sentence(&PullError { path: "d/big".into(), error: error.into() });
         for error in [
             "syncing: dst write: write /sync/f/.syncthing.big.tmp: no space left on device",
             "syncing: insufficient space in folder \"f\" (/sync/f): 1 MiB < 3 MiB",
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn only_where_the_size_is_told_is_room_asked_for() {
         let dir = tempfile::tempdir().unwrap();
-        let free = |path: &std::path::Path| keep_free(&Root::open(path).unwrap());
+        let free = |path: &std::path::Path| min_disk_free(&Root::open(path).unwrap());
         assert!(free(dir.path()).value > 0.0);
         assert!(free("/proc".as_ref()).value <= 0.0);
     }
@@ -109,8 +109,8 @@ mod tests {
         let (temp, other) = (dir.path().join("d/.syncthing.big.tmp"), dir.path().join("d/.syncthing.x.tmp"));
         fs::write(&temp, "begun").unwrap();
         fs::write(&other, "begun").unwrap();
-        give_back(&lead, "d/x", "connection closed");
-        give_back(&lead, "d/big", "no space left on device");
+        remove_unfinished(&lead, "d/x", "connection closed");
+        remove_unfinished(&lead, "d/big", "no space left on device");
         tokio::time::timeout(std::time::Duration::from_secs(5), async {
             while temp.exists() {
                 tokio::task::yield_now().await;

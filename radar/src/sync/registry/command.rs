@@ -1,0 +1,62 @@
+//! What the registry is asked or told.
+
+use std::sync::Arc;
+
+use ksync_proto::radar::{Role, SessionEvent};
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::Error;
+use crate::{
+    container::attachment::Attachment,
+    sync::{
+        folder::{self, Report},
+        session::Hello,
+    },
+};
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// What the registry is asked or told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A stream opens a session.
+    Open(Hello, mpsc::Sender<SessionEvent>, Reply<()>),
+    /// The stream of this epoch is gone.
+    StreamLost(String, u64),
+    /// The grace of the session that lost the stream of this epoch is over.
+    GraceOver(String, u64),
+    /// Who holds a session: `user@machine`.
+    Holder(String, Reply<String>),
+    /// Whether a session has this device.
+    Uses(String, Reply<bool>),
+    /// A directory was opened and is to be held.
+    Attach(Box<Attachment>, IfHeld, Reply<Arc<Attachment>>),
+    /// The role of an attachment; none before it has joined.
+    Role(String, Reply<Option<Role>>),
+    /// What a folder tells.
+    FolderReport(Report),
+    /// An attachment of a session.
+    Find(String, String, Reply<Arc<Attachment>>),
+    /// Puts an attachment of a session under its folder.
+    Join(String, String, Reply<Role>),
+    /// Lets go of an attachment of a session.
+    Detach(String, String, Reply<()>),
+    /// The answer to a session's call that came with this attachment did not reach its client.
+    Unheard(String, String),
+    /// A folder of a session.
+    Folder(String, String, Reply<folder::Handle>),
+    /// The container of an attachment has ended.
+    Exited(String),
+    /// Everything ends; answered when it has.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// What becomes of an attachment whose directory another session holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfHeld {
+    /// It is refused.
+    Refuse,
+    /// It is taken over.
+    TakeOver,
+}

@@ -1,0 +1,93 @@
+//! Why the registry refuses what it is asked for.
+
+use crate::sync::folder;
+
+/// Why the registry refuses what it is asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Nothing is begun any more.
+    #[error("radar is stopping")]
+    Stopping,
+    /// No stream ever opened the session, or its grace is over.
+    #[error("session `{session}` is not open")]
+    NoSession {
+        /// Its id.
+        session: String,
+    },
+    /// A stream that is not the newest of its session.
+    #[error("session `{session}` is held by epoch {newest}, which is not older than {epoch}")]
+    StaleEpoch {
+        /// Its id.
+        session: String,
+        /// Of the stream that has the session.
+        newest: u64,
+        /// Of the stream that wanted it.
+        epoch: u64,
+    },
+    /// Nothing can be joined yet.
+    #[error("the node's syncthing is not there yet")]
+    NoSyncthing,
+    /// The attachment is another session's, or nobody's.
+    #[error("attachment `{attachment}` is not held by this session: attach anew")]
+    NotHeld {
+        /// Its id.
+        attachment: String,
+    },
+    /// The attachment was let go of meanwhile.
+    #[error("the attachment has ended: attach anew")]
+    AttachmentEnded,
+    /// The folder ended before it answered.
+    #[error("the folder has ended: attach anew")]
+    FolderEnded,
+    /// The session has no such folder here.
+    #[error("folder `{folder}` has no container on this node: attach and join first")]
+    NoFolder {
+        /// Its id.
+        folder: String,
+    },
+    /// Two sessions chose one id.
+    #[error("folder id `{folder}` is another session's")]
+    FolderTaken {
+        /// The id.
+        folder: String,
+    },
+    /// The same directory, over the same stream.
+    #[error("`{path}` of container `{container}` is already synced by another spec of yours")]
+    AlreadySynced {
+        /// The path that was asked for.
+        path: String,
+        /// In this container.
+        container: String,
+    },
+    /// Another directory of the same session overlaps.
+    #[error(
+        "`{path}` of container `{container}` overlaps `{other_path}` of container `{other_container}`, which this watcher syncs already"
+    )]
+    Overlaps {
+        /// The path that was asked for.
+        path: String,
+        /// In this container.
+        container: String,
+        /// The path that is held.
+        other_path: String,
+        /// In that container.
+        other_container: String,
+    },
+    /// Another session has the directory.
+    #[error(
+        "`{path}` is synced by {holder} since {since} (at `{at}`); a spec created with `--take-over` takes it over"
+    )]
+    HeldByOther {
+        /// The path that was asked for.
+        path: String,
+        /// `user@machine`.
+        holder: String,
+        /// Since when, to the second.
+        since: String,
+        /// The path that is held.
+        at: String,
+    },
+    /// The folder refuses.
+    #[error(transparent)]
+    Folder(#[from] folder::Error),
+}

@@ -1,0 +1,94 @@
+//! Attachments that are held, and what those mean for a new one.
+//!
+//! Invariant: a directory that another session holds is refused, or taken over where that was asked for.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::{Timestamp, Unit};
+use ksync_proto::radar::Role;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{command::IfHeld, error::Error};
+use crate::container::attachment::{Attachment, Claim, Clash, clash};
+
+/// A held attachment.
+pub(super) struct Held {
+    pub(super) attachment: Arc<Attachment>,
+    /// Whether it was put under its folder.
+    pub(super) joined: bool,
+    /// Epoch of the stream that attached it last.
+    pub(super) epoch: u64,
+    /// The id that the call which attached it last came with.
+    pub(super) call: String,
+    /// What it is there.
+    pub(super) role: Option<Role>,
+    /// Waits for the container's end.
+    pub(super) _exit: AbortOnDropHandle<()>,
+}
+
+/// What a claim comes to.
+pub(super) enum Claimed {
+    /// The session has it already.
+    Existing(String),
+    /// It can be held once these are let go of.
+    Free(Vec<String>),
+}
+
+/// Whether `wanted`, which came over the stream of this `epoch`, can be held.
+pub(super) fn claim(
+    attachments: &HashMap<String, Held>,
+    wanted: &Claim,
+    epoch: u64,
+    if_held: IfHeld,
+) -> Result<Claimed, Error> {
+    let mut taken = Vec::new();
+    for (id, held) in attachments {
+        let existing = &held.attachment.claim;
+        let Some(clash) = clash(existing, wanted) else { continue };
+        // Whose container has ended has no claim; its end is being handled.
+        if !held.attachment.life.alive() {
+            taken.push(id.clone());
+            continue;
+        }
+        match clash {
+            // Over one stream a watcher attaches a directory once, and lets go of it before it does so again.
+            Clash::Same if held.epoch == epoch => {
+                return Err(Error::AlreadySynced {
+                    path: wanted.path.clone(),
+                    container: wanted.container.to_string(),
+                });
+            }
+            Clash::Same => return Ok(Claimed::Existing(id.clone())),
+            // The path is another directory now, so the claim to the old one is void.
+            Clash::Own
+                if existing.container == wanted.container
+                    && existing.path == wanted.path
+                    && existing.folder == wanted.folder =>
+            {
+                taken.push(id.clone());
+            }
+            Clash::Own => {
+                return Err(Error::Overlaps {
+                    path: wanted.path.clone(),
+                    container: wanted.container.to_string(),
+                    other_path: existing.path.clone(),
+                    other_container: existing.container.to_string(),
+                });
+            }
+            Clash::Other if if_held == IfHeld::TakeOver => taken.push(id.clone()),
+            Clash::Other => {
+                return Err(Error::HeldByOther {
+                    path: wanted.path.clone(),
+                    holder: existing.holder.clone(),
+                    since: seconds(existing.since),
+                    at: existing.path.clone(),
+                });
+            }
+        }
+    }
+    Ok(Claimed::Free(taken))
+}
+
+fn seconds(time: Timestamp) -> String {
+    time.round(Unit::Second).unwrap_or(time).to_string()
+}
