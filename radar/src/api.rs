@@ -1,6 +1,6 @@
-//! What radar is asked from outside: its gRPC server, each call's handler, and the kubelet's probe.
+//! The edge of radar: the gRPC server, a handler for each call, and the kubelet's probe.
 //!
-//! Invariant: the wire's types and statuses end here. The rooms below know neither a request nor a gRPC code of theirs.
+//! Invariant: the wire's types and statuses end here. No room below returns a gRPC status.
 
 pub(crate) mod handlers;
 pub(crate) mod probe;

@@ -1,4 +1,4 @@
-//! Where things are: what `radar serve` and `radar syncthing` agree on.
+//! Directories, sockets and addresses that `radar serve` and `radar syncthing` share.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What is in sync on this node: sessions, their folders, and the copies to the containers that follow.
+//! Syncing on this node: sessions, their folders, and the copies to the containers that follow.
 //!
 //! Invariant: one task owns all sessions and attachments (`registry`), one each folder (`folder`); nothing is scanned
 //! before the container's end was ruled out (`root_check`).

@@ -1,4 +1,4 @@
-//! The gRPC handlers: each call checked, turned into what is meant, and answered from the registry or a folder.
+//! The gRPC handlers: each checks a call, asks the registry or a folder, and answers.
 //!
 //! Invariant: handlers hold no state. What a call may touch is found through the session that it names, so no
 //! client reaches another's attachment.
@@ -22,8 +22,8 @@ use crate::{
     api::status,
     container::{
         attachment::{Attachment, Claim, is_folder_id},
-        init_process::Life,
-        mount::directory::open_directory,
+        init_process::InitProcess,
+        mount::directory::{self, open_directory},
         mountinfo,
         runtime::{ContainerId, Runtimes},
     },
@@ -110,7 +110,8 @@ impl Radar for Handlers {
         let holder = self.registry.ask(|reply| Command::Holder(session_id.clone(), reply)).await?;
         let pod = container.as_ref().map(pod_name).unwrap_or_default();
         let container = container_id(container)?;
-        let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::from_init_process(&e))?;
+        let life =
+            InitProcess::hold(&self.runtimes, &container).await.map_err(|e| status::from_init_process(&e))?;
         own_pod::refuse(
             life.pid,
             self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid),
@@ -134,7 +135,7 @@ impl Radar for Handlers {
         let created = directory.created;
         let attachment = Box::new(Attachment::new(new_id(), claim, life, directory));
         let if_held = if take_over { IfHeld::TakeOver } else { IfHeld::Refuse };
-        let mut unheard = Unheard::of(&self.registry, &attachment);
+        let mut unheard = Unheard::new(&self.registry, &attachment);
         let held = self.registry.ask(|reply| Command::Attach(attachment, if_held, reply)).await?;
         let role = self.registry.ask(|reply| Command::Role(held.id.clone(), reply)).await?;
         unheard.told();
@@ -221,11 +222,11 @@ impl Radar for Handlers {
     async fn look(&self, request: Request<LookRequest>) -> Reply<LookReply> {
         let LookRequest { container, path } = request.into_inner();
         let container = container_id(container)?;
-        let life = Life::hold(&self.runtimes, &container).await.map_err(|e| status::from_init_process(&e))?;
+        let life =
+            InitProcess::hold(&self.runtimes, &container).await.map_err(|e| status::from_init_process(&e))?;
         let pid = life.pid;
         own_pod::refuse(pid, self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid))?;
-        let looked =
-            tokio::task::spawn_blocking(move || crate::container::mount::directory::look(pid, &path)).await;
+        let looked = tokio::task::spawn_blocking(move || directory::look(pid, &path)).await;
         let looked = looked.map_err(|error| Status::internal(format!("look: {error}")))?;
         let exists = looked.map_err(|e| status::from_mount(&e))?;
         Ok(Response::new(LookReply { exists }))
@@ -260,7 +261,7 @@ impl Handlers {
 struct Unheard<'r>(Option<(&'r Registry, String, String)>);
 
 impl<'r> Unheard<'r> {
-    fn of(registry: &'r Registry, attachment: &Attachment) -> Self {
+    fn new(registry: &'r Registry, attachment: &Attachment) -> Self {
         Self(Some((registry, attachment.claim.session.clone(), attachment.id.clone())))
     }
 

@@ -1,6 +1,6 @@
-//! `radar probe`: does the radar of this pod answer, for the kubelet's probes.
+//! `radar probe`: asks the radar of this pod for its version, for the kubelet's probes.
 //!
-//! Invariant: it never waits longer than its limit, and says in one sentence what it found.
+//! Invariant: an answer comes within a limit, and in one sentence.
 
 use std::{net::SocketAddr, time::Duration};
 

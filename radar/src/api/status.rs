@@ -1,6 +1,6 @@
 //! Errors as gRPC statuses that a person understands: one sentence, with its causes.
 //!
-//! Invariant: what the caller can do something about has a code of its own; INTERNAL is radar's own trouble.
+//! Invariant: an error that the caller can do something about has a code of its own; INTERNAL is radar's own trouble.
 //! UNAVAILABLE is the transport's word for a broken connection, so radar says it only of its own end.
 
 use ksync_common::chain;

@@ -1,4 +1,4 @@
-//! An attached directory, and who may have which.
+//! An attached directory, and the rule by which sessions may hold directories.
 //!
 //! Invariant: no two sessions ever hold overlapping paths of one container, or one directory under two names
 //! (a shared volume); within a session the same directory may be attached for several containers of a folder.
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use ksync_tree::{Identity, Ignore, Root, below, covers};
 
 use crate::container::{
-    init_process::Life, mount::directory::Directory, mountinfo::Submount, runtime::ContainerId,
+    init_process::InitProcess, mount::directory::Directory, mountinfo::Submount, runtime::ContainerId,
 };
 
 /// A container's directory that a session holds.
@@ -23,7 +23,7 @@ pub(crate) struct Attachment {
     /// Who holds it, and what.
     pub(crate) claim: Claim,
     /// The container's init.
-    pub(crate) life: Life,
+    pub(crate) life: InitProcess,
     /// The directory, for radar's own reading and writing.
     pub(crate) root: Root,
     /// What the client is told of it.
@@ -80,7 +80,7 @@ pub(crate) struct Claim {
 
 impl Attachment {
     /// From what was opened.
-    pub(crate) fn new(id: String, claim: Claim, life: Life, directory: Directory) -> Self {
+    pub(crate) fn new(id: String, claim: Claim, life: InitProcess, directory: Directory) -> Self {
         let Directory { root, tree, created, case_insensitive, submounts, .. } = directory;
         let about = About { created, case_insensitive, submounts };
         Self {

@@ -1,7 +1,7 @@
-//! A hold on a container's init process: is it alive, and a word the moment it is not.
+//! A hold on a container's init process: whether the process lives, and notice of its end at once.
 //!
-//! Invariant: a [`Life`] is of the process that the runtime named, never of a later one with the same number,
-//! because [`Life::hold`] opens the pidfd first and verifies the number's owner afterwards.
+//! Invariant: a [`InitProcess`] is of the process that the runtime named, never of a later one with the same number,
+//! because [`InitProcess::hold`] opens the pidfd first and verifies the number's owner afterwards.
 #![allow(unsafe_code)]
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
@@ -44,19 +44,19 @@ pub(crate) enum Error {
 
 /// A living, or once living, init of a container.
 #[derive(Debug)]
-pub(crate) struct Life {
-    /// Its pid; only meaningful while it is [`Life::alive`].
+pub(crate) struct InitProcess {
+    /// Its pid; only meaningful while it is [`InitProcess::alive`].
     pub(crate) pid: i32,
     pidfd: Arc<AsyncFd<OwnedFd>>,
     exited: CancellationToken,
     watcher: tokio::task::JoinHandle<()>,
 }
 
-impl Life {
+impl InitProcess {
     /// Finds the container's init and holds on to it.
     pub(crate) async fn hold(runtimes: &Runtimes, container: &ContainerId) -> Result<Self, Error> {
         let pid = runtimes.resolve(container).await?.pid;
-        let life = Self::of(pid).map_err(|source| match source.raw_os_error() {
+        let life = Self::with_pid(pid).map_err(|source| match source.raw_os_error() {
             Some(libc::ESRCH) => Error::Ended { container: container.clone() },
             _ => Error::Kernel { pid, container: container.clone(), source },
         })?;
@@ -67,8 +67,8 @@ impl Life {
         if life.alive() { Ok(life) } else { Err(Error::Ended { container: container.clone() }) }
     }
 
-    /// Holds the process `pid`, whatever it is.
-    pub(crate) fn of(pid: i32) -> io::Result<Self> {
+    /// Holds the process with this number, whichever that is.
+    pub(crate) fn with_pid(pid: i32) -> io::Result<Self> {
         let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
         let fd = pidfd_open(raw, PidfdFlags::empty())?;
         // SAFETY: the descriptor is owned by the `AsyncFd`, valid, and neither closed nor replaced while it is.
@@ -108,7 +108,7 @@ impl Life {
     }
 }
 
-impl Drop for Life {
+impl Drop for InitProcess {
     fn drop(&mut self) {
         self.watcher.abort();
     }
@@ -124,12 +124,12 @@ fn belongs(pid: i32, id: &str) -> bool {
 mod tests {
     use std::{process::Command, time::Duration};
 
-    use super::Life;
+    use super::InitProcess;
 
     #[tokio::test]
     async fn the_end_of_a_process_is_noticed() {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-        let life = Life::of(i32::try_from(child.id()).unwrap()).unwrap();
+        let life = InitProcess::with_pid(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(life.alive());
         child.kill().unwrap();
         tokio::time::timeout(Duration::from_secs(5), life.exited().cancelled()).await.unwrap();
@@ -143,6 +143,6 @@ mod tests {
         let mut child = Command::new("true").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         child.wait().unwrap();
-        assert_eq!(Life::of(pid).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+        assert_eq!(InitProcess::with_pid(pid).unwrap_err().raw_os_error(), Some(libc::ESRCH));
     }
 }

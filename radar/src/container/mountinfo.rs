@@ -1,6 +1,6 @@
-//! What the mounts of a container mean for syncing, from `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
+//! The mounts of a container and whether their files can be synced, from `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
 //!
-//! Invariant: nothing here touches the kernel; what a mount means for syncing is decided from the text alone.
+//! Invariant: nothing here touches the kernel; the text alone decides.
 
 pub(crate) use ksync_tree::mounts::{Mount, parse};
 use ksync_tree::{below, covers};

@@ -1,4 +1,4 @@
-//! What changes below an attached directory, as it changes, from inotify(7).
+//! Changes below an attached directory as the kernel reports them, by inotify(7).
 //!
 //! Invariant: every change after [`Watch::start`] returned leads to a [`Change`] that covers it. A directory is
 //! watched before its names are read, an overflow of the queue becomes [`Change::All`]. What syncthing itself

@@ -1,4 +1,4 @@
-//! What syncthing tells: its long poll as a stream for all folders of the node.
+//! syncthing's events: its long poll as a stream for all folders of the node.
 //!
 //! Invariant: every event reaches every folder in order, or the folders hear of the gap. Ids count up by one, so a
 //! jump is a gap.

@@ -1,4 +1,4 @@
-//! The socket between `radar serve` and `radar syncthing`, and what is said over it.
+//! The socket between `radar serve` and `radar syncthing`, and the one message on it.
 //!
 //! Invariant: an open connection means that the syncthing which was told of at its start still runs; the supervisor
 //! closes it when that one ends. The other way, its end tells the supervisor that radar is gone.

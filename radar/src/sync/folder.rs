@@ -22,6 +22,7 @@ use crate::{
     sync::{
         fanout::{self, Followers, Job, Queue, Target, Worker},
         root_check::{LeadRoot, RootLost},
+        scan,
         session::Sink,
         stage_times::{Stage, StageTimes},
     },
@@ -242,7 +243,7 @@ impl Folder {
         syncthing.client.put_folder(&config).await?;
         // Receive-only and with a fresh database, so a container that ended just now did no harm.
         self.lead_root.check().await?;
-        tokio::spawn(crate::sync::scan::run(self.lead_root.clone(), self.id.clone(), changes_rx, lost_tx));
+        tokio::spawn(scan::run(self.lead_root.clone(), self.id.clone(), changes_rx, lost_tx));
         Ok(())
     }
 

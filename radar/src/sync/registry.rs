@@ -1,4 +1,4 @@
-//! Sessions, attachments and folders of this node: the one task that owns them, and how it is spoken to.
+//! Sessions, attachments and folders of this node: the one task that owns them, and the handle to that task.
 //!
 //! Invariant: nothing here waits. What takes time (resolving, listing, binding) is done by handlers and folders,
 //! which tell the registry when it is over; an answer that depends on that is sent from a task of its own.
@@ -94,7 +94,7 @@ mod tests {
     use crate::{
         container::{
             attachment::{Attachment, Claim},
-            init_process::Life,
+            init_process::InitProcess,
             mount::directory::open_directory,
             runtime::ContainerId,
         },
@@ -174,7 +174,7 @@ mod tests {
             identity: directory.identity,
         };
         let id = format!("{session}-{}", path.file_name().unwrap().display());
-        Some(Box::new(Attachment::new(id, claim, Life::of(container.pid()).unwrap(), directory)))
+        Some(Box::new(Attachment::new(id, claim, InitProcess::with_pid(container.pid()).unwrap(), directory)))
     }
 
     async fn ended(events: &mut mpsc::Receiver<SessionEvent>) -> (String, AttachmentEnd, String) {

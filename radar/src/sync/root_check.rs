@@ -1,4 +1,4 @@
-//! Is the directory that syncthing sees still the one that was attached?
+//! The check that syncthing still sees the directory that was attached.
 //!
 //! Invariant: [`LeadRoot::check`] passes only while the container's init lives, the bind is in syncthing's view, and
 //! both it and the container's path are the attached directory. It is asked before every scan: a scan of anything

@@ -1,4 +1,4 @@
-//! A client's lease, as data: which epoch holds it, where its events go.
+//! A client's lease, as data: its epoch, and the stream of its events.
 //!
 //! Invariant: of one session at most one stream is open, that of the highest epoch.
 

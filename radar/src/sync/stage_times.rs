@@ -1,4 +1,4 @@
-//! When a folder last got through each stage of a change's way, so that its client can tell where the time went.
+//! The time at which a folder last passed each stage of a change, for the client's account of an edit's latency.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,6 +1,6 @@
-//! Whose container it is: one of radar's own pod is nobody's to sync.
+//! Refusal of the containers of radar's own pod: nobody may sync these.
 //!
-//! Invariant: what is told apart is the process itself, by the kernel's namespaces, not by what a client says.
+//! Invariant: the kernel's namespaces of the process decide, never the words of a client.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The shapes of the handlers' answers.
+//! Types of the handlers' answers.
 
 use std::pin::Pin;
 

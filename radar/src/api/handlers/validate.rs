@@ -1,4 +1,4 @@
-//! What a client says of itself, checked before it is put into paths, configurations and other people's terminals.
+//! Checks of a client's ids and names, before these get into paths, configurations and other people's terminals.
 //!
 //! Invariant: an id that is let through is a plain name; a text for persons has no control characters and an end.
 

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use jiff::Timestamp;
 
 use super::{Attachment, Claim};
-use crate::container::{init_process::Life, mount::directory::open_directory, runtime::ContainerId};
+use crate::container::{init_process::InitProcess, mount::directory::open_directory, runtime::ContainerId};
 
 /// None where mounts can't be cloned. Its container lives as long as this process.
 pub(crate) async fn attached(id: &str, path: &Path) -> Option<Arc<Attachment>> {
@@ -26,5 +26,5 @@ pub(crate) async fn attached_to(id: &str, pid: u32, path: &Path) -> Option<Arc<A
         path: directory.path.clone(),
         identity: directory.identity,
     };
-    Some(Arc::new(Attachment::new(id.into(), claim, Life::of(pid).unwrap(), directory)))
+    Some(Arc::new(Attachment::new(id.into(), claim, InitProcess::with_pid(pid).unwrap(), directory)))
 }

@@ -1,4 +1,4 @@
-//! Other processes' views of the file system: entering them, and opening in them without being led elsewhere.
+//! Other processes' views of the file system: entering one, and opening a path in one without being led elsewhere.
 //!
 //! Invariant: a view is only entered by a thread that was made for this and ends afterwards.
 //!

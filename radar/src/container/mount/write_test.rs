@@ -1,4 +1,4 @@
-//! Does writing into a directory do what it should: create, change the owner, rename, remove.
+//! A test whether a directory can be written: create a file, change its owner, rename, remove.
 //!
 //! Invariant: nothing is left behind, whatever fails. Catches what no flag shows: idmapped volumes (EOVERFLOW),
 //! NFS with root_squash (EPERM on chown), full disks.

@@ -1,4 +1,4 @@
-//! What radar asks of a container runtime, whichever answers.
+//! The questions that radar asks of any container runtime.
 
 use futures::future::BoxFuture;
 

@@ -1,4 +1,4 @@
-//! The words of a watch: the kernel's event, the change that follows from it, and the paths that nobody asks about.
+//! Types of a watch: the kernel's event, the change that follows from an event, and the filter of paths without interest.
 
 use rustix::fs::inotify::ReadFlags;
 

@@ -1,4 +1,4 @@
-//! What an inotify queue watches, as `/proc/PID/fdinfo/N` tells it (proc_pid_fdinfo(5)).
+//! The watches of an inotify queue, as `/proc/PID/fdinfo/N` lists them (proc_pid_fdinfo(5)).
 //!
 //! Invariant: two marks are of one file exactly when the kernel says so: they are only ever compared with each other.
 

@@ -1,4 +1,4 @@
-//! Which directories are watched under which number, and what an event on one of them means.
+//! The watched directories by the kernel's numbers, and the meaning of an event in one of these.
 //!
 //! Invariant: a directory is opened component by component below the root, following no symlink, and watched
 //! through that descriptor, so a name that is swapped in between can't lead the watch elsewhere.

@@ -1,4 +1,4 @@
-//! What is done in the followers, on a blocking thread.
+//! Copies and deletions in the followers, on a blocking thread.
 //!
 //! Invariant: nothing is deleted in a follower but what was in the lead's folder before and was deleted there, by
 //! the client or by a living lead. What a follower has of its own stays, and what either side ignores or has a mount

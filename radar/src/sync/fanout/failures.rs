@@ -1,4 +1,4 @@
-//! What followers lack.
+//! Copies and deletions that failed in followers.
 //!
 //! Invariant: a failure stands until a later try goes well or its follower leaves.
 

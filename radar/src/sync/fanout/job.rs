@@ -1,4 +1,4 @@
-//! What the folder wants done in the containers that follow its lead.
+//! A task for the containers that follow a lead.
 
 /// Something to be done in the followers.
 #[derive(Debug, Clone, PartialEq, Eq)]

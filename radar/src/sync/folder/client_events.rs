@@ -1,4 +1,4 @@
-//! A folder's events as its client hears them.
+//! A folder's events for its client.
 
 use ksync_proto::radar::{ContainerChange, EventsMissed, ItemFinished, session_event::Event};
 

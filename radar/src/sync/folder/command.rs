@@ -1,4 +1,4 @@
-//! What a folder is asked for.
+//! The commands of a folder's task.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The end of a folder, and what those who had to do with it are told.
+//! The end of a folder, and its reason as attachments and late callers hear it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Why a folder can't do what it is asked for.
+//! Errors of a folder.
 
 use crate::{
     container::{mount, watch},

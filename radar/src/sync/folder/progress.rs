@@ -1,4 +1,4 @@
-//! How far a folder is: what can be asked without its task, and waiting until it has everything.
+//! A folder's progress: questions that need not its task, and the wait until everything is in sync.
 //!
 //! Invariant: settled means that the client's index up to a sequence was received, the client is
 //! connected, nothing is missing, and the followers have got all of it.

@@ -1,4 +1,4 @@
-//! What the node's syncthing could not write in the lead, in a person's words, and what it leaves behind then.
+//! Files that the node's syncthing could not write in the lead: a sentence for each, and the removal of unfinished ones.
 //!
 //! Invariant: a file that finds no room takes none from the others. One that is too large is refused before a byte of
 //! it is written ([`min_disk_free`]); what two have filled together is given back ([`remove_unfinished`]).

@@ -1,4 +1,4 @@
-//! What a folder tells the registry.
+//! A folder's reports to the registry.
 
 use std::{fmt, sync::Arc};
 

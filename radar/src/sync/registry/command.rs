@@ -1,4 +1,4 @@
-//! What the registry is asked or told.
+//! The commands of the registry's task.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Why the registry refuses what it is asked for.
+//! Errors of the registry.
 
 use crate::sync::folder;
 

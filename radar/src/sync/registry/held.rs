@@ -1,4 +1,4 @@
-//! Attachments that are held, and what those mean for a new one.
+//! Held attachments, and whether a new claim clashes with one of these.
 //!
 //! Invariant: a directory that another session holds is refused, or taken over where that was asked for.
 
