@@ -4,47 +4,45 @@
 //! to whoever asked for them, and on any break starts over with backoff. A folder never sees a half-open
 //! connection: a [`Link`] is handed out only after the session is ready, and each link has its own number.
 
+mod attachment;
 mod bep_listener;
+mod call_error;
 mod compare_permits;
+mod connector;
 mod link;
+mod messages;
+mod routes;
 mod settle_dedup;
+mod state;
+mod wire;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
 };
 
 use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{Instrument, info_span};
 
 use bep_listener::BepListener;
+use connector::{Connector, Met};
+use routes::Routes;
+
+pub use attachment::{Attachment, Fetched};
+pub use call_error::CallError;
 pub use compare_permits::{ComparePermit, ComparePermits, Patience};
 pub use link::{Link, SessionIdentity, look};
+pub use messages::{
+    AttachReply, AttachRequest, AttachmentEvent, ExcludedMount, LookReply, ReloadReply, ReloadRequest,
+    Reloaded, Role, SettleReply, StagesAgo,
+};
+pub use state::NodeState;
 
-use crate::tunnel::{PortForward, Tunnel};
-use ksync_common::Backoff;
-
-/// What radar tells about one attachment.
-pub type AttachmentEvent = ksync_proto::radar::session_event::Event;
-
-/// Where the connection to a node stands.
-#[derive(Debug, Clone)]
-pub enum NodeState {
-    /// Not connected; why, once it is known.
-    Down {
-        /// A sentence, empty before the first try is over.
-        reason: String,
-        /// Whether a person must put it right; else it is the network, and heals by itself.
-        broken: bool,
-    },
-    /// Connected, session ready.
-    Up(Arc<Link>),
-}
+use crate::tunnel::PortForward;
 
 /// A node in use. The connection ends when the last handle is dropped.
 #[derive(Debug)]
@@ -66,72 +64,23 @@ impl Node {
         self.state.clone()
     }
 
-    /// radar's events about one attachment, from now on.
-    pub fn events_of(&self, attachment_id: &str) -> mpsc::UnboundedReceiver<AttachmentEvent> {
-        let (tx, rx) = mpsc::unbounded_channel();
-        self.routes.lock().attachments.insert(attachment_id.to_owned(), tx);
-        rx
+    /// Attaches a directory over a `link` of this node. Nothing is synced before it joins its folder.
+    pub async fn attach(
+        &self,
+        link: Arc<Link>,
+        request: &AttachRequest<'_>,
+    ) -> Result<(Attachment, AttachReply), CallError> {
+        Attachment::attach(link, request).await
+    }
+
+    /// radar's events about one attachment, from now on. They end when more of them wait than there is room for.
+    pub fn events_of(&self, attachment: &Attachment) -> mpsc::Receiver<AttachmentEvent> {
+        self.routes.events_of(attachment.id())
     }
 
     /// When radar was last heard of.
     pub fn last_contact(&self) -> Option<Timestamp> {
-        self.routes.lock().last_contact
-    }
-}
-
-#[derive(Debug, Default)]
-struct RouteTable {
-    attachments: HashMap<String, mpsc::UnboundedSender<AttachmentEvent>>,
-    last_contact: Option<Timestamp>,
-}
-
-/// Where events go. Only ever locked for a look or a change, never across an await.
-#[derive(Debug, Default)]
-struct Routes(Mutex<RouteTable>);
-
-impl Routes {
-    fn lock(&self) -> std::sync::MutexGuard<'_, RouteTable> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn contact(&self) {
-        self.lock().last_contact = Some(Timestamp::now());
-    }
-
-    /// Passes an event on; one for nobody is dropped, its attachment has ended.
-    fn deliver(&self, event: AttachmentEvent) {
-        use AttachmentEvent as E;
-        let id = match &event {
-            E::ItemFinished(e) => &e.attachment_id,
-            E::ContainerChange(e) => &e.attachment_id,
-            E::AttachmentEnded(e) => &e.attachment_id,
-            E::EventsMissed(e) => &e.attachment_id,
-            E::Ready(_) | E::SessionEnded(_) => return,
-        };
-        let id = id.clone();
-        let mut table = self.lock();
-        if table.attachments.get(&id).is_some_and(|tx| tx.send(event).is_err()) {
-            table.attachments.remove(&id);
-        }
-    }
-}
-
-/// Nodes whose radar knows this process: only the first session on a node is a new run's, which lets go of all that an
-/// earlier one left. A handle that is dropped and made again is none.
-#[derive(Debug, Default)]
-struct Met(Mutex<HashSet<String>>);
-
-impl Met {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_first(&self, node: &str) -> bool {
-        !self.lock().contains(node)
-    }
-
-    fn note(&self, node: &str) {
-        self.lock().insert(node.to_owned());
+        self.routes.last_contact()
     }
 }
 
@@ -188,55 +137,5 @@ impl Nodes {
 
     fn find(&self, name: &str) -> Option<Arc<Node>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).get(name).and_then(Weak::upgrade)
-    }
-}
-
-/// The task that keeps a node connected.
-struct Connector {
-    node: String,
-    tunnel: Arc<dyn Tunnel>,
-    identity: SessionIdentity,
-    met: Arc<Met>,
-    routes: Arc<Routes>,
-    state_tx: watch::Sender<NodeState>,
-}
-
-impl Connector {
-    async fn run(self) {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
-        loop {
-            let fresh = self.met.is_first(&self.node);
-            let (reason, broken) = match link::connect(&*self.tunnel, &self.identity, fresh).await {
-                Ok((link, session)) => {
-                    self.met.note(&self.node);
-                    info!(link = link.number, radar = link.radar_version, "connected");
-                    self.routes.contact();
-                    self.state_tx.send_replace(NodeState::Up(Arc::new(link)));
-                    backoff.reset();
-                    let end = session.pump(|event| {
-                        self.routes.contact();
-                        self.routes.deliver(event);
-                    });
-                    (end.await, false)
-                }
-                Err(error) => (error.sentence(), error.is_broken()),
-            };
-            warn!(reason, "not connected");
-            self.state_tx.send_replace(NodeState::Down { reason, broken });
-            backoff.wait().await;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Met;
-
-    #[test]
-    fn only_the_first_session_on_each_node_is_a_new_run() {
-        let met = Met::default();
-        assert!(met.is_first("a") && met.is_first("a"), "asking is no session");
-        met.note("a");
-        assert!(!met.is_first("a") && met.is_first("b"));
     }
 }

@@ -17,12 +17,15 @@ use std::{
     time::Duration,
 };
 
-use ksync_proto::radar::{ReloadMode as WireMode, ReloadReply, ReloadRequest, Reloaded, reload_reply};
-
 pub use automatic::{Automatic, Followed};
 pub use policy::{Error as PatternError, Policy, Which};
 
-use crate::{config::ReloadMode, node::Link, service::RemoteContainer, status::ReloadNote};
+use crate::{
+    config::ReloadMode,
+    node::{Attachment, CallError, ReloadReply, ReloadRequest, Reloaded},
+    service::RemoteContainer,
+    status::ReloadNote,
+};
 
 /// What radar calls the ability.
 const CAPABILITY: &str = "reload";
@@ -38,10 +41,8 @@ pub struct Target {
     pub container: RemoteContainer,
     /// How the spec has its app reloaded.
     pub mode: ReloadMode,
-    /// The connection to its node.
-    pub link: Arc<Link>,
-    /// radar's name of what is attached.
-    pub attachment: String,
+    /// Its attached directory.
+    pub attachment: Attachment,
     /// Where it is noted what became of it.
     pub note: ReloadNote,
 }
@@ -74,61 +75,29 @@ impl Target {
     }
 
     async fn ask(&self, mode: Option<&ReloadMode>, grace: Duration) -> Outcome {
-        if !self.link.capabilities.iter().any(|capability| capability == CAPABILITY) {
-            let version = &self.link.radar_version;
+        if !self.attachment.can(CAPABILITY) {
+            let version = self.attachment.radar_version();
             return Outcome::Failed(format!(
                 "radar {version} on node `{}` can't reload: run `kubectl ksync init`",
                 self.container.node
             ));
         }
         let mode = mode.unwrap_or(&self.mode);
-        let mut request = tonic::Request::new(self.request(mode, grace));
         let limit = LIMIT + if *mode == ReloadMode::Container { self.container.grace } else { grace };
-        request.set_timeout(limit);
-        match self.link.radar.clone().reload(request).await {
-            Ok(reply) => outcome(reply.into_inner()),
-            Err(status) if is_transport(&status) => Outcome::Unknown(status.message().to_owned()),
-            Err(status) => Outcome::Failed(status.message().to_owned()),
+        let (restart_policy, stop_grace) = (self.container.restart_policy.as_str(), self.container.grace);
+        let request = ReloadRequest { mode, restart_policy, stop_grace, grace };
+        match self.attachment.reload(&request, limit).await {
+            Ok(ReloadReply::Reloaded(done)) => Outcome::Reloaded(words(&done)),
+            Ok(ReloadReply::LeftAlone(reason)) => Outcome::LeftAlone(reason),
+            Err(CallError::Lost(message)) => Outcome::Unknown(message),
+            Err(error) => Outcome::Failed(error.to_string()),
         }
-    }
-
-    fn request(&self, mode: &ReloadMode, grace: Duration) -> ReloadRequest {
-        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let (wire, signal) = match mode {
-            ReloadMode::Auto => (WireMode::Auto, ""),
-            ReloadMode::Process => (WireMode::Process, ""),
-            ReloadMode::Container => (WireMode::Container, ""),
-            ReloadMode::Signal(name) => (WireMode::Signal, name.as_str()),
-        };
-        ReloadRequest {
-            session_id: self.link.session_id.clone(),
-            attachment_id: self.attachment.clone(),
-            mode: wire.into(),
-            signal: signal.to_owned(),
-            restart_policy: self.container.restart_policy.clone(),
-            stop_grace_ms: milliseconds(self.container.grace),
-            grace_ms: milliseconds(grace),
-        }
-    }
-}
-
-/// What the transport says of itself, as opposed to what radar answered with a sentence.
-fn is_transport(status: &tonic::Status) -> bool {
-    std::error::Error::source(status).is_some()
-        || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::Unknown)
-}
-
-fn outcome(reply: ReloadReply) -> Outcome {
-    match reply.outcome {
-        Some(reload_reply::Outcome::Reloaded(done)) => Outcome::Reloaded(words(&done)),
-        Some(reload_reply::Outcome::LeftAlone(left)) => Outcome::LeftAlone(left.reason),
-        None => Outcome::Failed("radar did not say what it did".to_owned()),
     }
 }
 
 fn words(done: &Reloaded) -> String {
-    let Reloaded { took_us, executed, dropped } = done;
-    let tenths = took_us.div_ceil(100);
+    let Reloaded { took, executed, dropped } = done;
+    let tenths = took.as_micros().div_ceil(100);
     let dropped = match dropped.as_str() {
         "" => String::new(),
         dropped => format!(" (what runs, not what was started: it has dropped {dropped})"),
@@ -176,14 +145,17 @@ impl Drop for Listed {
 
 #[cfg(test)]
 mod tests {
-    use ksync_proto::radar::Reloaded;
+    use std::time::Duration;
 
-    use super::words;
+    use super::{Reloaded, words};
 
     #[test]
     fn what_was_done_is_said_in_a_line() {
-        let mut done =
-            Reloaded { took_us: 3460, executed: "python3 -m http.server".into(), ..Reloaded::default() };
+        let mut done = Reloaded {
+            took: Duration::from_micros(3460),
+            executed: "python3 -m http.server".into(),
+            ..Reloaded::default()
+        };
         assert_eq!(words(&done), "python3 -m http.server, in 3.5 ms");
         done.dropped = "its user".into();
         assert_eq!(

@@ -8,7 +8,6 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
-use ksync_proto::radar::Container;
 use kube::ResourceExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,13 +31,6 @@ pub struct RemoteContainer {
     pub restart_policy: String,
     /// How long it is given to end.
     pub grace: Duration,
-}
-
-impl RemoteContainer {
-    /// As radar is told.
-    pub fn to_wire(&self) -> Container {
-        Container { id: self.id.clone(), namespace: self.namespace.clone(), pod: self.pod.clone() }
-    }
 }
 
 /// What the matching pods amount to.

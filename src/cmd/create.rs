@@ -13,14 +13,12 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use ksync_proto::watch::SpecStatus;
 use kube::{Api, Client as KubeClient, api::ListParams};
 
-use tonic::Code;
-
 use super::{ensure, stignore};
 use crate::{
     cluster::{self, ClusterArgs, ClusterConfig},
     config::{Direction, Initial, Loaded, ReloadMode, SpecDetails, Store, fresh_name, validate},
     home::Home,
-    node,
+    node::{self, LookReply},
     printer::{Printer, UserError},
     reload::Which,
     service::{RemoteContainer, targets},
@@ -318,12 +316,10 @@ fn ended() -> UserError {
 /// watcher will find out, and `get` tells.
 async fn look(client: &KubeClient, container: &RemoteContainer, path: &str) -> anyhow::Result<()> {
     let tunnel = PortForward::new(client.clone(), &container.node);
-    match node::look(&*tunnel, container.to_wire(), path).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(refusal)) if refusal.code() == Code::Unimplemented => Ok(()),
-        Ok(Err(refusal)) => {
-            let message =
-                format!("`{path}` can't be synced in pod `{}`: {}", container.pod, refusal.message());
+    match node::look(&*tunnel, container, path).await {
+        Ok(LookReply::Attachable | LookReply::Unknown) => Ok(()),
+        Ok(LookReply::Refused(reason)) => {
+            let message = format!("`{path}` can't be synced in pod `{}`: {reason}", container.pod);
             Err(UserError::new(message, "").into())
         }
         Err(error) => {

@@ -9,8 +9,8 @@ use futures::{FutureExt, future::BoxFuture};
 use ksync_tree::Error;
 use tracing::{info, warn};
 
-use super::{Interruption, transfer};
-use crate::{kept, local::LocalFolder, node::Link};
+use super::{interruption::Interruption, transfer};
+use crate::{kept, local::LocalFolder, node::Attachment};
 use ksync_common::Backoff;
 
 /// What radar has to know for it: one that does not makes no copies either.
@@ -54,8 +54,8 @@ impl Conflicts {
     }
 
     /// Takes in that the file at `path` is in the container now; whether it is a copy of what lost to us.
-    pub(super) fn take(&mut self, link: &Link, path: &str) -> bool {
-        let ours = syncthing::conflict::lost_to(path, &link.own_device_id);
+    pub(super) fn take(&mut self, attachment: &Attachment, path: &str) -> bool {
+        let ours = syncthing::conflict::lost_to(path, attachment.own_device_id());
         if ours && self.told.len() < AT_ONCE {
             self.told.insert(path.to_owned());
         } else if ours {
@@ -65,8 +65,8 @@ impl Conflicts {
     }
 
     /// Has the container searched for those that nobody has told of.
-    pub(super) fn search(&mut self, link: &Link) {
-        self.unsure |= link.capabilities.iter().any(|capability| capability == CAPABILITY);
+    pub(super) fn search(&mut self, attachment: &Attachment) {
+        self.unsure |= attachment.can(CAPABILITY);
     }
 
     /// Whether there is something to do.
@@ -75,12 +75,11 @@ impl Conflicts {
     }
 
     /// Does it. May be dropped and called again.
-    pub(super) async fn bring(&mut self, link: &Arc<Link>, attachment: &str, local: &Arc<LocalFolder>) {
+    pub(super) async fn bring(&mut self, attachment: &Attachment, local: &Arc<LocalFolder>) {
         if self.bringing.is_none() {
             let rest = std::mem::take(&mut self.again).then(|| self.backoff.delay());
             let job = Job {
-                link: Arc::clone(link),
-                attachment: attachment.to_owned(),
+                attachment: attachment.clone(),
                 local: Arc::clone(local),
                 copies: std::mem::take(&mut self.told),
                 search: std::mem::take(&mut self.unsure),
@@ -105,8 +104,7 @@ impl Conflicts {
 }
 
 struct Job {
-    link: Arc<Link>,
-    attachment: String,
+    attachment: Attachment,
     local: Arc<LocalFolder>,
     copies: BTreeSet<String>,
     search: bool,
@@ -117,7 +115,7 @@ impl Job {
     async fn bring(mut self) -> Left {
         let mut left = Left::default();
         if self.search {
-            match transfer::list_beaten(&self.link, &self.attachment).await {
+            match transfer::list_beaten(&self.attachment).await {
                 Ok(found) => self.copies.extend(found),
                 Err(interruption) => left.failed("the container", &interruption),
             }
@@ -126,7 +124,7 @@ impl Job {
         left.again |= all.len() > AT_ONCE;
         // One by one: what can't be kept is no obstacle for the others.
         for copy in all.difference(&self.large).take(AT_ONCE) {
-            match transfer::keep_beaten(&self.link, &self.attachment, &self.local, copy).await {
+            match transfer::keep_beaten(&self.attachment, &self.local, copy).await {
                 Ok(Some(path)) => {
                     info!(path, "both sides changed it: the local content stays, the container's is kept");
                     let folder = self.local.kept.clone();

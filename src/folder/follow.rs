@@ -2,72 +2,78 @@
 //!
 //! Invariant: it is `watching` only when everything here was acknowledged, and was compared once after it joined.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use futures::{FutureExt, future::BoxFuture};
-use ksync_proto::radar::{Direction as WireDirection, Role, SetDirectionRequest};
-use ksync_tree::{Entry, Listing};
+use ksync_common::Backoff;
+use ksync_tree::{Kind, Listing};
 use tracing::{debug, info, warn};
 
 use super::{
-    Attached, Both, Folder, Interruption, ROUNDS,
+    attached::Attached,
     conflicts::Conflicts,
-    limited, plan,
+    equalise::Equaliser,
+    interruption::Interruption,
+    plan,
     settle::{Settled, first_of, settle, settle_all},
     transfer,
 };
 use crate::{
     config::Direction,
     local::{ContainerRef, FirstPull, FirstPullQuestion, LocalFolder, LocalState, Seat},
-    node::{AttachmentEvent, Link, Node, NodeState},
-    reload::Automatic,
+    node::{Attachment, AttachmentEvent, Node, NodeState, Role},
     status::Status,
 };
-use ksync_common::Backoff;
 
-impl Folder {
-    /// Follows a joined directory: every local change is waited for in the container.
+/// Follows one container.
+pub(super) struct Follower<'a> {
+    pub(super) equaliser: Equaliser<'a>,
+    /// Whose changes these are.
+    pub(super) source: Arc<ContainerRef>,
+}
+
+impl Follower<'_> {
+    /// Follows a joined directory, which was `proved` equal: every local change is waited for in the container. Resets
+    /// `backoff` once the container holds everything.
     pub(super) async fn follow(
         &self,
-        local: &Arc<LocalFolder>,
         attached: &mut Attached,
-        automatic: &Automatic,
         proved: Arc<Listing>,
         backoff: &mut Backoff,
-    ) -> Result<std::convert::Infallible, Interruption> {
+    ) -> Result<Infallible, Interruption> {
+        let Equaliser { container, direction, local, automatic, status, .. } = self.equaliser;
         let mut proved = Some(proved);
         let mut here = local.state();
         let node = Arc::clone(&attached.node);
         let mut link_state = node.state();
         let process = here.borrow().process();
-        let candidate = attached.role == Some(Role::Lead) && self.direction == Direction::Both;
+        let candidate = attached.role == Some(Role::Lead) && direction == Direction::Both;
         let mut election = local.two_way.watch();
         let mut seat: Option<Seat> = None;
         let mut settled: Option<i64> = None;
         let mut settling: Option<Settling> = None;
         let mut failing = Vec::new();
         let mut asked: Option<FirstPullQuestion> = None;
-        let who = Arc::new(self.who());
         let mut conflicts = Conflicts::new();
         loop {
             let now = here.borrow_and_update().clone();
             if now.process() != process {
                 return Err(Interruption::Anew);
             }
-            if let Some(hold) = now.pending_deletions.of(&self.container.id) {
+            if let Some(hold) = now.pending_deletions.of(&container.id) {
                 return Err(Interruption::Held(hold.reason()));
             }
             let behind = now.pending || settled != Some(now.sequence);
             let elected = !candidate || seat.is_some() || election.is_taken();
             if !behind {
-                self.status.modify(|service| service.acknowledged = now.revision());
+                status.modify(|service| service.acknowledged = now.revision());
             }
             self.report(&node, &now, behind || !elected, &failing, asked.as_ref());
             // Whatever else happens meanwhile, one question waits for its answer.
             settling = settling.filter(|(of, _)| behind && !now.pending && *of == now.sequence);
             if behind && !now.pending && settling.is_none() {
-                let (local, link) = (Arc::clone(local), Arc::clone(&attached.link));
-                let question = settle(local, link, now.sequence, failing.clone(), settled.is_some());
+                let attachment = attached.attachment.clone();
+                let question = settle(attachment, now.sequence, failing.clone(), settled.is_some());
                 settling = Some((now.sequence, question.boxed()));
             }
             if !behind && elected {
@@ -88,16 +94,16 @@ impl Folder {
                 // Somebody else's taking the seat is what this one waits for, too; the sender lives in `local`.
                 () = election.changed() => {}
                 event = attached.events.recv() => {
-                    Self::event(local, &who, &attached.link, &mut conflicts, event)?;
+                    self.event(&attached.attachment, &mut conflicts, event)?;
                 }
-                () = conflicts.bring(&attached.link, &attached.id, local), if conflicts.any() => {}
+                () = conflicts.bring(&attached.attachment, local), if conflicts.any() => {}
                 left = ended(&mut settling), if settling.is_some() => {
                     settling = None;
                     match left? {
                         Settled::Done(stages) => {
                             failing.clear();
                             if let Some(edit) = now.stages.and_then(|local| stages.edit(&local)) {
-                                self.status.modify(|service| service.last_edit = Some(edit));
+                                status.modify(|service| service.last_edit = Some(edit));
                             }
                         }
                         // What there is room for arrives all the same, and what is not is tried again by syncthing.
@@ -109,21 +115,21 @@ impl Folder {
                     if settled.is_none() {
                         // Not longer: it is as big as the tree.
                         let proved = std::mem::take(&mut proved).unwrap_or_default();
-                        self.verify(local, attached, automatic, &proved.entries).await?;
+                        self.equaliser.verify(attached, &proved.entries).await?;
                         automatic.proved();
                     }
                     settled = Some(now.sequence);
-                    local.versions.acknowledged(&self.container.id, now.revision());
+                    local.versions.acknowledged(&container.id, now.revision());
                 }
-                taken = local.two_way.seat(&self.container.id), if candidate && seat.is_none() && !behind => {
-                    asked = self.promote(local, attached, automatic, false).await?;
-                    conflicts.search(&attached.link);
-                    self.status.modify(|service| service.direction = ways(asked.as_ref()));
+                taken = local.two_way.seat(&container.id), if candidate && seat.is_none() && !behind => {
+                    asked = self.promote(attached, false).await?;
+                    conflicts.search(&attached.attachment);
+                    status.modify(|service| service.direction = ways(asked.as_ref()));
                     seat = Some(taken);
                 }
                 () = accepted(asked.as_ref()), if asked.is_some() && !behind => {
-                    asked = self.promote(local, attached, automatic, true).await?;
-                    self.status.modify(|service| service.direction = ways(asked.as_ref()));
+                    asked = self.promote(attached, true).await?;
+                    status.modify(|service| service.direction = ways(asked.as_ref()));
                 }
             }
         }
@@ -144,90 +150,47 @@ impl Folder {
             (None, Some(asked)) => (Status::Confirm, asked.reason.clone()),
             (None, None) => (Status::Watching, String::new()),
         };
+        let board = self.equaliser.status;
         let contact = node.last_contact();
-        self.status.modify(|service| {
+        board.modify(|service| {
             service.last_contact = contact;
             service.percent = if status == Status::Watching { 100 } else { service.percent };
         });
-        self.status.set(status, reason);
+        board.set(status, reason);
     }
 
     fn event(
-        local: &LocalFolder,
-        who: &Arc<ContainerRef>,
-        link: &Link,
+        &self,
+        attachment: &Attachment,
         conflicts: &mut Conflicts,
         event: Option<AttachmentEvent>,
     ) -> Result<(), Interruption> {
+        let local: &LocalFolder = self.equaliser.local;
         match event {
-            None => Err(Interruption::Lost("the events of the attachment ended".to_owned())),
-            Some(AttachmentEvent::AttachmentEnded(end)) => {
-                debug!(why = end.why().as_str_name(), "radar ended the attachment");
-                Err(Interruption::Ended(end.reason))
+            // What has happened in the container since is not known: an attach from the beginning compares all of it.
+            None => return Err(Interruption::Ended("too many of the container's changes wait".to_owned())),
+            Some(AttachmentEvent::Ended { why, reason }) => {
+                debug!(why, "radar ended the attachment");
+                return Err(Interruption::Ended(reason));
             }
-            Some(AttachmentEvent::ContainerChange(change))
-                if change.action != "deleted"
-                    && change.kind == "file"
-                    && conflicts.take(link, &change.path) =>
-            {
-                Ok(())
+            Some(AttachmentEvent::Changed { path, kind: Some(Kind::File) })
+                if conflicts.take(attachment, &path) => {}
+            Some(AttachmentEvent::Changed { path, .. } | AttachmentEvent::Deleted { path })
+                if local.ignore.matches(&path) => {}
+            Some(AttachmentEvent::Changed { path, .. }) => {
+                debug!(path, "the container made or changed an entry");
+                local.container_restored(&path);
             }
-            Some(AttachmentEvent::ContainerChange(change)) if local.ignore.matches(&change.path) => Ok(()),
-            Some(AttachmentEvent::ContainerChange(change)) => {
-                debug!(path = change.path, action = change.action, "the container changed");
-                if change.action == "deleted" {
-                    local.container_deleted(&change.path, who);
-                } else {
-                    local.container_restored(&change.path);
-                }
-                Ok(())
+            Some(AttachmentEvent::Deleted { path }) => {
+                debug!(path, "the container deleted an entry");
+                local.container_deleted(&path, &self.source);
             }
-            Some(AttachmentEvent::EventsMissed(_)) => {
-                conflicts.search(link);
-                Ok(())
+            Some(AttachmentEvent::Missed) => conflicts.search(attachment),
+            Some(AttachmentEvent::NotWritten { path, action, error }) => {
+                warn!(path, action, error, "the container did not take a change");
             }
-            Some(AttachmentEvent::ItemFinished(item)) if !item.error.is_empty() => {
-                warn!(
-                    path = item.path,
-                    action = item.action,
-                    error = item.error,
-                    "the container did not take a change"
-                );
-                Ok(())
-            }
-            Some(_) => Ok(()),
         }
-    }
-
-    /// Reads every file in the container once more and compares: only then is it said to be in sync. What the
-    /// container has changed itself since it was `proved` equal is not missing. What was removed here since then, the
-    /// node's syncthing may take for the container's own, because it never heard of it from here: it is removed there.
-    async fn verify(
-        &self,
-        local: &Arc<LocalFolder>,
-        attached: &Attached,
-        automatic: &Automatic,
-        proved: &[Entry],
-    ) -> Result<(), Interruption> {
-        for _ in 0..ROUNDS {
-            let Both { here, there, permit } = Self::list_both(local, attached).await?;
-            let missing = plan::missing(&here.entries, &there, proved);
-            let stale = plan::stale(&here, &there, proved);
-            let Some(first) = missing.first().or(stale.first()) else { return Ok(()) };
-            debug!(first, "not equal yet");
-            drop(there);
-            if !missing.is_empty() {
-                local.scan(missing);
-            }
-            if !stale.is_empty() {
-                automatic.merged(&stale);
-                transfer::remove(&attached.link, &attached.id, stale).await?;
-            }
-            let sequence = local.scanned().await?;
-            drop(permit);
-            settle_all(local, &attached.link, sequence).await?;
-        }
-        Err(Interruption::Restless)
+        Ok(())
     }
 
     /// Makes this container the two-way one. Local content goes there once more where it differs by now, and what
@@ -235,36 +198,36 @@ impl Folder {
     /// and nobody has `agreed` to it, it is asked about instead.
     async fn promote(
         &self,
-        local: &Arc<LocalFolder>,
         attached: &Attached,
-        automatic: &Automatic,
         agreed: bool,
     ) -> Result<Option<FirstPullQuestion>, Interruption> {
-        self.status.set(Status::Syncing, "");
-        let extra = self.equalise(local, attached, automatic, None).await?.extra;
+        let Equaliser { local, status, .. } = self.equaliser;
+        let attachment = &attached.attachment;
+        status.set(Status::Syncing, "");
+        let extra = self.equaliser.equalise(attached, None).await?.extra;
         if let Some((files, bytes)) = plan::too_much(&extra).filter(|_| !agreed) {
             let tops = plan::tops(&extra);
-            let pull = FirstPull { source: self.who(), files, bytes, tops, accepted: false };
+            let pull =
+                FirstPull { source: ContainerRef::clone(&self.source), files, bytes, tops, accepted: false };
             return Ok(Some(local.first_pull.ask(pull)));
         }
         if !extra.is_empty() {
             let paths: Vec<String> = extra.iter().map(|entry| entry.path.clone()).collect();
             info!(entries = paths.len(), "bring what only the container has");
-            transfer::fetch(&attached.link, &attached.id, local, extra).await?;
+            transfer::fetch(attachment, local, extra).await?;
             local.scan(paths);
         }
-        let link = &attached.link;
         let sequence = local.scanned().await?;
-        settle_all(local, link, sequence).await?;
-        let request = SetDirectionRequest {
-            session_id: link.session_id.clone(),
-            folder_id: local.id.clone(),
-            direction: WireDirection::Both.into(),
-        };
-        limited("SetDirection", link.radar.clone().set_direction(request)).await?;
+        settle_all(attachment, sequence).await?;
+        attachment.set_direction(Direction::Both).await?;
         info!("two-way");
         Ok(None)
     }
+}
+
+/// Which way changes go in the container that has the seat: not back while its first pull waits for a person.
+fn ways(asked: Option<&FirstPullQuestion>) -> Direction {
+    if asked.is_none() { Direction::Both } else { Direction::ToContainer }
 }
 
 /// A question about a sequence, and its answer.
@@ -275,11 +238,6 @@ async fn ended(settling: &mut Option<Settling>) -> Result<Settled, Interruption>
         Some((_, answer)) => answer.await,
         None => std::future::pending().await,
     }
-}
-
-/// Which way changes go in the container that has the seat: not back while its first pull waits for a person.
-fn ways(asked: Option<&FirstPullQuestion>) -> Direction {
-    if asked.is_none() { Direction::Both } else { Direction::ToContainer }
 }
 
 async fn accepted(asked: Option<&FirstPullQuestion>) {

@@ -1,8 +1,6 @@
 //! What interrupts a folder and sends it back to a fresh attach, and how it reads in `get`.
 
-use std::time::Duration;
-
-use crate::{local, status::Status};
+use crate::{local, node::CallError, status::Status};
 
 /// Why a folder stopped following its container.
 #[derive(Debug, thiserror::Error)]
@@ -16,20 +14,9 @@ pub enum Interruption {
     /// radar said that the attachment ended.
     #[error("{0}")]
     Ended(String),
-    /// radar refused a call with a sentence.
-    #[error("{0}")]
-    Refused(String),
-    /// radar did not answer.
-    #[error("radar did not answer `{call}` within {limit:?}")]
-    Slow {
-        /// The call.
-        call: &'static str,
-        /// How long it was waited for.
-        limit: Duration,
-    },
-    /// radar's answer makes no sense.
-    #[error("radar sent {0}")]
-    Malformed(&'static str),
+    /// radar refused a call, did not answer it, or answered nonsense.
+    #[error(transparent)]
+    Call(CallError),
     /// A file here is a directory there, or the other way round.
     #[error("`{0}` is a directory on one side and not on the other; remove one of them")]
     Clash(String),
@@ -84,29 +71,26 @@ impl Interruption {
     }
 }
 
-impl From<tonic::Status> for Interruption {
-    fn from(status: tonic::Status) -> Self {
-        use tonic::Code;
-        // What the transport says of itself, as opposed to what radar answered with a sentence.
-        let transport = std::error::Error::source(&status).is_some()
-            || matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown);
-        if transport {
-            return Self::Lost(format!("lost the connection to radar: {}", status.message()));
+impl From<CallError> for Interruption {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Lost(_) => Self::Lost(error.to_string()),
+            CallError::Refused(_) | CallError::Slow { .. } | CallError::Malformed(_) => Self::Call(error),
         }
-        Self::Refused(status.message().to_owned())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::Interruption;
-    use crate::status::Status;
+    use crate::{node::CallError, status::Status};
 
     #[test]
     fn a_lost_connection_is_no_error_and_a_refusal_is() {
-        let lost = Interruption::from(tonic::Status::unavailable("tcp"));
+        let lost = Interruption::from(CallError::from(tonic::Status::unavailable("tcp")));
         assert_eq!(lost.standing().0, Status::Attaching);
-        let refused = Interruption::from(tonic::Status::failed_precondition("the path is a file"));
+        let refused = CallError::from(tonic::Status::failed_precondition("the path is a file"));
+        let refused = Interruption::from(refused);
         assert_eq!(refused.standing(), (Status::Error, "the path is a file".to_owned()));
     }
 }

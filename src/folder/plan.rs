@@ -7,7 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ksync_tree::{DifferenceKind, Entry, Kind, Listing, Skipped, covers, differences, is_below};
 
-use crate::{base::Base, config::Initial, local::KnownVersions};
+use crate::{
+    base::Base,
+    config::{Direction, Initial},
+    local::KnownVersions,
+};
 
 /// Container-only files above which nothing is pulled unasked.
 const PULL_FILES: usize = 1000;
@@ -54,39 +58,95 @@ impl Plan {
     }
 }
 
-/// Compares a local listing with that of the container `id`. Without a base, `initial` says what wins where both sides
-/// differ; in a container that the base does not know, local content does. What lies at or below `unknown` (it could
-/// not be listed here) is left alone. What a container has of what was here lately (`known`) is older than what is here,
-/// and nobody's edit there.
-pub(super) fn plan(
-    local: &[Entry],
-    remote: &[Entry],
-    unknown: &[Skipped],
-    base: Option<&Base>,
-    known: &KnownVersions,
-    id: &str,
-    initial: Initial,
-) -> Plan {
+/// The two sides of a merge, and what is known of both.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sides<'a> {
+    /// What is here.
+    pub(super) local: &'a [Entry],
+    /// What is here and could not be listed.
+    pub(super) unlisted: &'a [Skipped],
+    /// What is in the container.
+    pub(super) remote: &'a [Entry],
+    /// Id of the container.
+    pub(super) container: &'a str,
+    /// What was last equal on both sides; none before the first sync.
+    pub(super) base: Option<&'a Base>,
+    /// What was here lately.
+    pub(super) recent: &'a KnownVersions,
+}
+
+/// ContainerRef wins a first sync.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Policy {
+    /// Which way changes go.
+    pub(super) direction: Direction,
+    /// What wins at the first sync, if changes go both ways.
+    pub(super) initial: Initial,
+    /// Whether this is the first container of its local path.
+    pub(super) first_container: bool,
+}
+
+impl Policy {
+    /// Whether the container's content wins a first sync.
+    fn takes(self, ours: &Entry, theirs: &Entry) -> bool {
+        // One-way, nothing ever comes here. What a container wins it wins once: several would undo each other.
+        if self.direction != Direction::Both || !self.first_container {
+            return false;
+        }
+        match self.initial {
+            Initial::Local => false,
+            Initial::Remote => true,
+            Initial::Newest => theirs.mtime_ns > ours.mtime_ns,
+        }
+    }
+}
+
+/// What is known of the container itself.
+struct Standing {
+    /// It held the base.
+    seen: bool,
+    /// It was the two-way one when the base was written: its edits are wanted here.
+    two_way: bool,
+    /// Its content may exist nowhere else.
+    precious: bool,
+}
+
+impl Sides<'_> {
+    fn standing(self) -> Standing {
+        let seen = self.base.is_some_and(|base| base.seen.contains(self.container));
+        let two_way = self.base.is_some_and(|base| base.two_way.as_deref() == Some(self.container));
+        // A fresh container holds what its image brings, of which a copy can be had. Without a base nobody can tell.
+        Standing { seen, two_way, precious: self.base.is_none() || seen }
+    }
+}
+
+/// Merges both sides. Local content wins, except where only the container's has changed since the base and the container
+/// was the two-way one, or where `policy` lets the container win a first sync.
+pub(super) fn plan(sides: Sides<'_>, policy: Policy) -> Plan {
+    let Sides { local, unlisted, remote, base, recent, .. } = sides;
+    let Standing { seen, two_way, precious } = sides.standing();
     let (here, there) = (by_path(local), by_path(remote));
     let in_base = by_path(base.map_or(&[], |base| &base.entries));
-    let seen = base.is_some_and(|base| base.seen.contains(id));
-    let two_way = base.is_some_and(|base| base.two_way.as_deref() == Some(id));
-    // A fresh container holds what its image brings, of which a copy can be had.
-    let precious = base.is_none() || seen;
     let mut plan = Plan::default();
     let mut gone_here = BTreeSet::new();
     for difference in differences(local, remote) {
         let path = difference.path.as_str();
-        if unknown.iter().any(|skipped| covers(&skipped.path, path)) {
+        // An entry that could not be listed here may exist, so it counts neither as gone nor as different.
+        if unlisted.iter().any(|skipped| covers(&skipped.path, path)) {
             continue;
         }
         let (ours, theirs, was) =
             (here.get(path).copied(), there.get(path).copied(), in_base.get(path).copied());
-        let from_here = theirs.is_some_and(|theirs| known.was_here(theirs));
+        // A version that was here lately is older than the one that is here now, and no edit of the container's.
+        let from_here = theirs.is_some_and(|theirs| recent.was_here(theirs));
         let is_dir = |entry: Option<&Entry>| entry.is_some_and(|entry| entry.kind == Kind::Dir);
         match difference.kind {
             DifferenceKind::OnlyInB => {
+                // The base proves that it was here: it was deleted here since. In a container that held the base it must
+                // also be what it was then: an edit there beats a deletion here.
                 let deleted = was.is_some() && (!seen || unchanged(theirs, was));
+                // A fresh container brings along again what was deleted here long ago. One that held the base had it
+                // deleted then, and has made it anew.
                 let once = !seen && base.is_some_and(|base| base.gone.contains(path));
                 if deleted || once {
                     gone_here.insert(difference.path);
@@ -94,20 +154,27 @@ pub(super) fn plan(
                     plan.extra.push(theirs.clone());
                 }
             }
+            // To replace a directory would delete all that is in it, on one side or on the other: a person decides.
             DifferenceKind::Kind if is_dir(ours) || is_dir(theirs) => plan.clashes.push(difference.path),
+            // A directory's mtime follows from what is made and removed in it.
             DifferenceKind::Mtime if is_dir(ours) => {}
             kind => match (ours, theirs) {
+                // Ours is still the base's, so only the container's has changed, and its changes come here; not where
+                // it has a version that was here lately, which is an older one of ours.
                 (Some(ours), Some(_))
                     if two_way && !from_here && ours.kind != Kind::Dir && unchanged(Some(ours), was) =>
                 {
                     plan.take.push(ours.clone());
                 }
+                // Without a base nobody can tell who has changed it: `--initial` says who wins.
                 (Some(ours), Some(theirs))
-                    if base.is_none() && ours.kind != Kind::Dir && theirs_first(initial, ours, theirs) =>
+                    if base.is_none() && ours.kind != Kind::Dir && policy.takes(ours, theirs) =>
                 {
                     plan.take.push(ours.clone());
                 }
                 _ => {
+                    // Content that is neither a version of ours nor the base's is the container's own, and is about to be
+                    // overwritten: it is kept, unless an image or nothing is all that is lost.
                     let edited = kind == DifferenceKind::Content && !from_here && !unchanged(theirs, was);
                     if precious
                         && edited
@@ -120,7 +187,7 @@ pub(super) fn plan(
             },
         }
     }
-    // A directory that holds something new over there stays.
+    // A directory that holds something new over there stays: to remove it would remove that, too.
     let holds_extra = |dir: &str| plan.extra.iter().any(|entry| is_below(dir, &entry.path));
     let (kept, removed): (Vec<String>, Vec<String>) =
         gone_here.into_iter().partition(|path| holds_extra(path));
@@ -130,21 +197,16 @@ pub(super) fn plan(
     plan
 }
 
-/// Whether the container's content wins at the first sync.
-fn theirs_first(initial: Initial, ours: &Entry, theirs: &Entry) -> bool {
-    match initial {
-        Initial::Local => false,
-        Initial::Remote => true,
-        Initial::Newest => theirs.mtime_ns > ours.mtime_ns,
-    }
-}
-
 /// The paths that a container does not hold as they are here. Where the local entry is the very one that was
 /// `proved` to be there, it is the container that has changed its copy since: that is no missing acknowledgement.
 pub(super) fn missing(local: &[Entry], remote: &[Entry], proved: &[Entry]) -> Vec<String> {
     let proved = by_path(proved);
     let here = by_path(local);
-    let plan = plan(local, remote, &[], None, &KnownVersions::default(), "", Initial::Local);
+    let recent = KnownVersions::default();
+    let sides = Sides { local, unlisted: &[], remote, container: "", base: None, recent: &recent };
+    let policy =
+        Policy { direction: Direction::ToContainer, initial: Initial::Local, first_container: false };
+    let plan = plan(sides, policy);
     let own = |path: &String| unchanged(here.get(path.as_str()).copied(), proved.get(path.as_str()).copied());
     plan.send.into_iter().chain(plan.clashes).filter(|path| !own(path)).collect()
 }
@@ -212,11 +274,21 @@ mod tests {
 
     use std::collections::BTreeSet;
 
-    use super::{Plan, missing, too_much, tops};
-    use crate::{base::Base, config::Initial, local::KnownVersions};
+    use super::{Plan, Policy, Sides, missing, too_much, tops};
+    use crate::{
+        base::Base,
+        config::{Direction, Initial},
+        local::KnownVersions,
+    };
 
-    fn plan(local: &[Entry], remote: &[Entry], base: Option<&Base>, id: &str) -> Plan {
-        super::plan(local, remote, &[], base, &KnownVersions::default(), id, Initial::Local)
+    fn policy(initial: Initial) -> Policy {
+        Policy { direction: Direction::Both, initial, first_container: true }
+    }
+
+    fn plan(local: &[Entry], remote: &[Entry], base: Option<&Base>, container: &str) -> Plan {
+        let sides =
+            Sides { local, unlisted: &[], remote, container, base, recent: &KnownVersions::default() };
+        super::plan(sides, policy(Initial::Local))
     }
 
     fn file(path: &str, content: u8) -> Entry {
@@ -270,8 +342,11 @@ mod tests {
             [dir("d", 1), file("new", 3), file("old", 1), file("same", 2)],
             [dir("d", 2), file("new", 1), file("old", 3), file("same", 2)],
         );
+        let known = KnownVersions::default();
+        let sides =
+            Sides { local: &here, unlisted: &[], remote: &there, container: "", base: None, recent: &known };
         let first = |initial| {
-            let plan = super::plan(&here, &there, &[], None, &KnownVersions::default(), "", initial);
+            let plan = super::plan(sides, policy(initial));
             let taken: Vec<String> = plan.take.into_iter().map(|entry| entry.path).collect();
             (taken, plan.send)
         };
@@ -279,9 +354,15 @@ mod tests {
         assert_eq!(first(Initial::Local), (names(&[]), names(&["new", "old"])));
         assert_eq!(first(Initial::Remote), (names(&["new", "old"]), names(&[])));
         assert_eq!(first(Initial::Newest), (names(&["old"]), names(&["new"])));
-        let (known, empty) = (KnownVersions::default(), base(Vec::new()));
-        let later = super::plan(&here, &there, &[], Some(&empty), &known, "same", Initial::Remote);
+        let empty = base(Vec::new());
+        let later = Sides { container: "same", base: Some(&empty), ..sides };
+        let later = super::plan(later, policy(Initial::Remote));
         assert_eq!((later.take, later.send), (vec![], names(&["new", "old"])));
+        let one_way = Policy { direction: Direction::ToContainer, ..policy(Initial::Remote) };
+        let second = Policy { first_container: false, ..policy(Initial::Remote) };
+        for policy in [one_way, second] {
+            assert_eq!(super::plan(sides, policy).take, [], "{policy:?}");
+        }
     }
 
     #[test]
@@ -339,7 +420,15 @@ mod tests {
         let merge = |here: u8, known: &KnownVersions| {
             let here = [file("a", here), file("b", 1)];
             let there = [file("a", 2), file("b", 1)];
-            super::plan(&here, &there, &[], Some(&base), known, "same", Initial::Local)
+            let sides = Sides {
+                local: &here,
+                unlisted: &[],
+                remote: &there,
+                container: "same",
+                base: Some(&base),
+                recent: known,
+            };
+            super::plan(sides, policy(Initial::Local))
         };
         assert_eq!(merge(3, &KnownVersions::default()).losers, ["a"], "nobody knows");
         let plan = merge(3, &known);
@@ -355,7 +444,15 @@ mod tests {
         let there = [dir("d", 0), file("d/f", 1)];
         let unknown = [Skipped { path: "d".into(), reason: "it can't be read".into() }];
         let known = KnownVersions::default();
-        let plan = super::plan(&[], &there, &unknown, Some(&base), &known, "fresh", Initial::Local);
+        let sides = Sides {
+            local: &[],
+            unlisted: &unknown,
+            remote: &there,
+            container: "fresh",
+            base: Some(&base),
+            recent: &known,
+        };
+        let plan = super::plan(sides, policy(Initial::Local));
         assert_eq!(plan, Plan::default());
     }
 

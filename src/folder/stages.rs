@@ -1,14 +1,13 @@
 //! Where the time of an edit went: the stages here, by this clock, and those on the node, by how long before its answer
 //! they were.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
-use ksync_proto::radar::SettleReply;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::{local::LocalStages, status::Edit};
+use crate::{local::LocalStages, node::StagesAgo, status::Edit};
 
 /// When a node last got through its stages.
 #[derive(Debug, Clone, Copy)]
@@ -21,14 +20,14 @@ pub(super) struct Stages {
 
 impl Stages {
     /// From an answer that came just now.
-    pub(super) fn of(reply: &SettleReply) -> Self {
+    pub(super) fn of(ago: &StagesAgo) -> Self {
         let answered = Instant::now();
-        let ago = |us: u64| (us > 0).then(|| answered.checked_sub(Duration::from_micros(us))).flatten();
+        let at = |ago| answered.checked_sub(ago);
         Self {
             answered,
-            index: ago(reply.index_ago_us),
-            finished: ago(reply.finished_ago_us),
-            copied: ago(reply.copied_ago_us),
+            index: ago.index.and_then(at),
+            finished: ago.finished.and_then(at),
+            copied: ago.copied.and_then(at),
         }
     }
 
@@ -62,11 +61,10 @@ impl Stages {
 mod tests {
     use std::time::Duration;
 
-    use ksync_proto::radar::SettleReply;
     use tokio::time::{Instant, advance};
 
     use super::Stages;
-    use crate::local::LocalStages;
+    use crate::{local::LocalStages, node::StagesAgo};
 
     #[tokio::test(start_paused = true)]
     async fn stages_are_told_since_the_edit_was_noticed() {
@@ -75,14 +73,8 @@ mod tests {
         let noticed = Instant::now();
         let local = LocalStages { noticed, posted: noticed + ms(1), scanned: noticed + ms(3) };
         advance(ms(10)).await;
-        let reply = SettleReply {
-            settled: true,
-            index_ago_us: 6000,
-            finished_ago_us: 2000,
-            copied_ago_us: 500_000,
-            ..SettleReply::default()
-        };
-        let edit = Stages::of(&reply).edit(&local).unwrap();
+        let ago = StagesAgo { index: Some(ms(6)), finished: Some(ms(2)), copied: Some(ms(500)) };
+        let edit = Stages::of(&ago).edit(&local).unwrap();
         assert_eq!((edit.posted, edit.scanned, edit.settled), (ms(1), ms(3), ms(10)));
         assert_eq!((edit.index, edit.finished), (Some(ms(4)), Some(ms(8))));
         assert_eq!(edit.copied, None, "the copies of an earlier edit");

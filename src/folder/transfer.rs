@@ -11,16 +11,16 @@ use std::{
     sync::Arc,
 };
 
-use ksync_proto::radar::{
-    Entry as WireEntry, EntryKind, FetchRequest, ListRequest, RemoveRequest, SeedRequest,
-};
-use ksync_tree::{Entry, Ignore, Kind, Listing, Root, UnpackOptions, copy_entry, move_entry, stat_entry};
+use ksync_tree::{Entry, Kind, Listing, Root, UnpackOptions, copy_entry, move_entry, stat_entry};
 use tokio::sync::mpsc;
-use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tracing::{debug, info};
 
-use super::{Interruption, progress::Progress};
-use crate::{blocking, kept, local::LocalFolder, node::Link};
+use super::{interruption::Interruption, progress::Progress};
+use crate::{
+    blocking, kept,
+    local::LocalFolder,
+    node::{Attachment, CallError},
+};
 
 /// Bytes of one message.
 const CHUNK: usize = 128 << 10;
@@ -40,54 +40,19 @@ pub(super) async fn list_local(
     Ok(listing)
 }
 
-/// Everything below the container's directory, with hashes.
-pub(super) async fn list_remote(
-    link: &Link,
-    attachment_id: &str,
-    ignore: &Ignore,
-) -> Result<Vec<Entry>, Interruption> {
-    let request = ListRequest {
-        session_id: link.session_id.clone(),
-        attachment_id: attachment_id.to_owned(),
-        hash: true,
-        ignore: ignore.patterns().to_vec(),
-        once: false,
-    };
-    list(link, request).await
-}
-
 /// The conflict copies in the container that local content has won over.
-pub(super) async fn list_beaten(link: &Link, attachment_id: &str) -> Result<Vec<String>, Interruption> {
-    let request = ListRequest {
-        session_id: link.session_id.clone(),
-        attachment_id: attachment_id.to_owned(),
-        hash: false,
-        ignore: syncthing::conflict::only_lost_to(&link.own_device_id),
-        once: true,
-    };
+pub(super) async fn list_beaten(attachment: &Attachment) -> Result<Vec<String>, Interruption> {
+    let own_device_id = attachment.own_device_id();
     // Directories on the way there are listed, too.
-    let mut entries = list(link, request).await?;
-    entries.retain(|entry| {
-        entry.kind == Kind::File && syncthing::conflict::lost_to(&entry.path, &link.own_device_id)
-    });
+    let mut entries = attachment.list_without(syncthing::conflict::only_lost_to(own_device_id)).await?;
+    entries
+        .retain(|entry| entry.kind == Kind::File && syncthing::conflict::lost_to(&entry.path, own_device_id));
     Ok(entries.into_iter().map(|entry| entry.path).collect())
-}
-
-async fn list(link: &Link, request: ListRequest) -> Result<Vec<Entry>, Interruption> {
-    let mut stream = link.radar.clone().list(request).await?.into_inner();
-    let mut entries = Vec::new();
-    while let Some(reply) = stream.message().await? {
-        for entry in reply.entries {
-            entries.push(from_wire(entry)?);
-        }
-    }
-    Ok(entries)
 }
 
 /// Sends the named local entries into the container, which `progress` is of; returns those that it has no room for.
 pub(super) async fn send(
-    link: &Link,
-    attachment_id: &str,
+    attachment: &Attachment,
     local: &Arc<LocalFolder>,
     paths: Vec<String>,
     progress: Arc<Progress>,
@@ -102,17 +67,10 @@ pub(super) async fn send(
         });
         ksync_tree::pack(&folder.root(), paths, out)
     });
-    let head = SeedRequest {
-        session_id: link.session_id.clone(),
-        attachment_id: attachment_id.to_owned(),
-        data: Vec::new().into(),
-    };
-    let data =
-        ReceiverStream::new(rx).map(|data| SeedRequest { data: data.into(), ..SeedRequest::default() });
-    let answer = link.radar.clone().seed(tokio_stream::once(head).chain(data)).await;
+    let answer = attachment.send(rx).await;
     let packed = blocking::joined(packing).await;
     // radar's word comes first: when it hangs up, packing fails too, for no reason of its own.
-    let no_room = answer?.into_inner().no_room;
+    let no_room = answer?;
     packed?;
     if !no_room.is_empty() {
         info!(first = no_room.first(), files = no_room.len(), "no room in the container");
@@ -122,8 +80,7 @@ pub(super) async fn send(
 
 /// Brings the named entries of the container here. What exists here by then is never replaced.
 pub(super) async fn fetch(
-    link: &Link,
-    attachment_id: &str,
+    attachment: &Attachment,
     local: &Arc<LocalFolder>,
     entries: Vec<Entry>,
 ) -> Result<(), Interruption> {
@@ -133,23 +90,20 @@ pub(super) async fn fetch(
     let paths: Vec<String> = entries.into_iter().map(|entry| entry.path).collect();
     local.own_writes.begin(&paths);
     let limit = Some(bytes.saturating_mul(2) + (1 << 20));
-    let received = receive(link, attachment_id, Arc::clone(&root), paths.clone(), limit).await;
+    let received = receive(attachment, Arc::clone(&root), paths.clone(), limit).await;
     local.own_writes.done(&root, &paths);
     received
 }
 
 /// Unpacks the named entries of the container into `root`, leaving what is there.
 async fn receive(
-    link: &Link,
-    attachment_id: &str,
+    attachment: &Attachment,
     root: Arc<Root>,
     paths: Vec<String>,
     max_bytes: Option<u64>,
 ) -> Result<(), Interruption> {
     let asked: BTreeSet<String> = paths.iter().cloned().collect();
-    let request =
-        FetchRequest { session_id: link.session_id.clone(), attachment_id: attachment_id.to_owned(), paths };
-    let mut stream = link.radar.clone().fetch(request).await?.into_inner();
+    let mut fetched = attachment.fetch(paths).await?;
     let (tx, rx) = mpsc::channel::<Vec<u8>>(QUEUE);
     let unpacking = tokio::task::spawn_blocking(move || {
         // What was not asked for is refused: the stream comes from where hostile code may run.
@@ -157,13 +111,13 @@ async fn receive(
         ksync_tree::unpack(&root, Source { rx, chunk: io::Cursor::default() }, &options, |_| {})
     });
     let received = async {
-        while let Some(reply) = stream.message().await? {
-            if tx.send(reply.data.to_vec()).await.is_err() {
+        while let Some(chunk) = fetched.chunk().await? {
+            if tx.send(chunk).await.is_err() {
                 break;
             }
         }
         drop(tx);
-        Ok::<_, tonic::Status>(())
+        Ok::<_, CallError>(())
     };
     let received = received.await;
     let unpacked = blocking::joined(unpacking).await;
@@ -173,47 +127,30 @@ async fn receive(
 }
 
 /// Removes the named entries of the container; returns the directories that hold something still.
-pub(super) async fn remove(
-    link: &Link,
-    attachment_id: &str,
-    paths: Vec<String>,
-) -> Result<Vec<String>, Interruption> {
-    let left = ask_to_remove(link, attachment_id, paths, Vec::new()).await?;
+pub(super) async fn remove(attachment: &Attachment, paths: Vec<String>) -> Result<Vec<String>, Interruption> {
+    let left = attachment.remove(paths).await?;
     if !left.is_empty() {
         debug!(?left, "not empty in the container");
     }
     Ok(left)
 }
 
-async fn ask_to_remove(
-    link: &Link,
-    attachment_id: &str,
-    paths: Vec<String>,
-    unchanged: Vec<WireEntry>,
-) -> Result<Vec<String>, Interruption> {
-    let (session_id, attachment_id) = (link.session_id.clone(), attachment_id.to_owned());
-    let request = RemoveRequest { session_id, attachment_id, paths, unchanged };
-    Ok(super::limited("Remove", link.radar.clone().remove(request)).await?.left)
-}
-
 /// Keeps the container's content of files that local content is about to replace there.
 pub(super) async fn keep(
-    link: &Link,
-    attachment_id: &str,
+    attachment: &Attachment,
     local: &Arc<LocalFolder>,
     paths: Vec<String>,
     kind: kept::Kind,
 ) -> Result<(), Interruption> {
     let kept = make(kind.moment(&local.kept))?;
     info!(files = paths.len(), kept = %kept.display(), "local content wins; the container's is kept");
-    receive(link, attachment_id, Arc::new(Root::open(&kept)?), paths, None).await
+    receive(attachment, Arc::new(Root::open(&kept)?), paths, None).await
 }
 
 /// Keeps the container's content of a file that lost to local content, which lies there as `copy`, and takes it away there;
 /// returns the path of the file, or none where nothing came, or another copy of this name is there by now.
 pub(super) async fn keep_beaten(
-    link: &Link,
-    attachment_id: &str,
+    attachment: &Attachment,
     local: &Arc<LocalFolder>,
     copy: &str,
 ) -> Result<Option<String>, Interruption> {
@@ -225,7 +162,7 @@ pub(super) async fn keep_beaten(
         .tempdir_in(&moment)
         .map_err(|source| Interruption::Kept { path: moment.clone(), source })?;
     let incoming = Arc::new(Root::open(staging.path())?);
-    receive(link, attachment_id, Arc::clone(&incoming), vec![copy.to_owned()], Some(kept::SIZE)).await?;
+    receive(attachment, Arc::clone(&incoming), vec![copy.to_owned()], Some(kept::SIZE)).await?;
     let (name, original) = (copy.to_owned(), of.original.clone());
     let came = blocking::run(move || {
         let came = stat_entry(&incoming, &name, false)?.filter(|entry| entry.kind == Kind::File);
@@ -239,15 +176,14 @@ pub(super) async fn keep_beaten(
         Ok::<_, Interruption>(came)
     });
     let Some(came) = came.await? else { return Ok(None) };
-    let left = ask_to_remove(link, attachment_id, Vec::new(), vec![to_wire(&came)]).await?;
+    let left = attachment.remove_unchanged(&[came]).await?;
     Ok(left.is_empty().then_some(of.original))
 }
 
 /// Brings the container's newer content of files here. What is here goes to `kept` first, and the new content is
 /// complete before it does. A file that is not the one that was listed (`entries`) any more is left as it is.
 pub(super) async fn take(
-    link: &Link,
-    attachment_id: &str,
+    attachment: &Attachment,
     local: &Arc<LocalFolder>,
     entries: Vec<Entry>,
 ) -> Result<(), Interruption> {
@@ -255,7 +191,7 @@ pub(super) async fn take(
     let (staging, old) = (make(kept.join("incoming"))?, make(kept.join("old"))?);
     let incoming = Arc::new(Root::open(&staging)?);
     let paths = entries.iter().map(|entry| entry.path.clone()).collect();
-    receive(link, attachment_id, Arc::clone(&incoming), paths, None).await?;
+    receive(attachment, Arc::clone(&incoming), paths, None).await?;
     let folder = Arc::clone(local);
     blocking::run(move || {
         let (old, root) = (Root::open(&old)?, folder.root());
@@ -286,43 +222,6 @@ pub(super) async fn take(
 fn make(dir: PathBuf) -> Result<PathBuf, Interruption> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
     made.map(|()| dir.clone()).map_err(|source| Interruption::Kept { path: dir, source })
-}
-
-/// A regular file without its content.
-fn to_wire(file: &Entry) -> WireEntry {
-    WireEntry {
-        path: file.path.clone(),
-        kind: EntryKind::File.into(),
-        size: file.size,
-        mtime_ns: file.mtime_ns,
-        mode: file.mode,
-        ..WireEntry::default()
-    }
-}
-
-fn from_wire(entry: WireEntry) -> Result<Entry, Interruption> {
-    let kind = match entry.kind() {
-        EntryKind::File => Kind::File,
-        EntryKind::Dir => Kind::Dir,
-        EntryKind::Symlink => Kind::Symlink,
-        EntryKind::Unspecified => return Err(Interruption::Malformed("an entry without a kind")),
-    };
-    let hash = match entry.hash.len() {
-        0 => None,
-        _ => Some(
-            entry.hash.as_slice().try_into().map_err(|_| Interruption::Malformed("a hash of odd length"))?,
-        ),
-    };
-    let target = (kind == Kind::Symlink).then_some(entry.target);
-    Ok(Entry {
-        path: entry.path,
-        kind,
-        size: entry.size,
-        mtime_ns: entry.mtime_ns,
-        mode: entry.mode,
-        hash,
-        target,
-    })
 }
 
 /// The writing end of a tar stream.

@@ -24,7 +24,7 @@ use tokio_util::bytes::BytesMut;
 use tracing::{debug, warn};
 
 use self::redial::Redial;
-use super::{Link, NodeState};
+use super::{link::Link, state::NodeState};
 use crate::blocking;
 
 /// Bytes read at a time; a BEP block request is answered in pieces of up to this.

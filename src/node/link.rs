@@ -10,19 +10,24 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use ksync_proto::radar::{
-    Container, LookReply, LookRequest, SessionEvent, SessionRequest, VersionReply, VersionRequest,
-    radar_client::RadarClient, session_event::Event,
+    LookRequest, SessionEvent, SessionRequest, VersionReply, VersionRequest, radar_client::RadarClient,
+    session_event::Event,
 };
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Streaming,
+    Code, Streaming,
     transport::{Channel, Endpoint},
 };
 
-use super::settle_dedup::SettleDedup;
+use super::{
+    messages::{AttachmentEvent, LookReply},
+    settle_dedup::SettleDedup,
+    wire,
+};
 use crate::{
     cluster,
+    service::RemoteContainer,
     tunnel::{self, Tunnel},
     version,
 };
@@ -122,36 +127,37 @@ pub struct SessionIdentity {
 #[derive(Debug)]
 pub struct Link {
     /// Different for each link of this process.
-    pub number: u64,
+    pub(super) number: u64,
     /// Calls to radar. Clones share the connection.
-    pub radar: RadarClient<Channel>,
+    pub(super) radar: RadarClient<Channel>,
     /// The session that every call names.
-    pub session_id: String,
+    pub(super) session_id: String,
     /// Device id of the node's syncthing.
-    pub device_id: String,
+    pub(super) device_id: String,
     /// Device id of the local syncthing.
-    pub own_device_id: String,
+    pub(super) own_device_id: String,
     /// radar's version.
-    pub radar_version: String,
+    pub(super) radar_version: String,
     /// What this radar can do.
-    pub capabilities: Vec<String>,
-    /// Who waits for what.
-    pub settle_dedup: SettleDedup,
+    pub(super) capabilities: Vec<String>,
+    /// The questions that several containers wait for.
+    pub(super) settle_dedup: SettleDedup,
 }
 
 /// The session stream: while it is pumped, the lease is held.
 pub(super) struct Session {
     events: Streaming<SessionEvent>,
-    _hello: mpsc::UnboundedSender<SessionRequest>,
+    _hello: mpsc::Sender<SessionRequest>,
 }
 
 impl Session {
-    /// Passes every event to `sink` until the stream ends; says why it ended.
-    pub(super) async fn pump(mut self, sink: impl Fn(Event)) -> String {
+    /// Passes every event to `sink` until the stream ends; says why it ended. One that is about no attachment is none, and
+    /// a sign of life all the same.
+    pub(super) async fn pump(mut self, sink: impl Fn(Option<(String, AttachmentEvent)>)) -> String {
         loop {
             match self.events.message().await {
                 Ok(Some(SessionEvent { event: Some(Event::SessionEnded(end)) })) => return end.reason,
-                Ok(Some(SessionEvent { event: Some(event) })) => sink(event),
+                Ok(Some(SessionEvent { event: Some(event) })) => sink(wire::event(event)),
                 Ok(Some(SessionEvent { event: None })) => {}
                 Ok(None) => return "radar closed the session".to_owned(),
                 Err(status) => return format!("lost the connection to radar: {}", status.message()),
@@ -172,17 +178,14 @@ pub(super) async fn connect(
     open_session(&mut radar, found, identity, fresh).await
 }
 
-/// Whether `path` of a container could be attached, as its node's radar sees it; the inner error is radar's refusal.
-/// No session is opened.
-pub async fn look(
-    tunnel: &dyn Tunnel,
-    container: Container,
-    path: &str,
-) -> Result<Result<LookReply, tonic::Status>, Error> {
+/// Whether `path` of a container could be attached, as its node's radar sees it. No session is opened.
+pub async fn look(tunnel: &dyn Tunnel, container: &RemoteContainer, path: &str) -> Result<LookReply, Error> {
     let (mut radar, _) = dial(tunnel).await?;
-    let request = LookRequest { container: Some(container), path: path.to_owned() };
+    let request = LookRequest { container: Some(wire::container(container)), path: path.to_owned() };
     match tokio::time::timeout(CALL_LIMIT, radar.look(request)).await {
-        Ok(answer) => Ok(answer.map(tonic::Response::into_inner)),
+        Ok(Ok(_)) => Ok(LookReply::Attachable),
+        Ok(Err(refusal)) if refusal.code() == Code::Unimplemented => Ok(LookReply::Unknown),
+        Ok(Err(refusal)) => Ok(LookReply::Refused(refusal.message().to_owned())),
         Err(_) => Err(Error::Slow { call: "Look", limit: CALL_LIMIT }),
     }
 }
@@ -229,7 +232,7 @@ async fn open_session(
     identity: &SessionIdentity,
     fresh: bool,
 ) -> Result<(Link, Session), Error> {
-    let (hello, requests) = mpsc::unbounded_channel();
+    let (hello, requests) = mpsc::channel(1);
     let request = SessionRequest {
         session_id: identity.session_id.clone(),
         epoch: next_epoch(),
@@ -238,10 +241,9 @@ async fn open_session(
         device_id: identity.device_id.clone(),
         fresh,
     };
-    // The receiver is in scope, so this can't fail.
-    let _ = hello.send(request);
-    let mut events =
-        limited("Session", radar.session(UnboundedReceiverStream::new(requests))).await?.into_inner();
+    // There is room for one, and the receiver is in scope, so this can't fail.
+    let _ = hello.try_send(request);
+    let mut events = limited("Session", radar.session(ReceiverStream::new(requests))).await?.into_inner();
     let ready = match limited("Session", events.message()).await? {
         Some(SessionEvent { event: Some(Event::Ready(ready)) }) => ready,
         other => {

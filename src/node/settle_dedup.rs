@@ -6,23 +6,17 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
-use ksync_proto::radar::{SettleReply, SettleRequest};
-use tonic::Status;
 
-use super::Link;
-
-/// How long one question may wait; then it is asked again.
-const LIMIT: Duration = Duration::from_secs(30);
+use super::{call_error::CallError, messages::SettleReply};
 
 /// radar's answer.
-type Answer = Result<SettleReply, Status>;
+type Answer = Result<SettleReply, CallError>;
 type Asked = BoxFuture<'static, Answer>;
 
 /// What is asked: a folder, a sequence of our index, and the errors that are known already.
@@ -30,7 +24,7 @@ pub(super) type Question = (String, i64, Vec<String>);
 
 /// The questions that somebody waits for.
 #[derive(Default)]
-pub struct SettleDedup(Mutex<HashMap<Question, WeakShared<Asked>>>);
+pub(super) struct SettleDedup(Mutex<HashMap<Question, WeakShared<Asked>>>);
 
 impl std::fmt::Debug for SettleDedup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,24 +32,9 @@ impl std::fmt::Debug for SettleDedup {
     }
 }
 
-impl Link {
-    /// Asks radar once, for up to 30 s, whether `folder` holds everything up to `sequence` of our index on its node, or
-    /// something else fails than what is `known` to.
-    pub async fn settle(&self, folder: &str, sequence: i64, known: &[String]) -> Result<SettleReply, Status> {
-        let mut request = tonic::Request::new(SettleRequest {
-            session_id: self.session_id.clone(),
-            folder_id: folder.to_owned(),
-            sequence,
-            known_errors: known.to_owned(),
-        });
-        request.set_timeout(LIMIT);
-        self.radar.clone().settle(request).await.map(tonic::Response::into_inner)
-    }
-}
-
 impl SettleDedup {
     /// The answer to `question`, which `ask` asks unless it has been asked.
-    pub fn ask(&self, question: Question, ask: impl FnOnce() -> Asked) -> Shared<Asked> {
+    pub(super) fn ask(&self, question: Question, ask: impl FnOnce() -> Asked) -> Shared<Asked> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, asked| asked.upgrade().is_some_and(|asked| asked.peek().is_none()));
         if let Some(asked) = all.get(&question).and_then(WeakShared::upgrade) {
@@ -75,10 +54,10 @@ mod tests {
     };
 
     use futures::FutureExt;
-    use ksync_proto::radar::SettleReply;
     use tokio::sync::Notify;
 
     use super::SettleDedup;
+    use crate::node::{SettleReply, StagesAgo};
 
     #[tokio::test]
     async fn those_who_wait_for_the_same_ask_once() {
@@ -90,7 +69,7 @@ mod tests {
                 asked.fetch_add(1, Ordering::SeqCst);
                 async move {
                     answer.notified().await;
-                    Ok(SettleReply { settled: true, ..SettleReply::default() })
+                    Ok(SettleReply::Settled(StagesAgo::default()))
                 }
                 .boxed()
             })
@@ -98,7 +77,8 @@ mod tests {
         let (one, two) = (ask(1), ask(1));
         assert_eq!(asked.load(Ordering::SeqCst), 1);
         answer.notify_one();
-        assert!(one.await.unwrap().settled && two.await.unwrap().settled);
+        let settled = |reply| matches!(reply, Ok(SettleReply::Settled(_)));
+        assert!(settled(one.await) && settled(two.await));
         drop(ask(1));
         assert_eq!(asked.load(Ordering::SeqCst), 2, "what was answered is of the past");
         drop((ask(1), ask(2)));

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     local::{LocalEdit, LocalFolder, LocalState},
+    node::SettleReply,
     revision::Revision,
     service::RemoteContainer,
     status::ReloadNote,
@@ -298,13 +299,12 @@ impl Worker {
         else {
             return;
         };
-        let folder_id = self.local.id.clone();
         let answer = Box::pin(async move {
             sleep(PATIENCE).await;
             loop {
-                match target.link.settle(&folder_id, revision.sequence, &[]).await {
-                    Ok(reply) if reply.settled => return true,
-                    Err(status) if status.code() == tonic::Code::DeadlineExceeded => {}
+                match target.attachment.settle(revision.sequence, &[]).await {
+                    Ok(SettleReply::Settled(_)) => return true,
+                    Ok(SettleReply::TimedOut) => {}
                     // What can't be written, or who can't be asked: the folder finds out, and tells when it is over.
                     _ => return false,
                 }

@@ -7,11 +7,23 @@ use proptest::prelude::*;
 
 use ksync_tree::is_below;
 
-use super::{Plan, missing};
-use crate::{base::Base, config::Initial, local::KnownVersions};
+use super::{Plan, Policy, Sides, missing};
+use crate::{
+    base::Base,
+    config::{Direction, Initial},
+    local::KnownVersions,
+};
 
-fn plan(local: &[Entry], remote: &[Entry], unknown: &[Skipped], base: Option<&Base>, id: &str) -> Plan {
-    super::plan(local, remote, unknown, base, &KnownVersions::default(), id, Initial::Local)
+fn plan(
+    local: &[Entry],
+    remote: &[Entry],
+    unlisted: &[Skipped],
+    base: Option<&Base>,
+    container: &str,
+) -> Plan {
+    let sides = Sides { local, unlisted, remote, container, base, recent: &KnownVersions::default() };
+    let policy = Policy { direction: Direction::Both, initial: Initial::Local, first_container: true };
+    super::plan(sides, policy)
 }
 
 /// A tree: files with a content, directories, by path.
