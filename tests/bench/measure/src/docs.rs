@@ -42,6 +42,14 @@ mod tests {
         assert_eq!(replace(&new, "new").as_ref(), Ok(&new));
     }
 
+    /// What `make bench-docs` writes to.
+    #[test]
+    fn the_page_of_the_benchmarks_has_the_marks() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/benchmarks.md");
+        let text = std::fs::read_to_string(page).unwrap();
+        assert!(replace(&text, "new").unwrap().contains("-->\nnew\n<!-- bench: end -->\n"));
+    }
+
     #[test]
     fn without_its_marks_nothing_is_written() {
         for text in [
