@@ -8,25 +8,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ksync_procfs::{State, Status};
 use rustix::process::Signal;
 use tokio::sync::Mutex;
 
-use crate::container::{
-    attachment::Attachment,
-    mountinfo,
-    runtime::{self, Runtimes},
-};
+use crate::container::{attachment::Attachment, mountinfo, runtime::Runtimes};
 
 mod accounts;
-mod family;
-mod inspect;
-mod itself;
+mod app_watches;
+mod container_files;
+mod error;
+mod privileges;
 mod signal;
 mod start;
-mod trace;
-mod view;
 
-use inspect::Status;
+pub(crate) use error::Error;
 
 /// How an app is reloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,55 +73,6 @@ pub(crate) struct Done {
     pub(crate) ended: usize,
 }
 
-/// Why an app was not reloaded.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// The container is gone.
-    #[error("the container has ended")]
-    Ended,
-    /// Somebody stopped the main process.
-    #[error("the container's {process} is stopped (SIGSTOP): let it go on with SIGCONT")]
-    Stopped {
-        /// Number and name.
-        process: String,
-    },
-    /// Somebody debugs it.
-    #[error("the container's {process} is traced by process {tracer} of the node (a debugger?)")]
-    Traced {
-        /// Number and name.
-        process: String,
-        /// As the node numbers it.
-        tracer: i32,
-    },
-    /// The runtime did not answer.
-    #[error(transparent)]
-    Runtime(#[from] runtime::Error),
-    /// There is nothing to execute.
-    #[error(transparent)]
-    Start(#[from] start::Error),
-    /// The process could not be replaced.
-    #[error(transparent)]
-    Trace(#[from] trace::Error),
-    /// No such signal, or nobody handles it.
-    #[error(transparent)]
-    Signal(#[from] signal::Error),
-    /// The files would be lost.
-    #[error("`{path}` is not in a volume: a restart of the container would start it with the image's files")]
-    NoVolume {
-        /// The attached path.
-        path: String,
-    },
-    /// Nobody would start it again.
-    #[error("the pod's restartPolicy is `{policy}`: nobody would start the container again")]
-    NoRestart {
-        /// As it was said; may be empty.
-        policy: String,
-    },
-    /// Something could not be read.
-    #[error("{0}")]
-    Look(String),
-}
-
 /// Reloads containers of this node, one at a time where processes are replaced.
 #[derive(Debug, Clone)]
 pub(crate) struct Reloader {
@@ -164,8 +111,8 @@ impl Reloader {
                 let watched = blocking({
                     let attachment = Arc::clone(attachment);
                     move || {
-                        let tid = inspect::living_thread(attachment.life.pid).ok_or(Error::Ended)?;
-                        itself::watcher(&attachment, tid).map_err(Error::Look)
+                        let tid = ksync_procfs::living_thread(attachment.life.pid).ok_or(Error::Ended)?;
+                        app_watches::watcher(&attachment, tid).map_err(Error::Look)
                     }
                 });
                 match watched.await? {
@@ -190,21 +137,19 @@ impl Reloader {
         let pid = attachment.life.pid;
         let record = self.runtimes.record(&attachment.claim.container).await?;
         let planned = blocking(move || {
-            let tid = inspect::living_thread(pid).ok_or(Error::Ended)?;
+            let tid = ksync_procfs::living_thread(pid).ok_or(Error::Ended)?;
             let status = Status::of(tid).map_err(|_| Error::Ended)?;
             refuse(&status)?;
-            let mut plan = start::plan(tid, &status, &record)?;
-            // Who does not handle it either never hears of it or just dies of it.
-            if signal::handled(Signal::TERM, "TERM", &status).is_ok() {
-                plan.start.grace = grace;
-            }
-            Ok(plan)
+            let plan = start::plan(tid, &status, &record)?;
+            // A process without a handler either never hears of the signal or just dies of it.
+            let handled = signal::handled(Signal::TERM, "TERM", &status).is_ok();
+            Ok((plan, if handled { grace } else { Duration::ZERO }))
         });
-        let plan = planned.await?;
+        let (plan, grace) = planned.await?;
         if !attachment.life.alive() {
             return Err(Error::Ended);
         }
-        let ended = trace::replace(pid, plan.start).await?;
+        let ended = ksync_reexec::replace(pid, plan.program, grace).await?;
         let done = Done { took: begun.elapsed(), pid, executed: plan.shown, dropped: plan.dropped, ended };
         Ok(Outcome::Reloaded(done))
     }
@@ -221,10 +166,10 @@ impl Reloader {
             return Err(Error::NoRestart { policy });
         }
         let mounts = blocking(move || {
-            let tid = inspect::living_thread(pid).ok_or(Error::Ended)?;
-            std::fs::read_to_string(format!("/proc/{tid}/mountinfo")).map_err(|_| Error::Ended)
+            let tid = ksync_procfs::living_thread(pid).ok_or(Error::Ended)?;
+            ksync_procfs::mounts(tid).map_err(|_| Error::Ended)
         });
-        if !mountinfo::in_volume(&mountinfo::parse(&mounts.await?), &path) {
+        if !mountinfo::in_volume(&mounts.await?, &path) {
             return Err(Error::NoVolume { path });
         }
         let seconds = u32::try_from(grace.as_secs()).unwrap_or(u32::MAX);
@@ -239,7 +184,7 @@ fn refuse(status: &Status) -> Result<(), Error> {
     let process = status.shown();
     match status {
         Status { tracer: tracer @ 1.., .. } => Err(Error::Traced { process, tracer: *tracer }),
-        Status { state: 'T' | 't', .. } => Err(Error::Stopped { process }),
+        Status { state: State::Stopped | State::Traced, .. } => Err(Error::Stopped { process }),
         _ => Ok(()),
     }
 }
@@ -248,7 +193,7 @@ fn send(attachment: &Attachment, name: &str) -> Result<Outcome, Error> {
     let begun = Instant::now();
     let pid = attachment.life.pid;
     let signal: Signal = signal::named(name)?;
-    let tid = inspect::living_thread(pid).ok_or(Error::Ended)?;
+    let tid = ksync_procfs::living_thread(pid).ok_or(Error::Ended)?;
     let status = Status::of(tid).map_err(|_| Error::Ended)?;
     signal::handled(signal, name, &status)?;
     attachment.life.signal(signal).map_err(|_| Error::Ended)?;
@@ -267,18 +212,19 @@ async fn blocking<T: Send + 'static>(
 mod tests {
     use std::time::Duration;
 
+    use ksync_procfs::{State, Status};
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-    use super::{Error, Mode, Outcome, Reloader, Status, refuse};
+    use super::{Error, Mode, Outcome, Reloader, refuse};
     use crate::container::{attachment::fake::attached, runtime::Runtimes};
 
     #[test]
     fn a_process_that_somebody_holds_is_left_to_them() {
         let status = |state, tracer| Status { state, tracer, ..Status::default() };
-        assert!(refuse(&status('S', 0)).is_ok() && refuse(&status('D', 0)).is_ok());
-        assert!(matches!(refuse(&status('T', 0)), Err(Error::Stopped { .. })));
-        assert!(matches!(refuse(&status('t', 7)), Err(Error::Traced { tracer: 7, .. })));
-        assert!(matches!(refuse(&status('S', 7)), Err(Error::Traced { tracer: 7, .. })));
+        assert!(refuse(&status(State::Sleeping, 0)).is_ok() && refuse(&status(State::DiskSleep, 0)).is_ok());
+        assert!(matches!(refuse(&status(State::Stopped, 0)), Err(Error::Stopped { .. })));
+        assert!(matches!(refuse(&status(State::Traced, 7)), Err(Error::Traced { tracer: 7, .. })));
+        assert!(matches!(refuse(&status(State::Sleeping, 7)), Err(Error::Traced { tracer: 7, .. })));
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use ksync_procfs::Mount;
 use ksync_tree::{Identity, Root};
 
 use crate::{
@@ -112,15 +113,15 @@ impl Held {
 
 /// Whether something is mounted below a directory, or may be.
 fn has_mounts(path: &Path) -> bool {
-    let (Ok(mounts), Ok(path)) = (fs::read_to_string("/proc/self/mountinfo"), path.canonicalize()) else {
+    let (Ok(mounts), Ok(path)) = (ksync_procfs::own_mounts(), path.canonicalize()) else {
         return true;
     };
     has_mounts_in(&mounts, &path)
 }
 
-fn has_mounts_in(mountinfo: &str, path: &Path) -> bool {
+fn has_mounts_in(mounts: &[Mount], path: &Path) -> bool {
     let below = |point: &Path| point != path && point.starts_with(path);
-    ksync_tree::mounts::parse(mountinfo).iter().any(|mount| below(Path::new(&mount.point)))
+    mounts.iter().any(|mount| below(Path::new(&mount.point)))
 }
 
 fn found(path: &Path) -> Option<Identity> {
@@ -166,7 +167,8 @@ mod tests {
     #[test]
     fn a_mount_below_is_seen_whatever_its_name() {
         let mountinfo = "36 35 98:0 / /home/me/my\\040code/data rw - ext4 /dev/root rw\n";
-        let is_above = |path: &str| super::has_mounts_in(mountinfo, Path::new(path));
+        let mounts = ksync_procfs::parse_mounts(mountinfo);
+        let is_above = |path: &str| super::has_mounts_in(&mounts, Path::new(path));
         assert!(is_above("/home/me/my code") && is_above("/home"));
         assert!(!is_above("/home/me/my code/data") && !is_above("/home/me/my"));
     }

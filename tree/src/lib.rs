@@ -11,7 +11,6 @@ pub mod error;
 pub mod ignore;
 pub mod list;
 mod memory;
-pub mod mounts;
 pub mod pack;
 pub mod path;
 mod pax;

@@ -235,12 +235,11 @@ impl Radar for Handlers {
     async fn base_path(&self, request: Request<BasePathRequest>) -> Reply<BasePathReply> {
         let container = container_id(request.into_inner().container)?;
         let process = self.runtimes.resolve(&container).await.map_err(|e| status::from_runtime(&e))?;
-        let read = || std::fs::read_to_string(format!("/proc/{}/mountinfo", process.pid));
         let path = match process.base_path {
             Some(path) => Some(path),
-            None => mountinfo::upper_dir(&mountinfo::parse(&read().map_err(|error| {
-                Status::not_found(format!("read the mounts of container `{container}`: {error}"))
-            })?)),
+            None => mountinfo::upper_dir(&ksync_procfs::mounts(process.pid).map_err(|error| {
+                Status::not_found(format!("read the mounts of container `{container}`: {}", error.source))
+            })?),
         };
         let path = path.ok_or_else(|| {
             Status::unimplemented(format!(

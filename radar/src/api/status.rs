@@ -65,7 +65,7 @@ pub(crate) fn from_reload(error: &reload::Error) -> Status {
         E::Stopped { .. }
         | E::Traced { .. }
         | E::Start(_)
-        | E::Trace(_)
+        | E::Reexec(_)
         | E::Signal(_)
         | E::NoVolume { .. }
         | E::NoRestart { .. } => Code::FailedPrecondition,

@@ -117,7 +117,7 @@ impl Drop for InitProcess {
 /// Whether the process's control group is named after the container, as every runtime does it.
 fn belongs(pid: i32, id: &str) -> bool {
     // A file that can't be read proves nothing; the caller then asks the runtime again.
-    std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(id))
+    ksync_procfs::control_groups(pid).is_ok_and(|groups| groups.contains(id))
 }
 
 #[cfg(test)]

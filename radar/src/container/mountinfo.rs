@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here touches the kernel; the text alone decides.
 
-pub(crate) use ksync_tree::mounts::{Mount, parse};
+use ksync_procfs::Mount;
 use ksync_tree::{below, covers};
 
 /// A mount below a directory.
@@ -99,7 +99,9 @@ pub(crate) fn upper_dir(mounts: &[Mount]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{in_volume, mount_at, parse, submounts, upper_dir};
+    use ksync_procfs::parse_mounts;
+
+    use super::{in_volume, mount_at, submounts, upper_dir};
 
     const TEXT: &str = "\
 600 500 0:90 / / rw,relatime - overlay overlay rw,lowerdir=/l1:/l2,upperdir=/u/fs,workdir=/u/work
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn each_submount_gets_its_verdict() {
-        let found = submounts(&parse(TEXT), "/code", |path| path == "app.yaml");
+        let found = submounts(&parse_mounts(TEXT), "/code", |path| path == "app.yaml");
         let found: Vec<_> = found.iter().map(|s| (s.path.as_str(), s.excluded)).collect();
         assert_eq!(
             found,
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_path_lies_on_its_deepest_mount() {
-        let mounts = parse(TEXT);
+        let mounts = parse_mounts(TEXT);
         assert_eq!(mount_at(&mounts, "/code/data/x").unwrap().point, "/code/data");
         assert_eq!(mount_at(&mounts, "/code/datum").unwrap().point, "/");
         assert_eq!(mount_at(&mounts, "/proc/1").unwrap().kind, "proc");

@@ -6,10 +6,11 @@
 
 use std::{
     mem::MaybeUninit,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
+use ksync_procfs::InotifyMark;
 use ksync_tree::Root;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -21,7 +22,6 @@ use tokio::sync::mpsc::Sender;
 
 mod change;
 mod error;
-pub(crate) mod mark;
 mod tree;
 
 pub(crate) use change::{Change, Idle};
@@ -74,15 +74,13 @@ pub(crate) fn marks(
     excluded: Vec<String>,
     idle: Idle,
     most: usize,
-) -> Result<Vec<mark::Mark>, Error> {
+) -> Result<Vec<InotifyMark>, Error> {
     let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
     let inotify = inotify::init(flags).map_err(kernel("make a queue", ""))?;
     let mut tree = Tree::new(inotify, root, excluded, idle, most);
     tree.add("")?;
-    let path = format!("/proc/self/fdinfo/{}", tree.queue().as_raw_fd());
-    let info = std::fs::read_to_string(&path);
-    let info = info.map_err(|source| Error::Kernel { operation: "read", path, source })?;
-    Ok(mark::read(&info))
+    let marks = ksync_procfs::own_inotify_marks(tree.queue());
+    marks.map_err(|error| Error::Kernel { operation: "read", path: error.path, source: error.source })
 }
 
 fn run(mut tree: Tree, stop: &OwnedFd, changes_tx: &Sender<Change>) {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: names and numbers are read as the runtimes read them; nothing of the node's own files is asked.
 
-use super::view::View;
+use super::container_files::ContainerFiles;
 use crate::container::runtime::record::User;
 
 /// The user is in none of the container's files.
@@ -14,13 +14,13 @@ pub(crate) struct NoUser {
 }
 
 /// Numbers of a configured user and its group, as runtimes read them.
-pub(super) fn ids(view: &View, user: &User) -> Result<(u32, u32), NoUser> {
+pub(super) fn ids(files: &ContainerFiles, user: &User) -> Result<(u32, u32), NoUser> {
     let text = match user {
         User::Ids { uid, gid } => return Ok((*uid, *gid)),
         User::Named(text) => text,
     };
     let (name, group) = text.split_once(':').map_or((text.as_str(), None), |(u, g)| (u, Some(g)));
-    let passwd = view.read("/etc/passwd").unwrap_or_default();
+    let passwd = files.read("/etc/passwd").unwrap_or_default();
     let found = passwd.lines().filter_map(account).find(|account| match name.parse::<u32>() {
         _ if account.name == name => true,
         Ok(uid) => account.uid == uid,
@@ -34,7 +34,7 @@ pub(super) fn ids(view: &View, user: &User) -> Result<(u32, u32), NoUser> {
     let Some(group) = group.filter(|group| !group.is_empty()) else {
         return Ok((uid, found.map_or(0, |account| account.gid)));
     };
-    let groups = view.read("/etc/group").unwrap_or_default();
+    let groups = files.read("/etc/group").unwrap_or_default();
     let named = || {
         let line = groups.lines().find(|line| line.split(':').next() == Some(group))?;
         line.split(':').nth(2)?.parse().ok()
@@ -44,8 +44,8 @@ pub(super) fn ids(view: &View, user: &User) -> Result<(u32, u32), NoUser> {
 }
 
 /// The home directory of a user; `/` for one that is in no file.
-pub(super) fn home(view: &View, uid: u32) -> String {
-    let passwd = view.read("/etc/passwd").unwrap_or_default();
+pub(super) fn home(files: &ContainerFiles, uid: u32) -> String {
+    let passwd = files.read("/etc/passwd").unwrap_or_default();
     let found = passwd.lines().filter_map(account).find(|account| account.uid == uid);
     found.map(|account| account.home.to_owned()).filter(|home| !home.is_empty()).unwrap_or("/".to_owned())
 }
@@ -66,7 +66,7 @@ fn account(line: &str) -> Option<Account<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{NoUser, User, View, home, ids};
+    use super::{ContainerFiles, NoUser, User, home, ids};
 
     #[test]
     fn users_are_in_the_containers_files() {
@@ -75,8 +75,8 @@ mod tests {
         let put = |name: &str, text: &str| std::fs::write(dir.path().join("etc").join(name), text).unwrap();
         put("passwd", "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:\nbroken\n");
         put("group", "root:x:0:\nstaff:x:50:app\n");
-        let view = View::at(dir.path());
-        let of = |user: &str| ids(&view, &User::Named(user.into()));
+        let files = ContainerFiles::at(dir.path());
+        let of = |user: &str| ids(&files, &User::Named(user.into()));
         let cases = [
             ("", (0, 0)),
             ("app", (1000, 1001)),
@@ -91,6 +91,6 @@ mod tests {
         }
         assert_eq!(of("nobody"), Err(NoUser { name: "nobody".into() }));
         assert!(of("app:nobody").is_err());
-        assert_eq!((home(&view, 1000).as_str(), home(&view, 7).as_str()), ("/home/app", "/"));
+        assert_eq!((home(&files, 1000).as_str(), home(&files, 7).as_str()), ("/home/app", "/"));
     }
 }

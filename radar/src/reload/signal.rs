@@ -3,9 +3,8 @@
 //! Invariant: a signal is only sent to a process that handles it: a container's first process never gets to see
 //! another, and any other process would be ended by it.
 
+use ksync_procfs::Status;
 use rustix::process::Signal;
-
-use super::inspect::Status;
 
 /// Why a signal is not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,10 +64,10 @@ pub(super) fn handled(signal: Signal, name: &str, status: &Status) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use ksync_procfs::Status;
     use rustix::process::Signal;
 
     use super::{Error, handled, named};
-    use crate::reload::inspect::Status;
 
     #[test]
     fn names_are_read_as_people_write_them() {

@@ -5,16 +5,17 @@
 
 use std::{
     ffi::{CString, OsString},
-    fs, io,
+    io,
     os::unix::ffi::OsStrExt,
-    time::Duration,
 };
+
+use ksync_procfs::Status;
+use ksync_reexec::Program;
 
 use super::{
     accounts::{self, NoUser},
-    inspect::{Beginning, Place, Status, dropped},
-    trace::Start,
-    view::{self, View, Who},
+    container_files::{self, ContainerFiles, Credentials},
+    privileges::{Beginning, Isolation, dropped},
 };
 use crate::container::runtime::record::Record;
 
@@ -23,7 +24,7 @@ use crate::container::runtime::record::Record;
 pub(crate) enum Error {
     /// The program can't be executed.
     #[error(transparent)]
-    View(#[from] view::Error),
+    Files(#[from] container_files::Error),
     /// Its user is not known.
     #[error(transparent)]
     User(#[from] NoUser),
@@ -44,20 +45,15 @@ pub(crate) enum Error {
     /// A null byte, which no argument can hold.
     #[error("an argument or variable of the container holds a null byte")]
     Null,
-    /// /proc can't be read.
-    #[error("read `{path}`")]
-    Read {
-        /// Which file.
-        path: String,
-        /// The system's word.
-        source: io::Error,
-    },
+    /// A file of the process can't be read.
+    #[error(transparent)]
+    Read(#[from] ksync_procfs::Error),
 }
 
 /// What to execute, and how it reads.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) start: Start,
+    pub(super) program: Program,
     /// The command line, for a person.
     pub(super) shown: String,
     /// What the process has dropped since its start, so that what runs now is executed again.
@@ -66,25 +62,26 @@ pub(super) struct Plan {
 
 /// Decides for the process of the living thread `tid`.
 pub(super) fn plan(tid: i32, status: &Status, record: &Record) -> Result<Plan, Error> {
-    let read = |path: String| move |source| Error::Read { path, source };
-    let root = format!("/proc/{tid}/root");
-    let view = View::of(tid).map_err(io::Error::from).map_err(read(root))?;
-    let place = Place::of(tid, status.parent).map_err(read(format!("/proc/{tid}/ns")))?;
-    let (uid, gid) = accounts::ids(&view, &record.user)?;
-    let filters = Status::of(status.parent).map_err(read(format!("/proc/{}/status", status.parent)))?.filters;
+    let files = ContainerFiles::of(tid).map_err(|errno| ksync_procfs::Error {
+        path: ksync_procfs::root_path(tid),
+        source: io::Error::from(errno),
+    })?;
+    let isolation = Isolation::of(tid, status.parent)?;
+    let (uid, gid) = accounts::ids(&files, &record.user)?;
+    let filters = Status::of(status.parent)?.filters;
     let begun = Beginning { record, uid, gid, filters };
-    match dropped(status, &place, &begun) {
-        None => recorded(&view, status, record, uid),
-        Some(what) => Ok(Plan { dropped: Some(what), ..current(&view, tid, status, &place)? }),
+    match dropped(status, &isolation, &begun) {
+        None => recorded(&files, status, record, uid),
+        Some(what) => Ok(Plan { dropped: Some(what), ..current(&files, tid, status, &isolation)? }),
     }
 }
 
-fn who(status: &Status) -> Who {
-    let gids = [status.gids[1]].into_iter().chain(status.groups.iter().copied()).collect();
-    Who { uid: status.uids[1], gids }
+fn credentials(status: &Status) -> Credentials {
+    let gids = [status.effective_gid()].into_iter().chain(status.groups.iter().copied()).collect();
+    Credentials { uid: status.effective_uid(), gids }
 }
 
-fn recorded(view: &View, status: &Status, record: &Record, uid: u32) -> Result<Plan, Error> {
+fn recorded(files: &ContainerFiles, status: &Status, record: &Record, uid: u32) -> Result<Plan, Error> {
     let mut environment = record.env.clone();
     let value = |name: &str| {
         let set = record.env.iter().rev().find_map(|set| set.strip_prefix(name)?.strip_prefix('='));
@@ -92,22 +89,21 @@ fn recorded(view: &View, status: &Status, record: &Record, uid: u32) -> Result<P
     };
     if value("HOME").is_none() {
         environment.retain(|set| !set.starts_with("HOME="));
-        environment.push(format!("HOME={}", accounts::home(view, uid)));
+        environment.push(format!("HOME={}", accounts::home(files, uid)));
     }
-    if !view.has_directory(&record.cwd) {
+    if !files.has_directory(&record.cwd) {
         return Err(Error::NoDirectory { path: record.cwd.clone() });
     }
     let name = record.args.first().map(String::as_str).unwrap_or_default();
-    let program = view.find(name, &record.cwd, value("PATH"), &who(status))?;
-    let start = Start {
-        program: text(program)?,
+    let path = files.find(name, &record.cwd, value("PATH"), &credentials(status))?;
+    let program = Program {
+        path: text(path)?,
         arguments: record.args.iter().cloned().map(text).collect::<Result<_, _>>()?,
         environment: environment.into_iter().map(text).collect::<Result<_, _>>()?,
-        dir: Some(text(record.cwd.clone())?),
+        directory: Some(text(record.cwd.clone())?),
         umask: Some(record.umask),
-        grace: Duration::ZERO,
     };
-    Ok(Plan { start, shown: record.args.join(" "), dropped: None })
+    Ok(Plan { program, shown: record.args.join(" "), dropped: None })
 }
 
 fn text(text: impl Into<Vec<u8>>) -> Result<CString, Error> {
@@ -115,28 +111,22 @@ fn text(text: impl Into<Vec<u8>>) -> Result<CString, Error> {
 }
 
 /// What runs now: its file by name, so that a newer one in its place is what is executed.
-fn current(view: &View, tid: i32, status: &Status, place: &Place) -> Result<Plan, Error> {
-    let read = |name: &str| {
-        let path = format!("/proc/{tid}/{name}");
-        fs::read(&path).map_err(|source| Error::Read { path, source })
-    };
-    let link = format!("/proc/{tid}/exe");
-    let exe = fs::read_link(&link).map_err(|source| Error::Read { path: link, source })?;
-    let exe = below_root(&exe.to_string_lossy(), &place.root);
-    let program = view.find(&exe, "/", None, &who(status))?;
-    let arguments = arguments(&read("cmdline")?)?;
+fn current(files: &ContainerFiles, tid: i32, status: &Status, isolation: &Isolation) -> Result<Plan, Error> {
+    let exe = ksync_procfs::executable(tid)?;
+    let exe = below_root(&exe.to_string_lossy(), &isolation.root.to_string_lossy());
+    let path = files.find(&exe, "/", None, &credentials(status))?;
+    let arguments = arguments(&ksync_procfs::command_line(tid)?)?;
     let shown: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
     let shown = shown.join(" ");
-    let start = Start {
-        program: text(program)?,
+    let program = Program {
+        path: text(path)?,
         arguments,
-        environment: words(&read("environ")?),
+        environment: ksync_procfs::environment(tid)?,
         // Where it is and what it masks was arranged before it dropped its privileges.
-        dir: None,
+        directory: None,
         umask: None,
-        grace: Duration::ZERO,
     };
-    Ok(Plan { start, shown, dropped: None })
+    Ok(Plan { program, shown, dropped: None })
 }
 
 /// A program's path as the process sees it, from how its mount namespace names it. A file that was replaced is marked.
@@ -148,12 +138,7 @@ fn below_root(exe: &str, root: &str) -> String {
     }
 }
 
-fn words(text: &[u8]) -> Vec<CString> {
-    let words = text.strip_suffix(&[0]).unwrap_or(text).split(|byte| *byte == 0);
-    words.filter_map(|word| CString::new(word).ok()).filter(|word| !word.is_empty()).collect()
-}
-
-/// Reads `/proc/PID/cmdline`. A program that has written a title over it leaves one long word, with nothing or only
+/// Reads a command line as the kernel gives it (proc_pid_cmdline(5)). A program that has written a title over it leaves one long word, with nothing or only
 /// zeros after it.
 fn arguments(cmdline: &[u8]) -> Result<Vec<CString>, Error> {
     let title = || {
@@ -173,11 +158,10 @@ fn arguments(cmdline: &[u8]) -> Result<Vec<CString>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, arguments, below_root, plan, words};
-    use crate::{
-        container::runtime::record::{Record, User},
-        reload::inspect::Status,
-    };
+    use ksync_procfs::Status;
+
+    use super::{Error, arguments, below_root, plan};
+    use crate::container::runtime::record::{Record, User};
 
     #[test]
     fn a_title_is_no_command_line() {
@@ -199,7 +183,6 @@ mod tests {
         assert_eq!(below_root("/code/app (deleted)", "/"), "/code/app");
         assert_eq!(below_root("/srv/bin/app", "/srv"), "/bin/app");
         assert_eq!(below_root("/srvx/app", "/srv"), "/srvx/app");
-        assert_eq!(words(b"A=1\0B=\0").len(), 2);
     }
 
     /// What runs this test, as a runtime would have recorded it.
@@ -227,14 +210,14 @@ mod tests {
         let again = plan(me, &status, &record(uid, gid)).unwrap();
         assert_eq!(again.dropped, None);
         assert_eq!(again.shown, "sh -c exec app");
-        assert!(again.start.program.to_str().unwrap().ends_with("/bin/sh"));
-        assert!(again.start.environment.last().unwrap().to_str().unwrap().starts_with("HOME=/"));
-        assert_eq!((again.start.dir.as_deref(), again.start.umask), (Some(c"/"), Some(0o022)));
+        assert!(again.program.path.to_str().unwrap().ends_with("/bin/sh"));
+        assert!(again.program.environment.last().unwrap().to_str().unwrap().starts_with("HOME=/"));
+        assert_eq!((again.program.directory.as_deref(), again.program.umask), (Some(c"/"), Some(0o022)));
         let dropped = plan(me, &status, &record(uid + 1, gid)).unwrap();
         assert_eq!(dropped.dropped, Some("its user"));
-        let program = dropped.start.program.to_str().unwrap();
+        let program = dropped.program.path.to_str().unwrap();
         assert_eq!(std::path::Path::new(program), std::env::current_exe().unwrap());
-        assert_eq!(dropped.start.dir, None);
+        assert_eq!(dropped.program.directory, None);
         let gone = Record { cwd: "/not/there".into(), ..record(uid, gid) };
         let error = plan(me, &status, &gone).unwrap_err().to_string();
         assert_eq!(error, "the working directory `/not/there` is not in the container any more");

@@ -2,27 +2,25 @@
 //!
 //! Invariant: the kernel's namespaces of the process decide, never the words of a client.
 
-use std::fs;
-
+use ksync_procfs::Namespace;
 use tonic::Status;
 
 /// Refuses the process `pid` if it is in the pod of this process, or shares the view of `supervisor_pid`, syncthing's parent.
 pub(super) fn refuse(pid: i32, supervisor_pid: Option<i32>) -> Result<(), Status> {
     let mine = i32::try_from(std::process::id()).unwrap_or_default();
     // A pod's containers share its network; on the node's own network are many pods.
-    let pods_network =
-        namespace(mine, "net").filter(|mine| namespace(1, "net").is_some_and(|one| one != *mine));
+    let pods_network = namespace(mine, Namespace::Network)
+        .filter(|mine| namespace(1, Namespace::Network).is_some_and(|one| one != *mine));
     let same =
-        |other: i32, kind: &str| namespace(pid, kind).is_some_and(|n| Some(n) == namespace(other, kind));
-    let own = same(mine, "mnt")
-        || supervisor_pid.is_some_and(|pid| same(pid, "mnt"))
-        || (pods_network.is_some() && namespace(pid, "net") == pods_network);
+        |other: i32, kind: Namespace| namespace(pid, kind).is_some_and(|n| Some(n) == namespace(other, kind));
+    let own = same(mine, Namespace::Mount)
+        || supervisor_pid.is_some_and(|pid| same(pid, Namespace::Mount))
+        || (pods_network.is_some() && namespace(pid, Namespace::Network) == pods_network);
     if own { Err(Status::permission_denied("containers of ksync's own pod are not synced")) } else { Ok(()) }
 }
 
-/// The kernel's name of a namespace, such as `net:[4026531840]`.
-fn namespace(pid: i32, kind: &str) -> Option<std::path::PathBuf> {
-    fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()
+fn namespace(pid: i32, kind: Namespace) -> Option<ksync_procfs::NamespaceId> {
+    ksync_procfs::namespace(pid, kind).ok()
 }
 
 #[cfg(test)]

@@ -14,10 +14,9 @@ use rustix::{
 };
 
 use super::{
-    error::{Error, kernel},
+    error::{Error, kernel, unread},
     namespace::{MountNamespace, identity_by_fd, identity_in_view, in_thread, open_beneath},
 };
-use crate::container::mountinfo;
 
 /// Mounts `tree` at `mount_point` as the process `pid` sees it, without the mounts at `excluded` (relative paths).
 pub(crate) async fn bind(
@@ -101,14 +100,9 @@ pub(crate) async fn unbind(pid: i32, mount_point: &Path) -> Result<(), Error> {
 pub(crate) async fn sweep(pid: i32, dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let dir = dir.to_owned();
     in_thread(move || {
-        let file = format!("/proc/{pid}/mountinfo");
-        let text = std::fs::read_to_string(&file).map_err(|source| Error::Kernel {
-            operation: "read",
-            path: file,
-            source,
-        })?;
+        let mounts = ksync_procfs::mounts(pid).map_err(unread)?;
         let base = dir.to_string_lossy();
-        let mut mount_points: Vec<PathBuf> = mountinfo::parse(&text)
+        let mut mount_points: Vec<PathBuf> = mounts
             .iter()
             .filter_map(|mount| ksync_tree::below(&base, &mount.point))
             .filter(|relative| !relative.is_empty() && !relative.contains('/'))

@@ -3,8 +3,9 @@
 //! Invariant: what is returned can only be reached through the two cloned trees; closing them lets go of
 //! everything. Only directories that are created here get an owner from us.
 
-use std::{fs, os::fd::OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use ksync_procfs::{OWN_DESCRIPTORS, Status};
 use ksync_tree::{Identity, Root};
 use rustix::{
     fs::{
@@ -14,10 +15,9 @@ use rustix::{
     io::Errno,
     mount::{OpenTreeFlags, open_tree},
 };
-use std::os::fd::AsRawFd;
 
 use super::{
-    error::{Error, kernel},
+    error::{Error, kernel, unread},
     namespace::{
         MountNamespace, identity_by_fd, in_thread, lock_down, open_beneath, open_in_root, same_user_namespace,
     },
@@ -86,15 +86,12 @@ fn open_here(pid: i32, path: &str) -> Result<Directory, Error> {
     if !same_user_namespace(pid)? {
         return Err(Error::UserNamespace);
     }
-    let read = |name: &str| {
-        let file = format!("/proc/{pid}/{name}");
-        fs::read_to_string(&file).map_err(|source| Error::Kernel { operation: "read", path: file, source })
-    };
-    let mounts = mountinfo::parse(&read("mountinfo")?);
-    let user = effective_user(&read("status")?);
+    let mounts = ksync_procfs::mounts(pid).map_err(unread)?;
+    let status = Status::of(pid).map_err(unread)?;
+    let user = (status.effective_uid(), status.effective_gid());
     // Opened before the container's root is taken: its /proc is not ours to trust.
-    let descriptors = rustix::fs::open("/proc/self/fd", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(kernel("open", "/proc/self/fd"))?;
+    let descriptors = rustix::fs::open(OWN_DESCRIPTORS, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(kernel("open", OWN_DESCRIPTORS))?;
     namespace.enter()?;
     let (dir, created) = open_or_create(&namespace.root, path, user)?;
     let resolved = readlinkat(&descriptors, dir.as_raw_fd().to_string(), Vec::new())
@@ -152,15 +149,6 @@ fn clean(path: &str) -> Result<String, Error> {
     Ok(format!("/{}", names.join("/")))
 }
 
-/// Effective user and group in `/proc/PID/status`; 0 where the kernel wrote none.
-fn effective_user(status: &str) -> (u32, u32) {
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    };
-    (field("Uid:").unwrap_or(0), field("Gid:").unwrap_or(0))
-}
-
 fn open_or_create(root: &OwnedFd, path: &str, user: (u32, u32)) -> Result<(OwnedFd, bool), Error> {
     let refused = |errno| match errno {
         Errno::NOTDIR => Error::NotADirectory { path: path.to_owned() },
@@ -212,7 +200,7 @@ mod tests {
 
     use crate::container::mount::error::Error;
 
-    use super::{clean, effective_user, open_directory, open_or_create};
+    use super::{clean, open_directory, open_or_create};
 
     fn root(path: &std::path::Path) -> std::os::fd::OwnedFd {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap()
@@ -242,12 +230,6 @@ mod tests {
                 error => assert!(matches!(error, Error::Kernel { .. }), "{error}"),
             }
         }
-    }
-
-    #[test]
-    fn the_user_is_the_effective_one() {
-        assert_eq!(effective_user("Name:\tx\nUid:\t0\t1000\t0\t0\nGid:\t0\t1001\t0\t0\n"), (1000, 1001));
-        assert_eq!(effective_user(""), (0, 0));
     }
 
     #[test]

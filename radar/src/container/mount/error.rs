@@ -91,6 +91,11 @@ pub(crate) enum Error {
     Thread(#[source] io::Error),
 }
 
+/// Makes an error of a file of a process that can't be read.
+pub(super) fn unread(error: ksync_procfs::Error) -> Error {
+    Error::Kernel { operation: "read", path: error.path, source: error.source }
+}
+
 /// Makes an error of a call that failed on `path`.
 pub(super) fn kernel(operation: &'static str, path: impl Into<String>) -> impl FnOnce(Errno) -> Error {
     let path = path.into();

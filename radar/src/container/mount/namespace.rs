@@ -11,15 +11,16 @@ use std::{
     path::Path,
 };
 
+use ksync_procfs::Namespace;
 use ksync_tree::Identity;
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, open, openat2, stat, statat},
+    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, open, openat2, statat},
     io::Errno,
     process::{chroot, fchdir},
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
 
-use super::error::{Error, kernel};
+use super::error::{Error, kernel, unread};
 
 /// Runs `work` in a thread of its own whose root and working directory are nobody else's.
 pub(super) async fn in_thread<T: Send + 'static>(
@@ -52,17 +53,18 @@ pub(super) struct MountNamespace {
 impl MountNamespace {
     /// Of the process `pid`.
     pub(super) fn open(pid: i32) -> Result<Self, Error> {
-        let at = |name: &str| format!("/proc/{pid}/{name}");
         let gone = |path: String| {
             move |errno| match errno {
                 Errno::NOENT | Errno::SRCH => Error::Ended { pid },
                 errno => kernel("open", path)(errno),
             }
         };
-        let root = open(at("root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(gone(at("root")))?;
-        let namespace = open(at("ns/mnt"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(gone(at("ns/mnt")))?;
+        let root = ksync_procfs::root_path(pid);
+        let root = open(&root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(gone(root))?;
+        let namespace = ksync_procfs::namespace_path(pid, Namespace::Mount);
+        let namespace =
+            open(&namespace, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(gone(namespace))?;
         Ok(Self { root, namespace })
     }
 
@@ -97,7 +99,7 @@ pub(crate) fn identity_in_container(pid: i32, path: &str) -> Result<Identity, Er
 
 /// Identity of the directory at `path` (one of ours, so without symlinks) as the process `pid` sees it.
 pub(crate) fn identity_in_view(pid: i32, path: &Path) -> Result<Identity, Error> {
-    let seen = format!("/proc/{pid}/root{}", path.display());
+    let seen = format!("{}{}", ksync_procfs::root_path(pid), path.display());
     let stat = statat(CWD, &seen, AtFlags::SYMLINK_NOFOLLOW).map_err(kernel("stat", seen.as_str()))?;
     Ok(Identity { dev: stat.st_dev, ino: stat.st_ino })
 }
@@ -109,8 +111,9 @@ pub(super) fn identity_by_fd(dir: impl AsFd) -> rustix::io::Result<Identity> {
 
 /// Whether two processes share a user namespace.
 pub(super) fn same_user_namespace(pid: i32) -> Result<bool, Error> {
-    let of = |path: String| stat(&path).map_err(kernel("stat", path.as_str())).map(|s| (s.st_dev, s.st_ino));
-    Ok(of(format!("/proc/{pid}/ns/user"))? == of("/proc/self/ns/user".to_owned())?)
+    let mine = i32::try_from(std::process::id()).unwrap_or_default();
+    let of = |pid: i32| ksync_procfs::namespace(pid, Namespace::User).map_err(unread);
+    Ok(of(pid)? == of(mine)?)
 }
 
 /// Makes a cloned tree private, and what is in it unable to open devices, run or gain privileges through it.

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ksync_procfs::OWN_DESCRIPTORS;
 use ksync_tree::{Kind, Root, covers, is_temp, stat_entry};
 use rustix::{
     fs::inotify::{ReadFlags, WatchFlags, add_watch, remove_watch},
@@ -101,7 +102,7 @@ impl Tree {
                 | WatchFlags::DELETE_SELF
                 | WatchFlags::MOVE_SELF
                 | WatchFlags::ONLYDIR;
-            match add_watch(&self.queue, format!("/proc/self/fd/{}", dir.as_raw_fd()), flags) {
+            match add_watch(&self.queue, format!("{OWN_DESCRIPTORS}/{}", dir.as_raw_fd()), flags) {
                 Ok(watch) => drop(self.dirs.insert(watch, path.clone())),
                 Err(Errno::NOSPC) => {
                     self.limited = true;

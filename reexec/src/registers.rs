@@ -6,7 +6,7 @@
 #[cfg(target_arch = "x86_64")]
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Registers {
+pub(crate) struct Registers {
     r15: u64,
     r14: u64,
     r13: u64,
@@ -36,27 +36,27 @@ pub(super) struct Registers {
 #[cfg(target_arch = "x86_64")]
 impl Registers {
     /// `syscall`.
-    pub(super) const INSTRUCTION: &'static [u8] = &[0x0f, 0x05];
+    pub(crate) const INSTRUCTION: &'static [u8] = &[0x0f, 0x05];
 
     /// These registers, but about to make a system call with the instruction at `at`.
-    pub(super) fn calling(self, at: u64, number: u64, arguments: [u64; 6]) -> Self {
+    pub(crate) fn calling(self, at: u64, number: u64, arguments: [u64; 6]) -> Self {
         let [rdi, rsi, rdx, r10, r8, r9] = arguments;
         // No system call is under way any more, so that the kernel restarts none on the way there.
         Self { rax: number, rdi, rsi, rdx, r10, r8, r9, orig_rax: u64::MAX, rip: at, ..self }
     }
 
     /// What the system call that has just ended gave back.
-    pub(super) fn result(&self) -> i64 {
+    pub(crate) fn result(&self) -> i64 {
         self.rax.cast_signed()
     }
 
     /// Of the next instruction.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.rip
     }
 
     /// These registers, elsewhere, with no system call to be restarted.
-    pub(super) fn moved(self, to: u64) -> Self {
+    pub(crate) fn moved(self, to: u64) -> Self {
         Self { rip: to, orig_rax: u64::MAX, ..self }
     }
 }
@@ -65,7 +65,7 @@ impl Registers {
 #[cfg(target_arch = "aarch64")]
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Registers {
+pub(crate) struct Registers {
     x: [u64; 31],
     sp: u64,
     pc: u64,
@@ -75,7 +75,7 @@ pub(super) struct Registers {
 #[cfg(target_arch = "aarch64")]
 impl Registers {
     /// `svc #0`.
-    pub(super) const INSTRUCTION: &'static [u8] = &[0x01, 0x00, 0x00, 0xd4];
+    pub(crate) const INSTRUCTION: &'static [u8] = &[0x01, 0x00, 0x00, 0xd4];
     /// BTYPE of the processor's state: where an indirect branch has just landed.
     const BRANCH_TYPE: u64 = 0b11 << 10;
 
@@ -83,7 +83,7 @@ impl Registers {
     ///
     /// A call that was interrupted is no longer under way: the kernel has prepared its restart before it stopped the
     /// thread, so that the registers as they were read start it again by themselves.
-    pub(super) fn calling(self, at: u64, number: u64, arguments: [u64; 6]) -> Self {
+    pub(crate) fn calling(self, at: u64, number: u64, arguments: [u64; 6]) -> Self {
         let mut x = self.x;
         x[..6].copy_from_slice(&arguments);
         x[8] = number;
@@ -91,23 +91,23 @@ impl Registers {
     }
 
     /// What the system call that has just ended gave back.
-    pub(super) fn result(&self) -> i64 {
+    pub(crate) fn result(&self) -> i64 {
         self.x[0].cast_signed()
     }
 
     /// Of the next instruction.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.pc
     }
 
     /// These registers, elsewhere.
-    pub(super) fn moved(self, to: u64) -> Self {
+    pub(crate) fn moved(self, to: u64) -> Self {
         Self { pc: to, pstate: self.pstate & !Self::BRANCH_TYPE, ..self }
     }
 }
 
 /// `word`, with its first bytes (in memory) replaced by the instruction for a system call.
-pub(super) fn with_instruction(word: u64) -> u64 {
+pub(crate) fn with_instruction(word: u64) -> u64 {
     let mut bytes = word.to_ne_bytes();
     bytes[..Registers::INSTRUCTION.len()].copy_from_slice(Registers::INSTRUCTION);
     u64::from_ne_bytes(bytes)

@@ -1,4 +1,5 @@
-//! ptrace(2) and waitpid(2), each call once, as safe functions over thread ids and numbers.
+//! ptrace(2), waitpid(2) and tgkill(2), each call once, as safe functions over thread ids and numbers. Constants and
+//! structures are those of `include/uapi/linux/ptrace.h`.
 //!
 //! Invariant: nothing here waits without a deadline. The kernel has no wait with a limit for a traced thread, so it
 //! is asked again and again, with a tenth of a millisecond between. All calls for one tracee come from the thread
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::registers::Registers;
+use crate::registers::Registers;
 
 const SEIZE: c_long = 0x4206;
 const INTERRUPT: c_long = 0x4207;
@@ -35,20 +36,20 @@ const EVENT_EXEC: c_int = 4;
 const EVENT_STOP: c_int = 128;
 
 /// Stops at system calls are told from signals, and execve is reported.
-pub(super) const PLAIN: usize = 0x1 | 0x10;
+pub(crate) const PLAIN: usize = 0x1 | 0x10;
 /// Threads that it starts are traced too.
-pub(super) const CLONES: usize = 0x8;
+pub(crate) const CLONES: usize = 0x8;
 /// The tracee dies with its tracer rather than run on with registers that are not its own.
-pub(super) const EXIT_KILL: usize = 1 << 20;
+pub(crate) const EXIT_KILL: usize = 1 << 20;
 /// Its seccomp filters are not asked. Needs CAP_SYS_ADMIN, and a tracer without filters.
-pub(super) const SUSPEND_SECCOMP: usize = 1 << 21;
+pub(crate) const SUSPEND_SECCOMP: usize = 1 << 21;
 
 /// Between two looks at a tracee.
 const PAUSE: Duration = Duration::from_micros(100);
 
 /// What a tracee has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// It was interrupted.
     Interrupted,
     /// It takes part in a stop of its whole process (SIGSTOP and its like).
@@ -74,12 +75,12 @@ fn ptrace(request: c_long, tid: i32, addr: usize, data: usize) -> io::Result<()>
 }
 
 /// Begins to trace a thread without stopping it.
-pub(super) fn seize(tid: i32) -> io::Result<()> {
+pub(crate) fn seize(tid: i32) -> io::Result<()> {
     ptrace(SEIZE, tid, 0, PLAIN)
 }
 
 /// Asks a thread to stop.
-pub(super) fn interrupt(tid: i32) -> io::Result<()> {
+pub(crate) fn interrupt(tid: i32) -> io::Result<()> {
     ptrace(INTERRUPT, tid, 0, 0)
 }
 
@@ -90,22 +91,22 @@ fn resume(tid: i32, signal: c_int) -> io::Result<()> {
 
 /// Lets a stopped thread go on to its next stop by an interrupt, with a signal (0 for none). The stop that it is in has
 /// made the kernel forget an interrupt from before.
-pub(super) fn stop_later(tid: i32, signal: c_int) -> io::Result<()> {
+pub(crate) fn stop_later(tid: i32, signal: c_int) -> io::Result<()> {
     interrupt(tid)?;
     resume(tid, signal)
 }
 
 /// Lets a stopped thread run up to the next entry or end of a system call, with a signal (0 for none).
-pub(super) fn resume_to_syscall(tid: i32, signal: c_int) -> io::Result<()> {
+pub(crate) fn resume_to_syscall(tid: i32, signal: c_int) -> io::Result<()> {
     ptrace(TO_SYSCALL, tid, 0, number(signal))
 }
 
 /// Lets go of a stopped thread.
-pub(super) fn detach(tid: i32) -> io::Result<()> {
+pub(crate) fn detach(tid: i32) -> io::Result<()> {
     ptrace(DETACH, tid, 0, 0)
 }
 
-pub(super) fn set_options(tid: i32, options: usize) -> io::Result<()> {
+pub(crate) fn set_options(tid: i32, options: usize) -> io::Result<()> {
     ptrace(SET_OPTIONS, tid, 0, options)
 }
 
@@ -114,7 +115,7 @@ fn number(signal: c_int) -> usize {
 }
 
 /// What has happened to a tracee since the last look; none when nothing has.
-pub(super) fn look(tid: i32) -> io::Result<Option<Stop>> {
+pub(crate) fn look(tid: i32) -> io::Result<Option<Stop>> {
     match wait_now(tid, 0) {
         Ok(found) => Ok(found.map(|(_, stop)| stop)),
         // It ended as one thread of many, or became another one's number.
@@ -124,7 +125,7 @@ pub(super) fn look(tid: i32) -> io::Result<Option<Stop>> {
 }
 
 /// The same of any tracee of this thread.
-pub(super) fn look_at_any() -> io::Result<Option<(i32, Stop)>> {
+pub(crate) fn look_at_any() -> io::Result<Option<(i32, Stop)>> {
     wait_now(-1, libc::__WNOTHREAD)
 }
 
@@ -143,14 +144,14 @@ fn wait_now(tid: i32, flags: c_int) -> io::Result<Option<(i32, Stop)>> {
 }
 
 /// The thread that a thread has just started.
-pub(super) fn started(tid: i32) -> io::Result<i32> {
+pub(crate) fn started(tid: i32) -> io::Result<i32> {
     let mut message: u64 = 0;
     ptrace(GET_EVENT, tid, 0, &raw mut message as usize)?;
     i32::try_from(message).map_err(io::Error::other)
 }
 
 /// The number of the system call at whose entry a thread stands; none at its end.
-pub(super) fn entering(tid: i32) -> io::Result<Option<c_long>> {
+pub(crate) fn entering(tid: i32) -> io::Result<Option<c_long>> {
     // `struct ptrace_syscall_info`: a byte that is 1 at an entry, and the number of the call after three words.
     let mut found = [0_u64; 11];
     ptrace(GET_CALL, tid, size_of_val(&found), &raw mut found as usize)?;
@@ -160,14 +161,14 @@ pub(super) fn entering(tid: i32) -> io::Result<Option<c_long>> {
 
 /// Has a thread that stands at the entry of a system call not make it.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn cancel_call(tid: i32) -> io::Result<()> {
+pub(crate) fn cancel_call(tid: i32) -> io::Result<()> {
     let registers = registers(tid)?.ok_or(io::ErrorKind::InvalidData)?;
     set_registers(tid, &registers.moved(registers.position()))
 }
 
 /// The same on aarch64, where the number of the call is a register set of its own (NT_ARM_SYSTEM_CALL).
 #[cfg(target_arch = "aarch64")]
-pub(super) fn cancel_call(tid: i32) -> io::Result<()> {
+pub(crate) fn cancel_call(tid: i32) -> io::Result<()> {
     let mut none: c_int = -1;
     let mut vector = vector(&mut none);
     ptrace(SET_REGSET, tid, 0x404, &raw mut vector as usize)
@@ -189,7 +190,7 @@ fn stop_of(status: c_int) -> Stop {
 }
 
 /// Looks until `found` has a value; none when the deadline is over.
-pub(super) fn until<T>(
+pub(crate) fn until<T>(
     deadline: Instant,
     mut found: impl FnMut() -> io::Result<Option<T>>,
 ) -> io::Result<Option<T>> {
@@ -205,7 +206,7 @@ pub(super) fn until<T>(
 }
 
 /// Waits for the next stop of a tracee; none when the deadline is over.
-pub(super) fn wait(tid: i32, deadline: Instant) -> io::Result<Option<Stop>> {
+pub(crate) fn wait(tid: i32, deadline: Instant) -> io::Result<Option<Stop>> {
     until(deadline, || look(tid))
 }
 
@@ -215,28 +216,28 @@ fn vector<T>(value: &mut T) -> libc::iovec {
 }
 
 /// The general registers of a stopped thread; none when it does not run this machine's native instructions.
-pub(super) fn registers(tid: i32) -> io::Result<Option<Registers>> {
+pub(crate) fn registers(tid: i32) -> io::Result<Option<Registers>> {
     let mut registers = Registers::default();
     let mut vector = vector(&mut registers);
     ptrace(GET_REGSET, tid, NT_PRSTATUS, &raw mut vector as usize)?;
     Ok((vector.iov_len == size_of::<Registers>()).then_some(registers))
 }
 
-pub(super) fn set_registers(tid: i32, registers: &Registers) -> io::Result<()> {
+pub(crate) fn set_registers(tid: i32, registers: &Registers) -> io::Result<()> {
     let mut registers = *registers;
     let mut vector = vector(&mut registers);
     ptrace(SET_REGSET, tid, NT_PRSTATUS, &raw mut vector as usize)
 }
 
 /// Eight bytes of a stopped thread's memory, whatever the protection of their page.
-pub(super) fn peek(tid: i32, address: u64) -> io::Result<u64> {
+pub(crate) fn peek(tid: i32, address: u64) -> io::Result<u64> {
     let mut word: u64 = 0;
     ptrace(PEEK_DATA, tid, at(address), &raw mut word as usize)?;
     Ok(word)
 }
 
 /// Replaces eight bytes of a stopped thread's memory, whatever the protection of their page.
-pub(super) fn poke(tid: i32, address: u64, word: u64) -> io::Result<()> {
+pub(crate) fn poke(tid: i32, address: u64, word: u64) -> io::Result<()> {
     ptrace(POKE_DATA, tid, at(address), at(word))
 }
 
@@ -247,13 +248,13 @@ const fn at(address: u64) -> usize {
 }
 
 /// The blocked signals of a stopped thread, bit 0 for signal 1.
-pub(super) fn signal_mask(tid: i32) -> io::Result<u64> {
+pub(crate) fn signal_mask(tid: i32) -> io::Result<u64> {
     let mut mask: u64 = 0;
     ptrace(GET_SIGMASK, tid, size_of::<u64>(), &raw mut mask as usize)?;
     Ok(mask)
 }
 
-pub(super) fn set_signal_mask(tid: i32, mask: u64) -> io::Result<()> {
+pub(crate) fn set_signal_mask(tid: i32, mask: u64) -> io::Result<()> {
     let mut mask = mask;
     ptrace(SET_SIGMASK, tid, size_of::<u64>(), &raw mut mask as usize)
 }
@@ -271,20 +272,20 @@ struct RseqConfiguration {
 
 /// Address of a stopped thread's restartable-sequences area (rseq(2)); none when it has none, or the kernel does not
 /// tell.
-pub(super) fn rseq_area(tid: i32) -> Option<u64> {
+pub(crate) fn rseq_area(tid: i32) -> Option<u64> {
     let mut found = RseqConfiguration::default();
     ptrace(GET_RSEQ, tid, size_of::<RseqConfiguration>(), &raw mut found as usize).ok()?;
     (found.pointer != 0).then_some(found.pointer)
 }
 
 /// Sends SIGTERM to a process.
-pub(super) fn terminate(process: i32) -> io::Result<()> {
+pub(crate) fn terminate(process: i32) -> io::Result<()> {
     let process = rustix::process::Pid::from_raw(process).ok_or(io::ErrorKind::InvalidInput)?;
     Ok(rustix::process::kill_process(process, rustix::process::Signal::TERM)?)
 }
 
 /// Sends a signal to one thread.
-pub(super) fn signal(process: i32, tid: i32, signal: c_int) -> io::Result<()> {
+pub(crate) fn signal(process: i32, tid: i32, signal: c_int) -> io::Result<()> {
     // SAFETY: only numbers are passed.
     let result = unsafe {
         libc::syscall(libc::SYS_tgkill, c_long::from(process), c_long::from(tid), c_long::from(signal))

@@ -4,25 +4,25 @@
 //! the app's. A watch counts when it is of a directory that is synced and hears of what is written: a log that is
 //! followed is watched for other things.
 
-use std::{fs, io, path::PathBuf};
+use ksync_procfs::{InotifyMark, Namespace, Status};
 
-use super::inspect::Status;
-use crate::container::{
-    attachment::Attachment,
-    watch::{
-        self,
-        mark::{self, Mark},
-    },
-};
+use crate::container::{attachment::Attachment, watch};
 
 /// IN_MODIFY and IN_CLOSE_WRITE (inotify(7)).
 const WRITES: u32 = 0x2 | 0x8;
 /// How many directories are looked at.
 const MOST: usize = 8192;
 
+/// A file or directory, and the process that watches it.
+struct Watched {
+    pid: i32,
+    mark: InotifyMark,
+}
+
 /// Who watches the attached directory, as in "process 7 `node`". Blocks for as long as reading `/proc` takes.
 pub(super) fn watcher(attachment: &Attachment, tid: i32) -> Result<Option<String>, String> {
-    let watched = watched_near(tid).map_err(|error| format!("look for the app's own watches: {error}"))?;
+    let watched = watched_near(tid)
+        .map_err(|error| format!("look for the app's own watches: {}", ksync_common::chain(&error)))?;
     if watched.is_empty() {
         return Ok(None);
     }
@@ -32,39 +32,23 @@ pub(super) fn watcher(attachment: &Attachment, tid: i32) -> Result<Option<String
     let excluded = attachment.about.excluded();
     let synced = watch::marks(synced, excluded, idle, MOST.min(watch::share()));
     let synced = synced.map_err(|error| ksync_common::chain(&error))?;
-    let found = watched.iter().find(|(_, mark)| synced.iter().any(|own| own.file == mark.file));
-    Ok(found.map(|(pid, _)| Status::of(*pid).unwrap_or_default().shown()))
+    let found = watched.iter().find(|watched| synced.iter().any(|own| own.file == watched.mark.file));
+    Ok(found.map(|watched| Status::of(watched.pid).unwrap_or_default().shown()))
 }
 
 /// What processes in the mount namespace of `tid` watch for writing.
-fn watched_near(tid: i32) -> io::Result<Vec<(i32, Mark)>> {
-    let view = view_of(tid)?;
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that has ended meanwhile watches nothing.
-        if view_of(pid).is_ok_and(|other| other == view) {
-            found.extend(watched_by(pid).into_iter().map(|mark| (pid, mark)));
-        }
-    }
-    Ok(found)
+fn watched_near(tid: i32) -> Result<Vec<Watched>, ksync_procfs::Error> {
+    let mounts = ksync_procfs::namespace(tid, Namespace::Mount)?;
+    // One that has ended meanwhile watches nothing.
+    let near = |pid: &i32| ksync_procfs::namespace(*pid, Namespace::Mount).is_ok_and(|other| other == mounts);
+    let near = ksync_procfs::processes()?.into_iter().filter(near);
+    Ok(near.flat_map(|pid| watched_by(pid).into_iter().map(move |mark| Watched { pid, mark })).collect())
 }
 
-fn view_of(pid: i32) -> io::Result<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/ns/mnt"))
-}
-
-fn watched_by(pid: i32) -> Vec<Mark> {
-    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let queues =
-        files.filter(|file| fs::read_link(file.path()).is_ok_and(|to| to.ends_with("anon_inode:inotify")));
-    queues
-        .filter_map(|queue| {
-            fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", queue.file_name().to_str()?)).ok()
-        })
-        .flat_map(|info| mark::read(&info))
-        .filter(|mark| mark.mask & WRITES != 0)
-        .collect()
+fn watched_by(pid: i32) -> Vec<InotifyMark> {
+    let mut marks = ksync_procfs::inotify_marks(pid);
+    marks.retain(|mark| mark.mask & WRITES != 0);
+    marks
 }
 
 #[cfg(test)]

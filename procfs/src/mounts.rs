@@ -1,5 +1,7 @@
 //! What is mounted where, read from `/proc/PID/mountinfo` (proc_pid_mountinfo(5)), as plain data.
 
+use crate::{error::Error, read};
+
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -13,8 +15,18 @@ pub struct Mount {
     pub options: String,
 }
 
-/// Reads the whole file. Lines that can't be read are left out: the kernel writes none.
-pub fn parse(text: &str) -> Vec<Mount> {
+/// What a process sees mounted, in the kernel's order: later mounts lie over earlier ones.
+pub fn mounts(tid: i32) -> Result<Vec<Mount>, Error> {
+    read::text(&format!("/proc/{tid}/mountinfo")).map(|text| parse_mounts(&text))
+}
+
+/// What this process sees mounted.
+pub fn own_mounts() -> Result<Vec<Mount>, Error> {
+    read::text("/proc/self/mountinfo").map(|text| parse_mounts(&text))
+}
+
+/// Reads the text of the whole file. Lines that can't be read are left out: the kernel writes none.
+pub fn parse_mounts(text: &str) -> Vec<Mount> {
     text.lines().filter_map(line).collect()
 }
 
@@ -56,13 +68,13 @@ fn unescape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::parse_mounts;
 
     #[test]
     fn a_line_is_read_with_what_the_kernel_escapes() {
         let text = "36 35 98:0 / /home/me/my\\040code\\134\\011x rw,noatime master:1 - ext4 /dev/root ro,errors=continue\n\
                     37 35 0:5 / / rw - overlay overlay rw\nshort\n";
-        let mounts = parse(text);
+        let mounts = parse_mounts(text);
         assert_eq!(mounts.len(), 2);
         assert_eq!((mounts[0].point.as_str(), mounts[0].kind.as_str()), ("/home/me/my code\\\tx", "ext4"));
         assert!(mounts[0].read_only && !mounts[1].read_only);

@@ -1,12 +1,11 @@
-//! The processes that a container's main process has started, and their end.
+//! The processes that descend from a process, and their end.
 //!
-//! Invariant: only descendants of the main process are touched, each through a pidfd that was opened before its
-//! descent was verified. What came in from outside (an exec probe, somebody's shell) descends from the runtime's shim
-//! and lives on.
+//! Invariant: only descendants are touched, each through a pidfd that was opened before its descent was verified. What
+//! came into the process's namespaces from outside (somebody's shell) descends from another process and lives on.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    io,
     os::fd::OwnedFd,
     time::Instant,
 };
@@ -16,25 +15,6 @@ use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
-
-/// Parent and state of one process, from `/proc/PID/stat` (proc_pid_stat(5)).
-fn parent_and_state(stat: &str) -> Option<(i32, char)> {
-    // The name may hold anything, so what follows its last parenthesis counts.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let state = fields.next()?.chars().next()?;
-    Some((fields.next()?.parse().ok()?, state))
-}
-
-fn look_at(pid: i32) -> Option<(i32, char)> {
-    parent_and_state(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// Each process's parent. Those that have ended are left out: what they started has other parents by now.
-fn parents() -> io::Result<BTreeMap<i32, i32>> {
-    let pids = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let living = |pid: i32| look_at(pid).filter(|(_, state)| !matches!(state, 'Z' | 'X')).map(|(up, _)| up);
-    Ok(pids.filter_map(|pid: i32| living(pid).map(|parent| (pid, parent))).collect())
-}
 
 /// All that descend from `ancestor`, without it.
 fn below(parents: &BTreeMap<i32, i32>, ancestor: i32) -> BTreeSet<i32> {
@@ -54,13 +34,13 @@ fn below(parents: &BTreeMap<i32, i32>, ancestor: i32) -> BTreeSet<i32> {
 }
 
 /// The living descendants of a process.
-pub(super) fn descendants(ancestor: i32) -> io::Result<BTreeSet<i32>> {
-    parents().map(|parents| below(&parents, ancestor))
+pub(crate) fn of(ancestor: i32) -> io::Result<BTreeSet<i32>> {
+    Ok(below(&ksync_procfs::parents()?, ancestor))
 }
 
 /// Ends all descendants of `ancestor`, whose own threads are held; returns how many, or none when the deadline came
 /// first. A second look finds what was started during the first.
-pub(super) fn end(ancestor: i32, deadline: Instant) -> io::Result<Option<usize>> {
+pub(crate) fn end(ancestor: i32, deadline: Instant) -> io::Result<Option<usize>> {
     let mut ended = 0;
     loop {
         let held = stop(ancestor)?;
@@ -84,14 +64,13 @@ pub(super) fn end(ancestor: i32, deadline: Instant) -> io::Result<Option<usize>>
 fn stop(ancestor: i32) -> io::Result<Vec<OwnedFd>> {
     let mut held: BTreeMap<i32, OwnedFd> = BTreeMap::new();
     loop {
-        let fresh: Vec<i32> =
-            descendants(ancestor)?.into_iter().filter(|pid| !held.contains_key(pid)).collect();
+        let fresh: Vec<i32> = of(ancestor)?.into_iter().filter(|pid| !held.contains_key(pid)).collect();
         if fresh.is_empty() {
             return Ok(held.into_values().collect());
         }
         for pid in fresh {
             if let Some(fd) = open(pid)?
-                && descendants(ancestor)?.contains(&pid)
+                && of(ancestor)?.contains(&pid)
             {
                 send(&fd, Signal::STOP)?;
                 held.insert(pid, fd);
@@ -141,13 +120,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    use super::{below, descendants, end, parent_and_state};
-
-    #[test]
-    fn a_name_with_parentheses_does_not_hide_the_parent() {
-        assert_eq!(parent_and_state("7 (a) Z 9) S 3 7 7 0"), Some((3, 'S')));
-        assert_eq!(parent_and_state("7 (a"), None);
-    }
+    use super::{below, end, of};
 
     #[test]
     fn only_those_below_are_found() {
@@ -174,10 +147,10 @@ mod tests {
     fn all_below_end_and_nobody_else() {
         let (mut one, mut other) = (tree(), tree());
         let pid = |child: &Child| i32::try_from(child.id()).unwrap();
-        assert_eq!(descendants(pid(&one)).unwrap().len(), 2);
+        assert_eq!(of(pid(&one)).unwrap().len(), 2);
         assert_eq!(end(pid(&one), Instant::now() + Duration::from_secs(5)).unwrap(), Some(2));
-        assert_eq!(descendants(pid(&one)).unwrap().len(), 0);
-        assert_eq!(descendants(pid(&other)).unwrap().len(), 2);
+        assert_eq!(of(pid(&one)).unwrap().len(), 0);
+        assert_eq!(of(pid(&other)).unwrap().len(), 2);
         let mut line = String::new();
         BufReader::new(one.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "lives\n");

@@ -9,9 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Error,
-    kernel::{self, Stop},
+use ksync_procfs::State;
+
+use crate::{
+    error::Error,
+    ptrace::{self, Stop},
 };
 
 /// How long a thread that waits in the kernel may take to leave it before it counts as held there.
@@ -26,14 +28,14 @@ enum Hold {
 
 /// Seized threads by id. When it is dropped, those that are stopped run on.
 #[derive(Debug)]
-pub(super) struct Threads {
+pub(crate) struct Threads {
     process: i32,
     held: BTreeMap<i32, Hold>,
 }
 
 impl Threads {
     /// Seizes the threads of `process` until a look finds no further one.
-    pub(super) fn hold(process: i32, deadline: Instant) -> Result<Self, Error> {
+    pub(crate) fn hold(process: i32, deadline: Instant) -> Result<Self, Error> {
         let mut threads = Self { process, held: BTreeMap::new() };
         loop {
             let mut found = false;
@@ -48,8 +50,7 @@ impl Threads {
     }
 
     fn list(&self) -> Result<Vec<i32>, Error> {
-        let entries = std::fs::read_dir(format!("/proc/{}/task", self.process)).map_err(|_| Error::Ended)?;
-        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+        ksync_procfs::threads(self.process).map_err(|_| Error::Ended)
     }
 
     /// Whether there was a living thread to seize.
@@ -57,7 +58,7 @@ impl Threads {
         if self.is_dead(tid) {
             return Ok(false);
         }
-        match kernel::seize(tid).and_then(|()| kernel::interrupt(tid)) {
+        match ptrace::seize(tid).and_then(|()| ptrace::interrupt(tid)) {
             Ok(()) => {
                 self.held.insert(tid, Hold::Bound);
                 Ok(true)
@@ -68,14 +69,13 @@ impl Threads {
         }
     }
 
-    /// The letter of a thread's state in `/proc`; none when it is gone.
-    fn state(&self, tid: i32) -> Option<char> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.process)).ok()?;
-        stat.rsplit_once(") ")?.1.chars().next()
+    /// None when the thread is gone.
+    fn state(&self, tid: i32) -> Option<State> {
+        ksync_procfs::thread_state(self.process, tid)
     }
 
     fn is_dead(&self, tid: i32) -> bool {
-        matches!(self.state(tid), None | Some('Z' | 'X'))
+        self.state(tid).is_none_or(State::has_ended)
     }
 
     /// Waits until each thread is held.
@@ -84,8 +84,9 @@ impl Threads {
         let bound: Vec<i32> =
             self.held.iter().filter(|(_, hold)| **hold == Hold::Bound).map(|(tid, _)| *tid).collect();
         for tid in bound {
-            let waits = |threads: &Self| Instant::now() >= patience && threads.state(tid) == Some('D');
-            let held = kernel::until(deadline, || match kernel::look(tid)? {
+            let waits =
+                |threads: &Self| Instant::now() >= patience && threads.state(tid) == Some(State::DiskSleep);
+            let held = ptrace::until(deadline, || match ptrace::look(tid)? {
                 Some(stop) => self.take(tid, stop),
                 None if waits(self) => Ok(Some(Ok(()))),
                 None => Ok(None),
@@ -112,21 +113,21 @@ impl Threads {
                 Ok(Some(Ok(())))
             }
             // It came first, and is the program's.
-            Stop::Signal(signal) => kernel::stop_later(tid, signal).map(|()| None),
-            Stop::Syscall | Stop::Exec => kernel::stop_later(tid, 0).map(|()| None),
+            Stop::Signal(signal) => ptrace::stop_later(tid, signal).map(|()| None),
+            Stop::Syscall | Stop::Exec => ptrace::stop_later(tid, 0).map(|()| None),
             Stop::Clone => {
-                self.held.entry(kernel::started(tid)?).or_insert(Hold::Bound);
-                kernel::stop_later(tid, 0).map(|()| None)
+                self.held.entry(ptrace::started(tid)?).or_insert(Hold::Bound);
+                ptrace::stop_later(tid, 0).map(|()| None)
             }
         }
     }
 
     /// Lets all threads run on, each up to the next system call, and those that they start with them.
-    pub(super) fn let_run(&mut self) -> io::Result<()> {
+    pub(crate) fn let_run(&mut self) -> io::Result<()> {
         for (tid, hold) in &mut self.held {
             if std::mem::replace(hold, Hold::Bound) == Hold::Stopped {
-                kernel::set_options(*tid, kernel::PLAIN | kernel::CLONES)?;
-                kernel::resume_to_syscall(*tid, 0)?;
+                ptrace::set_options(*tid, ptrace::PLAIN | ptrace::CLONES)?;
+                ptrace::resume_to_syscall(*tid, 0)?;
             }
         }
         Ok(())
@@ -134,29 +135,29 @@ impl Threads {
 
     /// Waits until `deadline` for a thread that is about to end the process, and keeps it from that: it is stopped
     /// then. None when none did.
-    pub(super) fn catch_exit(&mut self, deadline: Instant) -> io::Result<Option<i32>> {
-        kernel::until(deadline, || {
+    pub(crate) fn catch_exit(&mut self, deadline: Instant) -> io::Result<Option<i32>> {
+        ptrace::until(deadline, || {
             // All that there is to see, and only then a pause.
-            while let Some((tid, stop)) = kernel::look_at_any()? {
+            while let Some((tid, stop)) = ptrace::look_at_any()? {
                 self.held.entry(tid).or_insert(Hold::Bound);
                 match stop {
-                    Stop::Syscall if kernel::entering(tid)? == Some(libc::SYS_exit_group) => {
-                        kernel::cancel_call(tid)?;
-                        kernel::resume_to_syscall(tid, 0)?;
-                        let stopped = kernel::wait(tid, Instant::now() + IN_KERNEL)? == Some(Stop::Syscall);
+                    Stop::Syscall if ptrace::entering(tid)? == Some(libc::SYS_exit_group) => {
+                        ptrace::cancel_call(tid)?;
+                        ptrace::resume_to_syscall(tid, 0)?;
+                        let stopped = ptrace::wait(tid, Instant::now() + IN_KERNEL)? == Some(Stop::Syscall);
                         if stopped {
                             self.held.insert(tid, Hold::Stopped);
                         }
                         return Ok(stopped.then_some(tid));
                     }
                     Stop::Ended => drop(self.held.remove(&tid)),
-                    Stop::Signal(signal) => kernel::resume_to_syscall(tid, signal)?,
+                    Stop::Signal(signal) => ptrace::resume_to_syscall(tid, signal)?,
                     Stop::Clone => {
-                        self.held.entry(kernel::started(tid)?).or_insert(Hold::Bound);
-                        kernel::resume_to_syscall(tid, 0)?;
+                        self.held.entry(ptrace::started(tid)?).or_insert(Hold::Bound);
+                        ptrace::resume_to_syscall(tid, 0)?;
                     }
                     Stop::Syscall | Stop::Exec | Stop::Interrupted | Stop::Group => {
-                        kernel::resume_to_syscall(tid, 0)?;
+                        ptrace::resume_to_syscall(tid, 0)?;
                     }
                 }
             }
@@ -165,13 +166,13 @@ impl Threads {
     }
 
     /// Stops all threads again, those with them that were started meanwhile.
-    pub(super) fn halt(&mut self, deadline: Instant) -> Result<(), Error> {
+    pub(crate) fn halt(&mut self, deadline: Instant) -> Result<(), Error> {
         loop {
             let known = self.held.len();
             let running: Vec<i32> =
                 self.held.iter().filter(|(_, hold)| **hold == Hold::Bound).map(|(tid, _)| *tid).collect();
             for tid in running {
-                match kernel::interrupt(tid) {
+                match ptrace::interrupt(tid) {
                     Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
                         return Err(Error::Kernel { operation: "interrupt a thread of", source: error });
                     }
@@ -186,21 +187,21 @@ impl Threads {
     }
 
     /// The thread that shall make the calls: the process's first one, or another where that has ended.
-    pub(super) fn first(&self) -> Option<i32> {
+    pub(crate) fn first(&self) -> Option<i32> {
         self.held.keys().find(|tid| **tid == self.process).or_else(|| self.held.keys().next()).copied()
     }
 
     /// Whether a thread is stopped, not only bound to.
-    pub(super) fn is_stopped(&self, tid: i32) -> bool {
+    pub(crate) fn is_stopped(&self, tid: i32) -> bool {
         self.held.get(&tid) == Some(&Hold::Stopped)
     }
 
     /// Waits until a thread that was held in the kernel has left it.
-    pub(super) fn stop(&mut self, tid: i32, deadline: Instant) -> Result<(), Error> {
+    pub(crate) fn stop(&mut self, tid: i32, deadline: Instant) -> Result<(), Error> {
         if self.is_stopped(tid) {
             return Ok(());
         }
-        let held = kernel::until(deadline, || match kernel::look(tid)? {
+        let held = ptrace::until(deadline, || match ptrace::look(tid)? {
             Some(stop) => self.take(tid, stop),
             None => Ok(None),
         });
@@ -214,11 +215,11 @@ impl Threads {
 
     /// Takes note of the threads that have ended, but `caller` and the process's first one, whose number `caller` takes:
     /// while a traced thread that has is not taken note of, an execve waits for it.
-    pub(super) fn reap(&mut self, caller: i32) -> io::Result<()> {
+    pub(crate) fn reap(&mut self, caller: i32) -> io::Result<()> {
         let others = self.held.keys().filter(|tid| ![caller, self.process].contains(*tid));
         let others: Vec<i32> = others.copied().collect();
         for tid in others {
-            if kernel::look(tid)? == Some(Stop::Ended) {
+            if ptrace::look(tid)? == Some(Stop::Ended) {
                 self.held.remove(&tid);
             }
         }
@@ -226,7 +227,7 @@ impl Threads {
     }
 
     /// Is no longer this set's to let go of.
-    pub(super) fn forget(&mut self, tid: i32) {
+    pub(crate) fn forget(&mut self, tid: i32) {
         self.held.remove(&tid);
     }
 }
@@ -235,7 +236,7 @@ impl Drop for Threads {
     fn drop(&mut self) {
         for (tid, hold) in &self.held {
             if *hold == Hold::Stopped
-                && let Err(error) = kernel::detach(*tid)
+                && let Err(error) = ptrace::detach(*tid)
                 && error.raw_os_error() != Some(libc::ESRCH)
             {
                 tracing::warn!(tid, %error, "let go of a thread");

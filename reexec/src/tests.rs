@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, Start, replace};
+use ksync_procfs::Status;
+
+use crate::{descendants, error::Error, program::Program, ptrace, replace::replace};
 
 /// A child of this test.
 struct Victim {
@@ -25,14 +27,14 @@ fn program() -> &'static Path {
         // Beside this test program, in the target directory; in one step, for others may run it now.
         let dir = std::env::current_exe().unwrap().parent().unwrap().to_owned();
         let fresh = tempfile::tempdir_in(&dir).unwrap();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/reload/trace/victim.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/victim.c");
         let mut compile = Command::new("cc");
         compile
             .args(["-O1", "-pthread", "-Wall", "-Wextra", "-o"])
             .arg(fresh.path().join("victim"))
             .arg(source);
         assert!(compile.status().unwrap().success());
-        let program = dir.join("ksync-trace-victim");
+        let program = dir.join("ksync-reexec-victim");
         fs::rename(fresh.path().join("victim"), &program).unwrap();
         program
     })
@@ -89,15 +91,14 @@ fn text(text: &str) -> CString {
 }
 
 /// A shell that tells what it finds, and then waits to be ended.
-fn shell(script: &str, dir: Option<&Path>) -> Start {
+fn shell(script: &str, dir: Option<&Path>) -> Program {
     let script = format!("{script}; echo done; read line");
-    Start {
-        program: text("/bin/sh"),
+    Program {
+        path: text("/bin/sh"),
         arguments: ["sh", "-c", &script].map(text).to_vec(),
         environment: ["PATH=/bin:/usr/bin", "NEW=one"].map(text).to_vec(),
-        dir: dir.map(|dir| text(dir.to_str().unwrap())),
+        directory: dir.map(|dir| text(dir.to_str().unwrap())),
         umask: Some(0o027),
-        grace: Duration::ZERO,
     }
 }
 
@@ -108,7 +109,7 @@ const LOOK: &str = "echo \"$$ $(pwd) $(umask) $NEW\"; ls -x /proc/$$/fd; \
 
 async fn replaced_by_a_shell(mut victim: Victim) {
     let dir = tempfile::tempdir().unwrap();
-    let ended = replace(victim.pid(), shell(LOOK, Some(dir.path()))).await;
+    let ended = replace(victim.pid(), shell(LOOK, Some(dir.path())), Duration::ZERO).await;
     let ended = ended.unwrap_or_else(|error| panic!("{}", ksync_common::chain(&error)));
     let said = {
         let mut said = Vec::new();
@@ -170,7 +171,7 @@ async fn the_parent_of_a_vfork_is_replaced() {
 #[tokio::test]
 async fn filters_that_would_kill_it_are_not_asked() {
     const SYS_ADMIN: u64 = 1 << 21;
-    let me = crate::reload::inspect::Status::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+    let me = Status::of(i32::try_from(std::process::id()).unwrap()).unwrap();
     if me.permitted & SYS_ADMIN == 0 || me.filters > 0 {
         return ksync_skip::skipped("only root without filters of its own may suspend others'");
     }
@@ -183,14 +184,14 @@ async fn children_and_the_dead_among_them_are_not_inherited() {
     let mut victim = Victim::run(
         command.args(["-c", "sleep 1000 & sleep 1000 & true & sh -c 'sleep 1000' & echo ready; read line"]),
     );
-    let start =
+    let program =
         shell("sleep 0.1 & echo \"$(ls /proc/$$/task/$$/children) $(cat /proc/$$/task/$$/children)\"", None);
-    let ended = replace(victim.pid(), start).await.unwrap();
+    let ended = replace(victim.pid(), program, Duration::ZERO).await.unwrap();
     assert!((3..=5).contains(&ended), "{ended}");
     let said = victim.until("done");
     assert_eq!(said, "");
     // Only what the new program has started.
-    let children = crate::reload::family::descendants(victim.pid()).unwrap();
+    let children = descendants::of(victim.pid()).unwrap();
     assert!(children.len() <= 1, "{children:?}");
 }
 
@@ -199,8 +200,7 @@ async fn a_program_may_end_in_its_own_way_first() {
     for kind in ["farewell", "farewell-thread", "stubborn"] {
         let mut victim = Victim::start(kind);
         let (begun, grace) = (Instant::now(), Duration::from_secs(if kind == "stubborn" { 1 } else { 20 }));
-        let start = Start { grace, ..shell("echo \"$$\"", None) };
-        let ended = replace(victim.pid(), start).await;
+        let ended = replace(victim.pid(), shell("echo \"$$\"", None), grace).await;
         ended.unwrap_or_else(|error| panic!("{kind}: {}", ksync_common::chain(&error)));
         let took = begun.elapsed();
         assert!(if kind == "stubborn" { took >= grace } else { took < grace }, "{kind}: {took:?}");
@@ -239,8 +239,8 @@ async fn what_fails_leaves_everything_as_it_was() {
         };
         let before = seen(&victim);
         for _ in 0..20 {
-            let start = Start { program: text("/nowhere/at/all"), ..shell("", Some(Path::new("/"))) };
-            match replace(victim.pid(), start).await.unwrap_err() {
+            let program = Program { path: text("/nowhere/at/all"), ..shell("", Some(Path::new("/"))) };
+            match replace(victim.pid(), program, Duration::ZERO).await.unwrap_err() {
                 Error::Call { name: "execve", source } => {
                     assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
                 }
@@ -264,12 +264,12 @@ async fn a_process_that_is_traced_already_is_refused() {
     let (done_tx, done_rx) = std::sync::mpsc::channel::<()>();
     let pid = victim.pid();
     let tracer = std::thread::spawn(move || {
-        super::kernel::seize(pid).unwrap();
+        ptrace::seize(pid).unwrap();
         held_tx.send(()).unwrap();
         done_rx.recv().unwrap();
     });
     held_rx.recv().unwrap();
-    assert!(matches!(replace(pid, shell("", None)).await, Err(Error::Refused)));
+    assert!(matches!(replace(pid, shell("", None), Duration::ZERO).await, Err(Error::Refused)));
     done_tx.send(()).unwrap();
     tracer.join().unwrap();
     victim.say("");

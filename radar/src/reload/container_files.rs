@@ -58,21 +58,21 @@ pub(crate) enum Error {
     },
 }
 
-/// Who executes.
+/// The user and groups with which a file is executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Who {
+pub(super) struct Credentials {
     pub(super) uid: u32,
     pub(super) gids: Vec<u32>,
 }
 
 /// A process's root directory.
-pub(super) struct View(OwnedFd);
+pub(super) struct ContainerFiles(OwnedFd);
 
-impl View {
+impl ContainerFiles {
     /// Of a process or thread.
     pub(super) fn of(tid: i32) -> rustix::io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat(CWD, format!("/proc/{tid}/root"), flags, Mode::empty()).map(Self)
+        openat(CWD, ksync_procfs::root_path(tid), flags, Mode::empty()).map(Self)
     }
 
     /// Of a directory, as if it were a container's root.
@@ -106,27 +106,33 @@ impl View {
     }
 
     /// The program `name` as a runtime finds it: relative to `cwd` when it has a slash, else in `path`.
-    pub(super) fn find(&self, name: &str, cwd: &str, path: Option<&str>, who: &Who) -> Result<String, Error> {
+    pub(super) fn find(
+        &self,
+        name: &str,
+        cwd: &str,
+        path: Option<&str>,
+        credentials: &Credentials,
+    ) -> Result<String, Error> {
         if name.contains('/') {
-            self.check(&absolute(name, cwd), cwd, who, INTERPRETERS)?;
+            self.check(&absolute(name, cwd), cwd, credentials, INTERPRETERS)?;
             return Ok(name.to_owned());
         }
         for dir in path.unwrap_or(PATH).split(':') {
             let dir = if dir.is_empty() { "." } else { dir };
             let candidate = format!("{}/{name}", dir.trim_end_matches('/'));
-            if self.is_executable(&absolute(&candidate, cwd), who) {
-                self.check(&absolute(&candidate, cwd), cwd, who, INTERPRETERS)?;
+            if self.is_executable(&absolute(&candidate, cwd), credentials) {
+                self.check(&absolute(&candidate, cwd), cwd, credentials, INTERPRETERS)?;
                 return Ok(candidate);
             }
         }
         Err(Error::NotFound { name: name.to_owned() })
     }
 
-    fn is_executable(&self, path: &str, who: &Who) -> bool {
-        self.open_executable(path, who).is_ok()
+    fn is_executable(&self, path: &str, credentials: &Credentials) -> bool {
+        self.open_executable(path, credentials).is_ok()
     }
 
-    fn open_executable(&self, path: &str, who: &Who) -> Result<File, Error> {
+    fn open_executable(&self, path: &str, credentials: &Credentials) -> Result<File, Error> {
         let unfit = |what| Error::Unfit { path: path.to_owned(), what };
         let fd = self.open_file(path).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR => unfit("is not there"),
@@ -138,7 +144,7 @@ impl View {
         if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
             return Err(unfit("is not a file"));
         }
-        if !may_execute(stat.st_mode, stat.st_uid, stat.st_gid, who) {
+        if !may_execute(stat.st_mode, stat.st_uid, stat.st_gid, credentials) {
             return Err(unfit("may not be executed by the container's user"));
         }
         if fstatvfs(&fd).map_err(look)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
@@ -148,8 +154,8 @@ impl View {
     }
 
     /// Whether the kernel would execute a file, as far as that can be told from the file and what it names.
-    fn check(&self, path: &str, cwd: &str, who: &Who, deeper: usize) -> Result<(), Error> {
-        let file = self.open_executable(path, who)?;
+    fn check(&self, path: &str, cwd: &str, credentials: &Credentials, deeper: usize) -> Result<(), Error> {
+        let file = self.open_executable(path, credentials)?;
         let unfit = |what| Error::Unfit { path: path.to_owned(), what };
         let head = bytes(&file, 0, FIRST_LINE)
             .map_err(|error| Error::Look { path: path.to_owned(), reason: error.to_string() })?;
@@ -164,7 +170,7 @@ impl View {
         };
         let missing = Error::NoInterpreter { path: path.to_owned(), interpreter: needed.clone() };
         let Some(deeper) = deeper.checked_sub(1) else { return Err(missing) };
-        match self.check(&absolute(&needed, cwd), cwd, who, deeper) {
+        match self.check(&absolute(&needed, cwd), cwd, credentials, deeper) {
             Err(Error::Unfit { what: "is not there", .. }) => Err(missing),
             checked => checked,
         }
@@ -176,11 +182,11 @@ fn absolute(path: &str, cwd: &str) -> String {
 }
 
 /// Whether the mode lets somebody execute a file (path_resolution(7)).
-fn may_execute(mode: u32, uid: u32, gid: u32, who: &Who) -> bool {
-    let bit = match who {
-        who if who.uid == 0 => 0o111,
-        who if who.uid == uid => 0o100,
-        who if who.gids.contains(&gid) => 0o010,
+fn may_execute(mode: u32, uid: u32, gid: u32, credentials: &Credentials) -> bool {
+    let bit = match credentials {
+        credentials if credentials.uid == 0 => 0o111,
+        credentials if credentials.uid == uid => 0o100,
+        credentials if credentials.gids.contains(&gid) => 0o010,
         _ => 0o001,
     };
     mode & bit != 0
@@ -237,7 +243,7 @@ mod tests {
         path::Path,
     };
 
-    use super::{Error, View, Who};
+    use super::{ContainerFiles, Credentials, Error};
 
     fn put(root: &Path, path: &str, content: impl AsRef<[u8]>, mode: u32) {
         let path = root.join(path);
@@ -253,7 +259,7 @@ mod tests {
         header
     }
 
-    const ROOT: &Who = &Who { uid: 0, gids: Vec::new() };
+    const ROOT: &Credentials = &Credentials { uid: 0, gids: Vec::new() };
 
     #[test]
     fn a_program_is_found_as_a_runtime_finds_it() {
@@ -261,8 +267,8 @@ mod tests {
         put(dir.path(), "bin/app", program(), 0o755);
         put(dir.path(), "usr/bin/app", program(), 0o644);
         put(dir.path(), "code/run", program(), 0o755);
-        let view = View::at(dir.path());
-        let find = |name: &str, path: Option<&str>| view.find(name, "/code", path, ROOT);
+        let files = ContainerFiles::at(dir.path());
+        let find = |name: &str, path: Option<&str>| files.find(name, "/code", path, ROOT);
         assert_eq!(find("app", Some("/usr/bin:/bin/")).as_deref(), Ok("/bin/app"));
         assert_eq!(find("app", None).as_deref(), Ok("/bin/app"));
         assert_eq!(find("./run", None).as_deref(), Ok("./run"));
@@ -285,9 +291,9 @@ mod tests {
         put(dir.path(), "other", "#!/bin/sh\n", 0o750);
         symlink("/bin/sh", dir.path().join("link")).unwrap();
         symlink("/etc/../../../bin/nowhere", dir.path().join("dangling")).unwrap();
-        let view = View::at(dir.path());
+        let files = ContainerFiles::at(dir.path());
         let check =
-            |path: &str| view.find(path, "/", None, ROOT).map(drop).map_err(|error| error.to_string());
+            |path: &str| files.find(path, "/", None, ROOT).map(drop).map_err(|error| error.to_string());
         for path in ["/good", "/link", "/nested", "good/../link"] {
             assert_eq!(check(path).is_ok(), !path.contains(".."), "{path}");
         }
@@ -302,8 +308,8 @@ mod tests {
         for (path, said) in cases {
             assert_eq!(check(path).unwrap_err(), said);
         }
-        let user = Who { uid: 1000, gids: vec![1000] };
-        assert!(view.find("/other", "/", None, &user).is_err());
+        let user = Credentials { uid: 1000, gids: vec![1000] };
+        assert!(files.find("/other", "/", None, &user).is_err());
     }
 
     #[test]
@@ -311,10 +317,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let me = fs::read(std::env::current_exe().unwrap()).unwrap();
         put(dir.path(), "me", &me[..me.len().min(1 << 16)], 0o755);
-        match View::at(dir.path()).find("/me", "/", None, ROOT) {
+        match ContainerFiles::at(dir.path()).find("/me", "/", None, ROOT) {
             Err(Error::NoInterpreter { interpreter, .. }) => {
                 put(dir.path(), interpreter.trim_start_matches('/'), program(), 0o755);
-                assert!(View::at(dir.path()).find("/me", "/", None, ROOT).is_ok());
+                assert!(ContainerFiles::at(dir.path()).find("/me", "/", None, ROOT).is_ok());
             }
             // Statically linked.
             found => assert!(found.is_ok(), "{found:?}"),
