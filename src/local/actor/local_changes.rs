@@ -27,6 +27,15 @@ struct EventCursor {
     last: u64,
 }
 
+/// Where an event stands among those of its syncthing process.
+#[derive(Debug, PartialEq, Eq)]
+struct Position {
+    /// The process's first scan was not over.
+    of_first_scan: bool,
+    /// Events before it were lost.
+    after_loss: bool,
+}
+
 impl EventCursor {
     /// Of the process that comes next.
     fn anew() -> Self {
@@ -38,12 +47,12 @@ impl EventCursor {
         self.first.get_or_insert_with(Timestamp::now);
     }
 
-    /// Whether an event is of the first scan, and whether some before it were lost.
-    fn next(&mut self, event: &Event) -> (bool, bool) {
-        let lost = event.id > self.last + 1;
+    /// Reads an event.
+    fn next(&mut self, event: &Event) -> Position {
+        let after_loss = event.id > self.last + 1;
         self.last = event.id;
         let at = event.time.parse().unwrap_or(Timestamp::MAX);
-        (self.first.is_none_or(|first| at <= first), lost)
+        Position { of_first_scan: self.first.is_none_or(|first| at <= first), after_loss }
     }
 }
 
@@ -75,8 +84,8 @@ impl LocalChanges {
 
     /// Tells of a change that a scan found, if it was made here.
     pub(super) fn found(&mut self, event: &Event) {
-        let (first, lost) = self.cursor.next(event);
-        if lost && !first {
+        let Position { of_first_scan, after_loss } = self.cursor.next(event);
+        if after_loss && !of_first_scan {
             debug!(event.id, "events were lost");
             self.edits.record(LocalEdit::Something);
         }
@@ -89,7 +98,7 @@ impl LocalChanges {
         if now.is_ok_and(|now| self.own_writes.explains(&path, now.as_ref())) {
             return debug!(path, "brought here for a container");
         }
-        if first && !changed_since(&self.path.join(&path), self.cursor.begun) {
+        if of_first_scan && !changed_since(&self.path.join(&path), self.cursor.begun) {
             return;
         }
         debug!(path, "changed here");
@@ -110,7 +119,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
     use syncthing::Event;
 
-    use super::{EventCursor, changed_since};
+    use super::{EventCursor, Position, changed_since};
 
     #[test]
     fn the_first_scan_and_lost_events_are_told_apart() {
@@ -120,16 +129,17 @@ mod tests {
             time: time.to_string(),
             data: serde_json::Value::Null,
         };
+        let position = |of_first_scan, after_loss| Position { of_first_scan, after_loss };
         let (before, after) = (SignedDuration::from_millis(-50), SignedDuration::from_millis(50));
         let mut cursor = EventCursor::anew();
-        assert_eq!(cursor.next(&event(1, Timestamp::now())), (true, false), "it is not over yet");
+        assert_eq!(cursor.next(&event(1, Timestamp::now())), position(true, false), "it is not over yet");
         cursor.scanned();
         let over = cursor.first.unwrap();
         cursor.scanned();
         assert_eq!(cursor.first, Some(over), "there is one first scan");
-        assert_eq!(cursor.next(&event(2, over + before)), (true, false));
-        assert_eq!(cursor.next(&event(3, over + after)), (false, false));
-        assert_eq!(cursor.next(&event(7, over + after)), (false, true));
+        assert_eq!(cursor.next(&event(2, over + before)), position(true, false));
+        assert_eq!(cursor.next(&event(3, over + after)), position(false, false));
+        assert_eq!(cursor.next(&event(7, over + after)), position(false, true));
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(in crate::local) async fn apply(
     let recently = queue.recently_applied();
     let known = usize::try_from(status.local_files + status.local_symlinks).unwrap_or(usize::MAX);
     let before = known.saturating_add(recently);
-    // All that were told count, whatever syncthing's index, which comes in portions, has of them yet.
+    // All that radar vouched for count, whatever syncthing's index, which comes in portions, has of them yet.
     let vouched = queue.vouched_by_those_of(&first);
     let here = still_here(folder.path, vouched).await?;
     let deleted = here.values().flatten().filter(|entry| entry.kind != Kind::Dir).count();
@@ -110,7 +110,7 @@ fn await_approval(
             pending.entry(Arc::clone(&by)).or_insert_with(|| PendingBurst::new(ContainerRef::clone(&by), of));
         burst.add([entry]);
     }
-    queue.paths.retain(|_, (_, by)| !pending.contains_key(by));
+    queue.paths.retain(|_, vouched| !pending.contains_key(&vouched.by));
     let rollbacks = taken.into_iter().map(Rollback::from).collect();
     Outcome { removed: Vec::new(), pending: pending.into_values().collect(), rollbacks }
 }

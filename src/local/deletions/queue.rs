@@ -22,18 +22,27 @@ const UNCONFIRMED: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_millis(200);
 /// A burst that does not end is looked at after this long.
 const BURST: Duration = Duration::from_secs(2);
-/// A burst that is too much is told to a person when it is over, or after this long.
+/// A person is asked about a burst that exceeds the threshold when the burst is over, or after this long.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// A deletion that radar vouched for.
+#[derive(Debug)]
+pub(super) struct Vouched {
+    at: Instant,
+    /// The container that made it.
+    pub(super) by: Arc<ContainerRef>,
+}
 
 /// Deletions that a living container made, on their way to be applied: gathered until the burst is over, so
 /// that it is judged as a whole.
 #[derive(Debug, Default)]
 pub(in crate::local) struct DeletionQueue {
-    /// With when radar vouched for each, and whose it is.
-    pub(super) paths: BTreeMap<String, (Instant, Arc<ContainerRef>)>,
+    pub(super) paths: BTreeMap<String, Vouched>,
+    /// When the burst began that is not looked at yet.
     first: Option<Instant>,
+    /// When the newest deletion of that burst came.
     last: Option<Instant>,
-    /// When the burst was found to be too much.
+    /// When the burst was found to exceed the threshold.
     tripped: Option<Instant>,
     /// What was applied recently.
     pub(super) applied: VecDeque<(Instant, Applied)>,
@@ -43,7 +52,7 @@ impl DeletionQueue {
     /// The container `by` deleted `path`.
     pub(in crate::local) fn add(&mut self, path: String, by: Arc<ContainerRef>) {
         let now = Instant::now();
-        self.paths.insert(path, (now, by));
+        self.paths.insert(path, Vouched { at: now, by });
         self.first.get_or_insert(now);
         self.last = Some(now);
     }
@@ -71,19 +80,19 @@ impl DeletionQueue {
     /// A deletion that the index does not have after so long was undone, or overtaken by an edit here.
     pub(super) fn forget_unconfirmed(&mut self, confirmed: &[String]) {
         let confirmed: BTreeSet<&String> = confirmed.iter().collect();
-        self.paths.retain(|path, (vouched, _)| confirmed.contains(path) || vouched.elapsed() < UNCONFIRMED);
+        self.paths.retain(|path, vouched| confirmed.contains(path) || vouched.at.elapsed() < UNCONFIRMED);
     }
 
-    /// All that was told of the containers that made the `confirmed` deletions, by container.
+    /// All deletions, vouched for by now, of the containers that made the `confirmed` deletions, by container.
     pub(super) fn vouched_by_those_of(
         &self,
         confirmed: &[String],
     ) -> BTreeMap<Arc<ContainerRef>, Vec<String>> {
         let mut vouched: BTreeMap<Arc<ContainerRef>, Vec<String>> = BTreeMap::new();
-        for (_, by) in confirmed.iter().filter_map(|path| self.paths.get(path)) {
+        for Vouched { by, .. } in confirmed.iter().filter_map(|path| self.paths.get(path)) {
             vouched.entry(Arc::clone(by)).or_default();
         }
-        for (path, (_, by)) in &self.paths {
+        for (path, Vouched { by, .. }) in &self.paths {
             if let Some(paths) = vouched.get_mut(by) {
                 paths.push(path.clone());
             }
@@ -91,11 +100,11 @@ impl DeletionQueue {
         vouched
     }
 
-    /// The burst is too much. Returns whether it may be told: until it is over, it is looked at again.
+    /// The burst exceeds the threshold. Returns whether a person may be asked: until the burst is over, it is looked at again.
     pub(super) fn trip(&mut self) -> bool {
         let now = Instant::now();
         let since = *self.tripped.get_or_insert(now);
-        let newest = self.paths.values().map(|(vouched, _)| *vouched).max();
+        let newest = self.paths.values().map(|vouched| vouched.at).max();
         let over = newest.is_none_or(|newest| now >= newest + QUIET) || now >= since + LONGEST;
         if over {
             self.tripped = None;

@@ -24,9 +24,9 @@ const RENAMED: Duration = Duration::from_millis(3);
 /// How long what was removed or moved away may take to be written anew.
 const REPLACED: Duration = Duration::from_millis(20);
 
-/// Why a path waits.
+/// What happens to the file of a path that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
+enum Phase {
     /// A new file is being written.
     New,
     /// A new file was closed, and may be renamed now.
@@ -39,7 +39,7 @@ enum Why {
 
 #[derive(Debug, Clone, Copy)]
 struct Wait {
-    why: Why,
+    phase: Phase,
     until: Instant,
     /// When the event came that the scan is for.
     noticed: Instant,
@@ -57,27 +57,27 @@ impl Debounce {
     pub(in crate::local) fn take(&mut self, now: Instant, event: FsEvent) -> Vec<String> {
         match event {
             FsEvent::Created(path) => {
-                let why = if self.why(&path).is_some() { Why::Open } else { Why::New };
-                self.wait(path, why, now, OPEN);
+                let phase = if self.phase(&path).is_some() { Phase::Open } else { Phase::New };
+                self.wait(path, phase, now, OPEN);
             }
             FsEvent::Writing(path) => {
-                if !matches!(self.why(&path), Some(Why::New | Why::Open)) {
-                    self.wait(path, Why::Open, now, OPEN);
+                if !matches!(self.phase(&path), Some(Phase::New | Phase::Open)) {
+                    self.wait(path, Phase::Open, now, OPEN);
                 }
             }
             FsEvent::Closed(path) => {
-                if self.why(&path) != Some(Why::New) {
+                if self.phase(&path) != Some(Phase::New) {
                     return self.settled(path);
                 }
-                self.wait(path, Why::Closed, now, RENAMED);
+                self.wait(path, Phase::Closed, now, RENAMED);
             }
             FsEvent::Changed(path) => {
                 // Its times and its mode are set while it is written, or right after.
-                if !matches!(self.why(&path), Some(Why::New | Why::Closed | Why::Open)) {
+                if !matches!(self.phase(&path), Some(Phase::New | Phase::Closed | Phase::Open)) {
                     return self.settled(path);
                 }
             }
-            FsEvent::Removed(path) => self.wait(path, Why::Other, now, REPLACED),
+            FsEvent::Removed(path) => self.wait(path, Phase::Other, now, REPLACED),
             FsEvent::Appeared(path) => return self.settled(path),
             FsEvent::Renamed { from, to } => return [self.settled(from), self.settled(to)].concat(),
             FsEvent::NotUtf8
@@ -92,7 +92,7 @@ impl Debounce {
     /// Has a path scanned, at the latest at `until`.
     pub(in crate::local) fn later(&mut self, path: String, until: Instant) {
         if !self.waiting.contains_key(&path) {
-            self.put(path, Wait { why: Why::Other, until, noticed: until });
+            self.put(path, Wait { phase: Phase::Other, until, noticed: until });
         }
     }
 
@@ -116,12 +116,12 @@ impl Debounce {
         self.order.first().map(|(until, _)| *until)
     }
 
-    fn why(&self, path: &str) -> Option<Why> {
-        self.waiting.get(path).map(|wait| wait.why)
+    fn phase(&self, path: &str) -> Option<Phase> {
+        self.waiting.get(path).map(|wait| wait.phase)
     }
 
-    fn wait(&mut self, path: String, why: Why, now: Instant, time: Duration) {
-        self.put(path, Wait { why, until: now + time, noticed: now });
+    fn wait(&mut self, path: String, phase: Phase, now: Instant, time: Duration) {
+        self.put(path, Wait { phase, until: now + time, noticed: now });
     }
 
     fn put(&mut self, path: String, wait: Wait) {
