@@ -224,6 +224,7 @@ mod tests {
     /// What is started is this test's own program, which knows nothing of syncthing's arguments and ends.
     #[tokio::test(flavor = "multi_thread")]
     async fn why_it_is_down_is_known_with_the_place_of_its_log() {
+        crate::tls::install();
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir(at("home")).unwrap();
