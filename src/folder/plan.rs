@@ -1,11 +1,20 @@
 //! What must be done so that a container's directory holds what is here. Pure: listings in, paths out.
 
+mod entries;
+mod first_pull;
+mod proof;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod sample;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use ksync_tree::{DifferenceKind, Entry, Kind, Listing, Skipped, covers, differences, is_below};
+use ksync_tree::{DifferenceKind, Entry, Kind, Skipped, covers, differences, is_below};
+
+pub(super) use entries::{by_path, unchanged};
+pub(super) use first_pull::{too_much, tops};
+pub(super) use proof::{missing, stale};
 
 use crate::{
     base::Base,
@@ -13,10 +22,6 @@ use crate::{
     local::KnownVersions,
 };
 
-/// Container-only files above which nothing is pulled unasked.
-const PULL_FILES: usize = 1000;
-/// Container-only bytes above which nothing is pulled unasked.
-const PULL_BYTES: u64 = 50 << 20;
 /// Fewer deletions than this are never doubted.
 const DOUBT_FROM: usize = 20;
 
@@ -197,84 +202,16 @@ pub(super) fn plan(sides: Sides<'_>, policy: Policy) -> Plan {
     plan
 }
 
-/// The paths that a container does not hold as they are here. Where the local entry is the very one that was
-/// `proved` to be there, it is the container that has changed its copy since: that is no missing acknowledgement.
-pub(super) fn missing(local: &[Entry], remote: &[Entry], proved: &[Entry]) -> Vec<String> {
-    let proved = by_path(proved);
-    let here = by_path(local);
-    let recent = KnownVersions::default();
-    let sides = Sides { local, unlisted: &[], remote, container: "", base: None, recent: &recent };
-    let policy =
-        Policy { direction: Direction::ToContainer, initial: Initial::Local, first_container: false };
-    let plan = plan(sides, policy);
-    let own = |path: &String| unchanged(here.get(path.as_str()).copied(), proved.get(path.as_str()).copied());
-    plan.send.into_iter().chain(plan.clashes).filter(|path| !own(path)).collect()
-}
-
-/// The paths that a container holds still as they were when they were `proved` equal, and that are gone here since.
-pub(super) fn stale(local: &Listing, remote: &[Entry], proved: &[Entry]) -> Vec<String> {
-    let (here, proved) = (by_path(&local.entries), by_path(proved));
-    let gone = |there: &&Entry| {
-        let path = there.path.as_str();
-        let unknown = local.skipped.iter().any(|skipped| covers(&skipped.path, path));
-        !unknown && !here.contains_key(path) && unchanged(Some(there), proved.get(path).copied())
-    };
-    let stale: Vec<&Entry> = remote.iter().filter(gone).collect();
-    // A directory that holds something else stays.
-    let holds = |dir: &str| {
-        let other =
-            |entry: &&Entry| is_below(dir, &entry.path) && !stale.iter().any(|s| s.path == entry.path);
-        remote.iter().any(|entry| other(&entry))
-    };
-    stale.iter().filter(|e| e.kind != Kind::Dir || !holds(&e.path)).map(|e| e.path.clone()).collect()
-}
-
-pub(super) fn by_path(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
-    entries.iter().map(|entry| (entry.path.as_str(), entry)).collect()
-}
-
-/// Whether an entry is still what it was. Content is judged by size and mtime, which both sides share to the
-/// nanosecond.
-pub(super) fn unchanged(now: Option<&Entry>, was: Option<&Entry>) -> bool {
-    match (now, was) {
-        (Some(now), Some(was)) => {
-            let mtime = now.kind == Kind::Dir || now.mtime_ns == was.mtime_ns;
-            now.kind == was.kind
-                && now.size == was.size
-                && now.target == was.target
-                && now.mode == was.mode
-                && mtime
-        }
-        _ => false,
-    }
-}
-
-/// Whether so much exists only in the container that a person is asked first: files and bytes.
-pub(super) fn too_much(extra: &[Entry]) -> Option<(usize, u64)> {
-    let files = extra.iter().filter(|entry| entry.kind != Kind::Dir).count();
-    let bytes = extra.iter().map(|entry| entry.size).sum();
-    (files > PULL_FILES || bytes > PULL_BYTES).then_some((files, bytes))
-}
-
-/// The uppermost of paths that only the container has: what is below one of them is not named again.
-pub(super) fn tops(extra: &[Entry]) -> Vec<String> {
-    let mut tops: Vec<String> = Vec::new();
-    // A listing has a directory before what is in it.
-    for entry in extra {
-        if !tops.last().is_some_and(|top| is_below(top, &entry.path)) {
-            tops.push(entry.path.clone());
-        }
-    }
-    tops
-}
-
 #[cfg(test)]
 mod tests {
-    use ksync_tree::{Entry, Kind, Listing, Skipped};
-
     use std::collections::BTreeSet;
 
-    use super::{Plan, Policy, Sides, missing, too_much, tops};
+    use ksync_tree::{Entry, Skipped};
+
+    use super::{
+        Plan, Policy, Sides,
+        sample::{dir, file},
+    };
     use crate::{
         base::Base,
         config::{Direction, Initial},
@@ -289,22 +226,6 @@ mod tests {
         let sides =
             Sides { local, unlisted: &[], remote, container, base, recent: &KnownVersions::default() };
         super::plan(sides, policy(Initial::Local))
-    }
-
-    fn file(path: &str, content: u8) -> Entry {
-        Entry {
-            path: path.into(),
-            kind: Kind::File,
-            size: 1,
-            mtime_ns: i64::from(content),
-            mode: 0o644,
-            hash: Some([content; 32]),
-            target: None,
-        }
-    }
-
-    fn dir(path: &str, mtime_ns: i64) -> Entry {
-        Entry { kind: Kind::Dir, size: 0, mtime_ns, mode: 0o755, hash: None, ..file(path, 0) }
     }
 
     fn base(entries: Vec<Entry>) -> Base {
@@ -468,26 +389,6 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_the_container_changed_itself_is_not_missing() {
-        let (here, there) = ([file("log", 1), file("new", 1)], [file("log", 9)]);
-        assert_eq!(missing(&here, &there, &[file("log", 1)]), ["new"]);
-        assert_eq!(missing(&here, &there, &[file("log", 2)]), ["log", "new"]);
-    }
-
-    #[test]
-    fn what_was_removed_here_after_the_proof_is_stale_there() {
-        let proved = [dir("d", 1), file("d/a", 1), file("d/b", 1), file("edited", 1)];
-        let there = [dir("d", 1), file("d/a", 1), file("d/own", 1), file("edited", 2), file("own", 1)];
-        let here = |entries: &[Entry], skipped: Vec<Skipped>| Listing { entries: entries.to_vec(), skipped };
-        let stale = |here: &Listing| super::stale(here, &there, &proved);
-        assert_eq!(stale(&here(&[], vec![])), ["d/a"], "what the container has made or edited is its own");
-        let unknown = Skipped { path: "d".into(), reason: "it can't be read".into() };
-        assert!(stale(&here(&[], vec![unknown])).is_empty());
-        assert!(stale(&here(&proved, vec![])).is_empty());
-        assert_eq!(super::stale(&here(&[], vec![]), &proved[..2], &proved), ["d", "d/a"]);
-    }
-
-    #[test]
     fn a_file_against_a_directory_is_a_clash() {
         let plan = plan(&[file("x", 1)], &[dir("x", 0), file("x/y", 1)], None, "");
         assert_eq!((plan.clashes, plan.send), (vec!["x".to_owned()], vec![]));
@@ -499,19 +400,5 @@ mod tests {
         assert!(plan(&[dir("d", 1)], &[open.clone()], None, "").is_equal());
         open.mode = 0o777;
         assert_eq!(plan(&[dir("d", 1)], &[open], None, "").send, ["d"]);
-    }
-
-    #[test]
-    fn what_lies_in_a_directory_of_its_own_is_named_by_it() {
-        let extra =
-            [dir("a", 0), file("a/b", 1), dir("a/c", 0), file("a/c/d", 1), file("a.txt", 1), file("e/f", 1)];
-        assert_eq!(tops(&extra), ["a", "a.txt", "e/f"]);
-    }
-
-    #[test]
-    fn much_that_is_only_there_is_asked_about() {
-        let big = Entry { size: 60 << 20, ..file("big", 1) };
-        assert_eq!(too_much(&[big]), Some((1, 60 << 20)));
-        assert_eq!(too_much(&[file("a", 1)]), None);
     }
 }
