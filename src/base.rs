@@ -16,7 +16,7 @@ use tracing::warn;
 
 /// What was equal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Base {
+pub(crate) struct Base {
     /// Sorted as a listing is; hashes are left out.
     pub entries: Vec<Entry>,
     /// Id of the container whose changes came back.
@@ -30,7 +30,7 @@ pub struct Base {
 impl Base {
     /// The next picture, which remembers what was in this one and is gone.
     #[must_use]
-    pub fn next(&self, entries: Vec<Entry>, two_way: Option<String>, seen: BTreeSet<String>) -> Self {
+    pub(crate) fn next(&self, entries: Vec<Entry>, two_way: Option<String>, seen: BTreeSet<String>) -> Self {
         let before = self.entries.iter().map(|entry| entry.path.clone());
         let mut gone: BTreeSet<String> = self.gone.iter().cloned().chain(before).collect();
         for entry in &entries {
@@ -45,7 +45,7 @@ impl Base {
 
     /// The same with what was `held` by a container since, which is `seen` now if it was not before.
     #[must_use]
-    pub fn since(&self, held: &BTreeMap<String, Entry>, seen: Option<&str>) -> Self {
+    pub(crate) fn since(&self, held: &BTreeMap<String, Entry>, seen: Option<&str>) -> Self {
         let mut entries: BTreeMap<&str, &Entry> = self.entries.iter().map(|e| (e.path.as_str(), e)).collect();
         entries.extend(held.iter().map(|(path, entry)| (path.as_str(), entry)));
         let mut entries: Vec<Entry> = entries.into_values().cloned().collect();
@@ -61,7 +61,7 @@ const MOST_GONE: usize = 20_000;
 
 /// A base at its place.
 #[derive(Debug, Clone)]
-pub struct BaseFile {
+pub(crate) struct BaseFile {
     path: PathBuf,
     of: String,
 }
@@ -69,7 +69,7 @@ pub struct BaseFile {
 /// Why a base was not written.
 #[derive(Debug, thiserror::Error)]
 #[error("write the base `{path}`")]
-pub struct Error {
+pub(crate) struct Error {
     path: PathBuf,
     source: io::Error,
 }
@@ -98,12 +98,12 @@ struct Line {
 impl BaseFile {
     /// The base of spec `name` in `dir`, which need not exist. `of` says what it is a base of (paths, target): one
     /// that was of something else is unknown.
-    pub fn new(dir: &Path, name: &str, of: impl Into<String>) -> Self {
+    pub(crate) fn new(dir: &Path, name: &str, of: impl Into<String>) -> Self {
         Self { path: dir.join(crate::home::short_hash(name.as_bytes())), of: of.into() }
     }
 
     /// Reads it; none when there is none, or when it can't be trusted.
-    pub fn load(&self) -> Option<Base> {
+    pub(crate) fn load(&self) -> Option<Base> {
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -123,7 +123,7 @@ impl BaseFile {
     }
 
     /// Replaces it: written beside, synced, renamed.
-    pub fn save(&self, base: &Base) -> Result<(), Error> {
+    pub(crate) fn save(&self, base: &Base) -> Result<(), Error> {
         let write = || {
             let dir = self.path.parent().unwrap_or(Path::new("/"));
             fs::create_dir_all(dir)?;
@@ -137,7 +137,7 @@ impl BaseFile {
     }
 
     /// Forgets the base of spec `name` in `dir`: the spec is no more.
-    pub fn forget(dir: &Path, name: &str) {
+    pub(crate) fn forget(dir: &Path, name: &str) {
         let Self { path, .. } = Self::new(dir, name, "");
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -3,16 +3,16 @@
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 /// Does `work` in a thread where it may block.
-pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     joined(spawn_blocking(work)).await
 }
 
 /// What a task that nobody aborts has brought.
-pub async fn joined<T>(task: JoinHandle<T>) -> T {
+pub(crate) async fn joined<T>(task: JoinHandle<T>) -> T {
     ended(task.await)
 }
 
 /// What a task has brought that has ended.
-pub fn ended<T>(ended: Result<T, JoinError>) -> T {
+pub(crate) fn ended<T>(ended: Result<T, JoinError>) -> T {
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -9,7 +9,6 @@ use crate::{
     cmd,
     local::STEP as SYNCTHING_STEP,
     printer::{Printer, UserError},
-    watcher::daemon::STEP as WATCH_STEP,
 };
 
 /// Sync a local directory with running containers, both ways, within milliseconds.
@@ -66,9 +65,8 @@ pub fn main() -> ExitCode {
         drop(step);
         return cmd::watch::become_syncthing(args, printer);
     }
-    let argv: Vec<_> = std::env::args_os().collect();
-    if let Some(at) = argv.iter().position(|arg| arg == WATCH_STEP) {
-        return cmd::watch::detached(&argv, at, printer);
+    if let Some(detached) = cmd::watch::Detached::of(std::env::args_os()) {
+        return detached.run(printer);
     }
     match Cli::try_parse() {
         Ok(cli) => run_async(cli, printer),
@@ -142,12 +140,12 @@ async fn dispatch(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Watch(args) => cmd::watch::run(args, cluster, printer).await,
         Verb::Stop => cmd::stop::run(cluster, printer).await,
         Verb::Version(args) => cmd::version::run(args, cluster, printer).await,
-        Verb::Completion(args) => cmd::completion::run(args, printer),
+        Verb::Completion(args) => Ok(cmd::completion::run(args, printer)),
     }
 }
 
 /// The command line's shape, for completion scripts and tests.
-pub fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }
 

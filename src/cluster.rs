@@ -6,20 +6,21 @@ mod args;
 mod connect;
 mod explain;
 mod files;
-pub mod manifest;
+pub(crate) mod manifest;
 mod plugin;
 mod proxy;
-pub mod radar;
-pub mod rollout;
+pub(crate) mod radar;
+pub(crate) mod rollout;
 
 use std::{ffi::OsString, future::Future, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 use kube::config::{AuthInfo, Kubeconfig};
 
-pub use access::Access;
-pub use args::{ClusterArgs, parse_duration};
-pub use explain::{explain, explain_watch, is_denied, is_expired, is_refusal};
+pub(crate) use access::Access;
+pub use args::ClusterArgs;
+pub(crate) use args::parse_duration;
+pub(crate) use explain::{explain, explain_watch, is_denied, is_expired, is_refusal};
 use plugin::Person;
 
 use crate::{blocking, printer::UserError};

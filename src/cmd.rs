@@ -1,23 +1,23 @@
 //! The commands, one file each: what was typed is turned into what is meant, and the rooms below do it.
 
-pub mod answer;
+pub(crate) mod answer;
 mod changes;
-pub mod clean;
-pub mod completion;
-pub mod conflicts;
-pub mod create;
-pub mod delete;
+pub(crate) mod clean;
+pub(crate) mod completion;
+pub(crate) mod conflicts;
+pub(crate) mod create;
+pub(crate) mod delete;
 mod ensure;
-pub mod get;
-pub mod init;
+pub(crate) mod get;
+pub(crate) mod init;
 mod kept;
-pub mod reload;
-pub mod restore;
+pub(crate) mod reload;
+pub(crate) mod restore;
 mod stignore;
-pub mod stop;
+pub(crate) mod stop;
 mod table;
-pub mod version;
-pub mod watch;
+pub(crate) mod version;
+pub(crate) mod watch;
 
 use crate::{cluster, config::Store, home::Home, printer::UserError, release};
 
@@ -42,7 +42,7 @@ fn not_found<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> UserEr
 }
 
 /// The error of a command as a person is told it: rooms whose errors know what to do have a `hint` of their own.
-pub fn explained(error: anyhow::Error) -> anyhow::Error {
+pub(crate) fn explained(error: anyhow::Error) -> anyhow::Error {
     let hint = if let Some(error) = error.downcast_ref::<cluster::Error>() {
         error.hint()
     } else if let Some(error) = error.downcast_ref::<release::Error>() {

@@ -1,153 +1,33 @@
-//! `ksync.yaml`: the seed's format, read by and from the old ksync. Reading gives good specs and bad ones apart, each
+//! `ksync.yaml`: the old ksync's format, read by and from the old ksync. Reading gives good specs and bad ones apart, each
 //! bad one with its place; writing changes only the lines that it must, so that unknown keys, comments, the order of
 //! keys and the way things are written stay.
 
 mod draft;
+mod error;
 mod layout;
+mod loaded;
 mod name;
+mod position;
 mod render;
 mod selector;
 mod spec;
 mod store;
-pub mod validate;
+pub(crate) mod validate;
 pub(crate) mod yaml;
 
-use std::{fmt, path::PathBuf};
-
-pub use draft::Draft;
-pub use name::fresh_name;
-pub use spec::{Direction, Initial, ReloadMode, SpecDetails};
-pub use store::Store;
+pub(crate) use draft::Draft;
+pub(crate) use error::Error;
+pub(crate) use loaded::{Config, Loaded, SpecError};
+pub(crate) use name::fresh_name;
+pub(crate) use position::Position;
+pub(crate) use spec::{Direction, Initial, ReloadMode, SpecDetails};
+pub(crate) use store::Store;
 pub(crate) use store::write_whole;
-pub use yaml::to_yaml;
-
-/// The typed view of the file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Config {
-    /// Kept for the old ksync, unused.
-    pub apikey: String,
-    /// For specs without their own; may be empty.
-    pub context: String,
-    /// For the watcher's log; may be empty.
-    pub log_level: String,
-    /// For specs without their own; may be empty.
-    pub namespace: String,
-    /// Kept for the old ksync, unused.
-    pub port: Option<u64>,
-    /// The good ones, in the file's order.
-    pub spec: Vec<SpecDetails>,
-}
-
-impl Config {
-    /// The namespace that a spec is in: its own, else the file's, else `context`'s.
-    pub fn namespace_of<'a>(&'a self, spec: &'a SpecDetails, context: &'a str) -> &'a str {
-        [&spec.namespace, &self.namespace]
-            .into_iter()
-            .find(|name| !name.is_empty())
-            .map_or(context, |name| name)
-    }
-}
-
-/// A place in the file, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Line.
-    pub line: usize,
-    /// Column, in characters.
-    pub column: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {} column {}", self.line, self.column)
-    }
-}
-
-/// A spec that can't be used; the others can.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpecError {
-    /// Position in the list, from 0.
-    pub index: usize,
-    /// The spec's name, where it has one.
-    pub name: Option<String>,
-    /// Where.
-    pub place: Place,
-    /// What is wrong, one phrase.
-    pub message: String,
-    /// A good one has its name: nobody can tell which of the two was meant to have it.
-    pub duplicate: bool,
-}
-
-impl fmt::Display for SpecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "spec `{name}` at {}: {}", self.place, self.message),
-            None => write!(f, "spec {} at {}: {}", self.index + 1, self.place, self.message),
-        }
-    }
-}
-
-/// What a file holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Loaded {
-    /// What can be used.
-    pub config: Config,
-    /// What can't.
-    pub errors: Vec<SpecError>,
-}
-
-/// Why the file as a whole can't be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It is not YAML, or not of the right shape.
-    #[error("can't read `{path}`: {message} at {place}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-        /// Where.
-        place: Place,
-    },
-    /// An edit would lose something.
-    #[error("can't edit `{path}`: {reason}")]
-    Edit {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: &'static str,
-    },
-    /// Somebody else holds the lock.
-    #[error("can't change `{path}`")]
-    Lock {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: crate::lock::Error,
-    },
-    /// Its directory can't be made.
-    #[error("can't create `{path}`")]
-    Home {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: crate::home::Error,
-    },
-    /// The system refused.
-    #[error("can't {operation} `{path}`")]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-}
+pub(crate) use yaml::to_yaml;
 
 #[cfg(test)]
 mod tests {
-    use super::{Draft, Place};
+    use super::{Draft, Position};
 
     fn load(text: &str) -> super::Loaded {
         Draft::parse("k".as_ref(), text).unwrap().loaded().clone()
@@ -219,16 +99,16 @@ mod tests {
             ]
         );
         let first = load("spec:\n- selector: =\n  name: a\n  localpath: /a\n  remotepath: /r\n");
-        assert_eq!(first.errors[0].place, Place { line: 2, column: 13 });
+        assert_eq!(first.errors[0].place, Position { line: 2, column: 13 });
     }
 
     #[test]
     fn a_broken_file_is_one_error_with_its_place() {
         for (text, place) in [
-            ("spec:\n- name: a\n  bad\n  x: [1\n", Place { line: 4, column: 4 }),
-            ("- a\n", Place { line: 1, column: 1 }),
-            ("a: 1\nspec: 5\n", Place { line: 2, column: 1 }),
-            ("context: [x]\n", Place { line: 1, column: 1 }),
+            ("spec:\n- name: a\n  bad\n  x: [1\n", Position { line: 4, column: 4 }),
+            ("- a\n", Position { line: 1, column: 1 }),
+            ("a: 1\nspec: 5\n", Position { line: 2, column: 1 }),
+            ("context: [x]\n", Position { line: 1, column: 1 }),
         ] {
             match Draft::parse("k".as_ref(), text) {
                 Err(super::Error::Syntax { place: found, .. }) => {

@@ -31,8 +31,8 @@ use attached::Attached;
 use equalise::Equaliser;
 use follow::Follower;
 
-pub use interruption::Interruption;
-pub use take_over::{TakeOver, Wish};
+pub(crate) use interruption::Interruption;
+pub(crate) use take_over::{TakeOver, Wish};
 
 use crate::{
     base::Base,
@@ -40,12 +40,12 @@ use crate::{
     local::{ContainerRef, LocalFolder, LocalState, PendingBurst, Registration, Share},
     node::{AttachReply, AttachRequest, Link, Node, NodeState, Nodes, Patience, Role},
     reload::{Automatic, Policy, Reloads, Target},
-    service::RemoteContainer,
     status::{ServiceTx, Status},
+    targets::RemoteContainer,
 };
 
 /// What a folder is made of.
-pub struct Folder {
+pub(crate) struct Folder {
     /// The spec's name.
     pub spec: String,
     /// The remote side.
@@ -75,7 +75,7 @@ pub struct Folder {
 impl Folder {
     /// Keeps the container in sync until `end`. Never fails: what goes wrong is said in the status and tried
     /// again.
-    pub async fn run(self, end: CancellationToken) {
+    pub(crate) async fn run(self, end: CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
         let mut attached = None;
         let mut take_over = self.take_over.clone();

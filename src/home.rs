@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use place::{make_dir, private_dir};
+pub(crate) use place::{make_dir, private_dir};
 
 /// Longest path that a Unix socket is bound to; the system's limit is about 107 bytes (103 on macOS).
 const SOCKET_PATH_MAX: usize = 100;
@@ -43,14 +43,14 @@ pub enum Error {
 
 /// The directory with `ksync.yaml`, and where the rest goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Home {
+pub(crate) struct Home {
     root: PathBuf,
     contexts: PathBuf,
 }
 
 impl Home {
     /// From the environment. Nothing is created.
-    pub fn from_env() -> Result<Self, Error> {
+    pub(crate) fn from_env() -> Result<Self, Error> {
         Self::resolve(|name| std::env::var_os(name).filter(|value| !value.is_empty()), place::is_network)
     }
 
@@ -86,37 +86,37 @@ impl Home {
     }
 
     /// The home itself.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// `ksync.yaml`.
-    pub fn config_file(&self) -> PathBuf {
+    pub(crate) fn config_file(&self) -> PathBuf {
         self.root.join("ksync.yaml")
     }
 
     /// The directory of fetched programs.
-    pub fn bin_dir(&self) -> PathBuf {
+    pub(crate) fn bin_dir(&self) -> PathBuf {
         self.root.join("bin")
     }
 
     /// The syncthing that `init` fetched.
-    pub fn syncthing(&self) -> PathBuf {
+    pub(crate) fn syncthing(&self) -> PathBuf {
         self.bin_dir().join("syncthing")
     }
 
     /// The directory with one directory per context; on a local file system.
-    pub fn contexts_dir(&self) -> &Path {
+    pub(crate) fn contexts_dir(&self) -> &Path {
         &self.contexts
     }
 
     /// The state of one kubeconfig context of one cluster. `cluster` is the cluster identity's hash.
-    pub fn context(&self, name: &str, cluster: &str) -> ContextDir {
+    pub(crate) fn context(&self, name: &str, cluster: &str) -> ContextDir {
         ContextDir { dir: self.contexts.join(format!("{}-{cluster}", slug(name))) }
     }
 
     /// The state directories that exist, of all contexts.
-    pub fn contexts(&self) -> Result<Vec<ContextDir>, Error> {
+    pub(crate) fn contexts(&self) -> Result<Vec<ContextDir>, Error> {
         let failed = |source| Error::Io { operation: "read", path: self.contexts.clone(), source };
         let entries = match std::fs::read_dir(&self.contexts) {
             Ok(entries) => entries,
@@ -135,25 +135,25 @@ impl Home {
     }
 
     /// Makes the home, private where it is new.
-    pub fn create(&self) -> Result<(), Error> {
+    pub(crate) fn create(&self) -> Result<(), Error> {
         place::make_dir(&self.root)
     }
 }
 
 /// What one context's watcher keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContextDir {
+pub(crate) struct ContextDir {
     dir: PathBuf,
 }
 
 impl ContextDir {
     /// The directory itself.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.dir
     }
 
     /// Makes it and what is above it, private.
-    pub fn create(&self) -> Result<(), Error> {
+    pub(crate) fn create(&self) -> Result<(), Error> {
         if let Some(contexts) = self.dir.parent() {
             if let Some(home) = contexts.parent() {
                 place::make_dir(home)?;
@@ -164,47 +164,47 @@ impl ContextDir {
     }
 
     /// Locked by the watcher.
-    pub fn lock(&self) -> PathBuf {
+    pub(crate) fn lock(&self) -> PathBuf {
         self.dir.join("lock")
     }
 
     /// Locked by a command that starts the watcher, until it is ready.
-    pub fn starting(&self) -> PathBuf {
+    pub(crate) fn starting(&self) -> PathBuf {
         self.dir.join("starting")
     }
 
     /// The watcher's log.
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.dir.join("watch.log")
     }
 
     /// The local syncthing's home.
-    pub fn syncthing_home(&self) -> PathBuf {
+    pub(crate) fn syncthing_home(&self) -> PathBuf {
         self.dir.join("syncthing")
     }
 
     /// What was last known equal on both sides, by spec.
-    pub fn base(&self) -> PathBuf {
+    pub(crate) fn base(&self) -> PathBuf {
         self.dir.join("base")
     }
 
     /// Deletions that wait for a person, by local path.
-    pub fn waiting(&self) -> PathBuf {
+    pub(crate) fn waiting(&self) -> PathBuf {
         self.dir.join("waiting")
     }
 
     /// What was replaced or deleted by a container's change, by folder.
-    pub fn kept(&self) -> PathBuf {
+    pub(crate) fn kept(&self) -> PathBuf {
         self.dir.join("kept")
     }
 
     /// The watcher's socket. Its directory may have to be made with [`private_dir`] before it is bound.
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.short("watch.sock", std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from))
     }
 
     /// The local syncthing's REST socket, likewise.
-    pub fn syncthing_socket(&self) -> PathBuf {
+    pub(crate) fn syncthing_socket(&self) -> PathBuf {
         self.short("st.sock", std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from))
     }
 

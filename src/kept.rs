@@ -18,12 +18,12 @@ use std::{
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-pub use list::{Folder, Item, conflicts, dismiss, list};
-pub use restore::{Error as RestoreError, Restored, restore};
-pub use sweep::{SIZE, sweep, trim};
+pub(crate) use list::{Folder, Item, conflicts, dismiss, list};
+pub(crate) use restore::{Restored, restore};
+pub(crate) use sweep::{SIZE, sweep, trim};
 
 /// How many copies of a path of one kind are kept.
-pub const COPIES: usize = 5;
+pub(crate) const COPIES: usize = 5;
 
 /// The file that says which local path a folder is.
 const LOCAL_PATH: &str = "local-path";
@@ -106,7 +106,7 @@ fn stamp() -> String {
 }
 
 /// A time as it is spelt in names: `20261122T183459123Z`.
-pub fn moment(at: Timestamp) -> String {
+pub(crate) fn moment(at: Timestamp) -> String {
     at.strftime("%Y%m%dT%H%M%S%3fZ").to_string()
 }
 
@@ -129,7 +129,7 @@ fn moment_of(name: &str) -> Option<Timestamp> {
 }
 
 /// Notes which local path the kept directory `folder` is of.
-pub fn note(folder: &Path, local: &Path) -> io::Result<()> {
+pub(crate) fn note(folder: &Path, local: &Path) -> io::Result<()> {
     let file = folder.join(LOCAL_PATH);
     let text = format!("{}\n", local.display());
     if fs::read_to_string(&file).is_ok_and(|old| old == text) {

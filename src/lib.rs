@@ -1,27 +1,33 @@
-//! The plugin: commands on top, the watcher below them, and what both stand on.
+//! The plugin: commands on top, the watcher below them, and what both stand on. Public is what `main` and the tests use.
 
-pub mod base;
-pub mod blocking;
-pub mod cli;
-pub mod cluster;
-pub mod cmd;
-pub mod config;
-pub mod folder;
+mod base;
+mod blocking;
+mod cli;
+mod cluster;
+mod cmd;
+mod config;
+mod folder;
 mod guards;
-pub mod home;
-pub mod kept;
-pub mod local;
-pub mod lock;
-pub mod node;
-pub mod printer;
-pub mod release;
-pub mod reload;
-pub mod revision;
-pub mod service;
-pub mod spec;
-pub mod speclist;
-pub mod status;
-pub mod tls;
-pub mod tunnel;
-pub mod version;
-pub mod watcher;
+mod home;
+mod kept;
+mod local;
+mod lock;
+mod node;
+mod printer;
+mod release;
+mod reload;
+mod revision;
+mod spec;
+mod speclist;
+mod status;
+mod targets;
+mod tls;
+mod tunnel;
+mod version;
+mod watcher;
+
+pub use cli::main;
+pub use cluster::{ClusterArgs, ClusterConfig};
+pub use home::short_hash;
+pub use kept::Kind as KeptKind;
+pub use lock::Lock;

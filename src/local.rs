@@ -14,13 +14,10 @@ mod ignore;
 mod process;
 mod root;
 
-pub use actor::{Closed, LocalStages, LocalState, Uptake};
-pub use approval::{
-    ContainerRef, FirstPull, FirstPullApproval, FirstPullQuestion, PendingBurst, PendingDeletions,
-    PendingFile,
-};
-pub use election::{Election, Registration, Seat};
-pub use folder::{Answered, Error as FolderError, ExcludeError, LocalFolder, LocalFolders, Share};
-pub use history::{KnownVersions, Listings, LocalEdit, LocalEdits, OwnWrites, RecentVersions};
-pub use ignore::{Error as PatternsError, foreign as foreign_patterns, remove as sweep};
-pub use process::{Error, LocalSyncthing, Paths, Running, STEP, State};
+pub(crate) use actor::{Closed, LocalStages, LocalState};
+pub(crate) use approval::{ContainerRef, FirstPull, FirstPullQuestion, PendingBurst, PendingFile};
+pub(crate) use election::{Registration, Seat};
+pub(crate) use folder::{Answered, ExcludeError, LocalFolder, LocalFolders, Share};
+pub(crate) use history::{KnownVersions, LocalEdit};
+pub(crate) use ignore::{Error as PatternsError, foreign as foreign_patterns, remove as sweep};
+pub(crate) use process::{Error, LocalSyncthing, Paths, STEP};

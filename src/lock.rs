@@ -102,14 +102,14 @@ impl Drop for Lock {
 /// A directory of which this process has the only say, and so of all below it. Nothing is written there: the lock is
 /// the kernel's, on the open directory, and shared ones on those above it.
 #[derive(Debug)]
-pub struct DirLock {
+pub(crate) struct DirLock {
     _held: Vec<File>,
 }
 
 impl DirLock {
     /// Takes the lock if nobody has the directory, one above it, or one below it. A file system that knows no such locks
     /// (NFS) lets everybody in.
-    pub fn try_acquire(path: &Path) -> Result<Option<Self>, Error> {
+    pub(crate) fn try_acquire(path: &Path) -> Result<Option<Self>, Error> {
         let failed = |operation| move |source| Error::Io { operation, path: path.to_owned(), source };
         let real = path.canonicalize().map_err(failed("resolve"))?;
         let own = File::open(&real).map_err(failed("open"))?;
@@ -133,7 +133,7 @@ fn is_contended(locked: io::Result<()>) -> bool {
 }
 
 /// The process that says it holds the lock; only true while the lock is held.
-pub fn holder(path: &Path) -> Option<u32> {
+pub(crate) fn holder(path: &Path) -> Option<u32> {
     let mut text = String::new();
     File::open(path).ok()?.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
@@ -141,7 +141,7 @@ pub fn holder(path: &Path) -> Option<u32> {
 
 /// Whether somebody holds the lock. What its file tells may be of a process that is long gone, its number another's by
 /// now. Whoever tries to take it in this very instant is told that it is held.
-pub fn is_held(path: &Path) -> bool {
+pub(crate) fn is_held(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     is_contended(FileExt::try_lock_shared(&file))
 }

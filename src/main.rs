@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kubectl_ksync::cli::main()
+    kubectl_ksync::main()
 }

@@ -32,23 +32,21 @@ use bep_listener::BepListener;
 use connector::{Connector, Met};
 use routes::Routes;
 
-pub use attachment::{Attachment, Fetched};
-pub use call_error::CallError;
-pub use compare_permits::{ComparePermit, ComparePermits, Patience};
-pub use link::{Link, SessionIdentity, look};
-pub use messages::{
-    AttachReply, AttachRequest, AttachmentEvent, ExcludedMount, LookReply, ReloadReply, ReloadRequest,
-    Reloaded, Role, SettleReply, StagesAgo,
+pub(crate) use attachment::Attachment;
+pub(crate) use call_error::CallError;
+pub(crate) use compare_permits::{ComparePermit, ComparePermits, Patience};
+pub(crate) use link::{Link, SessionIdentity, look};
+pub(crate) use messages::{
+    AttachReply, AttachRequest, AttachmentEvent, LookReply, ReloadReply, ReloadRequest, Reloaded, Role,
+    SettleReply, StagesAgo,
 };
-pub use state::NodeState;
+pub(crate) use state::NodeState;
 
 use crate::tunnel::PortForward;
 
 /// A node in use. The connection ends when the last handle is dropped.
 #[derive(Debug)]
-pub struct Node {
-    /// The node's name.
-    pub name: String,
+pub(crate) struct Node {
     /// Where the local syncthing dials the node's syncthing, now and later.
     pub bep_address: watch::Receiver<SocketAddr>,
     /// Which containers are made equal now.
@@ -60,12 +58,12 @@ pub struct Node {
 
 impl Node {
     /// Follows the connection.
-    pub fn state(&self) -> watch::Receiver<NodeState> {
+    pub(crate) fn state(&self) -> watch::Receiver<NodeState> {
         self.state.clone()
     }
 
     /// Attaches a directory over a `link` of this node. Nothing is synced before it joins its folder.
-    pub async fn attach(
+    pub(crate) async fn attach(
         &self,
         link: Arc<Link>,
         request: &AttachRequest<'_>,
@@ -74,18 +72,18 @@ impl Node {
     }
 
     /// radar's events about one attachment, from now on. They end when more of them wait than there is room for.
-    pub fn events_of(&self, attachment: &Attachment) -> mpsc::Receiver<AttachmentEvent> {
+    pub(crate) fn events_of(&self, attachment: &Attachment) -> mpsc::Receiver<AttachmentEvent> {
         self.routes.events_of(attachment.id())
     }
 
     /// When radar was last heard of.
-    pub fn last_contact(&self) -> Option<Timestamp> {
+    pub(crate) fn last_contact(&self) -> Option<Timestamp> {
         self.routes.last_contact()
     }
 }
 
 /// All nodes in use, each connected once however many containers it has.
-pub struct Nodes {
+pub(crate) struct Nodes {
     client: Client,
     identity: SessionIdentity,
     live: Mutex<HashMap<String, Weak<Node>>>,
@@ -94,12 +92,12 @@ pub struct Nodes {
 
 impl Nodes {
     /// No connection yet. `identity` is what radar is told about us.
-    pub fn new(client: Client, identity: SessionIdentity) -> Arc<Self> {
+    pub(crate) fn new(client: Client, identity: SessionIdentity) -> Arc<Self> {
         Arc::new(Self { client, identity, live: Mutex::default(), met: Arc::default() })
     }
 
     /// The handle of a node, connecting to it when nobody does yet.
-    pub async fn get(&self, name: &str) -> std::io::Result<Arc<Node>> {
+    pub(crate) async fn get(&self, name: &str) -> std::io::Result<Arc<Node>> {
         if let Some(node) = self.find(name) {
             return Ok(node);
         }
@@ -112,7 +110,6 @@ impl Nodes {
         let routes = Arc::new(Routes::default());
         let (state_tx, state) = watch::channel(NodeState::Down { reason: String::new(), broken: false });
         let node = Arc::new(Node {
-            name: name.to_owned(),
             bep_address: bep.address(),
             compare_permits: ComparePermits::new(),
             state: state.clone(),

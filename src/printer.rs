@@ -11,8 +11,6 @@ use std::{
 use anstream::{stderr, stdout};
 use ksync_common::chain;
 
-pub use progress::Bar;
-
 /// A failure with what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -40,7 +38,7 @@ impl UserError {
 
 /// Writes what a command has to say.
 #[derive(Debug, Clone, Copy)]
-pub struct Printer {
+pub(crate) struct Printer {
     /// Whether stderr is a terminal, where progress may be drawn.
     pub interactive: bool,
 }
@@ -51,40 +49,41 @@ impl Default for Printer {
     }
 }
 
+#[expect(clippy::unused_self, reason = "only who was given the printer writes to stdout and stderr")]
 impl Printer {
     /// A line of data.
-    pub fn data(&self, line: impl fmt::Display) {
+    pub(crate) fn data(self, line: impl fmt::Display) {
         // Whoever read the other end has gone (`| head`): there is nobody left to tell.
         let _ = writeln!(stdout(), "{line}");
     }
 
     /// Data that brings its own line ends.
-    pub fn raw(&self, text: impl fmt::Display) {
+    pub(crate) fn raw(self, text: impl fmt::Display) {
         let _ = write!(stdout(), "{text}");
     }
 
     /// A line of talk.
-    pub fn say(&self, line: impl fmt::Display) {
+    pub(crate) fn say(self, line: impl fmt::Display) {
         let _ = writeln!(stderr(), "{line}");
     }
 
     /// Something worth knowing that stops nothing.
-    pub fn warn(&self, line: impl fmt::Display) {
+    pub(crate) fn warn(self, line: impl fmt::Display) {
         let _ = writeln!(stderr(), "warning: {line}");
     }
 
     /// What to do next, where nothing failed.
-    pub fn hint(&self, line: impl fmt::Display) {
+    pub(crate) fn hint(self, line: impl fmt::Display) {
         let _ = writeln!(stderr(), "hint: {line}");
     }
 
     /// Why the command failed, and what to do.
-    pub fn error(&self, error: &anyhow::Error) {
+    pub(crate) fn error(self, error: &anyhow::Error) {
         let _ = write!(stderr(), "{}", Self::error_text(error));
     }
 
     /// An `error:` line and, when there is something to do, a `hint:` line.
-    pub fn error_text(error: &anyhow::Error) -> String {
+    pub(crate) fn error_text(error: &anyhow::Error) -> String {
         let hint = error.downcast_ref::<UserError>().map(UserError::hint).filter(|hint| !hint.is_empty());
         let hint = hint.map_or_else(String::new, |hint| format!("hint: {hint}\n"));
         format!("error: {}\n{hint}", chain(error.as_ref()))
@@ -92,7 +91,7 @@ impl Printer {
 }
 
 /// A number of bytes as a person reads it: `312 bytes`, `1.5 kB`, `3.1 MB`.
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let mut unit = 1000;
     for name in ["kB", "MB", "GB"] {
         let tenths = bytes / (unit / 10);

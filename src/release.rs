@@ -15,20 +15,20 @@ use std::{io, path::PathBuf};
 
 use semver::Version;
 
-pub use fetch::{Mirror, Progress, install};
-pub use place::{install_file, installed, supported as is_supported};
-pub use platform::Platform;
-pub use signature::ReleaseKey;
+pub(crate) use fetch::{Mirror, install};
+pub(crate) use place::{install_file, installed, supported as is_supported};
+pub(crate) use platform::Platform;
+pub(crate) use signature::ReleaseKey;
 
 /// The pinned release, without its `v`.
-pub const PINNED: &str = "1.30.0";
+pub(crate) const PINNED: &str = "1.30.0";
 
 /// Set to another place that has the releases' archives, laid out as on GitHub.
-pub const MIRROR_ENV: &str = "KSYNC_SYNCTHING_MIRROR";
+pub(crate) const MIRROR_ENV: &str = "KSYNC_SYNCTHING_MIRROR";
 
 /// Why there is no syncthing.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// There is no release for this machine.
     #[error("there is no syncthing release for {os} on {arch}")]
     Platform {
@@ -140,7 +140,7 @@ pub enum Error {
 
 impl Error {
     /// What a person can do.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Platform { .. } => {
                 Some("build syncthing yourself and give it with `--syncthing FILE`".to_owned())

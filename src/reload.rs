@@ -17,14 +17,14 @@ use std::{
     time::Duration,
 };
 
-pub use automatic::{Automatic, Followed};
-pub use policy::{Error as PatternError, Policy, Which};
+pub(crate) use automatic::Automatic;
+pub(crate) use policy::{Policy, Which};
 
 use crate::{
     config::ReloadMode,
     node::{Attachment, CallError, ReloadReply, ReloadRequest, Reloaded},
-    service::RemoteContainer,
     status::ReloadNote,
+    targets::RemoteContainer,
 };
 
 /// What radar calls the ability.
@@ -34,7 +34,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A container that is attached.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub(crate) struct Target {
     /// The spec that it belongs to.
     pub spec: String,
     /// The container.
@@ -49,7 +49,7 @@ pub struct Target {
 
 /// What became of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The app runs the new code; what was done, in words.
     Reloaded(String),
     /// It needs nobody; why.
@@ -64,7 +64,7 @@ impl Target {
     /// Has the app run the code that is there now.
     ///
     /// It may take `grace` to end in its own way first, if it handles SIGTERM; 0 is not to ask it.
-    pub async fn reload(&self, mode: Option<&ReloadMode>, grace: Duration) -> Outcome {
+    pub(crate) async fn reload(&self, mode: Option<&ReloadMode>, grace: Duration) -> Outcome {
         let outcome = self.ask(mode, grace).await;
         match &outcome {
             Outcome::Reloaded(_) => self.note.reloaded(),
@@ -107,7 +107,7 @@ fn words(done: &Reloaded) -> String {
 
 /// All that are attached.
 #[derive(Debug, Default)]
-pub struct Reloads {
+pub(crate) struct Reloads {
     targets: Mutex<BTreeMap<u64, Target>>,
     number: AtomicU64,
 }
@@ -118,21 +118,21 @@ impl Reloads {
     }
 
     /// Lists a container until the guard is dropped.
-    pub fn list(self: &Arc<Self>, target: Target) -> Listed {
+    pub(crate) fn list(self: &Arc<Self>, target: Target) -> Listed {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(number, target);
         Listed { reloads: Arc::clone(self), number }
     }
 
     /// The containers of a spec.
-    pub fn of(&self, spec: &str) -> Vec<Target> {
+    pub(crate) fn of(&self, spec: &str) -> Vec<Target> {
         self.lock().values().filter(|target| target.spec == spec).cloned().collect()
     }
 }
 
 /// A container's place in the list.
 #[derive(Debug)]
-pub struct Listed {
+pub(crate) struct Listed {
     reloads: Arc<Reloads>,
     number: u64,
 }

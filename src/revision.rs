@@ -6,7 +6,7 @@
 
 /// A point in the local syncthing's own index of a folder. Whoever has acknowledged it holds every change up to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Revision {
+pub(crate) struct Revision {
     /// Number of the local syncthing's process, counted from 1 in each watcher; 0 while there is none.
     pub process: u64,
     /// Sequence of our own index in that process, as its `db/status` gives it.

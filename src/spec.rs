@@ -28,8 +28,8 @@ use crate::{
     node::Nodes,
     reload::{Policy, Reloads},
     revision::Revision,
-    service::{RemoteContainer, ServiceList, Targets, targets},
     status::{BoardTx, Reloading, ServiceState, Standing, Status},
+    targets::{RemoteContainer, ServiceList, Targets, targets},
 };
 use ksync_common::Backoff;
 
@@ -45,7 +45,7 @@ const PROVEN: Duration = Duration::from_secs(2);
 
 /// What all specs of a watcher share.
 #[derive(Clone)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The cluster.
     pub client: Client,
     /// Namespace of specs that name none.
@@ -65,7 +65,7 @@ pub struct Shared {
 }
 
 /// A spec with what it needs to run.
-pub struct Spec {
+pub(crate) struct Spec {
     /// As in ksync.yaml, with the namespace that it is in.
     pub details: SpecDetails,
     /// What all specs share.
@@ -75,12 +75,12 @@ pub struct Spec {
 
 impl Spec {
     /// One that does not run yet.
-    pub fn new(details: SpecDetails, shared: Shared) -> Self {
+    pub(crate) fn new(details: SpecDetails, shared: Shared) -> Self {
         Self { reloading: Policy::of(&details), details, shared }
     }
 
     /// Runs the spec until `end`, then lets go of every container.
-    pub async fn run(self, end: CancellationToken) {
+    pub(crate) async fn run(self, end: CancellationToken) {
         let span = info_span!("spec", name = self.details.name);
         let mut services = ServiceList::default();
         let file = BaseFile::new(&self.shared.bases, &self.details.name, self.base_of());

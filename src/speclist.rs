@@ -3,59 +3,42 @@
 //! A broken file, or a broken spec in it, changes nothing: the last good state keeps running and the board
 //! says what is wrong and where. So do two specs of one name: neither is taken for the one that ran under it. A spec runs only in the cluster that it belongs to.
 
+mod belongs;
+mod cluster_pin;
 mod file;
-mod pin;
-mod roster;
+mod running_specs;
 
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use pin::Pins;
+use belongs::Belongs;
+pub(crate) use belongs::Cluster;
+pub(crate) use cluster_pin::ClusterPins;
 
 use crate::{
     config::{Config, Loaded, SpecDetails, Store},
     spec::{Shared, Spec},
     status::Status,
 };
-use roster::Roster;
-
-/// Which cluster a watcher serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cluster {
-    /// The kubeconfig context's name.
-    pub context: String,
-    /// Hash of the cluster's identity.
-    pub hash: String,
-}
+use running_specs::RunningSpecs;
 
 /// The canonical list of specs that run.
-pub struct SpecList {
+pub(crate) struct SpecList {
     store: Store,
-    pins: Pins,
+    pins: ClusterPins,
     cluster: Cluster,
     shared: Shared,
-    roster: Roster,
-}
-
-/// What is to become of a spec in this watcher.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Belongs {
-    Here,
-    Elsewhere,
-    /// Its name says here and its stamp or pin says elsewhere; a sentence.
-    Neither(String),
-    /// Its pin can't be read or written, so nobody may begin it; a sentence.
-    Unknown(String),
+    running: RunningSpecs,
 }
 
 impl SpecList {
     /// Nothing runs yet.
-    pub fn new(store: Store, pins: Pins, cluster: Cluster, shared: Shared) -> Self {
-        Self { store, pins, cluster, shared, roster: Roster::default() }
+    pub(crate) fn new(store: Store, pins: ClusterPins, cluster: Cluster, shared: Shared) -> Self {
+        Self { store, pins, cluster, shared, running: RunningSpecs::default() }
     }
 
     /// Follows the file until `end`, then ends every spec.
-    pub async fn run(mut self, end: CancellationToken) {
+    pub(crate) async fn run(mut self, end: CancellationToken) {
         let mut changes = file::Changes::of(self.store.path());
         let follow = async {
             loop {
@@ -64,11 +47,11 @@ impl SpecList {
             }
         };
         let _: Option<()> = end.run_until_cancelled(follow).await;
-        self.roster.close().await;
+        self.running.close().await;
     }
 
     async fn read(&mut self) {
-        let lost = |loaded: &Loaded| self.roster.names().any(|name| !mentions(loaded, name));
+        let lost = |loaded: &Loaded| self.running.names().any(|name| !mentions(loaded, name));
         match file::believed(&self.store, lost).await {
             Ok(loaded) => {
                 let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
@@ -94,12 +77,12 @@ impl SpecList {
             (SpecDetails { namespace, ..spec.clone() }, self.belongs(spec, config))
         });
         let wanted = wanted.filter(|(_, belongs)| *belongs != Belongs::Elsewhere);
-        let runs = |name: &str| self.roster.names().any(|live| live == name);
+        let runs = |name: &str| self.running.names().any(|live| live == name);
         let unclear = |name: &str| names_twice(loaded, name) && runs(name);
         let wanted = wanted.filter(|(spec, _)| !unclear(&spec.name)).collect();
         // A spec that was broken by an edit goes on as it was.
         let broken = |name: &str| names_broken(loaded, name);
-        self.roster
+        self.running
             .apply(wanted, broken, |details, belongs, end| work(shared.clone(), details, belongs, end));
     }
 
@@ -114,7 +97,7 @@ impl SpecList {
                 Err(error) => return Belongs::Unknown(ksync_common::chain(&error)),
             },
         };
-        place(&self.cluster, named, &stamp)
+        belongs::belongs(&self.cluster, named, &stamp)
     }
 }
 
@@ -169,32 +152,10 @@ fn names_twice(loaded: &Loaded, name: &str) -> bool {
     loaded.errors.iter().any(|error| error.duplicate && error.name.as_deref() == Some(name))
 }
 
-fn place(cluster: &Cluster, context: &str, stamp: &str) -> Belongs {
-    match (context == cluster.context, stamp == cluster.hash) {
-        (_, true) if context.is_empty() => Belongs::Here,
-        (true, true) => Belongs::Here,
-        (true, false) => Belongs::Neither(format!(
-            "context `{context}` now points to another cluster than the one this spec was made for; delete the spec \
-             and create it again to use it there"
-        )),
-        (false, _) => Belongs::Elsewhere,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Belongs, Cluster, mentions, names_broken, names_twice, place};
+    use super::{mentions, names_broken, names_twice};
     use crate::config::Draft;
-
-    #[test]
-    fn a_spec_runs_only_where_it_belongs() {
-        let here = Cluster { context: "dev".into(), hash: "1".into() };
-        assert_eq!(place(&here, "dev", "1"), Belongs::Here);
-        assert_eq!(place(&here, "prod", "1"), Belongs::Elsewhere);
-        assert_eq!(place(&here, "", "1"), Belongs::Here);
-        assert_eq!(place(&here, "", "2"), Belongs::Elsewhere);
-        assert!(matches!(place(&here, "dev", "2"), Belongs::Neither(_)));
-    }
 
     /// `b` was renamed to `a`: it goes on, and so does the old `a`, whichever of the two comes first now.
     #[test]

@@ -15,7 +15,7 @@ use crate::{
 
 /// The status words, from best to worst, so that the worst of several is their maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Status {
+pub(crate) enum Status {
     /// Every container has acknowledged the last local change.
     Watching,
     /// The app is being given the new code.
@@ -30,8 +30,6 @@ pub enum Status {
     Confirm,
     /// Stopped on purpose, with the reason.
     Paused,
-    /// Both sides changed one file.
-    Conflict,
     /// Something is wrong, with a sentence.
     Error,
     /// No watcher runs.
@@ -48,7 +46,6 @@ impl fmt::Display for Status {
             Self::Waiting => "waiting",
             Self::Confirm => "confirm",
             Self::Paused => "paused",
-            Self::Conflict => "conflict",
             Self::Error => "error",
             Self::Stopped => "stopped",
         })
@@ -57,7 +54,7 @@ impl fmt::Display for Status {
 
 /// A status with why and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub(crate) struct Standing {
     /// The word.
     pub status: Status,
     /// A sentence; empty when there is nothing to add.
@@ -68,7 +65,7 @@ pub struct Standing {
 
 impl Standing {
     /// A standing that begins now.
-    pub fn new(status: Status, reason: impl Into<String>) -> Self {
+    pub(crate) fn new(status: Status, reason: impl Into<String>) -> Self {
         Self { status, reason: reason.into(), since: Timestamp::now() }
     }
 
@@ -83,7 +80,7 @@ impl Standing {
 
 /// What became of a container's reloads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reloading {
+pub(crate) struct Reloading {
     /// Since when its app is being given new code, if it is.
     pub due: Option<Timestamp>,
     /// How often its app was reloaded.
@@ -98,7 +95,7 @@ pub struct Reloading {
 
 /// One container of a spec.
 #[derive(Debug, Clone)]
-pub struct ServiceState {
+pub(crate) struct ServiceState {
     /// Pod's name.
     pub pod: String,
     /// Container's name.
@@ -131,7 +128,7 @@ pub struct ServiceState {
 
 impl ServiceState {
     /// What it is doing as a person is told: what is in sync may be reloading, or could not be.
-    pub fn shown(&self) -> Standing {
+    pub(crate) fn shown(&self) -> Standing {
         match (&self.standing, &self.reload) {
             (Standing { status: Status::Watching, .. }, Reloading { due: Some(since), .. }) => {
                 Standing { status: Status::Reloading, reason: String::new(), since: *since }
@@ -147,7 +144,7 @@ impl ServiceState {
 /// When a local edit got through each stage of its way to a container, since it was noticed. Stages on the node are told
 /// by its clock's differences, so they are as exact as half a round trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Edit {
+pub(crate) struct Edit {
     /// When it was noticed.
     pub at: Timestamp,
     /// The scan was asked for.
@@ -166,7 +163,7 @@ pub struct Edit {
 
 /// One spec.
 #[derive(Debug, Clone)]
-pub struct SpecState {
+pub(crate) struct SpecState {
     /// The spec as it runs.
     pub details: SpecDetails,
     /// What the spec says of itself, before its containers are looked at.
@@ -179,7 +176,7 @@ pub struct SpecState {
 
 impl SpecState {
     /// The standing of the spec as a whole: its own when that is worse, else that of its worst container.
-    pub fn overall(&self) -> Standing {
+    pub(crate) fn overall(&self) -> Standing {
         // Of equals, one that has something to say.
         let weight = |standing: &Standing| (standing.status, !standing.reason.is_empty());
         let worst = self.services.values().map(ServiceState::shown).max_by_key(weight);
@@ -196,17 +193,11 @@ impl SpecState {
             _ => self.standing.clone(),
         }
     }
-
-    /// Containers that are in sync, and all.
-    pub fn count(&self) -> (usize, usize) {
-        let good = |service: &&ServiceState| service.shown().status == Status::Watching;
-        (self.services.values().filter(good).count(), self.services.len())
-    }
 }
 
 /// Everything that `get` shows.
 #[derive(Debug, Clone, Default)]
-pub struct Board {
+pub(crate) struct Board {
     /// By spec name.
     pub specs: BTreeMap<String, SpecState>,
     /// Why the newest ksync.yaml is not in force.
@@ -217,7 +208,7 @@ pub struct Board {
 
 /// The board's writing end. Clones share one board.
 #[derive(Debug, Clone)]
-pub struct BoardTx(watch::Sender<Board>);
+pub(crate) struct BoardTx(watch::Sender<Board>);
 
 impl Default for BoardTx {
     fn default() -> Self {
@@ -227,17 +218,17 @@ impl Default for BoardTx {
 
 impl BoardTx {
     /// A reading end, which sees every later change.
-    pub fn subscribe(&self) -> watch::Receiver<Board> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Board> {
         self.0.subscribe()
     }
 
     /// Changes the board as a whole.
-    pub fn modify(&self, change: impl FnOnce(&mut Board)) {
+    pub(crate) fn modify(&self, change: impl FnOnce(&mut Board)) {
         self.0.send_modify(change);
     }
 
     /// Puts a spec on the board, waiting.
-    pub fn add_spec(&self, details: SpecDetails) {
+    pub(crate) fn add_spec(&self, details: SpecDetails) {
         self.0.send_modify(|board| {
             let standing = Standing::new(Status::Waiting, "");
             let name = details.name.clone();
@@ -247,7 +238,7 @@ impl BoardTx {
     }
 
     /// Changes a spec's own standing.
-    pub fn spec(&self, name: &str, status: Status, reason: impl Into<String>) {
+    pub(crate) fn spec(&self, name: &str, status: Status, reason: impl Into<String>) {
         let reason = reason.into();
         self.0.send_if_modified(|board| {
             let spec = board.specs.get_mut(name);
@@ -256,12 +247,12 @@ impl BoardTx {
     }
 
     /// Takes a spec off the board.
-    pub fn remove_spec(&self, name: &str) {
+    pub(crate) fn remove_spec(&self, name: &str) {
         self.0.send_modify(|board| drop(board.specs.remove(name)));
     }
 
     /// The entry of one container of one spec.
-    pub fn service(&self, spec: &str, state: ServiceState) -> ServiceTx {
+    pub(crate) fn service(&self, spec: &str, state: ServiceState) -> ServiceTx {
         let tx = ServiceTx { board: self.clone(), spec: spec.to_owned(), id: state.container_id.clone() };
         self.0.send_modify(|board| {
             if let Some(spec) = board.specs.get_mut(spec) {
@@ -274,7 +265,7 @@ impl BoardTx {
 
 /// The writing end of one container's entry, which goes away with it.
 #[derive(Debug)]
-pub struct ServiceTx {
+pub(crate) struct ServiceTx {
     board: BoardTx,
     spec: String,
     id: String,
@@ -282,7 +273,7 @@ pub struct ServiceTx {
 
 impl ServiceTx {
     /// Changes the entry.
-    pub fn modify(&self, change: impl FnOnce(&mut ServiceState)) {
+    pub(crate) fn modify(&self, change: impl FnOnce(&mut ServiceState)) {
         self.board.0.send_if_modified(|board| {
             let entry = board.specs.get_mut(&self.spec).and_then(|spec| spec.services.get_mut(&self.id));
             entry.map(change).is_some()
@@ -290,7 +281,7 @@ impl ServiceTx {
     }
 
     /// Sets the status word and its reason.
-    pub fn set(&self, status: Status, reason: impl Into<String>) {
+    pub(crate) fn set(&self, status: Status, reason: impl Into<String>) {
         let reason = reason.into();
         self.modify(|service| service.standing.replace(status, reason));
     }
@@ -298,14 +289,14 @@ impl ServiceTx {
 
 impl ServiceTx {
     /// The part of the entry that reloads write.
-    pub fn reload_note(&self) -> ReloadNote {
+    pub(crate) fn reload_note(&self) -> ReloadNote {
         ReloadNote { board: self.board.clone(), spec: self.spec.clone(), id: self.id.clone() }
     }
 }
 
 /// The writing end of one container's [`Reloading`], of no effect once the entry is gone.
 #[derive(Debug, Clone)]
-pub struct ReloadNote {
+pub(crate) struct ReloadNote {
     board: BoardTx,
     spec: String,
     id: String,
@@ -323,7 +314,7 @@ impl ReloadNote {
     }
 
     /// Whether new code is on its way to the app, or why it `rests`.
-    pub fn due(&self, due: bool, rests: &str) {
+    pub(crate) fn due(&self, due: bool, rests: &str) {
         self.modify(|reload| {
             reload.due = due.then(|| reload.due.unwrap_or_else(Timestamp::now));
             if !rests.is_empty() {
@@ -333,7 +324,7 @@ impl ReloadNote {
     }
 
     /// It was done.
-    pub fn reloaded(&self) {
+    pub(crate) fn reloaded(&self) {
         self.modify(|reload| {
             reload.count += 1;
             (reload.last, reload.failed) = (Some(Timestamp::now()), false);
@@ -342,12 +333,12 @@ impl ReloadNote {
     }
 
     /// It needs nobody.
-    pub fn left_alone(&self, why: &str) {
+    pub(crate) fn left_alone(&self, why: &str) {
         self.modify(|reload| (reload.note, reload.failed) = (format!("left alone: {why}"), false));
     }
 
     /// It could not be done.
-    pub fn failed(&self, why: &str) {
+    pub(crate) fn failed(&self, why: &str) {
         self.modify(|reload| (reload.note, reload.failed) = (why.to_owned(), true));
     }
 }
@@ -371,6 +362,12 @@ mod tests {
         config::{Direction, SpecDetails},
         revision::Revision,
     };
+
+    /// Containers that are in sync, and all.
+    fn count(spec: &SpecState) -> (usize, usize) {
+        let good = |service: &&ServiceState| service.shown().status == Status::Watching;
+        (spec.services.values().filter(good).count(), spec.services.len())
+    }
 
     fn service(id: &str, status: Status) -> ServiceState {
         ServiceState {
@@ -400,7 +397,7 @@ mod tests {
         let bad = board.service("s", service("b", Status::Error));
         let seen = board.subscribe();
         assert_eq!(seen.borrow().specs["s"].overall().status, Status::Error);
-        assert_eq!(seen.borrow().specs["s"].count(), (1, 2));
+        assert_eq!(count(&seen.borrow().specs["s"]), (1, 2));
         drop(bad);
         assert_eq!(seen.borrow().specs["s"].overall().status, Status::Watching);
         good.set(Status::Syncing, "");
@@ -415,7 +412,7 @@ mod tests {
         assert_eq!(seen.borrow().specs["s"].overall().status, Status::Waiting);
     }
 
-    const ALL: [Status; 10] = [
+    const ALL: [Status; 9] = [
         Status::Watching,
         Status::Reloading,
         Status::Syncing,
@@ -423,7 +420,6 @@ mod tests {
         Status::Waiting,
         Status::Confirm,
         Status::Paused,
-        Status::Conflict,
         Status::Error,
         Status::Stopped,
     ];
@@ -447,7 +443,7 @@ mod tests {
             let nobody = parts.is_empty() && own == Status::Watching;
             prop_assert_eq!(overall.status, if nobody { Status::Error } else { worst });
             prop_assert!(nobody || overall.reason == "own" || parts.contains(&overall.status));
-            let (good, all) = state.count();
+            let (good, all) = count(&state);
             prop_assert!(good <= all && all == parts.len());
             prop_assert!(overall.status != Status::Watching || good == all);
         }
@@ -463,7 +459,7 @@ mod tests {
         let (note, seen) = (of.reload_note(), board.subscribe());
         let shown = || seen.borrow().specs["s"].overall();
         note.due(true, "");
-        assert_eq!((shown().status, seen.borrow().specs["s"].count()), (Status::Reloading, (0, 1)));
+        assert_eq!((shown().status, count(&seen.borrow().specs["s"])), (Status::Reloading, (0, 1)));
         of.set(Status::Syncing, "");
         assert_eq!(shown().status, Status::Syncing, "that is first");
         of.set(Status::Watching, "");

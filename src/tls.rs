@@ -2,7 +2,7 @@
 //! panic at the first connection.
 
 /// Installs ring, once, first thing in `main`. Calling it again changes nothing.
-pub fn install() {
+pub(crate) fn install() {
     // The only failure is that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -15,17 +15,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use socket::Socket;
 
 /// Where radar lives in the cluster; the manifest says the same (`manifests/radar.yaml`).
-pub const NAMESPACE: &str = "ksync-system";
+pub(crate) const NAMESPACE: &str = "ksync-system";
 /// Label of radar's pods.
-pub const SELECTOR: &str = "app.kubernetes.io/name=ksync";
+pub(crate) const SELECTOR: &str = "app.kubernetes.io/name=ksync";
 /// radar's gRPC port, on the loopback of its pod.
-pub const PORT: u16 = 40321;
+pub(crate) const PORT: u16 = 40321;
 /// How long opening may take: after a sleep the API server's old connections lead nowhere and nothing tells so.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Why no tunnel could be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// No radar pod is on the node.
     #[error("radar does not run on node `{node}`: run `kubectl ksync init`")]
     Absent {
@@ -62,7 +62,7 @@ pub enum Error {
 
 impl Error {
     /// Whether a person must put it right: radar is not there, or the cluster refuses us.
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         match self {
             Self::Absent { .. } => true,
             Self::Cluster { source, .. } => matches!(&**source, kube::Error::Api(_)),
@@ -72,24 +72,24 @@ impl Error {
 }
 
 /// A byte stream both ways.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// Opens byte streams to one radar.
-pub trait Tunnel: Send + Sync {
+pub(crate) trait Tunnel: Send + Sync {
     /// Opens a new stream to radar's gRPC port.
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn Duplex>, Error>>;
 }
 
 /// A tunnel through the API server: `pods/portforward` of radar's pod on `node`.
-pub struct PortForward {
+pub(crate) struct PortForward {
     client: Client,
     node: String,
 }
 
 impl PortForward {
     /// Opens nothing yet.
-    pub fn new(client: Client, node: &str) -> Arc<Self> {
+    pub(crate) fn new(client: Client, node: &str) -> Arc<Self> {
         Arc::new(Self { client, node: node.to_owned() })
     }
 

@@ -3,10 +3,10 @@
 use semver::Version;
 
 /// This program's version.
-pub const OURS: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const OURS: &str = env!("CARGO_PKG_VERSION");
 
 /// Whether two peers understand each other: the same major version, at most one minor version apart.
-pub fn compatible(a: &str, b: &str) -> bool {
+pub(crate) fn compatible(a: &str, b: &str) -> bool {
     match (Version::parse(a), Version::parse(b)) {
         (Ok(a), Ok(b)) => a.major == b.major && a.minor.abs_diff(b.minor) <= 1,
         _ => false,
@@ -14,7 +14,7 @@ pub fn compatible(a: &str, b: &str) -> bool {
 }
 
 /// Whether `a` comes after `b`. What can't be read is not one of ours, and older than any of them.
-pub fn is_newer(a: &str, b: &str) -> bool {
+pub(crate) fn is_newer(a: &str, b: &str) -> bool {
     match (Version::parse(a), Version::parse(b)) {
         (Ok(a), Ok(b)) => a > b,
         (Ok(_), Err(_)) => true,

@@ -3,8 +3,8 @@
 //! It owns the lock, the socket, the local syncthing and every spec. Invariant: it reports itself ready only
 //! when all of them stand, and when it ends, everything is let go of in order, with a limit.
 
-pub mod client;
-pub mod daemon;
+pub(crate) mod client;
+pub(crate) mod daemon;
 mod server;
 mod wire;
 
@@ -30,7 +30,7 @@ use crate::{
     node::{Nodes, SessionIdentity},
     reload::Reloads,
     spec::Shared,
-    speclist::{Cluster, Pins, SpecList},
+    speclist::{Cluster, ClusterPins, SpecList},
     status::BoardTx,
 };
 
@@ -45,7 +45,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(12);
 
 /// Why a watcher does not run.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Another one has the lock.
     #[error("a watcher for context `{context}` already runs{}", .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
     AlreadyRuns {
@@ -89,7 +89,7 @@ pub enum Error {
 
 impl Error {
     /// What to do about it; empty when there is nothing to say.
-    pub fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::AlreadyRuns { .. } => {
                 "see what it does with `kubectl ksync get`, end it with `kubectl ksync stop`"
@@ -101,7 +101,7 @@ impl Error {
 }
 
 /// What a watcher is started with.
-pub struct Watcher {
+pub(crate) struct Watcher {
     /// Where things are kept.
     pub home: Home,
     /// The cluster it serves.
@@ -110,7 +110,7 @@ pub struct Watcher {
 
 impl Watcher {
     /// Runs until it is told to stop. `ready` is called once everything stands.
-    pub async fn run(self, ready: impl FnOnce()) -> Result<(), Error> {
+    pub(crate) async fn run(self, ready: impl FnOnce()) -> Result<(), Error> {
         let cluster = Cluster { context: self.cluster.context.clone(), hash: self.cluster.hash() };
         let dir = self.home.context(&cluster.context, &cluster.hash);
         dir.create()?;
@@ -162,7 +162,7 @@ impl Watcher {
             stopped,
         };
         let serving = serve(&dir, endpoint, &served)?;
-        let pins = Pins::new(self.home.contexts_dir().join("pins"));
+        let pins = ClusterPins::new(self.home.contexts_dir().join("pins"));
         let speclist = SpecList::new(Store::new(self.home.config_file()), pins, cluster, shared);
         let mut specs = tokio::spawn(speclist.run(stop.clone()));
         let sweeping = tokio::spawn(sweep_kept(dir.kept()));
@@ -261,7 +261,7 @@ fn end_file(dir: &ContextDir) -> PathBuf {
 }
 
 /// Why the last watcher of a context ended; none when there never was one.
-pub fn last_end(dir: &ContextDir) -> Option<String> {
+pub(crate) fn last_end(dir: &ContextDir) -> Option<String> {
     std::fs::read_to_string(end_file(dir)).ok().filter(|reason| !reason.is_empty())
 }
 

@@ -1,7 +1,9 @@
-//! What the plugin and radar both stand on and that belongs to neither: waits between tries, errors in words.
+//! What the plugin and radar both stand on and that belongs to neither: waits between tries, errors in words, names of signals.
 
 mod backoff;
 mod chain;
+mod signals;
 
 pub use backoff::Backoff;
 pub use chain::{chain, first_line};
+pub use signals::SIGNALS;

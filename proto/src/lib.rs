@@ -1,10 +1,6 @@
 //! The wire types of every API that the parts speak. They stay at the edges: inside, each part has its own.
 #![allow(clippy::pedantic, unreachable_pub, missing_docs)]
 
-/// Names of the signals that a program can handle, but for those of faults: the `NAME` of a reload mode `signal:NAME`.
-pub const SIGNALS: [&str; 12] =
-    ["HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "ALRM", "CHLD", "CONT", "WINCH", "URG", "IO"];
-
 /// Watcher to radar.
 pub mod radar {
     tonic::include_proto!("ksync.radar.v1");

@@ -1,12 +1,12 @@
 //! The watcher's way to the API server, which outlives credentials and connections: one client for all, whose
 //! requests go by the newest way that there is.
 //!
-//! One task ([`Steward`]) owns it. It asks for credentials ahead of their end, when the cluster refuses them, when the
+//! One task ([`CredentialRefresher`]) owns it. It asks for credentials ahead of their end, when the cluster refuses them, when the
 //! kubeconfig changed and when somebody says that they may be there now; and it looks from time to time whether the
 //! API server answers. Invariant: a request waits only until it is known whether there is a way, what has been going by
 //! a way that is dead ends with it, and nobody is ever asked for anything.
 
-mod steward;
+mod credential_refresher;
 mod switch;
 
 use std::sync::Arc;
@@ -15,13 +15,12 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::ClusterConfig;
-use steward::Steward;
-pub(super) use switch::Denied;
+use credential_refresher::CredentialRefresher;
 use switch::{State, Switch};
 
 /// A way to the API server. Clones share it.
 #[derive(Clone)]
-pub struct Access {
+pub(crate) struct Access {
     client: kube::Client,
     trouble: watch::Receiver<Option<String>>,
     wake: Arc<Notify>,
@@ -29,30 +28,31 @@ pub struct Access {
 
 impl Access {
     /// Begins to look for a way, until `end`.
-    pub fn open(cluster: ClusterConfig, end: CancellationToken) -> Self {
+    pub(crate) fn open(cluster: ClusterConfig, end: CancellationToken) -> Self {
         let state_tx = watch::Sender::new(State::Unknown);
         let (refused_tx, refused_rx) = tokio::sync::mpsc::channel(1);
         let (trouble_tx, trouble) = watch::channel(None);
         let wake = Arc::new(Notify::new());
         let namespace = cluster.namespace.clone();
         let client = kube::Client::new(Switch::new(state_tx.subscribe(), refused_tx), namespace);
-        let steward = Steward::new(cluster, state_tx, refused_rx, trouble_tx, Arc::clone(&wake));
-        tokio::spawn(end.run_until_cancelled_owned(steward.run()));
+        let refresher =
+            CredentialRefresher::new(cluster, state_tx, refused_rx, trouble_tx, Arc::clone(&wake));
+        tokio::spawn(end.run_until_cancelled_owned(refresher.run()));
         Self { client, trouble, wake }
     }
 
     /// A client that is good for as long as this lives.
-    pub fn client(&self) -> kube::Client {
+    pub(crate) fn client(&self) -> kube::Client {
         self.client.clone()
     }
 
     /// Why there is no way just now, or soon may be none; none while all is well.
-    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+    pub(crate) fn trouble(&self) -> watch::Receiver<Option<String>> {
         self.trouble.clone()
     }
 
     /// Somebody has just reached the cluster: looks at once where it would have waited.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
 }

@@ -67,7 +67,7 @@ impl ClusterArgs {
 }
 
 /// A duration as kubectl takes it: `90`, `90s`, `1m30s`, `1.5h`, `200ms`; a bare number is seconds.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("`{text}` is not a duration such as 30s or 2m");
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| bad());

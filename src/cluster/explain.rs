@@ -1,15 +1,19 @@
 //! What kube's errors mean to a person: who was refused what, who does not answer, whose login is over.
 
-use std::{error::Error, io};
+use std::{error::Error, io, sync::Arc};
 
 use kube::{client::AuthError, core::Status, runtime::watcher};
 
-use super::access::Denied;
 use crate::printer::UserError;
 use ksync_common::chain;
 
+/// Why a request was not even sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(in crate::cluster) struct Denied(pub(in crate::cluster) Arc<str>);
+
 /// A failed call in one sentence, with what to do.
-pub fn explain(error: &kube::Error, server: &str) -> UserError {
+pub(crate) fn explain(error: &kube::Error, server: &str) -> UserError {
     match error {
         kube::Error::Api(status) => refusal(status),
         kube::Error::Auth(error) => credentials(error),
@@ -22,12 +26,12 @@ pub fn explain(error: &kube::Error, server: &str) -> UserError {
 }
 
 /// Whether a call was not even made, for want of credentials.
-pub fn is_denied(error: &kube::Error) -> bool {
+pub(crate) fn is_denied(error: &kube::Error) -> bool {
     first::<Denied>(error).is_some()
 }
 
 /// A broken watch in one sentence.
-pub fn explain_watch(error: &watcher::Error) -> String {
+pub(crate) fn explain_watch(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
@@ -39,7 +43,7 @@ pub fn explain_watch(error: &watcher::Error) -> String {
 
 /// Whether a broken watch is a matter of what was asked for, so that other watches may go on: the API server answered, and
 /// knows who asked.
-pub fn is_refusal(error: &watcher::Error) -> bool {
+pub(crate) fn is_refusal(error: &watcher::Error) -> bool {
     // 401 is the login's, 429 the server's load.
     let refused = |code: u16| (400..500).contains(&code) && ![401, 408, 429].contains(&code);
     match error {
@@ -54,7 +58,7 @@ pub fn is_refusal(error: &watcher::Error) -> bool {
 }
 
 /// Whether the watch is only too old to be gone on with: it is to be begun anew, and nothing is wrong.
-pub fn is_expired(error: &watcher::Error) -> bool {
+pub(crate) fn is_expired(error: &watcher::Error) -> bool {
     let (watcher::Error::WatchStartFailed(kube::Error::Api(status)) | watcher::Error::WatchError(status)) =
         error
     else {

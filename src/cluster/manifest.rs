@@ -6,12 +6,15 @@ use k8s_openapi::api::core::v1::PodSpec;
 use kube::core::DynamicObject;
 
 /// This program's version, strict semver.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The label that says radar's version, on the DaemonSet and its pods.
+pub(crate) const VERSION_LABEL: &str = "app.kubernetes.io/version";
 
 const TEMPLATE: &str = include_str!("../../manifests/radar.yaml");
 
 /// Where radar's image is unless the user says otherwise; set when this program is built.
-pub fn default_image() -> String {
+pub(crate) fn default_image() -> String {
     option_env!("KSYNC_RADAR_IMAGE")
         .filter(|image| !image.is_empty())
         .map_or_else(|| format!("ghcr.io/kubectl-ksync/radar:v{VERSION}"), str::to_owned)
@@ -19,7 +22,7 @@ pub fn default_image() -> String {
 
 /// When kubelet pulls the image; the names are Kubernetes' own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum PullPolicy {
+pub(crate) enum PullPolicy {
     /// At every start
     #[value(name = "Always")]
     Always,
@@ -34,7 +37,7 @@ pub enum PullPolicy {
 
 impl PullPolicy {
     /// As a pod's spec has it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Always => "Always",
             Self::IfNotPresent => "IfNotPresent",
@@ -49,7 +52,7 @@ impl PullPolicy {
 
 /// What is filled in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// Image reference.
     pub image: String,
     /// When it is pulled.
@@ -60,7 +63,7 @@ pub struct Options {
 
 /// What a person said of radar's image; what was not said is open.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Image reference.
     pub image: Option<String>,
     /// When it is pulled.
@@ -71,7 +74,7 @@ pub struct Wanted {
 
 /// The radar that is in a cluster.
 #[derive(Debug, Clone, Default)]
-pub struct Installed {
+pub(crate) struct Installed {
     /// Its version, where its label says one.
     pub version: Option<String>,
     /// Its image and how it is pulled; none where it has none.
@@ -80,7 +83,7 @@ pub struct Installed {
 
 impl Installed {
     /// From its labels and the spec of its pods.
-    pub fn of(labels: &BTreeMap<String, String>, pod: Option<&PodSpec>) -> Self {
+    pub(crate) fn of(labels: &BTreeMap<String, String>, pod: Option<&PodSpec>) -> Self {
         let container = pod.and_then(|pod| pod.containers.iter().find(|c| c.name == "radar"));
         let options = container.and_then(|container| {
             let policy = container.image_pull_policy.as_deref().and_then(PullPolicy::from_name);
@@ -91,14 +94,14 @@ impl Installed {
                 pull_secrets: secrets.map(|secret| secret.name.clone()).collect(),
             })
         });
-        Self { version: labels.get(super::radar::VERSION_LABEL).cloned(), options }
+        Self { version: labels.get(VERSION_LABEL).cloned(), options }
     }
 }
 
 impl Wanted {
     /// What is to be applied where `there` is installed. A radar of our own version keeps its image, and how that is
     /// pulled, unless something else is said: whoever installed it knew where nodes get it from.
-    pub fn beside(&self, there: Option<&Installed>) -> Options {
+    pub(crate) fn beside(&self, there: Option<&Installed>) -> Options {
         let kept = there.filter(|there| self.image.is_none() && there.version.as_deref() == Some(VERSION));
         let kept = kept.and_then(|there| there.options.clone());
         let was = kept.unwrap_or_else(|| Options { image: default_image(), ..Options::default() });
@@ -116,7 +119,7 @@ impl Wanted {
 
 /// Why it can't be rendered.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Not an image reference.
     #[error("`{0}` is not an image reference")]
     Image(String),
@@ -130,7 +133,7 @@ pub enum Error {
 
 /// A rendered manifest.
 #[derive(Debug, Clone)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// As YAML documents.
     pub text: String,
     /// As objects, in the order to apply them.
@@ -138,7 +141,7 @@ pub struct Manifest {
 }
 
 /// Fills the template in.
-pub fn render(options: &Options) -> Result<Manifest, Error> {
+pub(crate) fn render(options: &Options) -> Result<Manifest, Error> {
     let image_char =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '@' | '+');
     if options.image.is_empty() || !options.image.chars().all(image_char) {
@@ -211,7 +214,7 @@ mod tests {
         }))
         .unwrap();
         let installed = |version: &str| {
-            Installed::of(&[(crate::cluster::radar::VERSION_LABEL.into(), version.into())].into(), Some(&pod))
+            Installed::of(&[(super::VERSION_LABEL.into(), version.into())].into(), Some(&pod))
         };
         let mirror = Options {
             image: "mirror/radar:1".into(),

@@ -3,18 +3,18 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
-use super::{ClusterConfig, manifest::VERSION};
+use super::{
+    ClusterConfig,
+    manifest::{VERSION, VERSION_LABEL},
+};
 use crate::{
     printer::UserError,
     tunnel::{NAMESPACE, SELECTOR},
     version,
 };
 
-/// The label that says radar's version, on the DaemonSet and its pods.
-pub const VERSION_LABEL: &str = "app.kubernetes.io/version";
-
 /// Refuses a cluster without radar, or with one that does not understand us.
-pub async fn check(client: &Client, cluster: &ClusterConfig) -> Result<(), UserError> {
+pub(crate) async fn check(client: &Client, cluster: &ClusterConfig) -> Result<(), UserError> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let pods = cluster.call(pods.list(&ListParams::default().labels(SELECTOR))).await?;
     if pods.items.is_empty() {
@@ -29,7 +29,7 @@ pub async fn check(client: &Client, cluster: &ClusterConfig) -> Result<(), UserE
 }
 
 /// Whether radar's version goes with ours, and what to do when it does not.
-pub fn compatible(ours: &str, theirs: &str) -> Result<(), UserError> {
+pub(crate) fn compatible(ours: &str, theirs: &str) -> Result<(), UserError> {
     if version::compatible(ours, theirs) {
         return Ok(());
     }

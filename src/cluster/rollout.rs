@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 
 /// Whether the DaemonSet is where its newest spec wants it.
-pub fn done(set: &DaemonSet) -> bool {
+pub(crate) fn done(set: &DaemonSet) -> bool {
     let Some(status) = &set.status else { return false };
     status.observed_generation >= set.metadata.generation
         && status.updated_number_scheduled.unwrap_or(0) == status.desired_number_scheduled
@@ -18,13 +18,13 @@ pub fn done(set: &DaemonSet) -> bool {
 }
 
 /// On how many nodes radar is wanted.
-pub fn wanted(set: &DaemonSet) -> i32 {
+pub(crate) fn wanted(set: &DaemonSet) -> i32 {
     set.status.as_ref().map_or(0, |status| status.desired_number_scheduled)
 }
 
 /// How radar stands on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// Ready, in the version that was applied.
     Ready,
     /// On its way.
@@ -35,7 +35,7 @@ pub enum Standing {
 
 impl Standing {
     /// For a person.
-    pub fn words(&self) -> &str {
+    pub(crate) fn words(&self) -> &str {
         match self {
             Self::Ready => "ready",
             Self::Busy(words) | Self::Bad(words) => words,
@@ -44,10 +44,10 @@ impl Standing {
 }
 
 /// Each node's standing. Pods of another revision than `version` are on their way out.
-pub fn standings(pods: &[Pod], version: &str) -> BTreeMap<String, Standing> {
+pub(crate) fn standings(pods: &[Pod], version: &str) -> BTreeMap<String, Standing> {
     let mut nodes: BTreeMap<String, Standing> = BTreeMap::new();
     for pod in pods {
-        let old = pod.labels().get(super::radar::VERSION_LABEL).is_none_or(|label| label != version);
+        let old = pod.labels().get(super::manifest::VERSION_LABEL).is_none_or(|label| label != version);
         let standing = if old || pod.metadata.deletion_timestamp.is_some() {
             Standing::Busy("the old radar is ending".to_owned())
         } else {
@@ -154,7 +154,7 @@ fn said(reason: Option<&str>, message: Option<&str>, fallback: &str) -> String {
 }
 
 /// The last warnings about an object, oldest first, each once.
-pub fn warnings(mut events: Vec<Event>, most: usize) -> Vec<String> {
+pub(crate) fn warnings(mut events: Vec<Event>, most: usize) -> Vec<String> {
     events.retain(|event| event.type_.as_deref() == Some("Warning"));
     events.sort_by_key(|event| {
         event.last_timestamp.as_ref().map(|time| time.0).or(event
@@ -175,7 +175,7 @@ pub fn warnings(mut events: Vec<Event>, most: usize) -> Vec<String> {
 }
 
 /// Whether a warning says more than `words` do. Warnings end in their cause, after the last colon.
-pub fn adds(words: &str, warning: &str) -> bool {
+pub(crate) fn adds(words: &str, warning: &str) -> bool {
     warning.rsplit(": ").next().is_some_and(|cause| !words.contains(cause))
 }
 

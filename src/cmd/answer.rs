@@ -22,14 +22,14 @@ const MOST_PATTERNS: usize = 100;
 
 /// Arguments of `accept` and `decline`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The spec that waits
     #[arg(value_name = "NAME")]
     name: String,
 }
 
 /// Runs `accept` or `decline`.
-pub async fn run(
+pub(crate) async fn run(
     args: Args,
     accept: bool,
     cluster: &ClusterArgs,

@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(300);
 
 /// Flags of `clean`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Remove the watchers' state too: of all contexts on this machine, ending the watchers that run
     #[arg(long)]
     local: bool,
@@ -41,7 +41,11 @@ pub struct Args {
 }
 
 /// Runs `clean`.
-pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    args: Args,
+    cluster_args: &ClusterArgs,
+    printer: Printer,
+) -> anyhow::Result<ExitCode> {
     let home = Home::from_env()?;
     let cluster = match ClusterConfig::load(cluster_args).await {
         Ok(cluster) => Some(cluster),

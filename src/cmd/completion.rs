@@ -8,16 +8,16 @@ use crate::printer::Printer;
 
 /// Flags of `completion`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }
 
 /// Runs `completion`.
-pub fn run(args: Args, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args, printer: Printer) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut crate::cli::command(), "kubectl-ksync", &mut script);
     printer.raw(String::from_utf8_lossy(&script));
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }

@@ -13,7 +13,7 @@ use crate::{
 
 /// Arguments of `conflicts`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// A spec, or the local path of one that was deleted
     #[arg(value_name = "NAME")]
     name: Option<String>,
@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 /// Runs `conflicts`.
-pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let (home, cluster) = (Home::from_env()?, ClusterConfig::load(cluster).await?);
     let (_, shelves) = shelf::shelves(&home, &cluster, args.name.as_deref())?;
     if !args.clear {

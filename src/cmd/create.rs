@@ -21,7 +21,7 @@ use crate::{
     node::{self, LookReply},
     printer::{Printer, UserError},
     reload::Which,
-    service::{RemoteContainer, targets},
+    targets::{RemoteContainer, targets},
     tunnel::PortForward,
     watcher::{self, client::Client},
 };
@@ -29,7 +29,7 @@ use crate::{
 /// Flags of `create`.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["selector", "pod"]))]
-pub struct Args {
+pub(crate) struct Args {
     /// Local directory
     local: PathBuf,
     /// Directory in the container, absolute
@@ -80,7 +80,11 @@ pub struct Args {
 }
 
 /// Runs `create`.
-pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    args: Args,
+    cluster_args: &ClusterArgs,
+    printer: Printer,
+) -> anyhow::Result<ExitCode> {
     let home = Home::from_env()?;
     let mut spec = details(&args)?;
     let local = Path::new(&spec.localpath);

@@ -16,7 +16,7 @@ use crate::{
     local::PendingFile,
     lock,
     printer::{Printer, UserError},
-    speclist::Pins,
+    speclist::ClusterPins,
     watcher::client::Client,
 };
 
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Flags of `delete`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Specs to delete
     #[arg(value_name = "NAME", required_unless_present = "all")]
     names: Vec<String>,
@@ -70,7 +70,7 @@ impl Scope<'_> {
 }
 
 /// Runs `delete`.
-pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let home = Home::from_env()?;
     // Taking a spec from the file needs no cluster, so a kubeconfig that is broken or gone is no obstacle.
     let context = ClusterConfig::load(cluster).await;
@@ -112,7 +112,7 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
     if !free {
         printer.warn(format!("a watcher has not let go of the containers within {LIMIT:?}"));
     }
-    let pins = Pins::new(home.contexts_dir().join("pins"));
+    let pins = ClusterPins::new(home.contexts_dir().join("pins"));
     for name in &names {
         pins.remove(name);
         for dir in &contexts {

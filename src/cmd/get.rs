@@ -19,7 +19,7 @@ use crate::{
 
 /// Flags of `get`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Only these specs
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -53,7 +53,7 @@ enum Output {
 }
 
 /// Runs `get`.
-pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let home = Home::from_env()?;
     let namespace = cluster.namespace.clone().filter(|name| !name.is_empty() && !args.all_namespaces);
     let cluster = ClusterConfig::load(cluster).await?;

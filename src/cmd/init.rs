@@ -14,7 +14,7 @@ use crate::{
 
 /// Flags of `init`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Use this syncthing (1.27 to 2.x) instead of fetching one
     #[arg(long, value_name = "FILE")]
     syncthing: Option<PathBuf>,
@@ -48,7 +48,11 @@ enum Output {
 }
 
 /// Runs `init`.
-pub async fn run(args: Args, cluster_args: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    args: Args,
+    cluster_args: &ClusterArgs,
+    printer: Printer,
+) -> anyhow::Result<ExitCode> {
     let wanted = manifest::Wanted {
         image: args.image.clone(),
         pull_policy: args.image_pull_policy,

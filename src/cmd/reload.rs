@@ -14,7 +14,7 @@ use crate::{
 
 /// Flags of `reload`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The spec
     #[arg(value_name = "NAME")]
     name: String,
@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 /// Runs `reload`.
-pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let (home, cluster) = (Home::from_env()?, ClusterConfig::load(cluster).await?);
     let socket = home.context(&cluster.context, &cluster.hash()).socket();
     let Some(mut client) = Client::connect(&socket).await else {

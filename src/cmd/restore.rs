@@ -16,7 +16,7 @@ use ksync_common::chain;
 
 /// Arguments of `restore`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// A spec, or the local path of one that was deleted
     #[arg(value_name = "NAME", required_if_eq("all", "true"))]
     name: Option<String>,
@@ -32,7 +32,7 @@ pub struct Args {
 }
 
 /// Runs `restore`.
-pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let (home, cluster) = (Home::from_env()?, ClusterConfig::load(cluster).await?);
     let (_, shelves) = shelf::shelves(&home, &cluster, args.name.as_deref())?;
     if args.paths.is_empty() && !args.all {

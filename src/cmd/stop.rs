@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Runs `stop`.
-pub async fn run(cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let home = Home::from_env()?;
     let (context, dir) = match ClusterConfig::load(cluster).await {
         Ok(cluster) => (cluster.context.clone(), home.context(&cluster.context, &cluster.hash())),

@@ -6,7 +6,10 @@ use ksync_proto::watch::{Direction, EditStages, ServiceStatus, SpecStatus};
 use serde::Serialize;
 use tabwriter::TabWriter;
 
-use crate::config::{Config, SpecDetails};
+use crate::{
+    config::{Config, SpecDetails},
+    status::Status,
+};
 
 /// A spec as `get` shows it.
 #[derive(Debug, Serialize)]
@@ -112,7 +115,7 @@ pub(super) fn stopped(spec: &SpecDetails, context: &str, namespace: &str, reason
         remote_path: spec.remotepath.clone(),
         reload: spec.reload,
         reload_mode: spec.reload.then(|| spec.reload_mode.clone().unwrap_or_default().to_string()),
-        status: "stopped".to_owned(),
+        status: Status::Stopped.to_string(),
         reason: reason.to_owned(),
         since: None,
         ready: "0/0".to_owned(),
@@ -124,7 +127,8 @@ pub(super) fn stopped(spec: &SpecDetails, context: &str, namespace: &str, reason
 
 /// A spec as the watcher tells it.
 pub(super) fn live(spec: SpecStatus) -> SpecRow {
-    let good = spec.services.iter().filter(|service| service.status == "watching").count();
+    let watching = Status::Watching.to_string();
+    let good = spec.services.iter().filter(|service| service.status == watching).count();
     SpecRow {
         ready: format!("{good}/{}", spec.services.len()),
         since: time(spec.since_ms),

@@ -18,14 +18,14 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Flags of `version`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Only this program's version; asks nobody
     #[arg(long)]
     client: bool,
 }
 
 /// Runs `version`.
-pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     printer.data(format!("kubectl-ksync {}", env!("CARGO_PKG_VERSION")));
     if args.client {
         return Ok(ExitCode::SUCCESS);

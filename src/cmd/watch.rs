@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use super::ensure;
@@ -24,21 +24,49 @@ use ksync_common::chain;
 
 /// Flags of `watch`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Run in the background, as `create` does
     #[arg(long)]
     daemon: bool,
 }
 
-/// What a detached watcher is called with, after our own name.
+/// The call of a watcher that detaches from the command that makes it: global flags, the hidden verb, the log's path.
 #[derive(Debug, Parser)]
-struct Detached {
+pub(crate) struct Detached {
     #[command(flatten)]
     cluster: ClusterArgs,
+    #[command(subcommand)]
+    step: Step,
+}
+
+#[derive(Debug, Subcommand)]
+enum Step {
+    #[command(name = daemon::STEP)]
+    Watch { log: PathBuf },
+}
+
+impl Detached {
+    /// None where the hidden verb is no verb: a spec may have the name, too.
+    pub(crate) fn of(argv: impl Iterator<Item = OsString>) -> Option<Self> {
+        Self::try_parse_from(argv).ok()
+    }
+
+    /// Detaches, and runs the watcher. No thread exists yet.
+    pub(crate) fn run(self, printer: Printer) -> ExitCode {
+        let Step::Watch { log } = self.step;
+        match daemon::detach(&log, |report| in_background(&self.cluster, report)) {
+            Ok(code) => code,
+            Err(error) => {
+                let context = format!("detach, with the log `{}`", log.display());
+                printer.error(&anyhow::Error::new(error).context(context));
+                ExitCode::FAILURE
+            }
+        }
+    }
 }
 
 /// Runs `watch`.
-pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
     let (home, cluster_config) = (Home::from_env()?, ClusterConfig::load(cluster).await?);
     if let Err(error) = cluster_config.ask().await {
         // The watcher begins without credentials, too, and `get` says what it lacks.
@@ -62,28 +90,6 @@ pub async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow:
 async fn work(home: Home, cluster: ClusterConfig, ready: impl FnOnce()) -> anyhow::Result<()> {
     let watcher = Watcher { home, cluster };
     watcher.run(ready).await.map_err(|error| UserError::with_hint(&error, error.hint()).into())
-}
-
-/// Runs a watcher that detaches from the command that calls it: `argv` up to `at` are the global flags, what
-/// follows is the log's path. No thread exists yet.
-pub fn detached(argv: &[OsString], at: usize, printer: Printer) -> ExitCode {
-    let log = argv.get(at + 1).map(PathBuf::from).unwrap_or_default();
-    let args = match Detached::try_parse_from(argv.iter().take(at)) {
-        Ok(args) => args,
-        Err(error) => {
-            printer.error(&error.into());
-            return ExitCode::FAILURE;
-        }
-    };
-    match daemon::detach(&log, |report| in_background(&args.cluster, report)) {
-        Ok(code) => code,
-        Err(error) => {
-            printer.error(
-                &anyhow::Error::new(error).context(format!("detach, with the log `{}`", log.display())),
-            );
-            ExitCode::FAILURE
-        }
-    }
 }
 
 fn in_background(args: &ClusterArgs, report: Report) -> ExitCode {
@@ -137,7 +143,7 @@ fn log_to_stderr(home: &Home) {
 }
 
 /// The step between fork and exec of the local syncthing: parent's pid, program, home. Returns only on failure.
-pub fn become_syncthing(args: impl Iterator<Item = OsString>, printer: Printer) -> ExitCode {
+pub(crate) fn become_syncthing(args: impl Iterator<Item = OsString>, printer: Printer) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let text = |at: usize| args.get(at).map_or(OsStr::new(""), OsString::as_os_str);
     let parent = text(0).to_str().and_then(|pid| pid.parse().ok()).unwrap_or_default();

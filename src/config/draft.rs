@@ -5,7 +5,7 @@
 use std::{collections::HashSet, path::Path};
 
 use super::{
-    Config, Error, Loaded, Place, SpecDetails, SpecError, layout,
+    Config, Error, Loaded, Position, SpecDetails, SpecError, layout,
     layout::Layout,
     render, validate,
     yaml::{self, Mapping, Value},
@@ -13,7 +13,7 @@ use super::{
 
 /// The text of `ksync.yaml` with what it says.
 #[derive(Debug, Clone)]
-pub struct Draft {
+pub(crate) struct Draft {
     path: std::path::PathBuf,
     text: String,
     root: Mapping,
@@ -23,9 +23,9 @@ pub struct Draft {
 
 impl Draft {
     /// Reads a text; `path` is what errors name.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let syntax = |message: String, place| Error::Syntax { path: path.to_owned(), message, place };
-        let start = Place { line: 1, column: 1 };
+        let start = Position { line: 1, column: 1 };
         let value: Value = yaml::parse(text).map_err(|p| syntax(p.message, p.place.unwrap_or(start)))?;
         let root = match value {
             Value::Null => Mapping::new(),
@@ -33,7 +33,7 @@ impl Draft {
             _ => return Err(syntax("it is not a mapping of keys".to_owned(), start)),
         };
         let layout = layout::layout(text);
-        let place_of = |key: &str| Place {
+        let place_of = |key: &str| Position {
             line: text.lines().position(|line| line.starts_with(&format!("{key}:"))).unwrap_or(0) + 1,
             column: 1,
         };
@@ -84,27 +84,27 @@ impl Draft {
     }
 
     /// The typed view.
-    pub fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.loaded.config
     }
 
     /// The typed view and what can't be used.
-    pub fn loaded(&self) -> &Loaded {
+    pub(crate) fn loaded(&self) -> &Loaded {
         &self.loaded
     }
 
     /// The file's text with all edits.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// Whether an edit had to write the whole file anew, without its comments.
-    pub fn lost_comments(&self) -> bool {
+    pub(crate) fn lost_comments(&self) -> bool {
         self.lost_comments
     }
 
     /// Appends a spec. Its name must be new; see [`super::validate`].
-    pub fn add(&mut self, spec: &SpecDetails) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, spec: &SpecDetails) -> Result<(), Error> {
         let block = render::item(spec, 0);
         let item: Vec<Value> =
             yaml::parse(&block).map_err(|_| self.cannot("the new spec can't be written as YAML"))?;
@@ -128,7 +128,7 @@ impl Draft {
     }
 
     /// Removes every spec of this name, good or bad; tells whether there was one.
-    pub fn remove(&mut self, name: &str) -> Result<bool, Error> {
+    pub(crate) fn remove(&mut self, name: &str) -> Result<bool, Error> {
         let mut removed = false;
         loop {
             let mut meant = self.items();
@@ -152,7 +152,7 @@ impl Draft {
     }
 
     /// Adds patterns to what the spec `name` leaves out. Returns whether there is such a spec.
-    pub fn ignore(&mut self, name: &str, patterns: &[String]) -> Result<bool, Error> {
+    pub(crate) fn ignore(&mut self, name: &str, patterns: &[String]) -> Result<bool, Error> {
         let mut meant = self.items();
         let Some(index) =
             meant.iter().position(|item| item.get("name").and_then(Value::as_str) == Some(name))
@@ -227,7 +227,7 @@ struct Item<'a> {
     layout: &'a Layout,
     count: usize,
     index: usize,
-    key: Place,
+    key: Position,
 }
 
 impl Item<'_> {
@@ -236,30 +236,31 @@ impl Item<'_> {
         (self.layout.items.len() == self.count).then(|| self.layout.items.get(self.index)).flatten()
     }
 
-    fn place(&self) -> Place {
-        self.lines().map_or(self.key, |lines| Place { line: lines.start + 1, column: self.layout.indent + 1 })
+    fn place(&self) -> Position {
+        self.lines()
+            .map_or(self.key, |lines| Position { line: lines.start + 1, column: self.layout.indent + 1 })
     }
 
     /// Where the value of one of its keys begins.
-    fn value(&self, key: &str) -> Place {
+    fn value(&self, key: &str) -> Position {
         let lines = self.lines().cloned().unwrap_or_default();
         let own = self.text.lines().enumerate().skip(lines.start).take(lines.len());
         let mut found = own.filter_map(|(number, line)| {
             let value =
                 line.trim_start_matches([' ', '-']).strip_prefix(key)?.strip_prefix(':')?.trim_start();
             let column = line.strip_suffix(value)?.chars().count() + 1;
-            Some(Place { line: number + 1, column })
+            Some(Position { line: number + 1, column })
         });
         found.next().unwrap_or_else(|| self.place())
     }
 
-    fn read(&self, item: &Value) -> Result<SpecDetails, (Place, String)> {
+    fn read(&self, item: &Value) -> Result<SpecDetails, (Position, String)> {
         let spec: SpecDetails = yaml::typed(item).map_err(|without| {
             // Read once more from its own lines, for the place.
             let own = self.lines().map(|lines| (lines.start, layout::slice(self.text, lines)));
             match own.and_then(|(start, text)| Some((start, yaml::parse::<Vec<SpecDetails>>(&text).err()?))) {
                 Some((start, problem)) => {
-                    let place = problem.place.map(|at| Place { line: start + at.line, column: at.column });
+                    let place = problem.place.map(|at| Position { line: start + at.line, column: at.column });
                     (place.unwrap_or(self.place()), within_item(&problem.message))
                 }
                 None => (self.place(), without.message),

@@ -4,7 +4,7 @@
 const TRIES: usize = 50;
 
 /// A name that `taken` does not know.
-pub fn fresh_name(taken: impl Fn(&str) -> bool) -> String {
+pub(crate) fn fresh_name(taken: impl Fn(&str) -> bool) -> String {
     let suggest = || petname::petname(2, "-").unwrap_or_else(|| "ksync".to_owned());
     first_free(suggest, taken)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 /// All configuration required to sync a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, expecting = "a mapping of a spec's keys")]
-pub struct SpecDetails {
+pub(crate) struct SpecDetails {
     /// Unique in the file.
     #[serde(deserialize_with = "nullable")]
     pub name: String,
@@ -56,7 +56,7 @@ pub struct SpecDetails {
 /// What wins where both sides differ and neither is known to be the older.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Initial {
+pub(crate) enum Initial {
     /// The local content.
     #[default]
     Local,
@@ -69,7 +69,7 @@ pub enum Initial {
 /// Which way changes go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Direction {
+pub(crate) enum Direction {
     /// Both ways.
     #[default]
     Both,
@@ -80,7 +80,7 @@ pub enum Direction {
 /// How the app is given the new code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub enum ReloadMode {
+pub(crate) enum ReloadMode {
     /// `process`, unless a process watches the directory itself.
     #[default]
     Auto,
@@ -101,7 +101,7 @@ impl TryFrom<String> for ReloadMode {
             "process" => Ok(Self::Process),
             "container" => Ok(Self::Container),
             _ => match text.strip_prefix("signal:") {
-                Some(name) if ksync_proto::SIGNALS.contains(&name.strip_prefix("SIG").unwrap_or(name)) => {
+                Some(name) if ksync_common::SIGNALS.contains(&name.strip_prefix("SIG").unwrap_or(name)) => {
                     Ok(Self::Signal(name.to_owned()))
                 }
                 Some(name) => {
@@ -153,7 +153,7 @@ impl fmt::Display for Direction {
 
 impl SpecDetails {
     /// That no pod is there for it, in a sentence. Its namespace has been told.
-    pub fn nobody(&self) -> String {
+    pub(crate) fn nobody(&self) -> String {
         let which = if self.selector.is_empty() {
             format!("`{}`", self.pod)
         } else {
@@ -163,7 +163,7 @@ impl SpecDetails {
     }
 
     /// What makes a spec unusable whatever the machine and the cluster look like; one phrase.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.name.is_empty() {
             return Err("`name` is missing".to_owned());
         }

@@ -36,30 +36,30 @@ spec:
 
 /// `ksync.yaml` at its path.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(crate) struct Store {
     path: PathBuf,
 }
 
 impl Store {
     /// The file need not exist.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Reads it; a missing file is an empty config.
-    pub fn load(&self) -> Result<Loaded, Error> {
+    pub(crate) fn load(&self) -> Result<Loaded, Error> {
         Ok(self.draft()?.loaded().clone())
     }
 
     /// Changes it under its lock. Nothing is written when `change` fails or changes nothing. The returned flag tells
     /// that comments were lost (the file as it was is then beside it, with `.bak` at the end). An editor knows no lock:
     /// when it has written meanwhile, `change` is made anew, to what it wrote.
-    pub fn modify<T, E: From<Error>>(
+    pub(crate) fn modify<T, E: From<Error>>(
         &self,
         mut change: impl FnMut(&mut Draft) -> Result<T, E>,
     ) -> Result<(T, bool), E> {

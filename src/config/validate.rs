@@ -7,7 +7,7 @@ use super::{SpecDetails, selector};
 /// A refusal, and what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Invalid {
+pub(crate) struct Invalid {
     /// One sentence.
     pub message: String,
     /// What to do; may be empty.
@@ -19,7 +19,7 @@ fn invalid<T>(message: impl Into<String>, hint: impl Into<String>) -> Result<T, 
 }
 
 /// The local path as it goes into the file: absolute, without symlinks, of a directory that can be read.
-pub fn local_path(given: &Path) -> Result<String, Invalid> {
+pub(crate) fn local_path(given: &Path) -> Result<String, Invalid> {
     let shown = given.display();
     let canonical = match fs::canonicalize(given) {
         Ok(path) => path,
@@ -48,7 +48,7 @@ pub fn local_path(given: &Path) -> Result<String, Invalid> {
 
 /// Refuses a local path that holds, or lies in, one of the directories that are ksync's own: keys and what was kept
 /// would go into containers.
-pub fn apart(local: &Path, own: &[&Path]) -> Result<(), Invalid> {
+pub(crate) fn apart(local: &Path, own: &[&Path]) -> Result<(), Invalid> {
     for own in own {
         // As the local path is: without symlinks, however much of it exists.
         let real = own.ancestors().find_map(|above| {
@@ -69,7 +69,7 @@ pub fn apart(local: &Path, own: &[&Path]) -> Result<(), Invalid> {
 }
 
 /// The remote path as it goes into the file: absolute, normalised, not the root.
-pub fn remote_path(given: &str) -> Result<String, Invalid> {
+pub(crate) fn remote_path(given: &str) -> Result<String, Invalid> {
     if !given.starts_with('/') {
         let hint = "give the path inside the container, for example `/code`";
         return invalid(format!("remote path `{given}` is not absolute"), hint);
@@ -100,7 +100,7 @@ pub fn remote_path(given: &str) -> Result<String, Invalid> {
 }
 
 /// A label selector. What is right here may still match nothing.
-pub fn selector(given: &str) -> Result<(), Invalid> {
+pub(crate) fn selector(given: &str) -> Result<(), Invalid> {
     selector::check(given).or_else(|why| {
         let hint = "for example `app=api` or `app=api,tier!=test`";
         invalid(format!("can't understand the selector `{given}`: {why}"), hint)
@@ -108,7 +108,7 @@ pub fn selector(given: &str) -> Result<(), Invalid> {
 }
 
 /// A spec's name: what a command line and a file name take as it is.
-pub fn name(given: &str) -> Result<(), Invalid> {
+pub(crate) fn name(given: &str) -> Result<(), Invalid> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if given.is_empty()
         || given.len() > 63
@@ -123,7 +123,7 @@ pub fn name(given: &str) -> Result<(), Invalid> {
 
 /// What a spec inherits where it says nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Inherited<'a> {
+pub(crate) struct Inherited<'a> {
     /// Context.
     pub context: &'a str,
     /// Namespace.
@@ -131,7 +131,11 @@ pub struct Inherited<'a> {
 }
 
 /// Whether `new` can stand beside `others`. Its paths have been through [`local_path`] and [`remote_path`].
-pub fn beside(new: &SpecDetails, others: &[SpecDetails], inherited: Inherited<'_>) -> Result<(), Invalid> {
+pub(crate) fn beside(
+    new: &SpecDetails,
+    others: &[SpecDetails],
+    inherited: Inherited<'_>,
+) -> Result<(), Invalid> {
     match (new.selector.is_empty(), new.pod.is_empty()) {
         (true, true) => return invalid("no pod is named", "give `--selector` or `--pod`"),
         (false, false) => return invalid("`--selector` and `--pod` exclude each other", "give one of them"),

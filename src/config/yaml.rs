@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::Place;
+use super::position::Position;
 
 /// Any YAML value; mappings keep their order.
 pub(super) type Value = serde_yaml::Value;
@@ -13,7 +13,7 @@ pub(super) type Mapping = serde_yaml::Mapping;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) message: String,
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<Position>,
 }
 
 /// Reads a text into values or into a type.
@@ -32,12 +32,12 @@ pub(super) fn write(value: &Value) -> Result<String, Problem> {
 }
 
 /// Any data as YAML text.
-pub fn to_yaml(data: &impl serde::Serialize) -> anyhow::Result<String> {
+pub(crate) fn to_yaml(data: &impl serde::Serialize) -> anyhow::Result<String> {
     Ok(serde_yaml::to_string(data)?)
 }
 
 fn problem(error: &serde_yaml::Error) -> Problem {
-    let place = error.location().map(|at| Place { line: at.line(), column: at.column() });
+    let place = error.location().map(|at| Position { line: at.line(), column: at.column() });
     let mut message = error.to_string();
     // The place is told apart from the message; serde_yaml appends it.
     if let Some(at) = place {

@@ -24,8 +24,8 @@ use crate::{
     local::{KnownVersions, LocalFolder},
     node::ComparePermit,
     reload::Automatic,
-    service::RemoteContainer,
     status::{ServiceTx, Status},
+    targets::RemoteContainer,
 };
 
 /// How often the progress of a transfer is reported.

@@ -4,7 +4,7 @@ use crate::{local, node::CallError, status::Status};
 
 /// Why a folder stopped following its container.
 #[derive(Debug, thiserror::Error)]
-pub enum Interruption {
+pub(crate) enum Interruption {
     /// The connection or the session went away; both come back by themselves.
     #[error("{0}")]
     Lost(String),
@@ -59,7 +59,7 @@ pub enum Interruption {
 
 impl Interruption {
     /// The status word and the sentence that go with it until the next try.
-    pub fn standing(&self) -> (Status, String) {
+    pub(crate) fn standing(&self) -> (Status, String) {
         let status = match self {
             Self::Lost(_) | Self::Anew | Self::Ended(_) | Self::Restless | Self::Closed(_) => {
                 Status::Attaching

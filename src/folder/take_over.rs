@@ -10,11 +10,11 @@ const GOOD_FOR: Duration = Duration::from_secs(30);
 
 /// The requests of one watcher.
 #[derive(Debug, Clone, Default)]
-pub struct TakeOver(watch::Sender<BTreeMap<String, Instant>>);
+pub(crate) struct TakeOver(watch::Sender<BTreeMap<String, Instant>>);
 
 /// One spec's view of them.
 #[derive(Debug, Clone)]
-pub struct Wish {
+pub(crate) struct Wish {
     spec: String,
     requests: watch::Receiver<BTreeMap<String, Instant>>,
     /// The one that was followed.
@@ -23,14 +23,14 @@ pub struct Wish {
 
 impl TakeOver {
     /// A person has asked for it. server --requests--> folders.
-    pub fn ask(&self, spec: String) {
+    pub(crate) fn ask(&self, spec: String) {
         self.0.send_modify(|requests| {
             requests.insert(spec, Instant::now());
         });
     }
 
     /// What is asked of a spec.
-    pub fn of(&self, spec: &str) -> Wish {
+    pub(crate) fn of(&self, spec: &str) -> Wish {
         Wish { spec: spec.to_owned(), requests: self.0.subscribe(), spent: None }
     }
 }

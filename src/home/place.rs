@@ -13,7 +13,7 @@ pub(super) fn uid() -> u32 {
 }
 
 /// Makes a directory and what is missing above it, private; one that exists is left as it is.
-pub fn make_dir(path: &Path) -> Result<(), Error> {
+pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| Error::Io {
         operation: "create",
         path: path.to_owned(),
@@ -23,7 +23,7 @@ pub fn make_dir(path: &Path) -> Result<(), Error> {
 
 /// Makes a directory that only its user can enter. One that exists must be the user's own (not a symlink to
 /// another place either), and is closed to others.
-pub fn private_dir(path: &Path) -> Result<(), Error> {
+pub(crate) fn private_dir(path: &Path) -> Result<(), Error> {
     let failed = |operation| move |source| Error::Io { operation, path: path.to_owned(), source };
     let refused = |reason| Error::NotPrivate { path: path.to_owned(), reason };
     make_dir(path.parent().unwrap_or(path))?;

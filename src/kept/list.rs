@@ -14,7 +14,7 @@ use super::{Kind, children, moment_of, noted};
 
 /// What is kept of one local path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folder {
+pub(crate) struct Folder {
     /// Its kept directory.
     pub dir: PathBuf,
     /// The local path; none when it was never noted.
@@ -25,7 +25,7 @@ pub struct Folder {
 
 /// One file or symlink.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub(crate) struct Item {
     /// Relative to the local path.
     pub path: String,
     /// When it was taken away.
@@ -39,7 +39,7 @@ pub struct Item {
 }
 
 /// All that is kept in `kept`. Names that are not UTF-8 were never synced and are passed over.
-pub fn list(kept: &Path) -> io::Result<Vec<Folder>> {
+pub(crate) fn list(kept: &Path) -> io::Result<Vec<Folder>> {
     let mut folders = Vec::new();
     for dir in children(kept)? {
         let mut items = Vec::new();
@@ -54,7 +54,7 @@ pub fn list(kept: &Path) -> io::Result<Vec<Folder>> {
 }
 
 /// Conflicts that nobody has dismissed, by local path.
-pub fn conflicts(kept: &Path) -> io::Result<BTreeMap<PathBuf, usize>> {
+pub(crate) fn conflicts(kept: &Path) -> io::Result<BTreeMap<PathBuf, usize>> {
     let mut counts = BTreeMap::new();
     for dir in children(kept)? {
         let Some(local) = noted(&dir) else { continue };
@@ -66,7 +66,7 @@ pub fn conflicts(kept: &Path) -> io::Result<BTreeMap<PathBuf, usize>> {
 }
 
 /// Has the conflicts of the kept directory `folder` counted no more; what was kept stays.
-pub fn dismiss(folder: &Path) -> io::Result<()> {
+pub(crate) fn dismiss(folder: &Path) -> io::Result<()> {
     let dismissed = folder.join(Kind::Dismissed.dir());
     for moment in children(&folder.join(Kind::Conflict.dir()))? {
         fs::create_dir_all(&dismissed)?;

@@ -16,7 +16,7 @@ const ATTEMPTS: usize = 5;
 
 /// Why something was not put back; it is still kept.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The local path, the file, or its place.
     #[error(transparent)]
     Tree(#[from] ksync_tree::Error),
@@ -41,7 +41,7 @@ pub enum Error {
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restored {
+pub(crate) enum Restored {
     /// It was missing and is there again.
     Back,
     /// It is there instead of what was there, which is kept now.
@@ -51,7 +51,7 @@ pub enum Restored {
 }
 
 /// Puts `item` of the kept directory `folder` back below `root`, and takes it from what is kept.
-pub fn restore(folder: &Path, item: &Item, root: &Root) -> Result<Restored, Error> {
+pub(crate) fn restore(folder: &Path, item: &Item, root: &Root) -> Result<Restored, Error> {
     let name = item.place.file_name().and_then(|name| name.to_str());
     let (Some(above), Some(name)) = (item.place.parent(), name) else {
         return Err(Error::Gone(item.path.clone()));

@@ -15,14 +15,14 @@ use super::{COPIES, Item, Kind, children, list, moment_of};
 /// How long things are kept.
 const AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How much is kept at most, in bytes, for all folders together.
-pub const SIZE: u64 = 1 << 30;
+pub(crate) const SIZE: u64 = 1 << 30;
 /// Of more paths at once it is left to the sweep: each is looked for in every moment.
 const TRIMMED: usize = 16;
 /// A moment without files that is older than this is nobody's work any more.
 const EMPTY: Duration = Duration::from_secs(3600);
 
 /// Removes what is too old or too much below `kept`.
-pub fn sweep(kept: &Path) {
+pub(crate) fn sweep(kept: &Path) {
     match sweep_at(kept, Timestamp::now(), SIZE) {
         Ok(0) => {}
         Ok(gone) => info!(gone, "removed what was kept for a week, or beyond the limits"),
@@ -32,7 +32,7 @@ pub fn sweep(kept: &Path) {
 
 /// Removes what there is too much of `paths`, of which one more was kept just now in the kept directory `folder`: a sweep may be
 /// minutes away.
-pub fn trim(folder: &Path, kind: Kind, paths: &[String]) {
+pub(crate) fn trim(folder: &Path, kind: Kind, paths: &[String]) {
     if paths.len() > TRIMMED {
         return;
     }

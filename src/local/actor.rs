@@ -29,7 +29,7 @@ use scan_queue::ScanQueue;
 use shares::Shares;
 use syncthing_events::{follow, next};
 
-pub use messages::{Closed, LocalStages, LocalState, Uptake};
+pub(crate) use messages::{Closed, LocalStages, LocalState, Uptake};
 pub(in crate::local) use messages::{Command, taken_up};
 
 use super::{

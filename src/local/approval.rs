@@ -6,7 +6,7 @@ mod container;
 mod deletions;
 mod first_pull;
 
-pub use container::ContainerRef;
+pub(crate) use container::ContainerRef;
 pub(in crate::local) use deletions::Rollback;
-pub use deletions::{PendingBurst, PendingDeletions, PendingFile};
-pub use first_pull::{FirstPull, FirstPullApproval, FirstPullQuestion};
+pub(crate) use deletions::{PendingBurst, PendingDeletions, PendingFile};
+pub(crate) use first_pull::{FirstPull, FirstPullApproval, FirstPullQuestion};

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// One seat, taken by whoever is ready first and free again when it goes.
 #[derive(Debug)]
-pub struct Election(watch::Sender<State>);
+pub(crate) struct Election(watch::Sender<State>);
 
 #[derive(Debug)]
 struct State {
@@ -62,12 +62,12 @@ impl State {
 
 impl Election {
     /// Follows the seat: whoever waits for it to be taken is woken.
-    pub fn watch(&self) -> SeatWatch {
+    pub(crate) fn watch(&self) -> SeatWatch {
         SeatWatch(self.0.subscribe())
     }
 
     /// What was noted of an earlier time: who had the seat then. Counts as long as nobody has had it since.
-    pub fn remember(&self, container: &str) {
+    pub(crate) fn remember(&self, container: &str) {
         self.0.send_if_modified(|state| {
             let news = state.holder.is_none() && state.last.is_none();
             if news {
@@ -78,7 +78,7 @@ impl Election {
     }
 
     /// `container` (its id) is there, on `node`, and may come to be ready.
-    pub fn register(&self, container: &str, node: &str) -> Registration {
+    pub(crate) fn register(&self, container: &str, node: &str) -> Registration {
         self.0.send_modify(|state| {
             let new = || Registered { node: node.to_owned(), joined: false, count: 0 };
             state.registered.entry(container.to_owned()).or_insert_with(new).count += 1;
@@ -87,7 +87,7 @@ impl Election {
     }
 
     /// Waits until the seat is free and takes it for `container`.
-    pub async fn seat(&self, container: &str) -> Seat {
+    pub(crate) async fn seat(&self, container: &str) -> Seat {
         let mut state = self.0.subscribe();
         loop {
             let taken = self.0.send_if_modified(|state| {
@@ -120,16 +120,16 @@ async fn change(state: &mut watch::Receiver<State>, until: Option<Instant>) {
 
 /// Tells whether the seat is taken.
 #[derive(Debug)]
-pub struct SeatWatch(watch::Receiver<State>);
+pub(crate) struct SeatWatch(watch::Receiver<State>);
 
 impl SeatWatch {
     /// Whether somebody has it now.
-    pub fn is_taken(&mut self) -> bool {
+    pub(crate) fn is_taken(&mut self) -> bool {
         self.0.borrow_and_update().holder.is_some()
     }
 
     /// Waits for a change.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -138,7 +138,7 @@ impl SeatWatch {
 
 /// A container is there as long as this lives.
 #[derive(Debug)]
-pub struct Registration {
+pub(crate) struct Registration {
     container: String,
     node: String,
     state: watch::Sender<State>,
@@ -147,7 +147,7 @@ pub struct Registration {
 impl Registration {
     /// Waits for the turn to join the folder on its node: the one who had the seat goes first, because only the first
     /// one's changes come from a node.
-    pub async fn turn(&self) {
+    pub(crate) async fn turn(&self) {
         let mut state = self.state.subscribe();
         loop {
             let until = state.borrow_and_update().polite_until(&self.container, &self.node);
@@ -159,7 +159,7 @@ impl Registration {
     }
 
     /// It has joined, or has left again.
-    pub fn joined(&self, joined: bool) {
+    pub(crate) fn joined(&self, joined: bool) {
         self.state.send_if_modified(|state| {
             let registered = state.registered.get_mut(&self.container);
             registered.is_some_and(|registered| std::mem::replace(&mut registered.joined, joined) != joined)
@@ -182,7 +182,7 @@ impl Drop for Registration {
 
 /// Held by the two-way container; dropping it lets the next one have it.
 #[derive(Debug)]
-pub struct Seat(watch::Sender<State>);
+pub(crate) struct Seat(watch::Sender<State>);
 
 impl Drop for Seat {
     fn drop(&mut self) {

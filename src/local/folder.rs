@@ -32,7 +32,7 @@ use crate::blocking;
 
 /// Why a local path can't be synced.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The directory can't be had.
     #[error(transparent)]
     Root(#[from] root::Error),
@@ -57,7 +57,7 @@ pub enum Error {
 
 /// What an answer was given to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Answered {
+pub(crate) struct Answered {
     /// Files that containers had deleted: gone here now, or put back there.
     pub deletions: usize,
     /// What only a container has: on its way here, or still asked about when the answer was no.
@@ -66,7 +66,7 @@ pub struct Answered {
 
 /// Why mounts can't be left out.
 #[derive(Debug, thiserror::Error)]
-pub enum ExcludeError {
+pub(crate) enum ExcludeError {
     /// The patterns can't be put in place.
     #[error(transparent)]
     Ignore(#[from] ignore::Error),
@@ -77,7 +77,7 @@ pub enum ExcludeError {
 
 /// A folder in use. It is taken from syncthing when the last handle is dropped.
 #[derive(Debug)]
-pub struct LocalFolder {
+pub(crate) struct LocalFolder {
     /// Folder id, the same on the nodes.
     pub id: String,
     /// The local path.
@@ -108,7 +108,7 @@ pub struct LocalFolder {
 
 /// The folder is shared with a device as long as this lives.
 #[derive(Debug)]
-pub struct Share {
+pub(crate) struct Share {
     device: String,
     commands: mpsc::UnboundedSender<Command>,
     _dialling: AbortOnDropHandle<()>,
@@ -123,13 +123,13 @@ impl Drop for Share {
 
 impl LocalFolder {
     /// Follows the local side.
-    pub fn state(&self) -> watch::Receiver<LocalState> {
+    pub(crate) fn state(&self) -> watch::Receiver<LocalState> {
         self.state.clone()
     }
 
     /// Shares the folder with a node's device, dialled at `address`, which may change. The far side must be configured
     /// first.
-    pub async fn share(&self, device: &str, mut address: watch::Receiver<SocketAddr>) -> Share {
+    pub(crate) async fn share(&self, device: &str, mut address: watch::Receiver<SocketAddr>) -> Share {
         let (done, shared) = oneshot::channel();
         let (commands, of) = (self.commands.clone(), device.to_owned());
         let _ =
@@ -153,12 +153,12 @@ impl LocalFolder {
     }
 
     /// The directory, open. A later one may be its successor: see [`LocalFolder::is_at`].
-    pub fn root(&self) -> Arc<Root> {
+    pub(crate) fn root(&self) -> Arc<Root> {
         self.root_dir.root()
     }
 
     /// Whether `root` is the directory of the folder, and what the local path leads to; a sentence when it is not.
-    pub fn is_at(&self, root: &Arc<Root>) -> Result<(), String> {
+    pub(crate) fn is_at(&self, root: &Arc<Root>) -> Result<(), String> {
         self.root_dir.check()?;
         if Arc::ptr_eq(root, &self.root_dir.root()) {
             return Ok(());
@@ -167,7 +167,7 @@ impl LocalFolder {
     }
 
     /// Agrees to a deletion that a living container made. What is not synced is nobody's to delete here.
-    pub fn container_deleted(&self, path: &str, by: &Arc<ContainerRef>) {
+    pub(crate) fn container_deleted(&self, path: &str, by: &Arc<ContainerRef>) {
         if self.ignore.matches(path) {
             return;
         }
@@ -175,28 +175,28 @@ impl LocalFolder {
     }
 
     /// Takes that back: the container has the path again.
-    pub fn container_restored(&self, path: &str) {
+    pub(crate) fn container_restored(&self, path: &str) {
         let _ = self.commands.send(Command::Restored { path: path.to_owned() });
     }
 
     /// Waits until the local syncthing scans the folder. While none runs, `say` is told why, where that is known.
-    pub async fn taken_up(&self, say: impl Fn(&str)) -> Result<(), Closed> {
+    pub(crate) async fn taken_up(&self, say: impl Fn(&str)) -> Result<(), Closed> {
         taken_up(self.state.clone(), say).await
     }
 
     /// Tells that a container whose deletions wait is not attached any more: nothing that is put back here goes there.
-    pub fn detached(&self) {
+    pub(crate) fn detached(&self) {
         let _ = self.commands.send(Command::Detached);
     }
 
     /// Tells which containers of `spec` run: what others of its containers have deleted waits no longer, they are gone.
-    pub fn running(&self, spec: &str, containers: BTreeSet<String>) {
+    pub(crate) fn running(&self, spec: &str, containers: BTreeSet<String>) {
         let _ = self.commands.send(Command::Running { spec: spec.to_owned(), containers });
     }
 
     /// Answers what waits for a person: deletions are applied here, or put back into the container; what only a container
     /// has is brought here. Not to bring it takes patterns in the spec, which are not in force yet when this returns.
-    pub async fn answer(&self, accept: bool) -> Result<Answered, Closed> {
+    pub(crate) async fn answer(&self, accept: bool) -> Result<Answered, Closed> {
         let (done, answered) = oneshot::channel();
         self.commands.send(Command::Answer { accept, done }).map_err(|_| Closed::folder())?;
         let deletions = answered.await.map_err(|_| Closed::folder())??;
@@ -205,7 +205,7 @@ impl LocalFolder {
     }
 
     /// Waits until every change noticed so far is scanned; returns the sequence of our index then.
-    pub async fn scanned(&self) -> Result<i64, Closed> {
+    pub(crate) async fn scanned(&self) -> Result<i64, Closed> {
         let mut state = self.state.clone();
         // What was just handed over must be seen by the actor before its state can tell.
         let (done, seen) = oneshot::channel();
@@ -218,7 +218,7 @@ impl LocalFolder {
 
     /// Leaves `paths` out from now on: what a container has there are mounts, not its own files. Returns once
     /// syncthing has taken it in.
-    pub async fn exclude(&self, paths: Vec<String>) -> Result<(), ExcludeError> {
+    pub(crate) async fn exclude(&self, paths: Vec<String>) -> Result<(), ExcludeError> {
         let (done, excluded) = oneshot::channel();
         self.commands.send(Command::Exclude { paths, done }).map_err(|_| Closed::folder())?;
         excluded.await.map_err(|_| Closed::folder())??;
@@ -227,7 +227,7 @@ impl LocalFolder {
     }
 
     /// Has `paths` scanned; none means everything.
-    pub fn scan(&self, paths: Vec<String>) {
+    pub(crate) fn scan(&self, paths: Vec<String>) {
         let _ = self.commands.send(Command::Scan { paths });
     }
 }
@@ -241,7 +241,7 @@ struct Entry {
 
 /// All local folders in use, by path.
 #[derive(Debug)]
-pub struct LocalFolders {
+pub(crate) struct LocalFolders {
     syncthing: Arc<LocalSyncthing>,
     session_id: String,
     waiting: PathBuf,
@@ -251,17 +251,21 @@ pub struct LocalFolders {
 impl LocalFolders {
     /// None in use yet. `session_id` keeps the ids of two machines apart on one node; what waits for a person is kept in
     /// `waiting`.
-    pub fn new(syncthing: Arc<LocalSyncthing>, session_id: &str, waiting: PathBuf) -> Arc<Self> {
+    pub(crate) fn new(syncthing: Arc<LocalSyncthing>, session_id: &str, waiting: PathBuf) -> Arc<Self> {
         Arc::new(Self { syncthing, session_id: session_id.to_owned(), waiting, live: Mutex::default() })
     }
 
     /// The folder over `path`, if it is in use.
-    pub async fn find(&self, path: &Path) -> Option<Arc<LocalFolder>> {
+    pub(crate) async fn find(&self, path: &Path) -> Option<Arc<LocalFolder>> {
         self.live.lock().await.get(path)?.folder.upgrade()
     }
 
     /// The folder over `path`, opening it when nobody has yet. `path` is absolute.
-    pub async fn get(self: &Arc<Self>, path: &Path, patterns: &[String]) -> Result<Arc<LocalFolder>, Error> {
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        path: &Path,
+        patterns: &[String],
+    ) -> Result<Arc<LocalFolder>, Error> {
         let mut live = self.live.lock().await;
         if let Some(entry) = live.get(path) {
             if let Some(folder) = entry.folder.upgrade() {

@@ -6,7 +6,7 @@ mod attribution;
 mod listings;
 mod versions;
 
-pub use attribution::{LocalEdit, LocalEdits, OwnWrites};
-pub use listings::Listings;
+pub(crate) use attribution::{LocalEdit, LocalEdits, OwnWrites};
+pub(crate) use listings::Listings;
 pub(super) use versions::look;
-pub use versions::{KnownVersions, RecentVersions};
+pub(crate) use versions::{KnownVersions, RecentVersions};

@@ -8,4 +8,4 @@ mod stignore;
 
 pub(super) use active::ActivePatterns;
 pub(super) use stignore::install;
-pub use stignore::{Error, foreign, remove};
+pub(crate) use stignore::{Error, foreign, remove};

@@ -10,12 +10,12 @@ use std::{path::Path, path::PathBuf, sync::Arc};
 
 use tokio::sync::watch;
 
-pub use parent::{Error, STEP};
-pub use state::{Paths, Running, State};
+pub(crate) use parent::{Error, STEP};
+pub(crate) use state::{Paths, Running, State};
 
 /// The local syncthing's handle. It ends with [`LocalSyncthing::stop`], or with the watcher's process.
 #[derive(Debug)]
-pub struct LocalSyncthing {
+pub(crate) struct LocalSyncthing {
     state: watch::Receiver<State>,
     stop: parent::Stop,
     kept: PathBuf,
@@ -23,24 +23,24 @@ pub struct LocalSyncthing {
 
 impl LocalSyncthing {
     /// Starts the thread that keeps a syncthing running.
-    pub fn start(paths: Paths) -> Result<Arc<Self>, Error> {
+    pub(crate) fn start(paths: Paths) -> Result<Arc<Self>, Error> {
         let kept = paths.kept.clone();
         let (state, stop) = parent::keep(paths)?;
         Ok(Arc::new(Self { state, stop, kept }))
     }
 
     /// Follows the process.
-    pub fn state(&self) -> watch::Receiver<State> {
+    pub(crate) fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
     }
 
     /// Where replaced and removed files are kept.
-    pub fn kept(&self) -> &Path {
+    pub(crate) fn kept(&self) -> &Path {
         &self.kept
     }
 
     /// Waits for the first process to answer.
-    pub async fn ready(&self) -> Option<Arc<Running>> {
+    pub(crate) async fn ready(&self) -> Option<Arc<Running>> {
         let mut state = self.state();
         let up = state.wait_for(|state| matches!(state, State::Up(_))).await.ok()?;
         match &*up {
@@ -50,7 +50,7 @@ impl LocalSyncthing {
     }
 
     /// Ends the process and waits for its end.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         self.stop.stop().await;
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 
 /// Why a directory can't be synced.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// It can't be opened.
     #[error("open the local path")]
     Open(#[source] ksync_tree::Error),

@@ -27,7 +27,7 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A directory that radar has attached for us. Clones are the same one.
 #[derive(Debug, Clone)]
-pub struct Attachment {
+pub(crate) struct Attachment {
     link: Arc<Link>,
     folder: String,
     id: String,
@@ -52,37 +52,37 @@ impl Attachment {
     }
 
     /// radar's name of it.
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
     /// Device id of the node's syncthing.
-    pub fn device_id(&self) -> &str {
+    pub(crate) fn device_id(&self) -> &str {
         &self.link.device_id
     }
 
     /// Device id of the local syncthing.
-    pub fn own_device_id(&self) -> &str {
+    pub(crate) fn own_device_id(&self) -> &str {
         &self.link.own_device_id
     }
 
     /// The version of the node's radar.
-    pub fn radar_version(&self) -> &str {
+    pub(crate) fn radar_version(&self) -> &str {
         &self.link.radar_version
     }
 
     /// Whether the node's radar has a capability.
-    pub fn can(&self, capability: &str) -> bool {
+    pub(crate) fn can(&self, capability: &str) -> bool {
         self.link.capabilities.iter().any(|has| has == capability)
     }
 
     /// Everything in the directory but what `ignore` matches, with hashes. From here on radar leaves out the same.
-    pub async fn list(&self, ignore: &Ignore) -> Result<Vec<Entry>, CallError> {
+    pub(crate) async fn list(&self, ignore: &Ignore) -> Result<Vec<Entry>, CallError> {
         self.list_as(ignore.patterns().to_vec(), true, false).await
     }
 
     /// What is left of the directory without what the `patterns` match, this once, without hashes.
-    pub async fn list_without(&self, patterns: Vec<String>) -> Result<Vec<Entry>, CallError> {
+    pub(crate) async fn list_without(&self, patterns: Vec<String>) -> Result<Vec<Entry>, CallError> {
         self.list_as(patterns, false, true).await
     }
 
@@ -100,7 +100,7 @@ impl Attachment {
     }
 
     /// Unpacks a tar stream, which comes in `chunks`, in the directory; returns the files that there is no room for.
-    pub async fn send(&self, chunks: mpsc::Receiver<Vec<u8>>) -> Result<Vec<String>, CallError> {
+    pub(crate) async fn send(&self, chunks: mpsc::Receiver<Vec<u8>>) -> Result<Vec<String>, CallError> {
         let (session_id, attachment_id) = self.names();
         let head = SeedRequest { session_id, attachment_id, data: Vec::new().into() };
         let data = ReceiverStream::new(chunks)
@@ -110,19 +110,19 @@ impl Attachment {
     }
 
     /// Has the entries at `paths` packed as a tar stream.
-    pub async fn fetch(&self, paths: Vec<String>) -> Result<Fetched, CallError> {
+    pub(crate) async fn fetch(&self, paths: Vec<String>) -> Result<Fetched, CallError> {
         let (session_id, attachment_id) = self.names();
         let request = FetchRequest { session_id, attachment_id, paths };
         Ok(Fetched(self.link.radar.clone().fetch(request).await?.into_inner()))
     }
 
     /// Removes the entries at `paths`; returns the directories among them that hold something still.
-    pub async fn remove(&self, paths: Vec<String>) -> Result<Vec<String>, CallError> {
+    pub(crate) async fn remove(&self, paths: Vec<String>) -> Result<Vec<String>, CallError> {
         self.remove_as(paths, &[]).await
     }
 
     /// Removes regular files as long as each has this size and mtime; returns those that are other files by now.
-    pub async fn remove_unchanged(&self, files: &[Entry]) -> Result<Vec<String>, CallError> {
+    pub(crate) async fn remove_unchanged(&self, files: &[Entry]) -> Result<Vec<String>, CallError> {
         self.remove_as(Vec::new(), files).await
     }
 
@@ -134,7 +134,7 @@ impl Attachment {
     }
 
     /// Joins the directory to its folder on the node: from here on it is synced.
-    pub async fn join(&self) -> Result<Role, CallError> {
+    pub(crate) async fn join(&self) -> Result<Role, CallError> {
         let (session_id, attachment_id) = self.names();
         let request = JoinRequest { session_id, attachment_id };
         let reply = limited("Join", self.link.radar.clone().join(request)).await?;
@@ -142,7 +142,7 @@ impl Attachment {
     }
 
     /// Sets which way changes of its folder go on that node.
-    pub async fn set_direction(&self, direction: Direction) -> Result<(), CallError> {
+    pub(crate) async fn set_direction(&self, direction: Direction) -> Result<(), CallError> {
         let request = SetDirectionRequest {
             session_id: self.link.session_id.clone(),
             folder_id: self.folder.clone(),
@@ -154,7 +154,7 @@ impl Attachment {
 
     /// Asks radar once, for up to 30 s, whether the folder holds everything up to `sequence` of our index on its node, or
     /// something else fails than is `known` to.
-    pub async fn settle(&self, sequence: i64, known: &[String]) -> Result<SettleReply, CallError> {
+    pub(crate) async fn settle(&self, sequence: i64, known: &[String]) -> Result<SettleReply, CallError> {
         let mut request = Request::new(SettleRequest {
             session_id: self.link.session_id.clone(),
             folder_id: self.folder.clone(),
@@ -173,7 +173,11 @@ impl Attachment {
 
     /// The same question, asked together with the folder's other containers on that node: only for a container that has
     /// settled since it joined.
-    pub async fn settle_together(&self, sequence: i64, known: &[String]) -> Result<SettleReply, CallError> {
+    pub(crate) async fn settle_together(
+        &self,
+        sequence: i64,
+        known: &[String],
+    ) -> Result<SettleReply, CallError> {
         let question = (self.folder.clone(), sequence, known.to_owned());
         let (asking, known) = (self.clone(), known.to_owned());
         let ask = async move { asking.settle(sequence, &known).await };
@@ -181,7 +185,7 @@ impl Attachment {
     }
 
     /// Has the container's app run the code that is there; radar's word is waited for until `limit`.
-    pub async fn reload(
+    pub(crate) async fn reload(
         &self,
         request: &ReloadRequest<'_>,
         limit: Duration,
@@ -192,7 +196,7 @@ impl Attachment {
     }
 
     /// Lets go of the directory.
-    pub async fn detach(&self) -> Result<(), CallError> {
+    pub(crate) async fn detach(&self) -> Result<(), CallError> {
         let (session_id, attachment_id) = self.names();
         let request = DetachRequest { session_id, attachment_id };
         limited("Detach", self.link.radar.clone().detach(request)).await?;
@@ -207,11 +211,11 @@ impl Attachment {
 
 /// A tar stream that radar packs.
 #[derive(Debug)]
-pub struct Fetched(Streaming<FetchReply>);
+pub(crate) struct Fetched(Streaming<FetchReply>);
 
 impl Fetched {
     /// The next piece; none at the end.
-    pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, CallError> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Vec<u8>>, CallError> {
         Ok(self.0.message().await?.map(|reply| reply.data.to_vec()))
     }
 }

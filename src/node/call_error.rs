@@ -7,7 +7,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why a call came to nothing.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum CallError {
+pub(crate) enum CallError {
     /// The connection or the session went away; both come back by themselves. The transport's word.
     #[error("lost the connection to radar: {0}")]
     Lost(String),

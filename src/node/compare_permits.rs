@@ -20,20 +20,20 @@ const POLITE: Duration = Duration::from_secs(10);
 
 /// The permits of one node.
 #[derive(Debug)]
-pub struct ComparePermits {
+pub(crate) struct ComparePermits {
     free: Semaphore,
     at_work: AtomicUsize,
 }
 
 /// Whether an attachment still waits for permits; after one wait in vain it does not.
 #[derive(Debug, Default)]
-pub struct Patience {
+pub(crate) struct Patience {
     exhausted: AtomicBool,
 }
 
 /// Leave to compare, until it is dropped.
 #[derive(Debug)]
-pub struct ComparePermit<'a> {
+pub(crate) struct ComparePermit<'a> {
     permits: &'a ComparePermits,
     /// None after too long a wait.
     permit: Option<SemaphorePermit<'a>>,
@@ -46,7 +46,7 @@ impl ComparePermits {
 
     /// Waits up to 10 s for a permit, and goes on without one then; from there on the owner of `patience` does not wait
     /// again.
-    pub async fn take(&self, patience: &Patience) -> ComparePermit<'_> {
+    pub(crate) async fn take(&self, patience: &Patience) -> ComparePermit<'_> {
         let polite = if patience.exhausted.load(Ordering::SeqCst) { Duration::ZERO } else { POLITE };
         let permit = timeout(polite, self.free.acquire()).await.ok().and_then(Result::ok);
         patience.exhausted.fetch_or(permit.is_none(), Ordering::SeqCst);

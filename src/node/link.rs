@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     cluster,
-    service::RemoteContainer,
+    targets::RemoteContainer,
     tunnel::{self, Tunnel},
     version,
 };
@@ -47,7 +47,7 @@ const NEEDED: [&str; 1] = ["direction"];
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// No way to radar.
     #[error(transparent)]
     Tunnel(#[from] tunnel::Error),
@@ -112,7 +112,7 @@ impl Error {
 
 /// Who we are, for radar.
 #[derive(Debug, Clone)]
-pub struct SessionIdentity {
+pub(crate) struct SessionIdentity {
     /// Stable for this watcher's home.
     pub session_id: String,
     /// Host name.
@@ -125,7 +125,7 @@ pub struct SessionIdentity {
 
 /// A live connection to radar with its session open.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct Link {
     /// Different for each link of this process.
     pub(super) number: u64,
     /// Calls to radar. Clones share the connection.
@@ -179,7 +179,11 @@ pub(super) async fn connect(
 }
 
 /// Whether `path` of a container could be attached, as its node's radar sees it. No session is opened.
-pub async fn look(tunnel: &dyn Tunnel, container: &RemoteContainer, path: &str) -> Result<LookReply, Error> {
+pub(crate) async fn look(
+    tunnel: &dyn Tunnel,
+    container: &RemoteContainer,
+    path: &str,
+) -> Result<LookReply, Error> {
     let (mut radar, _) = dial(tunnel).await?;
     let request = LookRequest { container: Some(wire::container(container)), path: path.to_owned() };
     match tokio::time::timeout(CALL_LIMIT, radar.look(request)).await {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use ksync_tree::Kind;
 
-use crate::{config::ReloadMode, service::RemoteContainer};
+use crate::{config::ReloadMode, targets::RemoteContainer};
 
 /// Which directory is to be attached.
 #[derive(Debug, Clone, Copy)]
-pub struct AttachRequest<'a> {
+pub(crate) struct AttachRequest<'a> {
     /// Id of the local folder: one for each local path and session.
     pub folder: &'a str,
     /// The container.
@@ -22,7 +22,7 @@ pub struct AttachRequest<'a> {
 
 /// The directory that was attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttachReply {
+pub(crate) struct AttachReply {
     /// The path with symlinks resolved inside the container.
     pub path: String,
     /// Whether the path did not exist before.
@@ -35,7 +35,7 @@ pub struct AttachReply {
 
 /// A mount below an attached directory that is not synced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExcludedMount {
+pub(crate) struct ExcludedMount {
     /// Relative to the attached directory.
     pub path: String,
     /// A few words for a person.
@@ -44,7 +44,7 @@ pub struct ExcludedMount {
 
 /// How a directory that has joined its folder gets what is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// It is bound into the node's syncthing.
     Lead,
     /// radar copies to it what the lead has got.
@@ -55,7 +55,7 @@ pub enum Role {
 
 impl Role {
     /// As `get` shows it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lead => "lead",
             Self::Follower => "follower",
@@ -66,7 +66,7 @@ impl Role {
 
 /// What radar tells of one attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AttachmentEvent {
+pub(crate) enum AttachmentEvent {
     /// The container made or changed an entry below the two-way directory.
     Changed {
         /// Relative to the attached directory.
@@ -101,7 +101,7 @@ pub enum AttachmentEvent {
 
 /// Whether a node holds everything up to a sequence of our index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SettleReply {
+pub(crate) enum SettleReply {
     /// It does.
     Settled(StagesAgo),
     /// Not yet: these changes can't be written, one sentence each. None where the failures that were known are over.
@@ -114,7 +114,7 @@ pub enum SettleReply {
 
 /// How long before its answer a node last got through each stage of the way; none where it never did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StagesAgo {
+pub(crate) struct StagesAgo {
     /// It received our index.
     pub index: Option<Duration>,
     /// Its syncthing finished an item.
@@ -125,7 +125,7 @@ pub struct StagesAgo {
 
 /// How an app is to be reloaded.
 #[derive(Debug, Clone, Copy)]
-pub struct ReloadRequest<'a> {
+pub(crate) struct ReloadRequest<'a> {
     /// The way.
     pub mode: &'a ReloadMode,
     /// The pod's, as its spec has it.
@@ -138,7 +138,7 @@ pub struct ReloadRequest<'a> {
 
 /// What became of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReloadReply {
+pub(crate) enum ReloadReply {
     /// The app runs the new code.
     Reloaded(Reloaded),
     /// It needs nobody; why, in a sentence.
@@ -147,7 +147,7 @@ pub enum ReloadReply {
 
 /// A reload that was done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reloaded {
+pub(crate) struct Reloaded {
     /// From the call to the new program.
     pub took: Duration,
     /// The command line, or what was done instead.
@@ -158,7 +158,7 @@ pub struct Reloaded {
 
 /// Whether a path could be attached, without attaching it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LookReply {
+pub(crate) enum LookReply {
     /// It could.
     Attachable,
     /// This radar can't tell.

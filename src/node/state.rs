@@ -6,7 +6,7 @@ use super::link::Link;
 
 /// Where the connection to a node stands.
 #[derive(Debug, Clone)]
-pub enum NodeState {
+pub(crate) enum NodeState {
     /// Not connected; why, once it is known.
     Down {
         /// A sentence, empty before the first try is over.

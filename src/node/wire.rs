@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Direction, ReloadMode},
-    service::RemoteContainer,
+    targets::RemoteContainer,
 };
 
 pub(super) fn container(container: &RemoteContainer) -> proto::Container {

@@ -8,11 +8,11 @@ use super::Printer;
 
 /// A progress bar in bytes; dropped, it is gone from the screen.
 #[derive(Debug)]
-pub struct Bar(ProgressBar);
+pub(crate) struct Bar(ProgressBar);
 
 impl Printer {
     /// Starts a bar with `what` before it.
-    pub fn bar(&self, what: &str) -> Bar {
+    pub(crate) fn bar(self, what: &str) -> Bar {
         let target =
             if self.interactive { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
@@ -24,7 +24,7 @@ impl Printer {
 
 impl Bar {
     /// Tells what is being waited for, where there is nothing to count.
-    pub fn tell(&self, what: &str) {
+    pub(crate) fn tell(&self, what: &str) {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             self.0.set_style(style);
         }
@@ -32,7 +32,7 @@ impl Bar {
     }
 
     /// How far it is, and in total where that is known.
-    pub fn advance(&self, done: u64, total: Option<u64>) {
+    pub(crate) fn advance(&self, done: u64, total: Option<u64>) {
         if let Some(total) = total
             && self.0.length() != Some(total)
         {

@@ -26,14 +26,14 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 /// Where releases come from and who signs them.
 #[derive(Debug, Clone)]
-pub struct Mirror {
+pub(crate) struct Mirror {
     base: String,
     key: ReleaseKey,
     client: reqwest::Client,
 }
 
 /// Told about a download as it goes on: bytes so far, and in total where the server says so.
-pub trait Progress {
+pub(crate) trait Progress {
     /// Called after each piece.
     fn advance(&self, done: u64, total: Option<u64>);
 }
@@ -46,7 +46,7 @@ impl<F: Fn(u64, Option<u64>)> Progress for F {
 
 impl Mirror {
     /// GitHub, or what the environment names; the project's key either way.
-    pub fn from_env() -> Result<Self, Error> {
+    pub(crate) fn from_env() -> Result<Self, Error> {
         let base = std::env::var(MIRROR_ENV).ok().filter(|base| !base.is_empty());
         let base = base.unwrap_or_else(|| RELEASES.to_owned());
         Self::new(&base, ReleaseKey::project()?, reqwest::Client::builder())
@@ -71,7 +71,7 @@ impl Mirror {
 
 /// Fetches the pinned release for `platform`, verifies it and puts the program at `place`. On any error, what was at
 /// `place` stays and nothing else is left.
-pub async fn install(
+pub(crate) async fn install(
     mirror: &Mirror,
     platform: Platform,
     place: &Path,

@@ -19,7 +19,7 @@ use super::Error;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The version of the program at `path`; `None` when nothing is there.
-pub async fn installed(path: &Path) -> Result<Option<Version>, Error> {
+pub(crate) async fn installed(path: &Path) -> Result<Option<Version>, Error> {
     match fs::symlink_metadata(path) {
         Ok(_) => version_of(path).await.map(Some),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -28,7 +28,7 @@ pub async fn installed(path: &Path) -> Result<Option<Version>, Error> {
 }
 
 /// Copies a program that the user names to `place`, once it has said that it is a syncthing that we know.
-pub async fn install_file(file: &Path, place: &Path) -> Result<Version, Error> {
+pub(crate) async fn install_file(file: &Path, place: &Path) -> Result<Version, Error> {
     let failed = |operation| move |source| Error::Io { operation, path: file.to_owned(), source };
     let mut from = fs::File::open(file).map_err(failed("open"))?;
     if !from.metadata().map_err(failed("look at"))?.is_file() {
@@ -77,7 +77,7 @@ pub(super) async fn settle(temp: NamedTempFile, named: &Path, place: &Path) -> R
 }
 
 /// Whether ksync can work with this version.
-pub fn supported(version: &Version) -> bool {
+pub(crate) fn supported(version: &Version) -> bool {
     (version.major, version.minor) >= (1, 27) && version.major < 3
 }
 

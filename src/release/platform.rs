@@ -4,19 +4,19 @@ use super::Error;
 
 /// An operating system and a processor, as in `syncthing-linux-amd64-v1.30.0.tar.gz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Platform {
+pub(crate) struct Platform {
     os: &'static str,
     arch: &'static str,
 }
 
 impl Platform {
     /// This machine.
-    pub fn this() -> Result<Self, Error> {
+    pub(crate) fn this() -> Result<Self, Error> {
         Self::named(std::env::consts::OS, std::env::consts::ARCH)
     }
 
     /// By Rust's names.
-    pub fn named(os: &'static str, arch: &'static str) -> Result<Self, Error> {
+    pub(crate) fn named(os: &'static str, arch: &'static str) -> Result<Self, Error> {
         let known_os = match os {
             "linux" => Some("linux"),
             "macos" => Some("macos"),
@@ -39,12 +39,12 @@ impl Platform {
     }
 
     /// The top directory in the archive, which is its name without the ending.
-    pub fn stem(self, version: &str) -> String {
+    pub(crate) fn stem(self, version: &str) -> String {
         format!("syncthing-{}-{}-v{version}", self.os, self.arch)
     }
 
     /// The archive's file name.
-    pub fn archive(self, version: &str) -> String {
+    pub(crate) fn archive(self, version: &str) -> String {
         let ending = if self.os == "linux" { "tar.gz" } else { "zip" };
         format!("{}.{ending}", self.stem(version))
     }

@@ -16,22 +16,27 @@ const PROJECT_KEY: &str = include_str!("syncthing-release-key.pem");
 
 /// Who signs releases.
 #[derive(Debug, Clone)]
-pub struct ReleaseKey(VerifyingKey);
+pub(crate) struct ReleaseKey(VerifyingKey);
 
 impl ReleaseKey {
     /// The syncthing project's.
-    pub fn project() -> Result<Self, Error> {
+    pub(crate) fn project() -> Result<Self, Error> {
         Self::from_pem(PROJECT_KEY)
     }
 
     /// From a PEM block of any label with a public key (SubjectPublicKeyInfo) in it.
-    pub fn from_pem(pem: &str) -> Result<Self, Error> {
+    pub(crate) fn from_pem(pem: &str) -> Result<Self, Error> {
         let (_, document) = Document::from_pem(pem).map_err(|_| Error::Key)?;
         VerifyingKey::from_public_key_der(document.as_bytes()).map(Self).map_err(|_| Error::Key)
     }
 
     /// Whether `signature` is this key's for `program` under the name `archive`.
-    pub fn verify(&self, archive: &str, program: impl Read, signature: &[u8]) -> Result<(), VerifyError> {
+    pub(crate) fn verify(
+        &self,
+        archive: &str,
+        program: impl Read,
+        signature: &[u8],
+    ) -> Result<(), VerifyError> {
         let text = std::str::from_utf8(signature).map_err(|_| VerifyError::Broken)?;
         let (label, document) = Document::from_pem(text).map_err(|_| VerifyError::Broken)?;
         if label != "SIGNATURE" {
@@ -45,7 +50,7 @@ impl ReleaseKey {
 
 /// Why a signature does not hold.
 #[derive(Debug)]
-pub enum VerifyError {
+pub(crate) enum VerifyError {
     /// It is none.
     Broken,
     /// It is another one's.

@@ -31,8 +31,8 @@ use crate::{
     local::{LocalEdit, LocalFolder, LocalState},
     node::SettleReply,
     revision::Revision,
-    service::RemoteContainer,
     status::ReloadNote,
+    targets::RemoteContainer,
 };
 
 /// How long the folder's own settling is waited for. Where changes never end it begins anew with each of them.
@@ -65,7 +65,7 @@ struct Shared {
 
 /// Reloads one container's app where its spec says so. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Automatic {
+pub(crate) struct Automatic {
     policy: Arc<Policy>,
     /// Whether the container has held what was here: from then on every edit is heard of, and what an attach changes
     /// besides is what containers wrote.
@@ -75,7 +75,7 @@ pub struct Automatic {
 
 /// The container is followed while this lives.
 #[derive(Debug)]
-pub struct Followed(Option<Arc<Shared>>);
+pub(crate) struct Followed(Option<Arc<Shared>>);
 
 impl Drop for Followed {
     fn drop(&mut self) {
@@ -87,7 +87,7 @@ impl Drop for Followed {
 
 impl Automatic {
     /// For a container that begins to be followed.
-    pub fn start(
+    pub(crate) fn start(
         policy: &Arc<Policy>,
         container: &RemoteContainer,
         local: &Arc<LocalFolder>,
@@ -117,7 +117,7 @@ impl Automatic {
     }
 
     /// The first attach has changed the content of these paths in the container.
-    pub fn merged(&self, paths: &[String]) {
+    pub(crate) fn merged(&self, paths: &[String]) {
         let Some(shared) = self.shared().filter(|_| !self.proved.load(Ordering::Relaxed)) else { return };
         if let Some(first) = paths.iter().find(|path| self.policy.which.counts(path)) {
             info!(first, paths = paths.len(), "the app is to run what the attach has brought");
@@ -126,7 +126,7 @@ impl Automatic {
     }
 
     /// The container was found to hold what is here.
-    pub fn proved(&self) {
+    pub(crate) fn proved(&self) {
         self.proved.store(true, Ordering::Relaxed);
     }
 
@@ -135,7 +135,7 @@ impl Automatic {
     }
 
     /// The container has joined its folder.
-    pub fn follow(&self, target: Target) -> Followed {
+    pub(crate) fn follow(&self, target: Target) -> Followed {
         let shared = self.shared().cloned();
         if let Some(shared) = &shared {
             shared.state.send_modify(|state| state.target = Some(target));
@@ -144,7 +144,7 @@ impl Automatic {
     }
 
     /// It holds everything up to that revision of the local index.
-    pub fn holds(&self, revision: Revision) {
+    pub(crate) fn holds(&self, revision: Revision) {
         if let Some(shared) = self.shared() {
             shared.holds(revision);
         }

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::service::RemoteContainer;
+use crate::targets::RemoteContainer;
 
 /// An end so soon after a reload is laid to its charge.
 const YOUNG: Duration = Duration::from_secs(30);
@@ -112,7 +112,7 @@ mod tests {
     use tokio::time::{Instant, advance};
 
     use super::Crashes;
-    use crate::service::RemoteContainer;
+    use crate::targets::RemoteContainer;
 
     fn container(id: &str) -> RemoteContainer {
         RemoteContainer {

@@ -23,14 +23,14 @@ const READY: Duration = Duration::from_secs(60);
 /// Why a pattern can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the pattern `{pattern}` can't be read")]
-pub struct Error {
+pub(crate) struct Error {
     pattern: String,
     source: ignore::Error,
 }
 
 /// The paths for which an app is reloaded, in the syntax of gitignore: what matches counts.
 #[derive(Debug)]
-pub struct Which {
+pub(crate) struct Which {
     patterns: Gitignore,
     /// Whether what no pattern names counts: where the first one takes out, it takes out of all.
     others: bool,
@@ -44,7 +44,7 @@ impl Default for Which {
 
 impl Which {
     /// Reads patterns; none is for all paths.
-    pub fn new(patterns: &[String]) -> Result<Self, Error> {
+    pub(crate) fn new(patterns: &[String]) -> Result<Self, Error> {
         let mut builder = GitignoreBuilder::new("");
         for pattern in patterns {
             let added = builder.add_line(None, pattern);
@@ -56,7 +56,7 @@ impl Which {
     }
 
     /// Whether a change at `path`, of a file or symlink, counts.
-    pub fn counts(&self, path: &str) -> bool {
+    pub(crate) fn counts(&self, path: &str) -> bool {
         match self.patterns.matched_path_or_any_parents(path, false) {
             Match::None => self.others,
             Match::Ignore(_) => true,
@@ -67,7 +67,7 @@ impl Which {
 
 /// One spec's.
 #[derive(Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Whether changes reload.
     pub automatic: bool,
     /// How.
@@ -82,7 +82,7 @@ pub struct Policy {
 
 impl Policy {
     /// As the spec has it.
-    pub fn of(details: &SpecDetails) -> Arc<Self> {
+    pub(crate) fn of(details: &SpecDetails) -> Arc<Self> {
         let which = Which::new(&details.reload_on).unwrap_or_else(|error| {
             // Written into ksync.yaml by hand: a reload too many is better than none.
             warn!(error = ksync_common::chain(&error), "reload for all paths");
@@ -99,7 +99,7 @@ impl Policy {
     }
 
     /// Which containers are ready now.
-    pub fn ready(&self, ids: BTreeSet<String>) {
+    pub(crate) fn ready(&self, ids: BTreeSet<String>) {
         self.ready.send_replace(ids);
     }
 

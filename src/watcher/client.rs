@@ -24,7 +24,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Why a watcher can't be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// It answered with an error.
     #[error("the watcher refused `{call}`: {message}")]
     Refused {
@@ -44,12 +44,12 @@ pub enum Error {
 }
 
 /// A connection to a running watcher.
-pub struct Client(WatchClient<Channel>);
+pub(crate) struct Client(WatchClient<Channel>);
 
 impl Client {
     /// Connects to the watcher that listens at `socket`; none when nobody listens there. One that is being killed has
     /// its socket for a moment longer than it answers.
-    pub async fn connect(socket: &Path) -> Option<Self> {
+    pub(crate) async fn connect(socket: &Path) -> Option<Self> {
         let path = socket.to_owned();
         let connector = tower::service_fn(move |_| {
             let path = path.clone();
@@ -66,57 +66,62 @@ impl Client {
     }
 
     /// Who answers.
-    pub async fn version(&mut self) -> Result<VersionReply, Error> {
+    pub(crate) async fn version(&mut self) -> Result<VersionReply, Error> {
         limited("Version", CALL_LIMIT, self.0.version(VersionRequest {})).await
     }
 
     /// Where everything stands.
-    pub async fn status(&mut self) -> Result<StatusReply, Error> {
+    pub(crate) async fn status(&mut self) -> Result<StatusReply, Error> {
         limited("Status", CALL_LIMIT, self.0.status(StatusRequest {})).await
     }
 
     /// Where everything stands, again and again.
-    pub async fn follow(&mut self) -> Result<States, Error> {
+    pub(crate) async fn follow(&mut self) -> Result<States, Error> {
         Ok(States(limited("Follow", CALL_LIMIT, self.0.follow(StatusRequest {})).await?))
     }
 
     /// Has a spec's directories taken over from whoever else syncs them.
-    pub async fn take_over(&mut self, spec: &str) -> Result<(), Error> {
+    pub(crate) async fn take_over(&mut self, spec: &str) -> Result<(), Error> {
         let request = TakeOverRequest { spec: spec.to_owned() };
         limited("TakeOver", CALL_LIMIT, self.0.take_over(request)).await.map(drop)
     }
 
     /// Tells it that the cluster has just been reached.
-    pub async fn wake(&mut self) -> Result<(), Error> {
+    pub(crate) async fn wake(&mut self) -> Result<(), Error> {
         limited("Wake", CALL_LIMIT, self.0.wake(WakeRequest {})).await.map(drop)
     }
 
     /// Has a spec's apps run the code that is there; `mode` as in ksync.yaml, empty for the spec's own.
     /// `grace`: how long each app may take to end in its own way first; 0 is not to ask it.
-    pub async fn reload(&mut self, spec: &str, mode: &str, grace: Duration) -> Result<ReloadReply, Error> {
+    pub(crate) async fn reload(
+        &mut self,
+        spec: &str,
+        mode: &str,
+        grace: Duration,
+    ) -> Result<ReloadReply, Error> {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let request = ReloadRequest { spec: spec.to_owned(), mode: mode.to_owned(), grace_ms };
         limited("Reload", RELOAD_LIMIT + grace, self.0.reload(request)).await
     }
 
     /// Answers what the spec `name` waits for. The reply says what that was; all of it is zero when it was nothing.
-    pub async fn answer(&mut self, name: &str, accept: bool) -> Result<AnswerReply, Error> {
+    pub(crate) async fn answer(&mut self, name: &str, accept: bool) -> Result<AnswerReply, Error> {
         let request = AnswerRequest { name: name.to_owned(), accept };
         limited("Answer", ANSWER_LIMIT, self.0.answer(request)).await
     }
 
     /// Ends the watcher; returns when everything is let go of.
-    pub async fn stop(&mut self) -> Result<(), Error> {
+    pub(crate) async fn stop(&mut self) -> Result<(), Error> {
         limited("Stop", STOP_LIMIT, self.0.stop(StopRequest {})).await.map(drop)
     }
 }
 
 /// What a watcher tells until it ends.
-pub struct States(Streaming<StatusReply>);
+pub(crate) struct States(Streaming<StatusReply>);
 
 impl States {
     /// The next state; none when the watcher has ended, in order or not.
-    pub async fn next(&mut self) -> Option<StatusReply> {
+    pub(crate) async fn next(&mut self) -> Option<StatusReply> {
         match self.0.message().await {
             Ok(state) => state,
             Err(error) => {

@@ -20,14 +20,14 @@ use crate::{
 };
 
 /// The hidden verb of the process that detaches.
-pub const STEP: &str = "__watch";
+pub(crate) const STEP: &str = "__watch";
 const READY: &str = "ready";
 /// A log larger than this is moved aside at the next start.
 const LOG_LIMIT: u64 = 8 << 20;
 
 /// Why no watcher is in the background.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The state directory can't be made.
     #[error(transparent)]
     Home(#[from] crate::home::Error),
@@ -37,7 +37,7 @@ pub enum Error {
 }
 
 /// Starts a watcher in the background and waits until it is ready.
-pub fn spawn(home: &Home, args: &ClusterArgs, cluster: &ClusterConfig) -> anyhow::Result<()> {
+pub(crate) fn spawn(home: &Home, args: &ClusterArgs, cluster: &ClusterConfig) -> anyhow::Result<()> {
     let dir = home.context(&cluster.context, &cluster.hash());
     dir.create()?;
     let exe = std::env::current_exe().map_err(Error::Start)?;
@@ -63,16 +63,16 @@ pub fn spawn(home: &Home, args: &ClusterArgs, cluster: &ClusterConfig) -> anyhow
 }
 
 /// How a detached watcher tells the command that waits for it.
-pub struct Report(Option<PipeWriter>);
+pub(crate) struct Report(Option<PipeWriter>);
 
 impl Report {
     /// Everything stands.
-    pub fn ready(mut self) {
+    pub(crate) fn ready(mut self) {
         self.send(READY);
     }
 
     /// It can't be; `text` is what the command prints.
-    pub fn failed(mut self, text: &str) {
+    pub(crate) fn failed(mut self, text: &str) {
         self.send(text);
     }
 
@@ -87,7 +87,7 @@ impl Report {
 
 /// Detaches this process. The process that was called waits for the detached one's report and ends with it;
 /// in the detached one, `watch` is run.
-pub fn detach(log: &Path, watch: impl FnOnce(Report) -> ExitCode) -> io::Result<ExitCode> {
+pub(crate) fn detach(log: &Path, watch: impl FnOnce(Report) -> ExitCode) -> io::Result<ExitCode> {
     let (mut reader, writer) = io::pipe()?;
     let log = open_log(log)?;
     let daemon = Daemonize::new().working_directory("/").umask(0o077).stdout(log.try_clone()?).stderr(log);

@@ -11,8 +11,8 @@ use crate::{
     config::Direction,
     local::Answered,
     reload,
-    service::RemoteContainer,
     status::{Board, Edit, ServiceState, SpecState},
+    targets::RemoteContainer,
 };
 
 /// What became of one container's reload.

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use kubectl_ksync::cluster::{ClusterArgs, ClusterConfig};
+use kubectl_ksync::{ClusterArgs, ClusterConfig};
 
 /// A kubeconfig of two contexts whose clusters are not there.
 const KUBECONFIG: &str = "\

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use assert_cmd::Command;
-use kubectl_ksync::lock::Lock;
+use kubectl_ksync::Lock;
 use serde_json::json;
 
 use super::{

@@ -132,3 +132,11 @@ fn a_broken_file_is_not_written() {
         assert_eq!(fs::read_to_string(bench.config()).unwrap(), "spec: {\n");
     }
 }
+
+#[test]
+fn a_hidden_verb_is_one_only_where_a_verb_is() {
+    let bench = Bench::new();
+    let unknown = "error: spec `__watch` not found\nhint: there are no specs\n";
+    bench.refuses(&["delete", "__watch"], unknown);
+    bench.refuses(&["--context", "dev", "delete", "__watch"], unknown);
+}

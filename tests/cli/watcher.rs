@@ -8,7 +8,7 @@ use ksync_proto::watch::{
     WakeRequest,
     watch_server::{Watch, WatchServer},
 };
-use kubectl_ksync::home::short_hash;
+use kubectl_ksync::short_hash;
 use tokio::{
     net::UnixListener,
     runtime::Runtime,

@@ -22,8 +22,8 @@ pub fn move_new(from: &Root, from_path: &str, to: &Root, to_path: &str) -> Resul
         Err(Errno::EXIST) => Ok(false),
         // Another file system, or one that can't rename without replacing.
         Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            let source = Place { dir: &source, name: source_name, path: from_path };
-            across(&source, &Place { dir: &target, name: target_name, path: to_path })
+            let source = NameAt { dir: &source, name: source_name, path: from_path };
+            across(&source, &NameAt { dir: &target, name: target_name, path: to_path })
         }
         Err(e) => Err(Error::io("move", from_path, e)),
     }
@@ -41,7 +41,7 @@ pub fn remove_same(root: &Root, path: &str, size: u64, mtime_ns: i64) -> Result<
     if !regular || size_of(&stat) != size || mtime_of(&stat) != mtime_ns {
         return Ok(false);
     }
-    match remove_unchanged(&Place { dir: &dir, name, path }, &Exact::of(&stat)) {
+    match remove_unchanged(&NameAt { dir: &dir, name, path }, &Exact::of(&stat)) {
         Ok(()) => Ok(true),
         Err(Error::Changed { .. }) => Ok(false),
         Err(error) if error.is_not_found() => Ok(true),
@@ -50,13 +50,13 @@ pub fn remove_same(root: &Root, path: &str, size: u64, mtime_ns: i64) -> Result<
 }
 
 /// A name in an open directory, and the path that errors call it by.
-struct Place<'a> {
+struct NameAt<'a> {
     dir: &'a OwnedFd,
     name: &'a str,
     path: &'a str,
 }
 
-fn across(source: &Place<'_>, target: &Place<'_>) -> Result<bool, Error> {
+fn across(source: &NameAt<'_>, target: &NameAt<'_>) -> Result<bool, Error> {
     let gone = || Error::io("move", source.path, Errno::NOENT);
     let before = Exact::of(&lstat(source.dir, source.name, source.path)?.ok_or_else(gone)?);
     let entry = entry_at(source.dir, source.name, source.path, false)?.ok_or_else(gone)?;
@@ -91,7 +91,7 @@ fn across(source: &Place<'_>, target: &Place<'_>) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn directory(source: &Place<'_>, target: &Place<'_>, entry: &Entry) -> Result<bool, Error> {
+fn directory(source: &NameAt<'_>, target: &NameAt<'_>, entry: &Entry) -> Result<bool, Error> {
     let mode = Mode::from_bits_truncate((entry.mode & 0o7777) as _);
     match rustix::fs::mkdirat(target.dir, target.name, mode) {
         Ok(()) => {}
@@ -110,7 +110,7 @@ fn directory(source: &Place<'_>, target: &Place<'_>, entry: &Entry) -> Result<bo
 }
 
 /// Takes the name away first and looks at what it was then: no write by name can come in between.
-fn remove_unchanged(source: &Place<'_>, before: &Exact) -> Result<(), Error> {
+fn remove_unchanged(source: &NameAt<'_>, before: &Exact) -> Result<(), Error> {
     let temp = temp_name();
     let failed = |e| Error::io("move", source.path, e);
     rustix::fs::renameat(source.dir, source.name, source.dir, temp.as_str()).map_err(failed)?;
@@ -224,7 +224,7 @@ mod tests {
         let a = tempfile::tempdir().unwrap();
         let root = Root::open(a.path()).unwrap();
         let (dir, name) = root.parent("f").unwrap();
-        let source = Place { dir: &dir, name, path: "f" };
+        let source = NameAt { dir: &dir, name, path: "f" };
         fs::write(a.path().join("f"), "one").unwrap();
         let before = stat_exact(&root, "f").unwrap().unwrap();
         fs::write(a.path().join("f"), "longer").unwrap();

@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn clients_know_the_same_names() {
-        assert_eq!(super::SIGNALS.map(|(name, _)| name), ksync_proto::SIGNALS);
+        assert_eq!(super::SIGNALS.map(|(name, _)| name), ksync_common::SIGNALS);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,6 +12,8 @@ use kube::client::Body;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::{BoxError, Service};
+
+use crate::cluster::explain::Denied;
 
 /// One client with its credentials.
 #[derive(Clone)]
@@ -35,16 +36,11 @@ pub(super) enum State {
     Closed(Denied),
 }
 
-/// Why a request was not even sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(in crate::cluster) struct Denied(pub(in crate::cluster) Arc<str>);
-
 /// kube's transport for [`super::Access`]'s client.
 #[derive(Clone)]
 pub(super) struct Switch {
     state: watch::Receiver<State>,
-    /// Numbers of ways whose credentials the cluster refused. switch --refused_tx--> steward.
+    /// Numbers of ways whose credentials the cluster refused. switch --refused_tx--> credential_refresher.
     refused_tx: mpsc::Sender<u64>,
 }
 

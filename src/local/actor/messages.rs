@@ -19,7 +19,7 @@ use crate::{
 
 /// The state of the local side of a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LocalState {
+pub(crate) struct LocalState {
     /// Whether the local syncthing scans the folder.
     pub uptake: Uptake,
     /// Changes were noticed that no scan has covered yet.
@@ -38,7 +38,7 @@ pub struct LocalState {
 
 /// Where a folder stands with the local syncthing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Uptake {
+pub(crate) enum Uptake {
     /// No syncthing runs; why, once one has failed.
     Down {
         /// A sentence.
@@ -81,7 +81,7 @@ impl Uptake {
 
 impl LocalState {
     /// Number of the syncthing process that has the folder.
-    pub fn process(&self) -> Option<u64> {
+    pub(crate) fn process(&self) -> Option<u64> {
         match self.uptake {
             Uptake::Scanned { process } | Uptake::Halted { process, .. } => Some(process),
             Uptake::Down { .. } | Uptake::Refused { .. } => None,
@@ -89,7 +89,7 @@ impl LocalState {
     }
 
     /// Why nothing is scanned, though a syncthing runs.
-    pub fn error(&self) -> Option<&str> {
+    pub(crate) fn error(&self) -> Option<&str> {
         match &self.uptake {
             Uptake::Refused { reason } | Uptake::Halted { reason, .. } => Some(reason),
             Uptake::Down { .. } | Uptake::Scanned { .. } => None,
@@ -97,7 +97,7 @@ impl LocalState {
     }
 
     /// How far its index has come.
-    pub fn revision(&self) -> Revision {
+    pub(crate) fn revision(&self) -> Revision {
         Revision { process: self.process().unwrap_or_default(), sequence: self.sequence }
     }
 }
@@ -120,7 +120,7 @@ pub(in crate::local) async fn taken_up(
 
 /// When a change went through those stages of its way that are here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LocalStages {
+pub(crate) struct LocalStages {
     /// The system's event: a file's writer has closed it.
     pub noticed: Instant,
     /// The scan was asked for.
@@ -146,7 +146,7 @@ pub(in crate::local) enum Command {
 /// The local folder stands still or was closed; why.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Closed(String);
+pub(crate) struct Closed(String);
 
 impl Closed {
     pub(in crate::local) fn new(why: &str) -> Self {

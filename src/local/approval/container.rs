@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One container of one spec. Several specs may mean the same container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ContainerRef {
+pub(crate) struct ContainerRef {
     /// The spec's name.
     pub spec: String,
     /// The container's id, with its runtime's scheme.

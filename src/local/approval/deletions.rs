@@ -21,7 +21,7 @@ use super::container::ContainerRef;
 
 /// Deletions of one container that wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingBurst {
+pub(crate) struct PendingBurst {
     /// The container.
     #[serde(rename = "who")]
     pub by: ContainerRef,
@@ -59,7 +59,7 @@ impl PendingBurst {
     }
 
     /// Files that wait.
-    pub fn files(&self) -> usize {
+    pub(crate) fn files(&self) -> usize {
         self.paths.values().filter(|still| still.file).count()
     }
 
@@ -74,7 +74,7 @@ impl PendingBurst {
     }
 
     /// A sentence: what happened, and how it is answered.
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         let spec = &self.by.spec;
         format!(
             "pod `{}` deleted {} of {} files within seconds; all of them are still here: `kubectl ksync accept {spec}` \
@@ -99,21 +99,21 @@ impl PendingBurst {
 
 /// All that waits in one folder, by container id. Clones share it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PendingDeletions(Arc<BTreeMap<String, PendingBurst>>);
+pub(crate) struct PendingDeletions(Arc<BTreeMap<String, PendingBurst>>);
 
 impl PendingDeletions {
     /// What a container's deletions wait for; none when they don't.
-    pub fn of(&self, container: &str) -> Option<&PendingBurst> {
+    pub(crate) fn of(&self, container: &str) -> Option<&PendingBurst> {
         self.0.get(container)
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = &PendingBurst> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &PendingBurst> {
         self.0.values()
     }
 
@@ -157,7 +157,7 @@ pub(in crate::local) struct Rollback {
 
 /// Where the pending deletions of a folder are kept.
 #[derive(Debug, Clone)]
-pub struct PendingFile(PathBuf);
+pub(crate) struct PendingFile(PathBuf);
 
 #[derive(Serialize, Deserialize)]
 struct Text {
@@ -170,7 +170,7 @@ struct Text {
 
 impl PendingFile {
     /// In `dir`, which need not exist, for the local path `path`.
-    pub fn new(dir: &Path, path: &Path) -> Self {
+    pub(crate) fn new(dir: &Path, path: &Path) -> Self {
         Self(dir.join(crate::home::short_hash(path.as_os_str().as_encoded_bytes())))
     }
 
@@ -212,7 +212,7 @@ impl PendingFile {
     }
 
     /// Forgets what waits for containers of these specs of the local path: they are no more.
-    pub fn forget(&self, specs: &[String]) -> io::Result<()> {
+    pub(crate) fn forget(&self, specs: &[String]) -> io::Result<()> {
         let (mut bursts, rollbacks) = self.load();
         if bursts.retain(|burst| !specs.contains(&burst.by.spec)) {
             self.save(&bursts, &rollbacks)

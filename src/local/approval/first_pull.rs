@@ -9,7 +9,7 @@ use super::container::ContainerRef;
 
 /// Files that only a container has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FirstPull {
+pub(crate) struct FirstPull {
     /// The container.
     pub source: ContainerRef,
     /// Files and symlinks.
@@ -24,7 +24,7 @@ pub struct FirstPull {
 
 impl FirstPull {
     /// A sentence: how many files there are, and both answers.
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         let Self { source, files, bytes, .. } = self;
         format!(
             "{files} files ({}) exist only in pod `{}`: `kubectl ksync accept {spec}` brings them here, `kubectl ksync \
@@ -38,7 +38,7 @@ impl FirstPull {
 
 /// Where the question of one local folder is asked and answered.
 #[derive(Debug)]
-pub struct FirstPullApproval(watch::Sender<Option<FirstPull>>);
+pub(crate) struct FirstPullApproval(watch::Sender<Option<FirstPull>>);
 
 impl Default for FirstPullApproval {
     fn default() -> Self {
@@ -48,19 +48,19 @@ impl Default for FirstPullApproval {
 
 impl FirstPullApproval {
     /// Asks. The question stands while the returned value lives.
-    pub fn ask(&self, pull: FirstPull) -> FirstPullQuestion {
+    pub(crate) fn ask(&self, pull: FirstPull) -> FirstPullQuestion {
         let reason = pull.reason();
         self.0.send_replace(Some(pull));
         FirstPullQuestion { question: self.0.clone(), reason }
     }
 
     /// The question that stands now.
-    pub fn open(&self) -> Option<FirstPull> {
+    pub(crate) fn open(&self) -> Option<FirstPull> {
         self.0.borrow().clone().filter(|pull| !pull.accepted)
     }
 
     /// Answers that the files are brought. Returns the question; none where none stands.
-    pub fn accept(&self) -> Option<FirstPull> {
+    pub(crate) fn accept(&self) -> Option<FirstPull> {
         let mut asked = None;
         self.0.send_if_modified(|pull| match pull {
             Some(pull) if !pull.accepted => {
@@ -76,7 +76,7 @@ impl FirstPullApproval {
 
 /// A question that stands.
 #[derive(Debug)]
-pub struct FirstPullQuestion {
+pub(crate) struct FirstPullQuestion {
     question: watch::Sender<Option<FirstPull>>,
     /// As a sentence.
     pub reason: String,
@@ -84,7 +84,7 @@ pub struct FirstPullQuestion {
 
 impl FirstPullQuestion {
     /// Waits for the answer that the files are brought.
-    pub async fn accepted(&self) {
+    pub(crate) async fn accepted(&self) {
         let mut answer = self.question.subscribe();
         // The sender is in `self`, so this ends with a change.
         let _ = answer.wait_for(|pull| pull.as_ref().is_some_and(|pull| pull.accepted)).await;

@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 
 /// A change that a person, or a program of theirs, made here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LocalEdit {
+pub(crate) enum LocalEdit {
     /// Of a file or a symlink.
     Path(String),
     /// Of a path that is not known: events were lost.
@@ -27,7 +27,7 @@ pub enum LocalEdit {
 
 /// All changes that were made here, as scans find them.
 #[derive(Debug)]
-pub struct LocalEdits {
+pub(crate) struct LocalEdits {
     tx: broadcast::Sender<LocalEdit>,
     count: AtomicU64,
 }
@@ -43,12 +43,12 @@ impl Default for LocalEdits {
 
 impl LocalEdits {
     /// Follows the edits from now on. A listener that is too slow loses the oldest.
-    pub fn follow(&self) -> broadcast::Receiver<LocalEdit> {
+    pub(crate) fn follow(&self) -> broadcast::Receiver<LocalEdit> {
         self.tx.subscribe()
     }
 
     /// How many edits there were.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
@@ -71,7 +71,7 @@ enum Expected {
 
 /// Files that ksync itself wrote or removed here for containers, and that no scan is known to have found yet.
 #[derive(Debug, Default)]
-pub struct OwnWrites(Mutex<HashMap<String, Expected>>);
+pub(crate) struct OwnWrites(Mutex<HashMap<String, Expected>>);
 
 impl OwnWrites {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Expected>> {
@@ -79,12 +79,12 @@ impl OwnWrites {
     }
 
     /// ksync is about to write `paths`. [`OwnWrites::done`] follows.
-    pub fn begin(&self, paths: &[String]) {
+    pub(crate) fn begin(&self, paths: &[String]) {
         self.lock().extend(paths.iter().map(|path| (path.clone(), Expected::Anything)));
     }
 
     /// ksync has written or removed `paths` below `root`: as they are now, they are a container's.
-    pub fn done(&self, root: &Root, paths: &[String]) {
+    pub(crate) fn done(&self, root: &Root, paths: &[String]) {
         for path in paths {
             let now = stat_entry(root, path, false);
             let mut all = self.lock();

@@ -18,7 +18,7 @@ type Waiting = Shared<BoxFuture<'static, Option<Arc<Listing>>>>;
 
 /// Those of one local path.
 #[derive(Debug, Clone, Default)]
-pub struct Listings {
+pub(crate) struct Listings {
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Those that have not begun yet, by what is left out.
     next: Arc<Mutex<HashMap<Vec<String>, Waiting>>>,
@@ -26,7 +26,7 @@ pub struct Listings {
 
 impl Listings {
     /// What is below `root`, but for what is ignored and for the paths in `exclude`.
-    pub async fn of(
+    pub(crate) async fn of(
         &self,
         root: &Arc<Root>,
         ignore: &Ignore,

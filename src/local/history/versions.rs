@@ -19,7 +19,7 @@ const MOST: usize = 10_000;
 
 /// The versions, by folder.
 #[derive(Debug, Default)]
-pub struct RecentVersions(Mutex<Past>);
+pub(crate) struct RecentVersions(Mutex<Past>);
 
 #[derive(Debug, Default)]
 struct Past {
@@ -38,7 +38,7 @@ enum Scan {
 
 /// What is known for one container.
 #[derive(Debug, Default)]
-pub struct KnownVersions {
+pub(crate) struct KnownVersions {
     /// All versions that were here, by path: who has one of them has it from here, or brought it here.
     pub versions: BTreeMap<String, Vec<Entry>>,
     /// What the container held last.
@@ -49,7 +49,7 @@ pub struct KnownVersions {
 
 impl KnownVersions {
     /// Whether `entry` was here lately.
-    pub fn was_here(&self, entry: &Entry) -> bool {
+    pub(crate) fn was_here(&self, entry: &Entry) -> bool {
         self.versions.get(&entry.path).is_some_and(|all| all.iter().any(|version| is_same(version, entry)))
     }
 }
@@ -104,12 +104,12 @@ impl RecentVersions {
     }
 
     /// The container has everything up to `at`.
-    pub fn acknowledged(&self, container: &str, at: Revision) {
+    pub(crate) fn acknowledged(&self, container: &str, at: Revision) {
         self.past().acknowledged.insert(container.to_owned(), at);
     }
 
     /// What is known for `container`. One that has held nothing yet counts as the one that has held most.
-    pub fn known(&self, container: &str) -> KnownVersions {
+    pub(crate) fn known(&self, container: &str) -> KnownVersions {
         let past = self.past();
         let own = past.acknowledged.get(container).copied();
         let until = own.or_else(|| past.acknowledged.values().max().copied());

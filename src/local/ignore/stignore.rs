@@ -22,7 +22,7 @@ const GIT: &str = ".git";
 
 /// Why the patterns can't be put in place.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A file could not be read or written.
     #[error("{operation} `{path}`")]
     Io {
@@ -98,7 +98,7 @@ pub(in crate::local) fn install(
 }
 
 /// Somebody else's patterns, which the file at `path` holds as `text`.
-pub fn foreign(path: &Path, text: &str) -> Result<Ignore, Error> {
+pub(crate) fn foreign(path: &Path, text: &str) -> Result<Ignore, Error> {
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let ignore = Ignore::new(&lines).map_err(|source| Error::Pattern { path: path.to_owned(), source })?;
     if ignore.leaves_out_everywhere(GIT) || is_meant(&lines) {
@@ -139,7 +139,7 @@ fn with_mounts(patterns: &[String], excluded: &BTreeSet<String>) -> Result<Ignor
 }
 
 /// Removes the file if it is ours, and what keeps it out of git.
-pub fn remove(root: &Path) -> Result<(), Error> {
+pub(crate) fn remove(root: &Path) -> Result<(), Error> {
     use io::ErrorKind::{NotADirectory, NotFound};
     let path = root.join(NAME);
     let header = ksync_tree::ignore::STIGNORE_HEADER.as_bytes();

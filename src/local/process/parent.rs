@@ -26,7 +26,7 @@ use tracing::{info, warn};
 use super::state::{Paths, Running, State};
 
 /// The hidden verb by which our own binary turns into syncthing.
-pub const STEP: &str = "__syncthing";
+pub(crate) const STEP: &str = "__syncthing";
 /// How long syncthing may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long it may take to end after it was asked to.
@@ -35,7 +35,7 @@ const LOG_LIMIT: u64 = 4 << 20;
 
 /// Why the local syncthing can't be run.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The home can't be readied.
     #[error(transparent)]
     Home(#[from] syncthing::home::Error),

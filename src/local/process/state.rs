@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 
 /// A syncthing that answers.
 #[derive(Debug, Clone)]
-pub struct Running {
+pub(crate) struct Running {
     /// The process's number: counted from 1, different for each.
     pub number: u64,
     /// Its REST API.
@@ -17,7 +17,7 @@ pub struct Running {
 
 /// Where the local syncthing stands.
 #[derive(Debug, Clone)]
-pub enum State {
+pub(crate) enum State {
     /// It does not run: not yet, or why not, as a sentence.
     Down(Option<String>),
     /// It runs and answers.
@@ -26,7 +26,7 @@ pub enum State {
 
 /// Where the parts of a local syncthing are.
 #[derive(Debug, Clone)]
-pub struct Paths {
+pub(crate) struct Paths {
     /// The program.
     pub binary: PathBuf,
     /// Its home.

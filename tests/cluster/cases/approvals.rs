@@ -3,7 +3,7 @@
 
 use std::{fs, time::Duration};
 
-use kubectl_ksync::kept;
+use kubectl_ksync::KeptKind;
 use serde_json::json;
 
 use super::{APP, CODE};
@@ -135,7 +135,7 @@ fn kill_before_putting_back(sandbox: &Sandbox, path: &str) {
         let mut entries = fs::read_dir(context.join(dir)).expect("a directory").flatten();
         entries.next().expect("what is in it").path()
     };
-    let (waiting, kept) = (only("waiting"), kept::Kind::Deleted.moment(&only("kept")));
+    let (waiting, kept) = (only("waiting"), KeptKind::Deleted.moment(&only("kept")));
     fs::create_dir_all(kept.join(path).parent().expect("a directory")).expect("mkdir");
     fs::rename(sandbox.path(path), kept.join(path)).expect("take it out");
     let text = fs::read_to_string(&waiting).expect("what waits");

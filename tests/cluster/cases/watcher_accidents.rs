@@ -137,7 +137,7 @@ fn long_home(sandbox: &Sandbox) {
     ksync.ok(&["watch", "--daemon"]);
     ksync.watching("main", 1, LONG);
     let context = context(&ksync);
-    let hash = kubectl_ksync::home::short_hash(context.as_os_str().as_encoded_bytes());
+    let hash = kubectl_ksync::short_hash(context.as_os_str().as_encoded_bytes());
     let sockets = || {
         let dirs = [Some(std::env::temp_dir()), std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)];
         let entries = dirs.into_iter().flatten().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();

@@ -14,8 +14,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::switch::{Denied, State, Way};
-use crate::cluster::{ClusterConfig, Error, explain, plugin::Person};
+use super::switch::{State, Way};
+use crate::cluster::{
+    ClusterConfig, Error,
+    explain::{Denied, explain},
+    plugin::Person,
+};
 use ksync_common::{Backoff, chain};
 
 /// A plugin that takes longer is said to be waited for.
@@ -30,7 +34,7 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 /// Credentials that live shorter are asked for this often.
 const RENEW_AT_MOST: Duration = Duration::from_secs(5);
 
-pub(super) struct Steward {
+pub(super) struct CredentialRefresher {
     cluster: ClusterConfig,
     state_tx: watch::Sender<State>,
     refused_rx: mpsc::Receiver<u64>,
@@ -56,7 +60,7 @@ enum Word {
 /// The files that a way was made of, and what they were like.
 type Files = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
 
-impl Steward {
+impl CredentialRefresher {
     pub(super) fn new(
         cluster: ClusterConfig,
         state_tx: watch::Sender<State>,

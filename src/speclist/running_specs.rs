@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, future::Future};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, Span, info, warn};
 
-use super::Belongs;
+use super::belongs::Belongs;
 use crate::config::SpecDetails;
 
 /// A spec as the file has it, and what becomes of it here.
 pub(super) type Wanted = (SpecDetails, Belongs);
 
-struct Member {
+struct RunningSpec {
     details: SpecDetails,
     belongs: Belongs,
     end: CancellationToken,
@@ -24,12 +24,12 @@ struct Member {
 
 /// The specs at work.
 #[derive(Default)]
-pub(super) struct Roster {
-    live: BTreeMap<String, Member>,
-    leaving: Vec<Member>,
+pub(super) struct RunningSpecs {
+    live: BTreeMap<String, RunningSpec>,
+    leaving: Vec<RunningSpec>,
 }
 
-impl Roster {
+impl RunningSpecs {
     /// The names of what runs.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.live.keys().map(String::as_str)
@@ -48,20 +48,20 @@ impl Roster {
         let gone: Vec<String> = self
             .live
             .iter()
-            .filter(|(name, member)| match wanted.get(name.as_str()) {
-                Some(wanted) => !member.is(wanted),
+            .filter(|(name, spec)| match wanted.get(name.as_str()) {
+                Some(wanted) => !spec.is(wanted),
                 None => !keep(name),
             })
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
-            if let Some(member) = self.live.remove(&name) {
+            if let Some(spec) = self.live.remove(&name) {
                 info!(name, "spec ends");
-                member.end.cancel();
-                self.leaving.push(member);
+                spec.end.cancel();
+                self.leaving.push(spec);
             }
         }
-        self.leaving.retain(|member| !member.ended.is_cancelled());
+        self.leaving.retain(|spec| !spec.ended.is_cancelled());
         for (name, (details, belongs)) in wanted {
             if !self.live.contains_key(&name) {
                 let end = CancellationToken::new();
@@ -77,7 +77,7 @@ impl Roster {
         belongs: Belongs,
         end: CancellationToken,
         work: impl Future<Output = ()> + Send + 'static,
-    ) -> Member {
+    ) -> RunningSpec {
         let before: Vec<CancellationToken> = self
             .leaving
             .iter()
@@ -100,21 +100,21 @@ impl Roster {
             }
         };
         tokio::spawn(task.instrument(Span::current()));
-        Member { details, belongs, end, ended }
+        RunningSpec { details, belongs, end, ended }
     }
 
     /// Ends all and waits until they have let go.
     pub(super) async fn close(mut self) {
-        for member in self.live.values() {
-            member.end.cancel();
+        for spec in self.live.values() {
+            spec.end.cancel();
         }
-        for member in self.live.into_values().chain(self.leaving.drain(..)) {
-            member.ended.cancelled().await;
+        for spec in self.live.into_values().chain(self.leaving.drain(..)) {
+            spec.ended.cancelled().await;
         }
     }
 }
 
-impl Member {
+impl RunningSpec {
     fn is(&self, (details, belongs): &Wanted) -> bool {
         // Where nobody can tell any more whose it is, what was told before holds.
         *details == self.details && (*belongs == self.belongs || matches!(belongs, Belongs::Unknown(_)))
@@ -130,16 +130,16 @@ mod tests {
 
     use tokio_util::sync::CancellationToken;
 
-    use super::{Belongs, Roster, SpecDetails, Wanted};
+    use super::{Belongs, RunningSpecs, SpecDetails, Wanted};
 
     /// Specs that take a second to let go, and what became of them.
     #[derive(Clone, Default)]
     struct Slow(Arc<Mutex<Vec<String>>>);
 
     impl Slow {
-        fn apply(&self, roster: &mut Roster, wanted: &[(&str, &str)]) {
+        fn apply(&self, running: &mut RunningSpecs, wanted: &[(&str, &str)]) {
             let wanted = wanted.iter().map(|(name, local)| wanted_of(name, local, Belongs::Here)).collect();
-            roster.apply(wanted, |_| false, |details, _, end| self.clone().work(details, end));
+            running.apply(wanted, |_| false, |details, _, end| self.clone().work(details, end));
         }
 
         async fn work(self, details: SpecDetails, end: CancellationToken) {
@@ -163,10 +163,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_what_takes_its_place_waits_for_a_spec_that_ends() {
-        let (slow, mut roster) = (Slow::default(), Roster::default());
-        slow.apply(&mut roster, &[("edited", "/1"), ("left", "/2"), ("stays", "/3")]);
+        let (slow, mut running) = (Slow::default(), RunningSpecs::default());
+        slow.apply(&mut running, &[("edited", "/1"), ("left", "/2"), ("stays", "/3")]);
         assert_eq!(slow.told(10).await, ["edited begins", "left begins", "stays begins"]);
-        slow.apply(&mut roster, &[("edited", "/11"), ("new", "/4"), ("renamed", "/2"), ("stays", "/3")]);
+        slow.apply(&mut running, &[("edited", "/11"), ("new", "/4"), ("renamed", "/2"), ("stays", "/3")]);
         assert_eq!(slow.told(10).await, ["new begins"]);
         let mut told = slow.told(2000).await;
         assert!(
@@ -177,35 +177,35 @@ mod tests {
         );
         told.sort();
         assert_eq!(told, ["edited begins", "edited ended", "left ended", "renamed begins"]);
-        roster.close().await;
+        running.close().await;
         assert_eq!(slow.told(0).await.len(), 4, "all ended, none began");
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_many_edits_in_a_row_only_the_last_begins() {
-        let (slow, mut roster) = (Slow::default(), Roster::default());
-        slow.apply(&mut roster, &[("a", "/1")]);
+        let (slow, mut running) = (Slow::default(), RunningSpecs::default());
+        slow.apply(&mut running, &[("a", "/1")]);
         slow.told(10).await;
         for local in ["/2", "/3", "/4"] {
-            slow.apply(&mut roster, &[("a", local)]);
+            slow.apply(&mut running, &[("a", local)]);
         }
         assert_eq!(slow.told(3000).await, ["a ended", "a begins"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_spec_that_panics_is_over_and_one_of_unknown_cluster_goes_on() {
-        let mut roster = Roster::default();
+        let mut running = RunningSpecs::default();
         let dies = |_, _, _| async { panic!("a defect") };
-        roster.apply(vec![wanted_of("a", "/1", Belongs::Here)], |_| false, dies);
-        roster.apply(Vec::new(), |_| false, dies);
-        roster.close().await;
+        running.apply(vec![wanted_of("a", "/1", Belongs::Here)], |_| false, dies);
+        running.apply(Vec::new(), |_| false, dies);
+        running.close().await;
 
-        let (slow, mut roster) = (Slow::default(), Roster::default());
-        slow.apply(&mut roster, &[("a", "/1")]);
+        let (slow, mut running) = (Slow::default(), RunningSpecs::default());
+        slow.apply(&mut running, &[("a", "/1")]);
         slow.told(10).await;
         let unknown = wanted_of("a", "/1", Belongs::Unknown("no pin".into()));
-        roster.apply(vec![unknown], |_| false, |details, _, end| slow.clone().work(details, end));
-        roster.apply(Vec::new(), |name| name == "a", |details, _, end| slow.clone().work(details, end));
+        running.apply(vec![unknown], |_| false, |details, _, end| slow.clone().work(details, end));
+        running.apply(Vec::new(), |name| name == "a", |details, _, end| slow.clone().work(details, end));
         assert_eq!(slow.told(2000).await, Vec::<String>::new());
     }
 }

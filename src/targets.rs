@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A container that a spec matches, as the pod's status shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteContainer {
+pub(crate) struct RemoteContainer {
     /// The pod's namespace.
     pub namespace: String,
     /// The pod's name.
@@ -35,7 +35,7 @@ pub struct RemoteContainer {
 
 /// What the matching pods amount to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Targets {
+pub(crate) struct Targets {
     /// Containers that run.
     pub running: Vec<RemoteContainer>,
     /// Why pods that match have no running container (yet), one sentence each.
@@ -47,7 +47,7 @@ pub struct Targets {
 }
 
 /// Looks through the pods for the container named `container`, or for the obvious one when that is empty.
-pub fn targets<'a>(pods: impl IntoIterator<Item = &'a Pod>, container: &str) -> Targets {
+pub(crate) fn targets<'a>(pods: impl IntoIterator<Item = &'a Pod>, container: &str) -> Targets {
     let mut pods: Vec<&Pod> = pods.into_iter().filter(|pod| !has_ended(pod)).collect();
     pods.sort_by_key(|pod| (pod.creation_timestamp(), pod.name_any()));
     let mut targets = Targets::default();
@@ -71,7 +71,7 @@ fn has_ended(pod: &Pod) -> bool {
 }
 
 /// The container to sync, if its pod can be: the one that is named, the only one, or the pod's default.
-pub fn choose(pod: &Pod, container: &str) -> Result<String, String> {
+pub(crate) fn choose(pod: &Pod, container: &str) -> Result<String, String> {
     let pod_name = pod.name_any();
     if pod.spec.as_ref().is_some_and(|spec| spec.host_users == Some(false)) {
         return Err(format!(
@@ -152,11 +152,11 @@ struct Service {
 
 /// The services of one spec, by container id.
 #[derive(Default)]
-pub struct ServiceList(BTreeMap<String, Service>);
+pub(crate) struct ServiceList(BTreeMap<String, Service>);
 
 impl ServiceList {
     /// Ends the services whose containers are gone, and starts one with `start` for each that is new.
-    pub fn follow<F>(
+    pub(crate) fn follow<F>(
         &mut self,
         running: &[RemoteContainer],
         mut start: impl FnMut(&RemoteContainer, CancellationToken) -> F,
@@ -180,12 +180,12 @@ impl ServiceList {
     }
 
     /// Whether no container is followed.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Ends all services and waits until each has let go of its container.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         for service in self.0.values() {
             service.end.cancel();
         }

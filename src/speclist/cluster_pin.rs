@@ -11,7 +11,7 @@ use std::{
 
 use tracing::warn;
 
-use super::Cluster;
+use super::belongs::Cluster;
 
 /// Why it can't be told which cluster a spec belongs to.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +24,13 @@ pub(super) struct Error {
 
 /// The pins of all contexts of one home.
 #[derive(Debug, Clone)]
-pub struct Pins {
+pub(crate) struct ClusterPins {
     dir: PathBuf,
 }
 
-impl Pins {
+impl ClusterPins {
     /// Kept in `dir`, which is made when it is needed.
-    pub fn new(dir: PathBuf) -> Self {
+    pub(crate) fn new(dir: PathBuf) -> Self {
         Self { dir }
     }
 
@@ -66,7 +66,7 @@ impl Pins {
     }
 
     /// Forgets a spec that is no more, in every context.
-    pub fn remove(&self, spec: &str) {
+    pub(crate) fn remove(&self, spec: &str) {
         let of_it = crate::home::short_hash(spec.as_bytes());
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,
@@ -99,12 +99,12 @@ fn hash_in(text: &str) -> io::Result<String> {
 mod tests {
     use std::fs;
 
-    use super::{Cluster, Pins};
+    use super::{Cluster, ClusterPins};
 
     #[test]
     fn the_first_cluster_keeps_the_spec_until_it_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let pins = Pins::new(dir.path().join("pins"));
+        let pins = ClusterPins::new(dir.path().join("pins"));
         let [a, b] = ["1", "2"].map(|hash| Cluster { context: "c".into(), hash: hash.into() });
         for context in ["", "c"] {
             assert_eq!(pins.pin("../odd name", context, &a).unwrap(), "1");
@@ -122,12 +122,12 @@ mod tests {
         fs::write(dir.path().join("file"), "").unwrap();
         let cluster = Cluster { context: "c".into(), hash: "1".into() };
         let told = |dir| {
-            let error = Pins::new(dir).pin("a", "", &cluster).unwrap_err();
+            let error = ClusterPins::new(dir).pin("a", "", &cluster).unwrap_err();
             error.to_string()
         };
         let sentence = told(dir.path().join("file"));
         assert!(sentence.starts_with("can't tell which cluster the spec belongs to: can't "), "{sentence}");
-        let pins = Pins::new(dir.path().join("pins"));
+        let pins = ClusterPins::new(dir.path().join("pins"));
         pins.pin("a", "", &cluster).unwrap();
         fs::write(pins.file("a", ""), "").unwrap();
         assert!(told(dir.path().join("pins")).contains("can't read"));
