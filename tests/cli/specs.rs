@@ -137,6 +137,6 @@ fn a_broken_file_is_not_written() {
 fn a_hidden_verb_is_one_only_where_a_verb_is() {
     let bench = Bench::new();
     let unknown = "error: spec `__watch` not found\nhint: there are no specs\n";
-    bench.refuses(&["delete", "__watch"], unknown);
-    bench.refuses(&["--context", "dev", "delete", "__watch"], unknown);
+    bench.says(&["delete", "__watch"], super::bench::refusal(unknown));
+    bench.says(&["--context", "dev", "delete", "__watch"], super::bench::refusal(unknown));
 }
