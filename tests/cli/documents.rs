@@ -280,3 +280,95 @@ fn the_sentences_of_troubleshooting_are_the_programs() {
     assert!(unknown.is_empty(), "{unknown:#?}");
     assert!(found > 50, "{found} stretches");
 }
+
+/// The code spans in the first column of the tables below a heading, up to the next one.
+fn first_column(text: &str, heading: &str) -> Vec<String> {
+    let below = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no `{heading}`")).1;
+    let section = below.split("\n#").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.flat_map(|row| parts(&format!("`{}", row.split(" | ").next().unwrap_or_default())).code).collect()
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+#[test]
+fn the_map_has_every_room_and_no_other() {
+    let map = document("ARCHITECTURE.md");
+    let mut wrong = Vec::new();
+    for (heading, dir) in [("### Plugin (`src/`)", "src"), ("### radar (`radar/src/`)", "radar/src")] {
+        let named = first_column(&map, heading);
+        let files = fs::read_dir(root().join(dir)).unwrap().map(|entry| entry.unwrap().path());
+        let rooms = files.filter(|path| path.extension().is_some_and(|e| e == "rs"));
+        for room in rooms.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()) {
+            let has = |name: &String| *name == room || name.starts_with(&format!("{room}/"));
+            if !matches!(room.as_str(), "main" | "lib") && !named.iter().any(has) {
+                wrong.push(format!("`{room}` of {dir} is not named"));
+            }
+        }
+        let missing = named.iter().filter(|name| !root().join(dir).join(format!("{name}.rs")).is_file());
+        wrong.extend(missing.map(|name| format!("`{name}` is not in {dir}")));
+    }
+    // Rooms that the text names, such as `folder/plan` and `radar/sync/scan`.
+    let is_path = |span: &&String| {
+        span.contains('/')
+            && span.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'/' | b'_'))
+            && !span.ends_with('/')
+    };
+    for span in parts(&map).code.iter().filter(is_path) {
+        let (house, rest) = span.split_once('/').unwrap();
+        let file = match house {
+            "radar" => format!("radar/src/{rest}.rs"),
+            house if root().join(format!("src/{house}.rs")).is_file() => format!("src/{span}.rs"),
+            _ => continue,
+        };
+        if !root().join(&file).is_file() {
+            wrong.push(format!("`{span}` is not {file}"));
+        }
+    }
+    let manifest = document("Cargo.toml");
+    let members = manifest.split_once("\nmembers = [").unwrap().1.split(']').next().unwrap();
+    let members: BTreeSet<&str> =
+        members.split('"').skip(1).step_by(2).filter(|name| !matches!(*name, "." | "radar")).collect();
+    let crates = first_column(&map, "### Crates beside them");
+    if crates.iter().map(String::as_str).collect::<BTreeSet<_>>() != members {
+        wrong.push(format!("crates {crates:?} are not {members:?}"));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_status_words_stand_in_the_programs_order() {
+    // `get` alone says that nothing runs.
+    let others = |words: Vec<String>| words.into_iter().filter(|word| word != "stopped").collect::<Vec<_>>();
+    let source = document("src/status.rs");
+    let arms = source.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => \""));
+    let words = others(arms.map(|(_, rest)| rest.split('"').next().unwrap_or_default().to_owned()).collect());
+    assert!(words.len() > 5, "{words:?}");
+    assert_eq!(others(first_column(&document("docs/troubleshooting.md"), "## Status words")), words);
+}
+
+#[test]
+fn every_key_of_a_spec_is_documented() {
+    let source = document("src/config/spec.rs");
+    let fields = source
+        .split_once("pub struct SpecDetails {")
+        .or_else(|| source.split_once("struct SpecDetails {"))
+        .unwrap()
+        .1;
+    let (mut keys, mut renamed) = (BTreeSet::new(), None);
+    for line in fields.lines().take_while(|line| *line != "}").map(str::trim) {
+        if let Some((_, rest)) = line.split_once("rename = \"") {
+            renamed = rest.split('"').next().map(str::to_owned);
+        } else if let Some((name, _)) =
+            line.trim_start_matches("pub(crate) ").trim_start_matches("pub ").split_once(": ")
+            && !line.starts_with(['/', '#'])
+        {
+            keys.insert(renamed.take().unwrap_or_else(|| name.to_owned()));
+        }
+    }
+    assert!(keys.len() > 10, "{keys:?}");
+    let documented = first_column(&document("docs/configuration.md"), "### Keys of a spec");
+    assert_eq!(documented.into_iter().collect::<BTreeSet<_>>(), keys);
+}
