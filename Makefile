@@ -21,7 +21,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 
 .NOTPARALLEL:
 
-.PHONY: help deps build radar-image cluster cluster-down demo demo-down \
+.PHONY: layers-test help deps build radar-image cluster cluster-down demo demo-down \
 	guards unit cli-test cluster-test cluster-selftest model test lint bench bench-build bench-long bench-reload \
 	bench-docs clean
 
@@ -75,6 +75,10 @@ demo-down:
 unit:
 	@$(STAGE) 'unit tests' tests/unit
 
+# The map of the rooms against the code.
+layers-test:
+	@$(STAGE) 'map of the rooms' $(CARGO_TEST) --test layers
+
 cli-test:
 	@$(STAGE) 'CLI tests' $(CARGO_TEST) --test cli
 
@@ -126,7 +130,7 @@ bench-docs:
 	@cargo run --quiet --locked --package ksync-measure --bin bench-docs -- docs/benchmarks.md \
 		$(wildcard $(addprefix target/bench/,bench.json long.json reload.json))
 
-test: unit cli-test cluster-selftest cluster-test
+test: unit layers-test cli-test cluster-selftest cluster-test
 
 lint: deps
 	@tests/lint

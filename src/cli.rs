@@ -140,12 +140,12 @@ async fn dispatch(cli: Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Verb::Watch(args) => cmd::watch::run(args, cluster, printer).await,
         Verb::Stop => cmd::stop::run(cluster, printer).await,
         Verb::Version(args) => cmd::version::run(args, cluster, printer).await,
-        Verb::Completion(args) => Ok(cmd::completion::run(args, printer)),
+        Verb::Completion(args) => Ok(cmd::completion::run(args, command(), printer)),
     }
 }
 
 /// The command line's shape, for completion scripts and tests.
-pub(crate) fn command() -> clap::Command {
+fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }
 

@@ -2,6 +2,7 @@
 //! by (a socket's directory under /tmp) is checked for its owner, and nothing that a process locks or listens on is on
 //! a network file system.
 
+mod error;
 mod place;
 
 use std::{
@@ -10,36 +11,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use error::Error;
 pub(crate) use place::{make_dir, private_dir};
 
 /// Longest path that a Unix socket is bound to; the system's limit is about 107 bytes (103 on macOS).
 const SOCKET_PATH_MAX: usize = 100;
-
-/// Why there is no home.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Neither KSYNC_HOME nor HOME is set.
-    #[error("can't tell where to keep ksync's files: neither `KSYNC_HOME` nor `HOME` is set")]
-    Nowhere,
-    /// A directory can't be made or used.
-    #[error("can't {operation} the directory `{path}`")]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// The directory.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// A private directory is somebody else's.
-    #[error("refused the directory `{path}`: {reason}")]
-    NotPrivate {
-        /// The directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-}
 
 /// The directory with `ksync.yaml`, and where the rest goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

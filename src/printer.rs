@@ -10,6 +10,7 @@ use std::{
 
 use anstream::{stderr, stdout};
 use ksync_common::chain;
+use progress::Bar;
 
 /// A failure with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,11 @@ impl Default for Printer {
 
 #[expect(clippy::unused_self, reason = "only who was given the printer writes to stdout and stderr")]
 impl Printer {
+    /// Starts a progress bar with `what` before it.
+    pub(crate) fn bar(self, what: &str) -> Bar {
+        Bar::start(what, self.interactive)
+    }
+
     /// A line of data.
     pub(crate) fn data(self, line: impl fmt::Display) {
         // Whoever read the other end has gone (`| head`): there is nobody left to tell.

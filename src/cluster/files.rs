@@ -11,7 +11,7 @@ use k8s_openapi::ByteString;
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::{ClusterArgs, Error};
+use super::{args::ClusterArgs, error::Error};
 
 /// The files that exist, absolute, in order.
 pub(super) fn paths(

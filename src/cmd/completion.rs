@@ -14,10 +14,10 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-/// Runs `completion`.
-pub(crate) fn run(args: Args, printer: Printer) -> ExitCode {
+/// Runs `completion` for the shape of a command line.
+pub(crate) fn run(args: Args, mut command: clap::Command, printer: Printer) -> ExitCode {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut crate::cli::command(), "kubectl-ksync", &mut script);
+    clap_complete::generate(args.shell, &mut command, "kubectl-ksync", &mut script);
     printer.raw(String::from_utf8_lossy(&script));
     ExitCode::SUCCESS
 }

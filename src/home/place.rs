@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::Error;
+use super::error::Error;
 
 pub(super) fn uid() -> u32 {
     rustix::process::geteuid().as_raw()

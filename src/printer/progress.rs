@@ -4,25 +4,20 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Printer;
-
 /// A progress bar in bytes; dropped, it is gone from the screen.
 #[derive(Debug)]
 pub(crate) struct Bar(ProgressBar);
 
-impl Printer {
-    /// Starts a bar with `what` before it.
-    pub(crate) fn bar(self, what: &str) -> Bar {
-        let target =
-            if self.interactive { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+impl Bar {
+    /// Starts a bar with `what` before it; `drawn` where a person looks at stderr.
+    pub(super) fn start(what: &str, drawn: bool) -> Self {
+        let target = if drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(100));
-        Bar(bar)
+        Self(bar)
     }
-}
 
-impl Bar {
     /// Tells what is being waited for, where there is nothing to count.
     pub(crate) fn tell(&self, what: &str) {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {

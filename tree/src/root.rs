@@ -2,21 +2,12 @@
 //! mounts below it are crossed, the way up never is.
 
 use crate::error::Error;
+use crate::identity::{Identity, identity_of};
 use crate::path::components;
-use crate::stat::identity_of;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-
-/// What a directory is, whatever its name: device and inode number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Identity {
-    /// `st_dev`
-    pub dev: u64,
-    /// `st_ino`
-    pub ino: u64,
-}
 
 /// An open directory below which all paths are resolved.
 #[derive(Debug)]

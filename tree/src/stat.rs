@@ -3,7 +3,8 @@
 
 use crate::entry::{Entry, Kind};
 use crate::error::Error;
-use crate::root::{Identity, Root};
+use crate::identity::identity_of;
+use crate::root::Root;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::fs::File;
@@ -187,12 +188,6 @@ fn ctime_of(stat: &Stat) -> i64 {
     #[allow(clippy::cast_possible_wrap, clippy::unnecessary_cast)] // as above
     let (seconds, nanoseconds) = (stat.st_ctime as i64, stat.st_ctime_nsec as i64);
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
-}
-
-pub(crate) fn identity_of(stat: &Stat) -> Identity {
-    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)] // dev_t is signed on macOS
-    let dev = stat.st_dev as u64;
-    Identity { dev, ino: stat.st_ino }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a row is measured against: a limit for the median, and perhaps one for the slow ones.
 
-use crate::row::figure;
+use crate::figure::figure;
 
 /// Limits, in the row's unit.
 #[derive(Debug, Clone, Copy, PartialEq)]

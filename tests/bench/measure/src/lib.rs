@@ -2,6 +2,7 @@
 //! and when bytes leave a slow network.
 
 mod docs;
+mod figure;
 mod goal;
 mod pacer;
 mod plot;

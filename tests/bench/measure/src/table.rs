@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{Report, Row, row::figure};
+use crate::{Report, Row, figure::figure};
 
 fn verdict(row: &Row) -> &'static str {
     match row.met {
