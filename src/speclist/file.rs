@@ -42,13 +42,14 @@ pub(super) async fn believed(store: &Store, lost: impl Fn(&Loaded) -> bool) -> R
 pub(super) struct Changes {
     /// None where the system can't watch; then the file is looked at from time to time.
     watcher: Option<RecommendedWatcher>,
-    rx: mpsc::UnboundedReceiver<()>,
+    /// One mark is enough, however much has changed.
+    rx: mpsc::Receiver<()>,
 }
 
 impl Changes {
     /// Watches the directories that hold the file and what it links to.
     pub(super) fn of(path: &Path) -> Self {
-        let (tx, rx) = mpsc::unbounded_channel();
+        let (tx, rx) = mpsc::channel(1);
         let watcher = watch(path, tx)
             .inspect_err(|error| warn!(%error, "watch ksync.yaml; looking at it every {LOOK_AGAIN:?}"))
             .ok();
@@ -66,7 +67,7 @@ impl Changes {
     }
 }
 
-fn watch(path: &Path, tx: mpsc::UnboundedSender<()>) -> notify::Result<RecommendedWatcher> {
+fn watch(path: &Path, tx: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
     let files: BTreeSet<PathBuf> =
         [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten().collect();
     let dirs: BTreeSet<PathBuf> = files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
@@ -77,8 +78,8 @@ fn watch(path: &Path, tx: mpsc::UnboundedSender<()>) -> notify::Result<Recommend
             Err(_) => true,
         };
         if relevant {
-            // Nobody listens any more: the watcher is stopping.
-            let _ = tx.send(());
+            // A mark is there already, or nobody listens any more: the watcher is stopping.
+            let _ = tx.try_send(());
         }
     })?;
     for dir in dirs {

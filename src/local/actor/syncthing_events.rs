@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-/// Events that wait for the actor, at most; further ones wait in syncthing.
-const WAITING: usize = 256;
+/// Events that wait for the actor, at most; further ones wait in syncthing, which keeps a thousand and forgets the older ones.
+/// So there is room for what a scan of a big tree finds while the actor waits for a call.
+const WAITING: usize = 1 << 14;
 /// How long one question may wait for an answer.
 const WAIT: Duration = Duration::from_secs(60);
 /// The rest after one that failed.

@@ -48,8 +48,27 @@ pub(in crate::local) enum FsEvent {
     Failed(String),
 }
 
+impl FsEvent {
+    /// Whether a scan of everything finds the change. syncthing's conflict copies are left out of scans, for one.
+    fn is_found_by_a_scan(&self) -> bool {
+        match self {
+            Self::Created(_)
+            | Self::Writing(_)
+            | Self::Closed(_)
+            | Self::Changed(_)
+            | Self::Removed(_)
+            | Self::Appeared(_)
+            | Self::Renamed { .. }
+            | Self::Rescan
+            | Self::Failed(_) => true,
+            Self::NotUtf8 | Self::ConflictCopy(_) | Self::WatchLimit => false,
+        }
+    }
+}
+
 /// Events that wait for the folder's actor, at most, which takes them in between its calls to syncthing. What comes beyond
-/// that is lost, and everything is scanned instead, as where the system's own queue has no room.
+/// that is lost, and everything is scanned instead, as where the system's own queue has no room; an event that no scan makes up
+/// for is not.
 const WAITING: usize = 1 << 16;
 
 type Tx = channel::Tx<FsEvent>;
@@ -64,7 +83,7 @@ pub(in crate::local) struct FsWatch {
 impl FsWatch {
     /// Watches everything below `root` that `ignore` does not name. Returns when the watch is in place.
     pub(in crate::local) fn start(root: &Path, ignore: Ignore) -> Result<Self, notify::Error> {
-        let (tx, rx) = channel::channel(WAITING, FsEvent::Rescan);
+        let (tx, rx) = channel::channel(WAITING, FsEvent::Rescan, FsEvent::is_found_by_a_scan);
         // Without a bound: the system's thread must not wait for whoever reads these, because he asks that thread to watch
         // each of them. There is one for a directory that came, and he waits for nothing else.
         let (arrivals_tx, arrivals) = std_mpsc::channel();
@@ -355,10 +374,7 @@ mod tests {
     fn watches() -> usize {
         let infos = fs::read_dir("/proc/self/fdinfo").unwrap().filter_map(Result::ok);
         let texts = infos.filter_map(|info| fs::read_to_string(info.path()).ok());
-        texts
-            .map(|relative| relative.lines().filter(|line| line.starts_with("inotify ")).count())
-            .max()
-            .unwrap_or(0)
+        texts.map(|text| text.lines().filter(|line| line.starts_with("inotify ")).count()).max().unwrap_or(0)
     }
 
     #[tokio::test]
@@ -390,7 +406,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_events_were_lost_directories_are_watched_before_everything_is_looked_at() {
-        let (tx, mut rx) = channel(8, FsEvent::Rescan);
+        let (tx, mut rx) = channel(8, FsEvent::Rescan, FsEvent::is_found_by_a_scan);
         let (arrivals, arrived) = std::sync::mpsc::channel();
         let base = Path::new("/w").to_owned();
         let mut sink =
