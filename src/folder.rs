@@ -114,7 +114,7 @@ impl Folder {
         }
     }
 
-    /// One life of an attachment, which ends with a interruption.
+    /// One life of an attachment, which ends with an interruption.
     async fn cycle(
         &self,
         there: &Registration,

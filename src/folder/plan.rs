@@ -80,7 +80,7 @@ pub(super) struct Sides<'a> {
     pub(super) recent: &'a KnownVersions,
 }
 
-/// ContainerRef wins a first sync.
+/// Which side wins a first sync.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Policy {
     /// Which way changes go.

@@ -277,7 +277,7 @@ mod tests {
         assert!(again.now_or_never().is_none(), "b is registered");
         drop(election.seat("b").await);
         drop(b);
-        assert!(election.seat("c").now_or_never().is_some(), "nobody is waited for container is gone");
+        assert!(election.seat("c").now_or_never().is_some(), "nobody is waited for who is gone");
     }
 
     #[tokio::test(start_paused = true)]

@@ -92,7 +92,7 @@ pub(crate) struct LocalFolder {
     pub first_compared: OnceLock<String>,
     /// What is here.
     pub listings: Listings,
-    /// What was here versions.
+    /// What was here lately.
     pub versions: Arc<RecentVersions>,
     /// What is written here for containers.
     pub own_writes: Arc<OwnWrites>,

@@ -269,6 +269,24 @@ mod tests {
         assert!(!file.0.exists());
     }
 
+    /// What a watcher of an older version has written.
+    #[test]
+    fn the_file_keeps_its_format() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = PendingFile::new(dir.path(), "/x".as_ref());
+        let text = concat!(
+            r#"{"version":1,"holds":[{"who":{"spec":"main","container":"c","pod":"app-1"},"since":"2026-01-01T00:00:00Z","#,
+            r#""of":5,"paths":{"b":{"file":true,"size":1,"mtime_ns":2,"mode":420}}}],"#,
+            r#""owed":[{"kept":"/kept/m","paths":{"d":493,"d/x":null}}]}"#
+        );
+        fs::write(&file.0, text).unwrap();
+        let (bursts, rollbacks) = file.load();
+        let burst = bursts.of("c").unwrap();
+        assert_eq!((&burst.by, burst.files(), rollbacks.len()), (&by("c"), 1, 1));
+        file.save(&bursts, &rollbacks).unwrap();
+        assert_eq!(fs::read_to_string(&file.0).unwrap(), text);
+    }
+
     #[test]
     fn damage_is_as_good_as_nothing() {
         let dir = tempfile::tempdir().unwrap();

@@ -56,12 +56,12 @@ pub(super) fn put_back(root: &Path, folder: &Path, rollbacks: &[Rollback]) -> Re
         match moved {
             Ok(true) => restored.push(path.clone()),
             Ok(false) => {}
-            Err(error) => warn!(path, error = ksync_common::chain(&error), "put restored"),
+            Err(error) => warn!(path, error = ksync_common::chain(&error), "put back"),
         }
     }
     // Only empty directories that stood in nobody's place are left in it.
     if let Err(error) = fs::remove_dir_all(&workshop) {
-        warn!(%error, "tidy up after putting restored");
+        warn!(%error, "tidy up after putting back");
     }
     Ok(restored)
 }
