@@ -54,7 +54,7 @@ impl Stat {
 
 #[cfg(test)]
 mod tests {
-    use super::{Stat, State, living_thread, parents, processes, thread_state, threads};
+    use super::{Stat, State};
 
     #[test]
     fn a_name_with_parentheses_does_not_hide_the_parent() {
@@ -64,7 +64,9 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn this_process_is_among_those_that_live() {
+        use super::{living_thread, parents, processes, thread_state, threads};
         let me = i32::try_from(std::process::id()).unwrap();
         assert!(processes().unwrap().contains(&me) && threads(me).unwrap().contains(&me));
         assert_eq!(living_thread(me), Some(me));

@@ -1,6 +1,6 @@
 //! A hold on a container's init process: whether the process lives, and notice of its end at once.
 //!
-//! Invariant: a [`InitProcess`] is of the process that the runtime named, never of a later one with the same number,
+//! Invariant: an [`InitProcess`] is of the process that the runtime named, never of a later one with the same number,
 //! because [`InitProcess::hold`] opens the pidfd first and verifies the number's owner afterwards.
 #![allow(unsafe_code)]
 

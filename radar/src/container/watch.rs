@@ -319,6 +319,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_scanner_that_falls_behind_misses_nothing_and_keeps_no_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tx, mut rx) = channel(1);
+        let root = Root::open(dir.path()).unwrap();
+        let watch = Watch::start(root, Vec::new(), Box::new(|_| false), 1000, tx).unwrap();
+        let names = (0..100).map(|n| format!("f{n:02}"));
+        for name in names.clone().chain(["last".to_owned()]) {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        // The thread waits with all but the first of them.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(until(&mut rx, "last").await, names.collect());
+        for name in ["again", "once more", "and again"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(watch);
+        // The sender is the thread's, and is gone with it.
+        let drained = async { while rx.recv().await.is_some() {} };
+        tokio::time::timeout(Duration::from_secs(5), drained).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn the_end_of_the_events_is_told() {
         let (tx, mut rx) = channel(BACKLOG);
         let told = tokio::task::spawn_blocking(move || broken(&tx, "read", rustix::io::Errno::BADF));

@@ -138,8 +138,8 @@ fn below_root(exe: &str, root: &str) -> String {
     }
 }
 
-/// Reads a command line as the kernel gives it (proc_pid_cmdline(5)). A program that has written a title over it leaves one long word, with nothing or only
-/// zeros after it.
+/// Reads a command line as the kernel gives it (proc_pid_cmdline(5)). A program that has written a title over it leaves
+/// one long word, with nothing or only zeros after it.
 fn arguments(cmdline: &[u8]) -> Result<Vec<CString>, Error> {
     let title = || {
         let end = cmdline.iter().position(|byte| *byte == 0).unwrap_or(cmdline.len());

@@ -44,7 +44,7 @@ pub(crate) struct Progress {
     pub(super) seen_rx: watch::Receiver<u64>,
     /// What could not be written when it was last looked at.
     pub(super) failing: Arc<Mutex<Failing>>,
-    /// When the stage_times were last got through.
+    /// When a change last passed each stage.
     pub(super) stage_times: StageTimes,
 }
 

@@ -145,7 +145,7 @@ async fn without_guards_it_happens_and_each_alone_prevents_it() {
     };
     assert!(happens, "a test in which nothing can happen proves nothing");
     assert_eq!(accident(&[Guard::Pidfd]).await, Some(false), "the pidfd");
-    assert_eq!(accident(&[Guard::RootCheck]).await, Some(false), "the lead_root");
+    assert_eq!(accident(&[Guard::RootCheck]).await, Some(false), "the root check");
 }
 
 /// What a container has in the place of the local files when it is attached (an old image, half a restore) is offered
