@@ -9,6 +9,7 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
+use futures::FutureExt as _;
 use ksync_proto::radar::{
     LookRequest, SessionEvent, SessionRequest, VersionReply, VersionRequest, radar_client::RadarClient,
     session_event::Event,
@@ -211,6 +212,8 @@ async fn dial(tunnel: &dyn Tunnel) -> Result<(RadarClient<Channel>, VersionReply
         .initial_connection_window_size(CONNECTION_WINDOW)
         .connect_timeout(CALL_LIMIT)
         .connect_with_connector(connector)
+        // Rust 1.90 can't prove the future of who connects `Send` with this one in it.
+        .boxed()
         .await
         .map_err(Error::Transport)?;
     let mut radar = RadarClient::new(channel).max_decoding_message_size(16 << 20);
