@@ -8,8 +8,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use hyper_util::rt::TokioIo;
 use futures::FutureExt as _;
+use hyper_util::rt::TokioIo;
 use ksync_proto::radar::{
     LookRequest, SessionEvent, SessionRequest, VersionReply, VersionRequest, radar_client::RadarClient,
     session_event::Event,
