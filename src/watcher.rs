@@ -6,7 +6,10 @@
 pub(crate) mod client;
 pub(crate) mod daemon;
 mod server;
+mod view;
 mod wire;
+
+pub(crate) use view::{BoardView, ServiceView, SpecView};
 
 use std::{
     path::{Path, PathBuf},

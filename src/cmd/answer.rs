@@ -5,7 +5,6 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use ksync_proto::watch::AnswerReply;
 use ksync_tree::ignore::pattern_of;
 
 use super::stignore;
@@ -50,19 +49,19 @@ pub(crate) async fn run(
     };
     let local = PathBuf::from(&spec.local_path);
     let reply = client.answer(&name, accept).await?;
-    if reply.deletions == 0 && reply.pull_files == 0 {
+    if reply.deletions == 0 && reply.first_pull.is_none() {
         let hint = format!("`kubectl ksync get {name}` says how it stands");
         return Err(UserError::new(format!("spec `{name}` waits for no answer"), hint).into());
     }
     if reply.deletions > 0 {
         printer.data(deletions(&name, reply.deletions, accept));
     }
-    if reply.pull_files > 0 {
-        let what = format!("{} ({})", count(reply.pull_files), size(reply.pull_bytes));
+    if let Some(pull) = reply.first_pull {
+        let what = format!("{} ({})", count(pull.files), size(pull.bytes));
         if accept {
             printer.data(format!("spec `{name}`: {what} brought here"));
         } else {
-            let patterns = leave(&home, &name, &local, &reply, printer)?;
+            let patterns = leave(&home, &name, &local, &pull.tops, printer)?;
             printer.data(format!(
                 "spec `{name}`: {what} left in the container; ignored from now on, in ksync.yaml: {}",
                 patterns.join(" ")
@@ -85,27 +84,26 @@ fn count(files: u64) -> String {
     if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
 }
 
-/// Has every spec of the local path leave out what only the container has.
+/// Has every spec of the local path leave out what only the container has: all below the paths `tops`.
 fn leave(
     home: &Home,
     name: &str,
     local: &std::path::Path,
-    reply: &AnswerReply,
+    tops: &[String],
     printer: Printer,
 ) -> anyhow::Result<Vec<String>> {
     if let Some(path) = stignore::foreign(local)? {
         let hint = format!("name them in `{}`, which is in force as it stands", path.display());
         return Err(UserError::new(format!("spec `{name}` has patterns of its own"), hint).into());
     }
-    if reply.pull_tops.len() > MOST_PATTERNS {
-        let message =
-            format!("the files lie in {} places, too many to ignore one by one", reply.pull_tops.len());
+    if tops.len() > MOST_PATTERNS {
+        let message = format!("the files lie in {} places, too many to ignore one by one", tops.len());
         let hint = format!(
             "name them by a few patterns under `ignore` of spec `{name}` in ksync.yaml, or set `direction: to-container`"
         );
         return Err(UserError::new(message, hint).into());
     }
-    let patterns: Vec<String> = reply.pull_tops.iter().map(|path| pattern_of(path)).collect();
+    let patterns: Vec<String> = tops.iter().map(|path| pattern_of(path)).collect();
     let (found, lost) = Store::new(home.config_file()).modify(|draft| -> Result<bool, Error> {
         let specs = draft.config().spec.iter().filter(|spec| local == std::path::Path::new(&spec.localpath));
         let names: Vec<String> = specs.map(|spec| spec.name.clone()).collect();

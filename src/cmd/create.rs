@@ -10,7 +10,6 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use ksync_proto::watch::SpecStatus;
 use kube::{Api, Client as KubeClient, api::ListParams};
 
 use super::{ensure, stignore};
@@ -23,7 +22,7 @@ use crate::{
     reload::Which,
     targets::{RemoteContainer, targets},
     tunnel::PortForward,
-    watcher::{self, client::Client},
+    watcher::{self, SpecView, client::Client},
 };
 
 /// Flags of `create`.
@@ -344,7 +343,7 @@ async fn wait(
     name: &str,
     limit: Duration,
     printer: Printer,
-) -> anyhow::Result<SpecStatus> {
+) -> anyhow::Result<SpecView> {
     let socket = socket(home, cluster);
     let mut last = "the watcher does not know it yet".to_owned();
     let bar = printer.bar("");

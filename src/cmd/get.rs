@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use ksync_proto::watch::StatusReply;
 
 use super::{
     changes::Changes,
@@ -14,7 +13,7 @@ use crate::{
     config::Store,
     home::{ContextDir, Home},
     printer::{Printer, UserError},
-    watcher::{client::Client, last_end},
+    watcher::{BoardView, client::Client, last_end},
 };
 
 /// Flags of `get`.
@@ -68,12 +67,11 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
         return Ok(ExitCode::SUCCESS);
     };
     if !args.watch {
-        let reply = client.status().await?;
-        for problem in [&reply.config_error, &reply.cluster_error].into_iter().filter(|text| !text.is_empty())
-        {
+        let board = client.status().await?;
+        for problem in [&board.config_error, &board.cluster_error].into_iter().flatten() {
             printer.warn(problem);
         }
-        let rows = only.pick(count(rows_of(reply), &dir, printer))?;
+        let rows = only.pick(count(rows_of(board), &dir, printer))?;
         for (row, warning) in rows.iter().flat_map(|row| row.warnings.iter().map(move |text| (row, text))) {
             printer.warn(format!("spec `{}`: {warning}", row.name));
         }
@@ -82,8 +80,8 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     }
     let mut states = client.follow().await?;
     let (mut changes, mut shown) = (Changes::new(args.output == Output::Wide, !args.no_headers), None);
-    while let Some(reply) = states.next().await {
-        let rows = only.pick(count(rows_of(reply), &dir, printer))?;
+    while let Some(board) = states.next().await {
+        let rows = only.pick(count(rows_of(board), &dir, printer))?;
         let now = format!("{rows:?}");
         if !rows.is_empty() && args.is_table() {
             printer.raw(changes.next(&rows));
@@ -95,8 +93,8 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     Err(UserError::new("the watcher has ended", "`kubectl ksync get` tells why").into())
 }
 
-fn rows_of(reply: StatusReply) -> Vec<SpecRow> {
-    reply.specs.into_iter().map(table::live).collect()
+fn rows_of(board: BoardView) -> Vec<SpecRow> {
+    board.specs.into_iter().map(table::live).collect()
 }
 
 /// Conflicts are counted where they lie, with and without a watcher.

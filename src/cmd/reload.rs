@@ -2,13 +2,12 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use ksync_proto::watch::container_reload::Outcome;
-
 use crate::{
     cluster::{self, ClusterArgs, ClusterConfig},
     config::ReloadMode,
     home::Home,
     printer::{Printer, UserError},
+    reload::Outcome,
     watcher::client::{Client, Error},
 };
 
@@ -37,23 +36,24 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
         return Err(UserError::new(format!("no watcher runs for context `{context}`"), hint).into());
     };
     let mode = args.mode.map(|mode| mode.to_string()).unwrap_or_default();
-    let reply = client.reload(&args.name, &mode, args.grace).await.map_err(|error| match error {
+    let containers = client.reload(&args.name, &mode, args.grace).await.map_err(|error| match error {
         // The watcher's own sentence says it all.
         Error::Refused { message, .. } => UserError::new(message, "").into(),
         error @ Error::Slow { .. } => anyhow::Error::from(error),
     })?;
-    if reply.containers.is_empty() {
+    if containers.is_empty() {
         let hint = format!("`kubectl ksync get {}` says how it stands", args.name);
         return Err(UserError::new(format!("no container of spec `{}` is attached", args.name), hint).into());
     }
     let mut failed = Vec::new();
-    for container in reply.containers {
+    for container in containers {
         let place = format!("{}/{}", container.pod, container.container);
         match container.outcome {
-            Some(Outcome::Reloaded(done)) => printer.data(format!("{place} reloaded: {done}")),
-            Some(Outcome::LeftAlone(why)) => printer.data(format!("{place} left alone: {why}")),
-            Some(Outcome::Error(why)) => failed.push(format!("`{place}` was not reloaded: {why}")),
-            None => failed.push(format!("`{place}` was not reloaded: the watcher did not say why")),
+            Outcome::Reloaded(done) => printer.data(format!("{place} reloaded: {done}")),
+            Outcome::LeftAlone(why) => printer.data(format!("{place} left alone: {why}")),
+            Outcome::Failed(why) | Outcome::Unknown(why) => {
+                failed.push(format!("`{place}` was not reloaded: {why}"));
+            }
         }
     }
     if failed.is_empty() {

@@ -1,14 +1,15 @@
 //! The specs of a context as rows: live from the watcher, or from the file when none runs.
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
-use ksync_proto::watch::{Direction, EditStages, ServiceStatus, SpecStatus};
+use jiff::Timestamp;
 use serde::Serialize;
 use tabwriter::TabWriter;
 
 use crate::{
-    config::{Config, SpecDetails},
-    status::Status,
+    config::{Config, Direction, SpecDetails},
+    status::{Edit, Status},
+    watcher::{ServiceView, SpecView},
 };
 
 /// A spec as `get` shows it.
@@ -71,7 +72,7 @@ pub(super) struct ContainerRow {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EditRow {
-    pub(super) at: Option<String>,
+    pub(super) at: String,
     pub(super) scan_posted_us: u64,
     pub(super) scanned_us: u64,
     pub(super) index_us: Option<u64>,
@@ -80,16 +81,17 @@ pub(super) struct EditRow {
     pub(super) settled_us: u64,
 }
 
-impl From<EditStages> for EditRow {
-    fn from(stages: EditStages) -> Self {
+impl From<Edit> for EditRow {
+    fn from(edit: Edit) -> Self {
+        let us = |after: Duration| u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
         Self {
-            at: time(stages.at_ms),
-            scan_posted_us: stages.scan_posted_us,
-            scanned_us: stages.scanned_us,
-            index_us: stages.index_us,
-            finished_us: stages.finished_us,
-            copied_us: stages.copied_us,
-            settled_us: stages.settled_us,
+            at: edit.at.to_string(),
+            scan_posted_us: us(edit.posted),
+            scanned_us: us(edit.scanned),
+            index_us: edit.index.map(us),
+            finished_us: edit.finished.map(us),
+            copied_us: edit.copied.map(us),
+            settled_us: us(edit.settled),
         }
     }
 }
@@ -126,12 +128,12 @@ pub(super) fn stopped(spec: &SpecDetails, context: &str, namespace: &str, reason
 }
 
 /// A spec as the watcher tells it.
-pub(super) fn live(spec: SpecStatus) -> SpecRow {
+pub(super) fn live(spec: SpecView) -> SpecRow {
     let watching = Status::Watching.to_string();
     let good = spec.services.iter().filter(|service| service.status == watching).count();
     SpecRow {
         ready: format!("{good}/{}", spec.services.len()),
-        since: time(spec.since_ms),
+        since: time(spec.since),
         containers: spec.services.into_iter().map(container).collect(),
         name: spec.name,
         context: spec.context,
@@ -142,8 +144,7 @@ pub(super) fn live(spec: SpecStatus) -> SpecRow {
         local_path: spec.local_path,
         remote_path: spec.remote_path,
         reload: spec.reload,
-        // A watcher of an older version says nothing.
-        reload_mode: Some(spec.reload_mode).filter(|mode| spec.reload && !mode.is_empty()),
+        reload_mode: spec.reload_mode.filter(|_| spec.reload),
         status: spec.status,
         reason: spec.reason,
         warnings: spec.warnings,
@@ -151,15 +152,11 @@ pub(super) fn live(spec: SpecStatus) -> SpecRow {
     }
 }
 
-fn container(service: ServiceStatus) -> ContainerRow {
+fn container(service: ServiceView) -> ContainerRow {
     ContainerRow {
-        since: time(service.since_ms),
-        last_contact: time(service.last_contact_ms),
-        two_way: match service.direction() {
-            Direction::Both => Some(true),
-            Direction::ToContainer => Some(false),
-            Direction::Unspecified => None,
-        },
+        since: time(service.since),
+        last_contact: time(service.last_contact),
+        two_way: service.direction.map(|direction| direction == Direction::Both),
         pod: service.pod,
         container: service.container,
         container_id: service.container_id,
@@ -172,16 +169,13 @@ fn container(service: ServiceStatus) -> ContainerRow {
         percent: service.percent,
         last_edit: service.last_edit.map(EditRow::from),
         reloads: service.reloads,
-        last_reload: time(service.last_reload_ms),
+        last_reload: time(service.last_reload),
         reload_note: service.reload_note,
     }
 }
 
-fn time(ms: i64) -> Option<String> {
-    if ms == 0 {
-        return None;
-    }
-    jiff::Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
+fn time(at: Option<Timestamp>) -> Option<String> {
+    at.map(|at| at.to_string())
 }
 
 /// The table: a line for each container, and one for a spec without any. Columns as the old ksync had them;

@@ -4,14 +4,16 @@ use std::{path::Path, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use ksync_proto::watch::{
-    AnswerReply, AnswerRequest, ReloadReply, ReloadRequest, StatusReply, StatusRequest, StopRequest,
-    TakeOverRequest, VersionReply, VersionRequest, WakeRequest, watch_client::WatchClient,
+    AnswerRequest, ReloadRequest, StatusReply, StatusRequest, StopRequest, TakeOverRequest, VersionRequest,
+    WakeRequest, watch_client::WatchClient,
 };
 use tokio::net::UnixStream;
 use tonic::{
     Streaming,
     transport::{Channel, Endpoint},
 };
+
+use super::view::{AnswerView, BoardView, ReloadView, WatcherView};
 
 /// For a call that answers from memory.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -65,14 +67,14 @@ impl Client {
         }
     }
 
-    /// Who answers.
-    pub(crate) async fn version(&mut self) -> Result<VersionReply, Error> {
-        limited("Version", CALL_LIMIT, self.0.version(VersionRequest {})).await
+    /// Which watcher answers.
+    pub(crate) async fn version(&mut self) -> Result<WatcherView, Error> {
+        limited("Version", CALL_LIMIT, self.0.version(VersionRequest {})).await.map(WatcherView::from)
     }
 
     /// Where everything stands.
-    pub(crate) async fn status(&mut self) -> Result<StatusReply, Error> {
-        limited("Status", CALL_LIMIT, self.0.status(StatusRequest {})).await
+    pub(crate) async fn status(&mut self) -> Result<BoardView, Error> {
+        limited("Status", CALL_LIMIT, self.0.status(StatusRequest {})).await.map(BoardView::from)
     }
 
     /// Where everything stands, again and again.
@@ -98,16 +100,17 @@ impl Client {
         spec: &str,
         mode: &str,
         grace: Duration,
-    ) -> Result<ReloadReply, Error> {
+    ) -> Result<Vec<ReloadView>, Error> {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let request = ReloadRequest { spec: spec.to_owned(), mode: mode.to_owned(), grace_ms };
-        limited("Reload", RELOAD_LIMIT + grace, self.0.reload(request)).await
+        let reply = limited("Reload", RELOAD_LIMIT + grace, self.0.reload(request)).await?;
+        Ok(reply.containers.into_iter().map(ReloadView::from).collect())
     }
 
-    /// Answers what the spec `name` waits for. The reply says what that was; all of it is zero when it was nothing.
-    pub(crate) async fn answer(&mut self, name: &str, accept: bool) -> Result<AnswerReply, Error> {
+    /// Answers what the spec `name` waits for. Returns what that was.
+    pub(crate) async fn answer(&mut self, name: &str, accept: bool) -> Result<AnswerView, Error> {
         let request = AnswerRequest { name: name.to_owned(), accept };
-        limited("Answer", ANSWER_LIMIT, self.0.answer(request)).await
+        limited("Answer", ANSWER_LIMIT, self.0.answer(request)).await.map(AnswerView::from)
     }
 
     /// Ends the watcher; returns when everything is let go of.
@@ -121,9 +124,9 @@ pub(crate) struct States(Streaming<StatusReply>);
 
 impl States {
     /// The next state; none when the watcher has ended, in order or not.
-    pub(crate) async fn next(&mut self) -> Option<StatusReply> {
+    pub(crate) async fn next(&mut self) -> Option<BoardView> {
         match self.0.message().await {
-            Ok(state) => state,
+            Ok(state) => state.map(BoardView::from),
             Err(error) => {
                 tracing::debug!(%error, "the watcher went away");
                 None

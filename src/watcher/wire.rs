@@ -1,4 +1,4 @@
-//! The board as the status endpoint sends it.
+//! The board as the status endpoint sends it; `view` reads it at the other end.
 
 use std::time::Duration;
 
