@@ -17,7 +17,7 @@ pub fn chain(error: &dyn Error) -> String {
 }
 
 /// The first line that is not empty: what follows is a picture of the input, or a stack.
-pub fn first_line(text: &str) -> String {
+fn first_line(text: &str) -> String {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 

@@ -5,5 +5,5 @@ mod chain;
 mod signals;
 
 pub use backoff::Backoff;
-pub use chain::{chain, first_line};
+pub use chain::chain;
 pub use signals::SIGNALS;

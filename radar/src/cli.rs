@@ -77,7 +77,7 @@ pub(crate) fn run() -> ExitCode {
             writeln!(std::io::stdout(), "{said}").map_err(|e| format!("write to stdout: {e}"))
         }),
         Part::BecomeSyncthing { parent, binary, home } => {
-            let error = syncthing::launch::become_syncthing(parent, &binary, &home);
+            let error = syncthing::become_syncthing(parent, &binary, &home);
             Err(format!("become `{}`: {error}", binary.display()))
         }
     };

@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use ksync_tree::ignore::pattern_of;
+use ksync_tree::pattern_of;
 
 use super::stignore;
 use crate::{

@@ -190,7 +190,7 @@ impl From<Error> for UserError {
 
 #[cfg(test)]
 mod tests {
-    use ksync_tree::ignore::STIGNORE_HEADER;
+    use ksync_tree::STIGNORE_HEADER;
 
     use super::{LOOK, alone, swept};
     use crate::{

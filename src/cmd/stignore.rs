@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use ksync_tree::ignore::STIGNORE_HEADER;
+use ksync_tree::STIGNORE_HEADER;
 
 use crate::{local, lock::DirLock, printer::UserError};
 

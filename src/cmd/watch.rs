@@ -147,7 +147,7 @@ pub(crate) fn become_syncthing(args: impl Iterator<Item = OsString>, printer: Pr
     let args: Vec<OsString> = args.collect();
     let text = |at: usize| args.get(at).map_or(OsStr::new(""), OsString::as_os_str);
     let parent = text(0).to_str().and_then(|pid| pid.parse().ok()).unwrap_or_default();
-    let error = syncthing::launch::become_syncthing(parent, Path::new(text(1)), Path::new(text(2)));
+    let error = syncthing::become_syncthing(parent, Path::new(text(1)), Path::new(text(2)));
     printer.error(&anyhow::Error::new(error).context(format!("run `{}`", Path::new(text(1)).display())));
     ExitCode::FAILURE
 }

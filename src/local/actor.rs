@@ -14,7 +14,7 @@ mod syncthing_events;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use ksync_tree::Ignore;
-use syncthing::{Client, Event, Folder, event::What};
+use syncthing::{Client, Event, Folder, TypedEvent};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -223,7 +223,7 @@ impl Actor {
                     root_check = Instant::now() + if gone { ROOT_LOOK } else { ROOT_CHECK };
                 }
                 Some(event) = next(&mut events) => {
-                    if matches!(event.what(), What::RemoteIndexUpdated { folder, .. } if folder == self.id) {
+                    if matches!(event.typed(), TypedEvent::RemoteIndexUpdated { folder, .. } if folder == self.id) {
                         self.remote.delete(&mut self.queue, running.as_deref()).await;
                     }
                 }

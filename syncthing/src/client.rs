@@ -55,15 +55,11 @@ impl Error {
     }
 }
 
-/// What `system/status` tells of the process.
-#[derive(Debug, Clone, Deserialize)]
-pub struct SystemStatus {
-    /// This syncthing's device id.
+/// `system/status`, the field that ksync reads.
+#[derive(Deserialize)]
+struct SystemStatus {
     #[serde(rename = "myID")]
-    pub my_id: String,
-    /// Start of the process, RFC 3339: tells one process from its successor.
-    #[serde(rename = "startTime", default)]
-    pub start_time: String,
+    my_id: String,
 }
 
 #[derive(Deserialize)]
@@ -119,23 +115,11 @@ pub struct FolderStatus {
     pub remote_sequence: Option<BTreeMap<String, i64>>,
     /// Items to pull, of every kind, deletions included.
     pub need_total_items: u64,
-    /// Bytes to pull.
-    pub need_bytes: u64,
-    /// Deletions to apply.
-    pub need_deletes: u64,
-    /// Items of the cluster's version.
-    pub global_total_items: u64,
-    /// Bytes of the cluster's version.
-    pub global_bytes: u64,
-    /// Files of the cluster's version.
-    pub global_files: u64,
     /// Files here.
     pub local_files: u64,
     /// Symlinks here.
     pub local_symlinks: u64,
-    /// Items that differ here in a receive-only folder.
-    pub receive_only_total_items: u64,
-    /// Of those, deletions.
+    /// Deletions that differ here in a receive-only folder.
     pub receive_only_changed_deletes: u64,
     /// Items that failed to be pulled.
     pub pull_errors: u64,
@@ -174,14 +158,10 @@ impl Client {
         Ok(Self { http, key: key.to_owned() })
     }
 
-    /// Device id and start time.
-    pub async fn system_status(&self) -> Result<SystemStatus, Error> {
-        self.json(Method::GET, "system/status", |r| r).await
-    }
-
     /// This syncthing's device id.
     pub async fn my_id(&self) -> Result<String, Error> {
-        Ok(self.system_status().await?.my_id)
+        let status: SystemStatus = self.json(Method::GET, "system/status", |r| r).await?;
+        Ok(status.my_id)
     }
 
     /// For example `v1.30.0`.

@@ -16,14 +16,14 @@ pub struct Event {
     /// When it happened, RFC 3339, by the clock of syncthing's machine.
     #[serde(default)]
     pub time: String,
-    /// What the kind says it is; see [`Event::what`].
+    /// What the kind says it is; see [`Event::typed`].
     #[serde(default)]
     pub data: Value,
 }
 
 /// The events that ksync acts on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum TypedEvent {
     /// A change of the far side was applied here, or failed.
     ItemFinished {
         /// Folder id.
@@ -82,39 +82,39 @@ pub enum What {
 
 impl Event {
     /// The event's meaning. A field that is missing reads as empty.
-    pub fn what(&self) -> What {
+    pub fn typed(&self) -> TypedEvent {
         let text = |key: &str| self.data[key].as_str().unwrap_or_default().to_owned();
         let error = |key: &str| self.data[key].as_str().filter(|e| !e.is_empty()).map(str::to_owned);
         match self.kind.as_str() {
-            "ItemFinished" => What::ItemFinished {
+            "ItemFinished" => TypedEvent::ItemFinished {
                 folder: text("folder"),
                 item: text("item"),
                 kind: text("type"),
                 action: text("action"),
                 error: error("error"),
             },
-            "LocalChangeDetected" => What::LocalChange {
+            "LocalChangeDetected" => TypedEvent::LocalChange {
                 folder: text("folder"),
                 path: text("path"),
                 kind: text("type"),
                 action: text("action"),
             },
             "StateChanged" => {
-                What::StateChanged { folder: text("folder"), to: text("to"), error: error("error") }
+                TypedEvent::StateChanged { folder: text("folder"), to: text("to"), error: error("error") }
             }
             "RemoteIndexUpdated" => {
-                What::RemoteIndexUpdated { folder: text("folder"), device: text("device") }
+                TypedEvent::RemoteIndexUpdated { folder: text("folder"), device: text("device") }
             }
-            "DeviceConnected" => What::DeviceConnected { id: text("id") },
-            "DeviceDisconnected" => What::DeviceDisconnected { id: text("id"), error: text("error") },
-            _ => What::Other,
+            "DeviceConnected" => TypedEvent::DeviceConnected { id: text("id") },
+            "DeviceDisconnected" => TypedEvent::DeviceDisconnected { id: text("id"), error: text("error") },
+            _ => TypedEvent::Other,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, What};
+    use super::{Event, TypedEvent};
 
     #[test]
     fn an_item_that_failed_keeps_its_error() {
@@ -124,8 +124,8 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            event.what(),
-            What::ItemFinished {
+            event.typed(),
+            TypedEvent::ItemFinished {
                 folder: "f".into(),
                 item: "a/b".into(),
                 kind: "file".into(),
@@ -143,6 +143,6 @@ mod tests {
             time: String::new(),
             data: serde_json::json!({"item": "a", "folder": "f", "error": null, "type": "dir", "action": "delete"}),
         };
-        assert!(matches!(event.what(), What::ItemFinished { error: None, .. }));
+        assert!(matches!(event.typed(), TypedEvent::ItemFinished { error: None, .. }));
     }
 }

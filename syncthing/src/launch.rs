@@ -18,7 +18,7 @@ const WRITE_BUFFER: usize = 1 << 20;
 
 /// The command line that runs syncthing on `home` as a single process, its log on stdout. 2.x has another database
 /// and does not read the two variables of this one.
-pub fn command(binary: &Path, home: &Path) -> Command {
+fn command(binary: &Path, home: &Path) -> Command {
     let mut command = Command::new(binary);
     command
         .arg("serve")
@@ -38,7 +38,7 @@ pub fn command(binary: &Path, home: &Path) -> Command {
 /// The command that makes our own binary (`exe` with `step` as its hidden verb) turn into syncthing.
 ///
 /// `step` must call [`become_syncthing`] with the three arguments that follow it.
-pub fn through(exe: &Path, step: &str, binary: &Path, home: &Path) -> Command {
+pub fn through_own_binary(exe: &Path, step: &str, binary: &Path, home: &Path) -> Command {
     let mut command = Command::new(exe);
     command.arg(step).arg(std::process::id().to_string()).arg(binary).arg(home).stdin(Stdio::null());
     command

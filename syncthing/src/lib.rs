@@ -3,17 +3,19 @@
 //! Shared by the watcher (local side) and radar (node side), so that a field of syncthing's
 //! configuration has one spelling. Needs syncthing 1.27 to 2.x.
 
-pub mod batch;
-pub mod client;
-pub mod config;
+mod batch;
+mod client;
+mod config;
 pub mod conflict;
-pub mod event;
-pub mod home;
-pub mod launch;
-pub mod pace;
+mod event;
+mod home;
+mod launch;
+mod pace;
 
 pub use batch::Batch;
 pub use client::{Client, Error, FolderStatus, PullError};
 pub use config::{Device, Folder, FolderType, MinDiskFree};
-pub use event::Event;
+pub use event::{Event, TypedEvent};
+pub use home::{Error as HomeError, Home, Options as HomeOptions};
+pub use launch::{become_syncthing, through_own_binary};
 pub use pace::Pace;

@@ -51,7 +51,7 @@ fn the_last_spec_of_a_directory_takes_ours_from_it() {
         format!("- name: {name}\n  pod: p\n  localpath: {}\n  remotepath: /{name}\n", local.display())
     };
     bench.write_config(&format!("spec:\n{}{}", item("one"), item("two")));
-    let ours = format!("{}\n.git\n", ksync_tree::ignore::STIGNORE_HEADER);
+    let ours = format!("{}\n.git\n", ksync_tree::STIGNORE_HEADER);
     fs::write(local.join(".stignore"), &ours).unwrap();
     let marked = "# mine\n# kubectl-ksync adds the next line, and removes it\n/.stignore\n*.o\n";
     fs::write(&exclude, marked).unwrap();

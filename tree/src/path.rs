@@ -4,10 +4,10 @@ use crate::error::Error;
 use std::cmp::Ordering;
 
 /// Longest accepted path in bytes; what Linux takes in one call.
-pub const MAX_PATH: usize = 4095;
+pub(crate) const MAX_PATH: usize = 4095;
 
 /// Deepest accepted nesting; one open directory is held for each level of a walk.
-pub const MAX_DEPTH: usize = 200;
+pub(crate) const MAX_DEPTH: usize = 200;
 
 /// Checks a relative path and returns its components, at least one.
 pub(crate) fn components(path: &str) -> Result<Vec<&str>, Error> {

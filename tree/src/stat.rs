@@ -26,7 +26,7 @@ pub fn stat_entry(root: &Root, path: &str, hash: bool) -> Result<Option<Entry>, 
 /// What a name stood for at one moment, without reading it: two equal ones mean that nothing was written, replaced or
 /// renamed in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exact {
+pub(crate) struct Exact {
     /// In bytes.
     pub size: u64,
     /// Nanoseconds since the epoch.
@@ -48,35 +48,18 @@ impl Exact {
     }
 
     /// Whether it is the same file with the same content, under whatever name: a rename moves the ctime.
-    pub fn same_content(&self, other: &Self) -> bool {
+    pub(crate) fn same_content(&self, other: &Self) -> bool {
         Self { ctime_ns: 0, ..*self } == Self { ctime_ns: 0, ..*other }
     }
 }
 
 /// What stands at `path`, of whatever kind; `None` when nothing does.
-pub fn stat_exact(root: &Root, path: &str) -> Result<Option<Exact>, Error> {
+#[cfg(test)]
+pub(crate) fn stat_exact(root: &Root, path: &str) -> Result<Option<Exact>, Error> {
     match root.parent(path).and_then(|(dir, name)| lstat(&dir, name, path)) {
         Err(e) if e.is_not_found() => Ok(None),
         other => Ok(other?.map(|stat| Exact::of(&stat))),
     }
-}
-
-/// BLAKE3 of the regular file at `path`.
-pub fn hash_file(root: &Root, path: &str) -> Result<[u8; 32], Error> {
-    let (dir, name) = root.parent(path)?;
-    hash_open(open_regular(&dir, name, path)?.0, path)
-}
-
-/// The content of the regular file at `path`, refused when it is larger than `limit` bytes.
-pub fn read_file(root: &Root, path: &str, limit: u64) -> Result<Vec<u8>, Error> {
-    let (dir, name) = root.parent(path)?;
-    let (file, _) = open_regular(&dir, name, path)?;
-    let mut content = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut content).map_err(|e| Error::io("read", path, e))?;
-    if content.len() as u64 > limit {
-        return Err(Error::TooLarge { path: path.to_owned(), limit });
-    }
-    Ok(content)
 }
 
 /// The entry `name` in `dir`; `None` when it is gone, an error when its kind is not synced.
@@ -225,12 +208,14 @@ mod tests {
         symlink("f", dir.path().join("l")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("p"), Mode::RWXU).unwrap();
         let root = Root::open(dir.path()).unwrap();
-        assert_eq!(read_file(&root, "f", 5).unwrap(), b"hello");
-        assert!(matches!(read_file(&root, "f", 4), Err(Error::TooLarge { .. })));
-        assert!(matches!(read_file(&root, "l", 9), Err(Error::WrongKind { what: "a symlink", .. })));
-        assert!(matches!(read_file(&root, "p", 9), Err(Error::WrongKind { what: "a fifo", .. })));
-        assert!(read_file(&root, "none", 9).unwrap_err().is_not_found());
-        assert_eq!(hash_file(&root, "f").unwrap(), *blake3::hash(b"hello").as_bytes());
+        let hash = |path: &'static str| {
+            let (dir, name) = root.parent(path)?;
+            hash_open(open_regular(&dir, name, path)?.0, path)
+        };
+        assert!(matches!(hash("l"), Err(Error::WrongKind { what: "a symlink", .. })));
+        assert!(matches!(hash("p"), Err(Error::WrongKind { what: "a fifo", .. })));
+        assert!(hash("none").unwrap_err().is_not_found());
+        assert_eq!(hash("f").unwrap(), *blake3::hash(b"hello").as_bytes());
         assert_eq!(stat_entry(&root, "none", true).unwrap(), None);
         assert_eq!(stat_entry(&root, "none/deeper", true).unwrap(), None);
         assert_eq!(stat_entry(&root, "l", true).unwrap().unwrap().target.unwrap(), b"f");

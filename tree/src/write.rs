@@ -24,7 +24,7 @@ pub fn is_temp(name: &str) -> bool {
 
 /// Whether `name` (one component) belongs to syncthing, which never syncs it: its marker, its patterns, its
 /// unfinished files.
-pub fn is_internal(name: &str) -> bool {
+pub(crate) fn is_internal(name: &str) -> bool {
     matches!(name, ".stignore" | ".stfolder") || is_syncthings_temp(name)
 }
 
@@ -132,7 +132,8 @@ impl Drop for Pending<'_> {
 
 /// Writes a regular file as a whole, in a directory that exists. `mode: None` keeps that of the file it replaces,
 /// else 0644; the mtime is now.
-pub fn write_file(
+#[cfg(test)]
+pub(crate) fn write_file(
     root: &Root,
     path: &str,
     content: &[u8],

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use syncthing::{Client, Pace, event::What};
+use syncthing::{Client, Pace, TypedEvent};
 use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ const BACKLOG: usize = 8192;
 #[derive(Debug, Clone)]
 pub(crate) enum Heard {
     /// An event with its id.
-    Event(u64, What),
+    Event(u64, TypedEvent),
     /// Some were missed.
     Gap,
 }
@@ -77,7 +77,7 @@ pub(crate) async fn listen(
                     }
                     since = event.id;
                     // An error means that no folder listens.
-                    drop(heard_tx.send(Heard::Event(event.id, event.what())));
+                    drop(heard_tx.send(Heard::Event(event.id, event.typed())));
                 }
                 pace.rest().await;
             }

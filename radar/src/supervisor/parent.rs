@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use syncthing::{home, launch};
+use syncthing::{Home, HomeError, HomeOptions, through_own_binary};
 use tokio::{
     net::{UnixListener, UnixStream},
     process::{Child, Command},
@@ -37,7 +37,7 @@ pub(crate) const BECOME_SYNCTHING: &str = "become-syncthing";
 pub(crate) enum Error {
     /// The home could not be prepared.
     #[error(transparent)]
-    Home(#[from] home::Error),
+    Home(#[from] HomeError),
     /// A system call or file failed.
     #[error("{operation} `{path}`")]
     Io {
@@ -111,10 +111,10 @@ pub(crate) async fn run(paths: &Paths, binary: &Path) -> Result<(), Error> {
 }
 
 fn spawn(paths: &Paths, binary: &Path, start: u64) -> Result<(Child, Greeting), Error> {
-    let options = home::Options { listen: Some(format!("tcp://{}", paths.bep())) };
-    let home = home::Home::prepare(&paths.home(), &paths.gui(), binary, &options)?;
+    let options = HomeOptions { listen: Some(format!("tcp://{}", paths.bep())) };
+    let home = Home::prepare(&paths.home(), &paths.gui(), binary, &options)?;
     let exe = std::env::current_exe().map_err(io_error("find", "this program"))?;
-    let child = Command::from(launch::through(&exe, BECOME_SYNCTHING, binary, &home.dir))
+    let child = Command::from(through_own_binary(&exe, BECOME_SYNCTHING, binary, &home.dir))
         .kill_on_drop(true)
         .spawn()
         .map_err(io_error("start", binary))?;

@@ -7,7 +7,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use ksync_proto::radar::{AttachmentEnd, Role};
-use syncthing::{Device, Folder as Config, FolderType, event::What};
+use syncthing::{Device, Folder as Config, FolderType, TypedEvent};
 use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot, watch as channel};
 use tokio_util::sync::CancellationToken;
 
@@ -416,9 +416,9 @@ impl Folder {
         Ok(())
     }
 
-    fn hear(&mut self, id: u64, what: What) {
-        let news = match what {
-            What::ItemFinished { folder, item, action, error, .. } if folder == self.id => {
+    fn hear(&mut self, id: u64, event: TypedEvent) {
+        let news = match event {
+            TypedEvent::ItemFinished { folder, item, action, error, .. } if folder == self.id => {
                 self.stage_times.note(Stage::Finished);
                 client_events::item(&self.sink, &self.lead_root.lead.id, &item, &action, error.as_deref());
                 match error {
@@ -427,7 +427,7 @@ impl Folder {
                 }
                 false
             }
-            What::LocalChange { folder, path, kind, action } if folder == self.id => {
+            TypedEvent::LocalChange { folder, path, kind, action } if folder == self.id => {
                 let lead = &self.lead_root.lead;
                 // A conflict copy is for the client, not for the followers.
                 let beaten = syncthing::conflict::lost_to(&path, &self.device);
@@ -441,17 +441,19 @@ impl Folder {
                 }
                 false
             }
-            What::StateChanged { folder, to, .. } if folder == self.id => {
+            TypedEvent::StateChanged { folder, to, .. } if folder == self.id => {
                 let rests = matches!(to.as_str(), "idle" | "error" | "");
                 self.busy_tx.send_replace(!rests);
                 rests
             }
-            What::RemoteIndexUpdated { folder, .. } if folder == self.id => {
+            TypedEvent::RemoteIndexUpdated { folder, .. } if folder == self.id => {
                 self.stage_times.note(Stage::Index);
                 true
             }
             // Errors, most of all, and connections.
-            What::Other | What::DeviceConnected { .. } | What::DeviceDisconnected { .. } => true,
+            TypedEvent::Other
+            | TypedEvent::DeviceConnected { .. }
+            | TypedEvent::DeviceDisconnected { .. } => true,
             _ => false,
         };
         self.seen_tx.send_replace(id);

@@ -10,7 +10,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use ksync_tree::{Kind, stat_entry};
-use syncthing::batch::Batch;
+use syncthing::Batch;
 use tokio::sync::{mpsc::Receiver, oneshot};
 
 use crate::{
@@ -123,7 +123,7 @@ mod tests {
     use std::{collections::BTreeSet, sync::Arc};
 
     use ksync_tree::Ignore;
-    use syncthing::batch::Batch;
+    use syncthing::Batch;
 
     use super::{RootLost, note};
     use crate::container::{attachment::fake::attached, watch::Change};

@@ -11,7 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use ksync_tree::{Root, stat_entry};
-use syncthing::{Event, event::What};
+use syncthing::{Event, TypedEvent};
 use tracing::debug;
 
 use crate::local::history::{LocalEdit, LocalEdits, OwnWrites};
@@ -89,7 +89,7 @@ impl LocalChanges {
             debug!(event.id, "events were lost");
             self.edits.record(LocalEdit::Something);
         }
-        let What::LocalChange { folder, path, kind, .. } = event.what() else { return };
+        let TypedEvent::LocalChange { folder, path, kind, .. } = event.typed() else { return };
         // An empty directory is nothing that an app runs, and what is in it is told of by itself.
         if folder != self.id || kind == "dir" || syncthing::conflict::copy(&path).is_some() {
             return;

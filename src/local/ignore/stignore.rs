@@ -131,7 +131,7 @@ pub(super) fn is_right(text: &str, patterns: &[String], excluded: &BTreeSet<Stri
 
 /// The patterns of the specs, the defaults, and `excluded`.
 fn with_mounts(patterns: &[String], excluded: &BTreeSet<String>) -> Result<Ignore, ksync_tree::Error> {
-    let mounts = excluded.iter().map(|below| ksync_tree::ignore::pattern_of(below));
+    let mounts = excluded.iter().map(|below| ksync_tree::pattern_of(below));
     // Before what the specs take back in, which may be anywhere.
     let git = (!is_meant(patterns)).then(|| GIT.to_owned());
     let all: Vec<String> = mounts.chain(git).chain(patterns.iter().cloned()).collect();
@@ -142,7 +142,7 @@ fn with_mounts(patterns: &[String], excluded: &BTreeSet<String>) -> Result<Ignor
 pub(crate) fn remove(root: &Path) -> Result<(), Error> {
     use io::ErrorKind::{NotADirectory, NotFound};
     let path = root.join(NAME);
-    let header = ksync_tree::ignore::STIGNORE_HEADER.as_bytes();
+    let header = ksync_tree::STIGNORE_HEADER.as_bytes();
     match fs::read(&path) {
         Ok(text) if text.split(|byte| *byte == b'\n').next() == Some(header) => {
             fs::remove_file(&path).map_err(|source| Error::Io { operation: "remove", path, source })?;
@@ -159,7 +159,7 @@ fn failed((operation, path, source): (&'static str, PathBuf, io::Error)) -> Erro
 }
 
 fn is_ours(text: &str) -> bool {
-    text.lines().next() == Some(ksync_tree::ignore::STIGNORE_HEADER)
+    text.lines().next() == Some(ksync_tree::STIGNORE_HEADER)
 }
 
 #[cfg(test)]
@@ -235,7 +235,7 @@ mod tests {
         assert!(refused.unwrap_err().to_string().contains("add `/conf`"));
         remove(dir.path()).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join(".stignore")).unwrap(), "secret\n.git\n");
-        let not_text = format!("\u{fffd}\n{}\n", ksync_tree::ignore::STIGNORE_HEADER);
+        let not_text = format!("\u{fffd}\n{}\n", ksync_tree::STIGNORE_HEADER);
         for text in [not_text.as_bytes(), b"\xff\n"] {
             fs::write(dir.path().join(".stignore"), text).unwrap();
             remove(dir.path()).unwrap();

@@ -19,7 +19,7 @@ use std::{
 
 use ksync_common::Backoff;
 use rustix::process::{Pid, Signal, kill_process};
-use syncthing::home::{Home, Options};
+use syncthing::{Home, HomeOptions};
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
@@ -38,7 +38,7 @@ const LOG_LIMIT: u64 = 4 << 20;
 pub(crate) enum Error {
     /// The home can't be readied.
     #[error(transparent)]
-    Home(#[from] syncthing::home::Error),
+    Home(#[from] syncthing::HomeError),
     /// The log can't be opened.
     #[error("open syncthing's log `{path}`")]
     Log {
@@ -129,7 +129,7 @@ pub(super) fn keep(paths: Paths) -> Result<(watch::Receiver<State>, Stop), Error
 }
 
 fn prepare(paths: &Paths) -> Result<Home, Error> {
-    Ok(Home::prepare(&paths.home, &paths.socket, &paths.binary, &Options { listen: None })?)
+    Ok(Home::prepare(&paths.home, &paths.socket, &paths.binary, &HomeOptions { listen: None })?)
 }
 
 fn run_once(
@@ -144,7 +144,7 @@ fn run_once(
     let log = open_log(&paths.log)?;
     let errors = log.try_clone().map_err(Error::Start)?;
     let client = syncthing::Client::unix(&home.socket, &home.key)?;
-    let mut child: Child = syncthing::launch::through(&own_binary()?, STEP, &paths.binary, &home.dir)
+    let mut child: Child = syncthing::through_own_binary(&own_binary()?, STEP, &paths.binary, &home.dir)
         .stdout(log)
         .stderr(errors)
         .spawn()

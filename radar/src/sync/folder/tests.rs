@@ -11,7 +11,7 @@ use std::{
 };
 
 use ksync_proto::radar::{AttachmentEnd, Role, SessionEvent, session_event::Event};
-use syncthing::event::What;
+use syncthing::TypedEvent;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Command, Direction, Error, Handle, Report, Reports, Start, spawn};
@@ -109,7 +109,7 @@ async fn only_what_is_not_ignored_is_told_of_and_only_while_it_is_two_way() {
     let Some(mut bench) = bench().await else {
         return ksync_skip::skipped("mounts can't be cloned here");
     };
-    let deleted = |path: &str| What::LocalChange {
+    let deleted = |path: &str| TypedEvent::LocalChange {
         folder: "f".into(),
         path: path.into(),
         kind: "file".into(),
