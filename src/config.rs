@@ -34,8 +34,8 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_file_loads() {
-        let loaded = load(super::store::SEED);
+    fn the_old_ksyncs_file_loads() {
+        let loaded = load(super::store::OLD_FILE);
         assert_eq!(loaded.errors, []);
         let config = loaded.config;
         assert_eq!(

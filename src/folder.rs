@@ -32,7 +32,7 @@ use equalise::Equaliser;
 use follow::Follower;
 
 pub(crate) use interruption::Interruption;
-pub(crate) use take_over::{TakeOver, Wish};
+pub(crate) use take_over::{SpecTakeOver, TakeOver};
 
 use crate::{
     base::Base,
@@ -67,7 +67,7 @@ pub(crate) struct Folder {
     /// What was last known equal.
     pub base: watch::Receiver<Option<Arc<Base>>>,
     /// Whether it takes the directory over from others.
-    pub take_over: Wish,
+    pub take_over: SpecTakeOver,
     /// Where it reports.
     pub status: ServiceTx,
 }
@@ -121,7 +121,7 @@ impl Folder {
         automatic: &Automatic,
         held: &mut Option<Arc<Node>>,
         slot: &mut Option<Attached>,
-        take_over: &mut Wish,
+        take_over: &mut SpecTakeOver,
         backoff: &mut Backoff,
     ) -> Result<Infallible, Interruption> {
         let local = &self.local;
@@ -214,7 +214,7 @@ impl Folder {
         &self,
         node: Arc<Node>,
         link: Arc<Link>,
-        take_over: &mut Wish,
+        take_over: &mut SpecTakeOver,
     ) -> Result<Attached, Interruption> {
         self.status.set(Status::Attaching, "");
         let request = AttachRequest {

@@ -284,7 +284,7 @@ fn within_item(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::Draft;
-    use crate::config::{SpecDetails, store::SEED};
+    use crate::config::{SpecDetails, store::OLD_FILE};
 
     fn draft(text: &str) -> Draft {
         Draft::parse("k".as_ref(), text).unwrap()
@@ -303,9 +303,9 @@ mod tests {
     #[test]
     fn adding_and_removing_leaves_every_other_byte() {
         let with_more = format!(
-            "# top\nzzz: {{a: [1, 2]}} # odd\n{SEED}  future: 'key'   # kept\n\n# after\ntail: 1.50\n"
+            "# top\nzzz: {{a: [1, 2]}} # odd\n{OLD_FILE}  future: 'key'   # kept\n\n# after\ntail: 1.50\n"
         );
-        for text in [SEED.to_owned(), with_more, SEED.replace('\n', "\r\n")] {
+        for text in [OLD_FILE.to_owned(), with_more, OLD_FILE.replace('\n', "\r\n")] {
             let mut draft = draft(&text);
             draft.add(&spec("new")).unwrap();
             assert_eq!(draft.config().spec.len(), 2);
@@ -365,8 +365,9 @@ mod tests {
 
     #[test]
     fn patterns_are_added_where_the_spec_stands() {
-        let with = SEED.replace("  reload: true\n", "  reload: true # yes\n  ignore: ['*.log'] # noise\n");
-        for (text, before) in [(SEED.to_owned(), 0), (with, 1)] {
+        let with =
+            OLD_FILE.replace("  reload: true\n", "  reload: true # yes\n  ignore: ['*.log'] # noise\n");
+        for (text, before) in [(OLD_FILE.to_owned(), 0), (with, 1)] {
             let mut draft = draft(&text);
             draft.add(&spec("b")).unwrap();
             let added = ["/node_modules".to_owned(), "/it's \\*".to_owned()];

@@ -1,4 +1,4 @@
-//! Names for specs that are given none: two words, as in the seed's `sunny-husky`, new in the file.
+//! Names for specs that are given none: two words, as the old ksync's `sunny-husky`, new in the file.
 
 /// How many names are tried before one gets a number.
 const TRIES: usize = 50;

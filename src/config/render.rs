@@ -1,4 +1,4 @@
-//! A spec as YAML lines, in the seed's order and style; whatever could be read as something else (`yes`, `0x10`, `~`)
+//! A spec as YAML lines, in the old ksync's order and style; whatever could be read as something else (`yes`, `0x10`, `~`)
 //! is quoted, for YAML 1.1 readers too.
 
 use std::fmt::Write;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_style_is_the_seeds() {
+    fn the_style_is_the_old_ksyncs() {
         let spec = SpecDetails {
             name: "sunny-husky".into(),
             selector: "app=app".into(),
@@ -127,7 +127,7 @@ mod tests {
             reload: true,
             ..SpecDetails::default()
         };
-        let seed = crate::config::store::SEED;
-        assert!(seed.ends_with(&item(&spec, 0)), "{}", item(&spec, 0));
+        let old = crate::config::store::OLD_FILE;
+        assert!(old.ends_with(&item(&spec, 0)), "{}", item(&spec, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! One spec of the file. Its keys are the seed's, and a few optional ones of ours that the old ksync passes over.
+//! One spec of the file. Its keys are the old ksync's, and a few optional ones of ours that it passes over.
 
 use std::{fmt, num::NonZeroUsize};
 

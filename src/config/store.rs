@@ -17,8 +17,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a change is made anew because an editor was faster.
 const TRIES: usize = 20;
 
+/// As the old ksync wrote it.
 #[cfg(test)]
-pub(super) const SEED: &str = "apikey: ksync
+pub(super) const OLD_FILE: &str = "apikey: ksync
 context: \"\"
 log-level: debug
 namespace: default
@@ -152,7 +153,7 @@ mod tests {
         thread,
     };
 
-    use super::{SEED, Store};
+    use super::{OLD_FILE, Store};
     use crate::config::{Draft, Error, SpecDetails};
 
     fn spec(name: &str) -> SpecDetails {
@@ -180,14 +181,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (real, link) = (dir.path().join("dotfiles/k.yaml"), dir.path().join("ksync.yaml"));
         fs::create_dir(dir.path().join("dotfiles")).unwrap();
-        fs::write(&real, SEED).unwrap();
+        fs::write(&real, OLD_FILE).unwrap();
         fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
         symlink("dotfiles/k.yaml", &link).unwrap();
         let store = Store::new(&link);
         store.modify(|draft| draft.add(&spec("b"))).unwrap();
         assert!(link.is_symlink());
         assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
-        assert!(fs::read_to_string(&real).unwrap().starts_with(SEED));
+        assert!(fs::read_to_string(&real).unwrap().starts_with(OLD_FILE));
         let before = fs::read(&real).unwrap();
         let failed: Result<((), bool), Error> = store.modify(|draft| {
             draft.add(&spec("c"))?;
@@ -213,12 +214,12 @@ mod tests {
     fn what_an_editor_writes_meanwhile_is_not_lost() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path().join("ksync.yaml"));
-        fs::write(store.path(), SEED).unwrap();
+        fs::write(store.path(), OLD_FILE).unwrap();
         let mut edits = 0;
         let add = |draft: &mut Draft| {
             edits += 1;
             if edits < 3 {
-                fs::write(store.path(), format!("# edit {edits}\n{SEED}")).unwrap();
+                fs::write(store.path(), format!("# edit {edits}\n{OLD_FILE}")).unwrap();
             }
             draft.add(&spec("added"))
         };

@@ -14,7 +14,7 @@ pub(crate) struct TakeOver(watch::Sender<BTreeMap<String, Instant>>);
 
 /// One spec's view of them.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish {
+pub(crate) struct SpecTakeOver {
     spec: String,
     requests: watch::Receiver<BTreeMap<String, Instant>>,
     /// The one that was followed.
@@ -30,12 +30,12 @@ impl TakeOver {
     }
 
     /// What is asked of a spec.
-    pub(crate) fn of(&self, spec: &str) -> Wish {
-        Wish { spec: spec.to_owned(), requests: self.0.subscribe(), spent: None }
+    pub(crate) fn of(&self, spec: &str) -> SpecTakeOver {
+        SpecTakeOver { spec: spec.to_owned(), requests: self.0.subscribe(), spent: None }
     }
 }
 
-impl Wish {
+impl SpecTakeOver {
     /// Whether the directory is to be taken over now.
     pub(super) fn now(&self) -> bool {
         self.request().is_some_and(|asked| asked.elapsed() < GOOD_FOR && self.spent != Some(asked))

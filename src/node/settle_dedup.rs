@@ -17,14 +17,14 @@ use super::{call_error::CallError, messages::SettleReply};
 
 /// radar's answer.
 type Answer = Result<SettleReply, CallError>;
-type Asked = BoxFuture<'static, Answer>;
+type PendingAnswer = BoxFuture<'static, Answer>;
 
 /// What is asked: a folder, a sequence of our index, and the errors that are known already.
 pub(super) type Question = (String, i64, Vec<String>);
 
 /// The questions that somebody waits for.
 #[derive(Default)]
-pub(super) struct SettleDedup(Mutex<HashMap<Question, WeakShared<Asked>>>);
+pub(super) struct SettleDedup(Mutex<HashMap<Question, WeakShared<PendingAnswer>>>);
 
 impl std::fmt::Debug for SettleDedup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,7 +34,11 @@ impl std::fmt::Debug for SettleDedup {
 
 impl SettleDedup {
     /// The answer to `question`, which `ask` asks unless it has been asked.
-    pub(super) fn ask(&self, question: Question, ask: impl FnOnce() -> Asked) -> Shared<Asked> {
+    pub(super) fn ask(
+        &self,
+        question: Question,
+        ask: impl FnOnce() -> PendingAnswer,
+    ) -> Shared<PendingAnswer> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, asked| asked.upgrade().is_some_and(|asked| asked.peek().is_none()));
         if let Some(asked) = all.get(&question).and_then(WeakShared::upgrade) {

@@ -25,21 +25,22 @@ pub(super) struct Socket<S> {
     /// What came and was not read yet.
     now: Bytes,
     /// Whether data and errors have told their port.
-    told: [bool; 2],
+    port_told: [bool; 2],
 }
 
 impl<S> Socket<S> {
     pub(super) fn new(messages: S) -> Self {
-        Self { messages, now: Bytes::new(), told: [false; 2] }
+        Self { messages, now: Bytes::new(), port_told: [false; 2] }
     }
 
     /// The data of a message, if it has any; an error when the far side tells of one.
     fn take(&mut self, mut message: Bytes) -> io::Result<Option<Bytes>> {
         let Some(&channel) = message.first() else { return Ok(None) };
         let data = message.split_off(1);
-        let told = self.told.get_mut(usize::from(channel));
-        let told = told.ok_or_else(|| io::Error::other(format!("a message on channel {channel}")))?;
-        if !std::mem::replace(told, true) {
+        let port_told = self.port_told.get_mut(usize::from(channel));
+        let port_told =
+            port_told.ok_or_else(|| io::Error::other(format!("a message on channel {channel}")))?;
+        if !std::mem::replace(port_told, true) {
             return Ok(None);
         }
         if channel == DATA {
