@@ -140,14 +140,7 @@ fn environment(config: &ContainerConfig) -> Vec<String> {
     if config.tty == Some(true) {
         env.push("TERM=xterm".to_owned());
     }
-    for variable in config.env.iter().flatten() {
-        let name = variable.split('=').next().unwrap_or_default();
-        match env.iter_mut().find(|set| set.split('=').next() == Some(name)) {
-            Some(set) => set.clone_from(variable),
-            None => env.push(variable.clone()),
-        }
-    }
-    env
+    record::last_values(env.into_iter().chain(config.env.iter().flatten().cloned()))
 }
 
 /// The bounding set; none when it is all that the node has.

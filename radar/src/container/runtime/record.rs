@@ -10,7 +10,7 @@ use serde::Deserialize;
 pub(crate) struct Record {
     /// The program, to be looked for as a shell would, and its arguments.
     pub(crate) args: Vec<String>,
-    /// `NAME=value` each.
+    /// `NAME=value` each, a name once.
     pub(crate) env: Vec<String>,
     /// Working directory; absolute.
     pub(crate) cwd: String,
@@ -103,6 +103,20 @@ pub(super) fn capabilities<S: AsRef<str>>(names: &[S]) -> u64 {
     })
 }
 
+/// Each name once, where it stood first, with the value that it had last: so a runtime starts a program whose record has
+/// a name twice (CRI-O puts its defaults before the image's and the pod's).
+pub(super) fn last_values(env: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut once: Vec<String> = Vec::new();
+    for variable in env {
+        let name = variable.split('=').next();
+        match once.iter_mut().find(|set| set.split('=').next() == name) {
+            Some(set) => *set = variable,
+            None => once.push(variable),
+        }
+    }
+    once
+}
+
 #[derive(Deserialize)]
 struct Spec {
     process: Process,
@@ -159,7 +173,7 @@ pub(super) fn in_runtime_spec(spec: serde_json::Value) -> Option<Record> {
     let Ids { uid, gid, umask, additional_gids } = process.user;
     Some(Record {
         args: process.args,
-        env: process.env.unwrap_or_default(),
+        env: last_values(process.env.unwrap_or_default()),
         cwd: process.cwd,
         umask: umask.unwrap_or(UMASK),
         user: User::Ids { uid, gid },
@@ -176,7 +190,7 @@ pub(super) fn in_runtime_spec(spec: serde_json::Value) -> Option<Record> {
 mod tests {
     use serde_json::json;
 
-    use super::{User, capabilities, in_runtime_spec};
+    use super::{User, capabilities, in_runtime_spec, last_values};
 
     #[test]
     fn a_specification_is_read() {
@@ -196,6 +210,15 @@ mod tests {
         assert_eq!((record.groups.as_slice(), record.umask), (&[1001, 7][..], 0o022));
         assert_eq!((record.bounding, record.ambient), (Some(0b10_0001), 0));
         assert!(record.no_new_privileges && record.filtered);
+    }
+
+    #[test]
+    fn a_name_that_is_recorded_twice_has_its_last_value() {
+        let env = ["PATH=/usr/bin", "A=1", "PATH=/tools:/bin", "AB=2", "A=", "ODD"];
+        let once = last_values(env.map(str::to_owned));
+        assert_eq!(once, ["PATH=/tools:/bin", "A=", "AB=2", "ODD"]);
+        let spec = json!({"process": {"args": ["env", "myapp"], "cwd": "/", "env": env}});
+        assert_eq!(in_runtime_spec(spec).unwrap().env, once);
     }
 
     #[test]
