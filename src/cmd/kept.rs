@@ -29,7 +29,7 @@ pub(super) enum Output {
 
 /// What is kept of one local path, and the specs that sync it.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct KeptFolder {
     pub(super) specs: Vec<String>,
     pub(super) local: PathBuf,
     pub(super) folder: Folder,
@@ -55,7 +55,7 @@ pub(super) fn shelves(
     home: &Home,
     cluster: &ClusterConfig,
     name: Option<&str>,
-) -> anyhow::Result<(ContextDir, Vec<Shelf>)> {
+) -> anyhow::Result<(ContextDir, Vec<KeptFolder>)> {
     let dir = home.context(&cluster.context, &cluster.hash());
     let config = Store::new(home.config_file()).load()?.config;
     let specs: Vec<_> = super::table::specs_of(&config, &cluster.context).collect();
@@ -66,9 +66,9 @@ pub(super) fn shelves(
     let shelf = |folder: Folder| {
         let local = folder.local.clone()?;
         let of_it = specs.iter().filter(|spec| Path::new(&spec.localpath) == local);
-        Some(Shelf { specs: of_it.map(|spec| spec.name.clone()).collect(), local, folder })
+        Some(KeptFolder { specs: of_it.map(|spec| spec.name.clone()).collect(), local, folder })
     };
-    let mut shelves: Vec<Shelf> = folders.into_iter().filter_map(shelf).collect();
+    let mut shelves: Vec<KeptFolder> = folders.into_iter().filter_map(shelf).collect();
     if let Some(name) = name {
         let known = specs.iter().any(|spec| spec.name == name);
         shelves.retain(|shelf| shelf.specs.iter().any(|spec| spec == name) || shelf.local == Path::new(name));
@@ -82,7 +82,7 @@ pub(super) fn shelves(
 
 /// Prints what `wanted` picks; `nothing` is said when that is nothing.
 pub(super) fn print(
-    shelves: &[Shelf],
+    shelves: &[KeptFolder],
     wanted: impl Fn(Kind) -> bool,
     output: Output,
     nothing: &str,
@@ -104,7 +104,7 @@ pub(super) fn print(
     Ok(())
 }
 
-fn rows<'a>(shelf: &'a Shelf, wanted: &impl Fn(Kind) -> bool) -> Vec<Row<'a>> {
+fn rows<'a>(shelf: &'a KeptFolder, wanted: &impl Fn(Kind) -> bool) -> Vec<Row<'a>> {
     let row = |item: &'a Item| Row {
         spec: shelf.specs.join(","),
         local_path: shelf.local.display().to_string(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, process::ExitCode};
 
 use ksync_tree::{Root, stat_entry};
 
-use super::kept::{self as shelf, Output, Shelf};
+use super::kept::{self as shelf, KeptFolder, Output};
 use crate::{
     cluster::{ClusterArgs, ClusterConfig},
     home::Home,
@@ -42,8 +42,8 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     tokio::task::spawn_blocking(move || put_back(&args, &shelves, printer)).await?
 }
 
-fn put_back(args: &Args, shelves: &[Shelf], printer: Printer) -> anyhow::Result<ExitCode> {
-    let Some(Shelf { local, folder, .. }) = shelves.first() else {
+fn put_back(args: &Args, shelves: &[KeptFolder], printer: Printer) -> anyhow::Result<ExitCode> {
+    let Some(KeptFolder { local, folder, .. }) = shelves.first() else {
         return Err(UserError::new("nothing is kept", "").into());
     };
     let root = Root::open(local)?;

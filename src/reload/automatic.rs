@@ -24,7 +24,7 @@ use tracing::{Instrument, info};
 
 use super::{
     Outcome, Policy, Target,
-    crashes::Rest,
+    crashes::RestingReload,
     decision::{Decision, Facts, Next},
 };
 use crate::{
@@ -99,7 +99,7 @@ impl Automatic {
         }
         let rest = policy.crashes.begins(container, local.edits.count(), Instant::now());
         let decision = Decision::resting(rest.as_ref().map(|rest| rest.until));
-        let why = rest.map_or_else(String::new, |Rest { why, .. }| why);
+        let why = rest.map_or_else(String::new, |RestingReload { why, .. }| why);
         let state = watch::Sender::new(State { decision, target: None, held: None });
         let shared = Arc::new(Shared { state, note, why });
         let worker = Worker {
@@ -179,7 +179,7 @@ impl Shared {
 }
 
 /// A `Settle` of its own under way, and what for.
-struct Asked {
+struct PendingSettle {
     revision: Revision,
     answer: BoxFuture<'static, bool>,
 }
@@ -192,7 +192,7 @@ struct Worker {
     edits: broadcast::Receiver<LocalEdit>,
     here: watch::Receiver<LocalState>,
     shared: Arc<Shared>,
-    asked: Option<Asked>,
+    asked: Option<PendingSettle>,
 }
 
 impl Worker {
@@ -310,13 +310,13 @@ impl Worker {
                 }
             }
         });
-        self.asked = Some(Asked { revision, answer });
+        self.asked = Some(PendingSettle { revision, answer });
     }
 }
 
 /// The revision that the container was found to hold; never when it was not.
-async fn answered(asked: &mut Option<Asked>) -> Revision {
-    if let Some(Asked { revision, answer }) = asked
+async fn answered(asked: &mut Option<PendingSettle>) -> Revision {
+    if let Some(PendingSettle { revision, answer }) = asked
         && answer.await
     {
         let revision = *revision;

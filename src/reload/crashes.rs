@@ -19,9 +19,9 @@ const YOUNG: Duration = Duration::from_secs(30);
 /// The first rest, and the longest.
 const RESTS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
-/// What happened to one place of a pod.
+/// What happened to the containers of one name in a pod, one after the other.
 #[derive(Debug)]
-struct Story {
+struct CrashRecord {
     /// The container that was reloaded.
     id: String,
     /// When, and after how many edits here.
@@ -34,7 +34,7 @@ struct Story {
 
 /// A reload that rests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rest {
+pub(super) struct RestingReload {
     pub(super) until: Instant,
     /// Why, in a phrase.
     pub(super) why: String,
@@ -42,10 +42,10 @@ pub(super) struct Rest {
 
 /// All of one spec, by pod and container name.
 #[derive(Debug, Default)]
-pub(super) struct Crashes(Mutex<HashMap<(String, String), Story>>);
+pub(super) struct Crashes(Mutex<HashMap<(String, String), CrashRecord>>);
 
 impl Crashes {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Story>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), CrashRecord>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -53,7 +53,7 @@ impl Crashes {
     pub(super) fn reloaded(&self, container: &RemoteContainer, edits: u64, now: Instant) {
         let mut all = self.lock();
         let ends = all.get(&key(container)).map_or(0, |story| story.ends);
-        let story = Story { id: container.id.clone(), reloaded: (now, edits), lived: None, ends };
+        let story = CrashRecord { id: container.id.clone(), reloaded: (now, edits), lived: None, ends };
         all.insert(key(container), story);
     }
 
@@ -71,7 +71,12 @@ impl Crashes {
 
     /// A container begins, after so many `edits` here: how long its reload rests, when its predecessor has ended soon after
     /// its own and nothing was edited since.
-    pub(super) fn begins(&self, container: &RemoteContainer, edits: u64, now: Instant) -> Option<Rest> {
+    pub(super) fn begins(
+        &self,
+        container: &RemoteContainer,
+        edits: u64,
+        now: Instant,
+    ) -> Option<RestingReload> {
         let mut all = self.lock();
         let story = all.get_mut(&key(container)).filter(|story| story.id != container.id)?;
         story.end(now);
@@ -87,11 +92,11 @@ impl Crashes {
             lived.as_secs(),
             lived.subsec_millis() / 100
         );
-        Some(Rest { until: now + rest, why })
+        Some(RestingReload { until: now + rest, why })
     }
 }
 
-impl Story {
+impl CrashRecord {
     fn end(&mut self, now: Instant) {
         if self.lived.is_none() {
             let lived = now.duration_since(self.reloaded.0);

@@ -229,3 +229,22 @@ fn said(text: String) -> Option<String> {
 fn time(ms: i64) -> Option<Timestamp> {
     if ms == 0 { None } else { Timestamp::from_millisecond(ms).ok() }
 }
+
+#[cfg(test)]
+mod tests {
+    use ksync_proto::watch::{ContainerReload, ServiceStatus, SpecStatus, StatusReply};
+
+    use super::{BoardView, Outcome, ReloadView};
+
+    #[test]
+    fn an_answer_of_another_version_reads_too() {
+        let service = ServiceStatus { status: "hovering".into(), ..ServiceStatus::default() };
+        let spec = SpecStatus { name: "a".into(), services: vec![service], ..SpecStatus::default() };
+        let board = BoardView::from(StatusReply { specs: vec![spec], ..StatusReply::default() });
+        let (spec, service) = (&board.specs[0], &board.specs[0].services[0]);
+        assert_eq!((&board.config_error, &spec.reload_mode, spec.since), (&None, &None, None));
+        assert_eq!((service.status.as_str(), service.direction, service.last_edit), ("hovering", None, None));
+        let reload = ReloadView::from(ContainerReload::default());
+        assert!(matches!(reload.outcome, Outcome::Unknown(_)));
+    }
+}

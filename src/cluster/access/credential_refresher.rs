@@ -26,7 +26,7 @@ use ksync_common::{Backoff, chain};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the kubeconfig is looked at, and what it names.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How often the API server is asked for a word, and how long it may take: together less than 15 s.
+/// How often the API server is probed, and how long it may take: together less than 15 s.
 const PROBE_EVERY: Duration = Duration::from_secs(4);
 const PROBE_LIMIT: Duration = Duration::from_secs(6);
 /// Waits after there were no credentials: a plugin may open a window each time.
@@ -50,9 +50,9 @@ struct Opened {
     expires: Option<Timestamp>,
 }
 
-/// What the API server says when it is asked for a word.
-enum Word {
-    Here,
+/// What a probe of the API server finds.
+enum ServerAnswer {
+    Served,
     Unauthorized,
     Silent(String),
 }
@@ -120,11 +120,11 @@ impl CredentialRefresher {
         };
         let (cluster, config, expires, client) = done.map_err(|error| self.no_credentials(&error))?;
         self.cluster = cluster;
-        let word = word(&client, &self.cluster.server).await;
-        if matches!(word, Word::Unauthorized) {
+        let answer = probe(&client, &self.cluster.server).await;
+        if matches!(answer, ServerAnswer::Unauthorized) {
             return Err(self.login_required("the cluster does not accept the credentials"));
         }
-        self.hear(word);
+        self.hear(answer);
         self.open(client);
         Ok(Opened { config, expires })
     }
@@ -155,16 +155,16 @@ impl CredentialRefresher {
         }
     }
 
-    /// Asks the API server for a word; where none comes, what is under way ends, and the next goes by new connections.
+    /// Probes the API server; where no answer comes, what is under way ends, and the next goes by new connections.
     /// Tells whether the credentials hold.
     async fn probe(&mut self, opened: &Opened) -> bool {
         let State::Open(way) = self.state_tx.borrow().clone() else { return false };
-        let word = word(&way.client, &self.cluster.server).await;
-        let silent = matches!(word, Word::Silent(_));
-        if matches!(word, Word::Unauthorized) {
+        let answer = probe(&way.client, &self.cluster.server).await;
+        let silent = matches!(answer, ServerAnswer::Silent(_));
+        if matches!(answer, ServerAnswer::Unauthorized) {
             return false;
         }
-        self.hear(word);
+        self.hear(answer);
         if silent {
             match self.cluster.build(opened.config.clone()).await {
                 Ok(client) => self.open(client),
@@ -181,10 +181,10 @@ impl CredentialRefresher {
         self.state_tx.send_replace(State::Open(way));
     }
 
-    fn hear(&self, word: Word) {
-        let trouble = match word {
-            Word::Silent(why) => Some(why),
-            Word::Here | Word::Unauthorized => None,
+    fn hear(&self, answer: ServerAnswer) {
+        let trouble = match answer {
+            ServerAnswer::Silent(why) => Some(why),
+            ServerAnswer::Served | ServerAnswer::Unauthorized => None,
         };
         self.say(trouble);
     }
@@ -234,12 +234,12 @@ async fn login(
 }
 
 /// Asks for the version, which anybody may.
-async fn word(client: &kube::Client, server: &str) -> Word {
+async fn probe(client: &kube::Client, server: &str) -> ServerAnswer {
     match timeout(PROBE_LIMIT, client.apiserver_version()).await {
-        Ok(Err(kube::Error::Api(status))) if status.code == 401 => Word::Unauthorized,
-        Ok(Ok(_) | Err(kube::Error::Api(_))) => Word::Here,
-        Ok(Err(error)) => Word::Silent(explain(&error, server).to_string()),
-        Err(_) => Word::Silent(format!("the cluster at `{server}` does not answer")),
+        Ok(Err(kube::Error::Api(status))) if status.code == 401 => ServerAnswer::Unauthorized,
+        Ok(Ok(_) | Err(kube::Error::Api(_))) => ServerAnswer::Served,
+        Ok(Err(error)) => ServerAnswer::Silent(explain(&error, server).to_string()),
+        Err(_) => ServerAnswer::Silent(format!("the cluster at `{server}` does not answer")),
     }
 }
 
