@@ -21,21 +21,21 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 
 .NOTPARALLEL:
 
-.PHONY: layers-test help deps build radar-image cluster cluster-down demo demo-down \
-	guards unit cli-test cluster-test cluster-selftest model test lint bench bench-build bench-long bench-reload \
+.PHONY: help deps build radar-image cluster cluster-down demo demo-down \
+	guards unit layers-test cli-test cluster-test cluster-selftest model test lint bench bench-build bench-long bench-reload \
 	bench-docs clean
 
 help:
 	@echo 'make demo          all of it, on a cluster of its own; leaves the cluster up'
 	@echo 'make demo-down     takes away what the demo brought'
-	@echo 'make test          unit, CLI and cluster tests (the cluster is brought up where it is not)'
+	@echo 'make test          unit, map, CLI and cluster tests (the cluster is brought up where it is not)'
 	@echo 'make lint          form, clippy, dependencies, scripts'
 	@echo
 	@echo 'make build         kubectl-ksync, in target/debug'
 	@echo 'make radar-image   $(ARCHIVE)'
 	@echo 'make cluster       the test cluster, with radar'"'"'s image loaded; cluster-down ends it'
 	@echo 'make guards        what happens without each of the guards of this side (not part of make test)'
-	@echo 'make unit, cli-test, cluster-test, cluster-selftest, deps, clean'
+	@echo 'make unit, layers-test, cli-test, cluster-test, cluster-selftest, deps, clean'
 	@echo
 	@echo 'make bench         how fast it is, into target/bench; ROWS=edit,attach for some, LONG=1 for all, TRIALS=n'
 	@echo 'make bench-long    sixty pods, 100,000 files, 10 GB: half an hour'
