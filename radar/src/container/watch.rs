@@ -318,6 +318,16 @@ mod tests {
         assert_eq!((share_of_limit(Some("65536\n")), share_of_limit(None)), (8192, 1024));
     }
 
+    /// Waits until a channel with room for one change has one: the thread waits with those after it.
+    async fn full(rx: &Receiver<Change>) {
+        let full = async {
+            while rx.is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), full).await.expect("a change waits in the channel");
+    }
+
     #[tokio::test]
     async fn a_scanner_that_falls_behind_misses_nothing_and_keeps_no_thread() {
         let dir = tempfile::tempdir().unwrap();
@@ -328,13 +338,12 @@ mod tests {
         for name in names.clone().chain(["last".to_owned()]) {
             fs::write(dir.path().join(name), "x").unwrap();
         }
-        // The thread waits with all but the first of them.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        full(&rx).await;
         assert_eq!(until(&mut rx, "last").await, names.collect());
         for name in ["again", "once more", "and again"] {
             fs::write(dir.path().join(name), "x").unwrap();
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        full(&rx).await;
         drop(watch);
         // The sender is the thread's, and is gone with it.
         let drained = async { while rx.recv().await.is_some() {} };
