@@ -1,8 +1,9 @@
 //! The specs of a context as rows: live from the watcher, or from the file when none runs.
 
-use std::{io::Write, time::Duration};
+use std::io::Write;
 
 use jiff::Timestamp;
+use ksync_common::micros;
 use serde::Serialize;
 use tabwriter::TabWriter;
 
@@ -83,15 +84,14 @@ pub(super) struct EditRow {
 
 impl From<Edit> for EditRow {
     fn from(edit: Edit) -> Self {
-        let us = |after: Duration| u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
         Self {
             at: edit.at.to_string(),
-            scan_posted_us: us(edit.posted),
-            scanned_us: us(edit.scanned),
-            index_us: edit.index.map(us),
-            finished_us: edit.finished.map(us),
-            copied_us: edit.copied.map(us),
-            settled_us: us(edit.settled),
+            scan_posted_us: micros(edit.posted),
+            scanned_us: micros(edit.scanned),
+            index_us: edit.index.map(micros),
+            finished_us: edit.finished.map(micros),
+            copied_us: edit.copied.map(micros),
+            settled_us: micros(edit.settled),
         }
     }
 }

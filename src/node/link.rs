@@ -290,7 +290,7 @@ async fn limited<T>(
 fn next_epoch() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+    let now = ksync_common::micros(now);
     LAST.fetch_max(now, Ordering::Relaxed);
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }

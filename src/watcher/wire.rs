@@ -1,7 +1,6 @@
 //! The board as the status endpoint sends it; `view` reads it at the other end.
 
-use std::time::Duration;
-
+use ksync_common::micros;
 use ksync_proto::watch::{
     AnswerReply, ContainerReload, Direction as WireDirection, EditStages, ServiceStatus, SpecStatus,
     StatusReply, container_reload,
@@ -102,14 +101,13 @@ fn direction(direction: Direction) -> WireDirection {
 }
 
 fn edit(edit: &Edit) -> EditStages {
-    let us = |after: Duration| u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
     EditStages {
         at_ms: edit.at.as_millisecond(),
-        scan_posted_us: us(edit.posted),
-        scanned_us: us(edit.scanned),
-        index_us: edit.index.map(us),
-        finished_us: edit.finished.map(us),
-        copied_us: edit.copied.map(us),
-        settled_us: us(edit.settled),
+        scan_posted_us: micros(edit.posted),
+        scanned_us: micros(edit.scanned),
+        index_us: edit.index.map(micros),
+        finished_us: edit.finished.map(micros),
+        copied_us: edit.copied.map(micros),
+        settled_us: micros(edit.settled),
     }
 }

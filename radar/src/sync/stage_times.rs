@@ -28,7 +28,7 @@ impl StageTimes {
     /// Microseconds since then, at least one; 0 when it never was.
     pub(crate) fn ago_us(&self, stage: Stage) -> u64 {
         let at = self.0.lock().unwrap_or_else(PoisonError::into_inner)[stage as usize];
-        at.map_or(0, |at| u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX).max(1))
+        at.map_or(0, |at| ksync_common::micros(at.elapsed()).max(1))
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn reply(outcome: Outcome) -> Response<ReloadReply> {
     let outcome = match outcome {
         Outcome::Reloaded(Done { took, executed, dropped, .. }) => {
             reload_reply::Outcome::Reloaded(Reloaded {
-                took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                took_us: ksync_common::micros(took),
                 executed,
                 dropped: dropped.unwrap_or_default().to_owned(),
             })
