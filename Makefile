@@ -22,13 +22,14 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 .NOTPARALLEL:
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
-	guards unit layers-test cli-test cluster-test cluster-selftest model test lint bench bench-build bench-long bench-reload \
+	guards unit layers-test cli-test cluster-test cluster-selftest model test test-new lint bench bench-build bench-long bench-reload \
 	bench-docs clean
 
 help:
 	@echo 'make demo          all of it, on a cluster of its own; leaves the cluster up'
 	@echo 'make demo-down     takes away what the demo brought'
 	@echo 'make test          unit, map, CLI and cluster tests (the cluster is brought up where it is not)'
+	@echo 'make test-new      the cluster tests on the newest Kubernetes, containerd and runc (docs/platforms.md)'
 	@echo 'make lint          form, clippy, dependencies, scripts'
 	@echo
 	@echo 'make build         kubectl-ksync, in target/debug'
@@ -131,6 +132,12 @@ bench-docs:
 		$(wildcard $(addprefix target/bench/,bench.json long.json reload.json))
 
 test: unit layers-test cli-test cluster-selftest cluster-test
+
+# On a cluster of its own, which may stand beside the usual one, and which goes when all tests have passed.
+test-new: export KSYNC_CLUSTER_VERSIONS := new
+test-new: export KSYNC_CLUSTER_INDEX := $(or $(KSYNC_CLUSTER_INDEX),98)
+test-new: cluster-test
+	@$(STAGE) 'cluster down' $(CLUSTER) down
 
 lint: deps
 	@tests/lint

@@ -37,13 +37,13 @@ product() {
 }
 
 # go_build MODULE OUT ARG...: a static binary from the Go module in folder MODULE, whose go.mod and
-# go.sum are taken as they are; no other toolchain is fetched.
+# go.sum are taken as they are; no other toolchain is fetched. With WITH_C=1 it links this machine's C libraries.
 go_build() {
   local module=$1 out=$2
   shift 2
   (
     cd "$module" || exit 1
-    CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS=-mod=readonly \
+    CGO_ENABLED=${WITH_C:-0} GOTOOLCHAIN=local GOWORK=off GOFLAGS=-mod=readonly \
       go build -trimpath -buildvcs=false -o "$out" "$@"
   )
 }

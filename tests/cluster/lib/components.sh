@@ -35,7 +35,10 @@ command_of() {
   kube-scheduler)
     argv=(kube-scheduler --kubeconfig "$pki/scheduler.conf" --bind-address "$NODE1" --leader-elect=false)
     ;;
-  containerd) argv=(containerd --config "$etc/containerd.toml") ;;
+  containerd)
+    # Only this one, with its shim, is of the set `new`.
+    argv=(env "PATH=$IN_STATE/containerd:$PATH" containerd --config "$etc/containerd.toml")
+    ;;
   docker-containerd) argv=(containerd --config "$etc/docker-containerd.toml") ;;
   dockerd) argv=(dockerd --config-file "$etc/dockerd.json") ;;
   cri-dockerd)
@@ -45,7 +48,8 @@ command_of() {
       --cni-cache-dir /var/lib/cni/cache2 --pod-infra-container-image localhost/pause:1
       --streaming-bind-addr "$NODE2:0")
     ;;
-  kubelet-[12])
+  crio) argv=(crio --config "$etc/crio.conf" --config-dir '') ;;
+  kubelet-[123])
     local number=${1#kubelet-} node=NODE${1#kubelet-}
     argv=(kubelet --config "$etc/$1.yaml" --kubeconfig "$pki/node$number.conf"
       --hostname-override "${!node}" --root-dir "/var/lib/kubelet$number"
@@ -65,8 +69,10 @@ ready() {
   docker-containerd) ctr --address /run/docker-containerd/containerd.sock version ;;
   dockerd) docker --host unix:///run/docker.sock version ;;
   cri-dockerd) test -S /run/cri-dockerd.sock ;;
+  crio) crio status --socket /run/crio/crio.sock info ;;
   kubelet-1) node_ready "$NODE1" ;;
   kubelet-2) node_ready "$NODE2" ;;
+  kubelet-3) node_ready "$NODE3" ;;
   *) running "$1" ;;
   esac >/dev/null 2>&1
 }

@@ -1,9 +1,11 @@
 # shellcheck shell=bash
-# up, down and status. Invariant: the mark `$STATE/up` stands only from the moment both nodes are ready,
+# up, down and status. Invariant: the mark `$STATE/up` stands only from the moment all nodes are ready,
 # so a cluster that was interrupted half-way counts as half-dead and is cleaned before the next start.
 
 up() {
   if state_is_up; then
+    [ "$(cat "$STATE/versions")" = "$VERSIONS" ] ||
+      fail "the cluster that is up has the versions \`$(cat "$STATE/versions")\`; take it down, or set KSYNC_CLUSTER_INDEX"
     say "the cluster is up already (kubeconfig: $STATE/kubeconfig)"
     return
   fi
@@ -11,13 +13,18 @@ up() {
     say "an unfinished or half-dead cluster is in the way, cleaning it"
     down
   fi
-  local kube cri debian images begin=$EPOCHREALTIME
+  local kube cri crio debian images containerd runc begin=$EPOCHREALTIME
   install_missing
   product_tools >/dev/null
   kube=$(product_kube)
   cri=$(product_cri_dockerd)
+  crio=$(product_crio)
   debian=$(product_debian)
   images=$(product_images)
+  if [ "$VERSIONS" = new ]; then
+    containerd=$(product_containerd)
+    runc=$(product_runc)
+  fi
   check_ports
 
   begin=$EPOCHREALTIME
@@ -25,15 +32,22 @@ up() {
   chmod 700 "$STATE"
   link_programs "$IN_CACHE/${debian##*/}"/usr/{bin/etcd,bin/docker,sbin/dockerd} \
     "$IN_CACHE/${cri##*/}/cri-dockerd" \
+    "$IN_CACHE/${crio##*/}"/{crio,crio-load,pinns} \
     "$IN_CACHE/${kube##*/}"/{kube-apiserver,kube-controller-manager,kube-scheduler,kubelet,kubectl}
+  if [ "$VERSIONS" = new ]; then
+    # Docker's containerd stays Debian's, with the shim that belongs to it.
+    ln -s "$IN_CACHE/${containerd##*/}" "$STATE/containerd"
+    link_programs "$IN_CACHE/${runc##*/}/runc"
+  fi
   ln -s "$IN_CACHE/${images##*/}" "$STATE/images"
+  printf '%s\n' "$VERSIONS" >"$STATE/versions"
   make_pki
   write_settings
   make_space
   work boot ||
     fail "the cluster did not come up; its logs are in $STATE/log, \`down\` removes it"
   : >"$STATE/up"
-  say "the cluster is up: nodes $NODE1 (containerd) and $NODE2 (Docker), after $(seconds_since "$begin") s"
+  say "the cluster is up: nodes $NODE1 (containerd), $NODE2 (Docker) and $NODE3 (CRI-O), after $(seconds_since "$begin") s"
   say "kubeconfig: $STATE/kubeconfig"
 }
 
@@ -52,7 +66,7 @@ seconds_since() {
 
 check_ports() {
   local port
-  for port in "$NODE1:2379" "$NODE1:2380" "$NODE1:6443" "$NODE1:10250" "$NODE2:10250"; do
+  for port in "$NODE1:2379" "$NODE1:2380" "$NODE1:6443" "$NODE1:10250" "$NODE2:10250" "$NODE3:10250"; do
     if (: <>"/dev/tcp/${port%:*}/${port#*:}") 2>/dev/null; then
       fail "port $port is taken; stop what listens there, or set KSYNC_CLUSTER_INDEX (1 to 99)"
     fi

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Images into both nodes. Invariant: $STATE/loaded holds, for each reference, the hash of the archive
-# that both nodes have under it, so that an unchanged archive is not loaded again.
+# Images into every node. Invariant: $STATE/loaded holds, for each reference, the hash of the archive
+# that all nodes have under it, so that an unchanged archive is not loaded again.
 
 # load ARCHIVE
 load() {
@@ -17,6 +17,7 @@ load() {
   rm -f "$mark"
   work load-containerd <"$archive" & jobs+=($!)
   work load-docker <"$archive" & jobs+=($!)
+  work load-crio <"$archive" & jobs+=($!)
   for job in "${jobs[@]}"; do
     wait "$job" || fail "loading \`$archive\` did not succeed"
   done

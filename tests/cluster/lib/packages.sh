@@ -5,9 +5,10 @@
 
 # Commands or files that must be there, each with the package that brings it.
 NEEDED=(
-  containerd:containerd ctr:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins
+  containerd:containerd ctr:containerd runc:runc conmon:conmon /usr/lib/cni/bridge:containernetworking-plugins
   socat:socat ip:iproute2 nsenter:util-linux unshare:util-linux openssl:openssl cc:gcc
   /usr/include/stdio.h:libc6-dev make:make /usr/bin/python3:python3
+  /usr/include/seccomp.h:libseccomp-dev pkg-config:pkg-config
 )
 
 # Taken from trixie whatever the release: Docker 26 (cri-dockerd needs API 1.42) and etcd 3.5 (older

@@ -26,11 +26,12 @@ CNF
   SAN=DNS:scheduler certificate scheduler /CN=system:kube-scheduler leaf
   SAN=IP:$NODE1 certificate node1 "/O=system:nodes/CN=system:node:$NODE1" leaf
   SAN=IP:$NODE2 certificate node2 "/O=system:nodes/CN=system:node:$NODE2" leaf
+  SAN=IP:$NODE3 certificate node3 "/O=system:nodes/CN=system:node:$NODE3" leaf
   openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$pki/accounts.key"
   openssl pkey -in "$pki/accounts.key" -pubout -out "$pki/accounts.pub"
 
   local user
-  for user in admin manager scheduler node1 node2; do
+  for user in admin manager scheduler node1 node2 node3; do
     write_kubeconfig "$user" >"$pki/$user.conf"
   done
   install -m 600 "$pki/admin.conf" "$STATE/kubeconfig"

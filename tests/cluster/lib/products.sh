@@ -2,19 +2,16 @@
 # What the cluster is made of: programs built from the Go modules beside this folder, Debian's packages
 # and the test images. Invariant: every product is complete and keyed by its inputs (product.sh).
 
-VERSION_KUBE=v1.34.4
-VERSION_CRI_DOCKERD=v0.4.0
-
 # shellcheck source=../../../radar/image/product.sh
 . "$ROOT/radar/image/product.sh"
 
 product_kube() {
-  product kube "$(key "$VERSION_KUBE" "$HERE"/kube/{go.mod,go.sum,main.go})" build_kube
+  product kube "$(key "$VERSION_KUBE" "$HERE/kube/$KUBE_MODULE".{mod,sum} "$HERE/kube/main.go")" build_kube
 }
 
 build_kube() {
   local minor=${VERSION_KUBE#v1.} name version=k8s.io/component-base/version
-  go_build "$HERE/kube" "$1/kube" -ldflags \
+  go_build "$HERE/kube" "$1/kube" "-modfile=$KUBE_MODULE.mod" -ldflags \
     "-s -w -X $version.gitVersion=$VERSION_KUBE -X $version.gitMajor=1 -X $version.gitMinor=${minor%.*}" . || return 1
   for name in kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl; do
     ln -s kube "$1/$name" || return 1
@@ -27,6 +24,40 @@ product_cri_dockerd() {
 
 build_cri_dockerd() {
   go_build "$HERE/cri-dockerd" "$1/cri-dockerd" -ldflags '-s -w' github.com/Mirantis/cri-dockerd
+}
+
+# crio (with C, for seccomp), the loader of images and pinns (C, from the same module); conmon is Debian's.
+product_crio() {
+  product crio "$(key "$VERSION_CRIO" "$HERE"/crio/{go.mod,go.sum,load/main.go} <(declare -f build_crio))" build_crio
+}
+
+build_crio() {
+  local tags='containers_image_openpgp exclude_graphdriver_btrfs btrfs_noversion' source
+  WITH_C=1 go_build "$HERE/crio" "$1/crio" -tags "$tags seccomp" -ldflags '-s -w' github.com/cri-o/cri-o/cmd/crio &&
+    go_build "$HERE/crio" "$1/crio-load" -tags "$tags" -ldflags '-s -w' ./load &&
+    source=$(cd "$HERE/crio" && GOFLAGS=-mod=readonly go list -m -f '{{.Dir}}' github.com/cri-o/cri-o) &&
+    cc -std=gnu99 -static -Os -o "$1/pinns" "$source"/pinns/src/*.c && strip "$1/pinns"
+}
+
+# containerd, its shim and ctr, from the module: the set `new`.
+product_containerd() {
+  product containerd "$(key "$VERSION_CONTAINERD" "$HERE"/containerd/{go.mod,go.sum})" build_containerd
+}
+
+build_containerd() {
+  local name module=github.com/containerd/containerd/v2
+  for name in containerd containerd-shim-runc-v2 ctr; do
+    go_build "$HERE/containerd" "$1/$name" -tags 'no_btrfs no_devmapper no_zfs no_aufs' -ldflags \
+      "-s -w -X $module/version.Version=$VERSION_CONTAINERD" "$module/cmd/$name" || return 1
+  done
+}
+
+# runc, with C (its first steps in a container are C, and libseccomp is), from the module: the set `new`.
+product_runc() { product runc "$(key "$VERSION_RUNC" "$HERE"/runc/{go.mod,go.sum})" build_runc; }
+
+build_runc() {
+  WITH_C=1 go_build "$HERE/runc" "$1/runc" -tags seccomp -ldflags \
+    "-s -w -X main.version=${VERSION_RUNC#v}" github.com/opencontainers/runc
 }
 
 # pid, observe, static and pause.

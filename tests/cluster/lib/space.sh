@@ -58,6 +58,7 @@ end_space() {
   fi
   remove_bridge "$BRIDGE1"
   remove_bridge "$BRIDGE2"
+  remove_bridge "$BRIDGE3"
   # shellcheck disable=SC2153 # set in config.sh
   within 20 remove_cgroups || fail "waited 20 s for the \`$CGROUP\` cgroups to empty"
 }
@@ -83,7 +84,7 @@ make_cgroups() {
     delegate /sys/fs/cgroup
     mkdir -p "/sys/fs/cgroup/$CGROUP"
     delegate "/sys/fs/cgroup/$CGROUP"
-    mkdir -p "/sys/fs/cgroup/$CGROUP"/node{1,2}
+    mkdir -p "/sys/fs/cgroup/$CGROUP"/node{1,2,3}
   else
     for root in /sys/fs/cgroup/*/; do
       [ -L "${root%/}" ] || [ ! -e "${root}tasks" ] || make_cgroup_v1 "${root%/}"
@@ -94,7 +95,7 @@ make_cgroups() {
 # make_cgroup_v1 ROOT: one controller's. A cpuset that names no CPU and no memory takes no process.
 make_cgroup_v1() {
   local folder file
-  for folder in "$1/$CGROUP" "$1/$CGROUP"/node{1,2}; do
+  for folder in "$1/$CGROUP" "$1/$CGROUP"/node{1,2,3}; do
     mkdir -p "$folder"
     for file in cpuset.mems cpuset.cpus; do
       [ ! -e "$1/$file" ] || cat "$1/$file" >"$folder/$file"

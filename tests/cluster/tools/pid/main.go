@@ -57,6 +57,8 @@ func find(pki, server string, space int, namespace, pod, container string) (int,
 		inner, err = containerdPid(space, id)
 	case "docker":
 		inner, err = dockerPid(space, id)
+	case "cri-o":
+		inner, err = crioPid(space, id)
 	default:
 		err = fmt.Errorf("runtime `%s` is none of this cluster's", runtime)
 	}
@@ -123,7 +125,15 @@ func apiClient(pki string) (*http.Client, error) {
 
 // containerdPid reads what the container's shim noted down.
 func containerdPid(space int, id string) (int, error) {
-	file := fmt.Sprintf("/proc/%d/root/run/containerd/io.containerd.runtime.v2.task/k8s.io/%s/init.pid", space, id)
+	return noted(fmt.Sprintf("/proc/%d/root/run/containerd/io.containerd.runtime.v2.task/k8s.io/%s/init.pid", space, id))
+}
+
+// crioPid reads what conmon noted down.
+func crioPid(space int, id string) (int, error) {
+	return noted(fmt.Sprintf("/proc/%d/root/run/containers/storage/overlay-containers/%s/userdata/pidfile", space, id))
+}
+
+func noted(file string) (int, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return 0, err
