@@ -2,6 +2,8 @@
 //!
 //! A pod that is re-created and a container that restarts are new services: the container id is the key.
 
+mod choice;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -11,6 +13,8 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use kube::ResourceExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use choice::{Declared, Kind, choose};
 
 /// A container that a spec matches, as the pod's status shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +56,8 @@ pub(crate) fn targets<'a>(pods: impl IntoIterator<Item = &'a Pod>, container: &s
     pods.sort_by_key(|pod| (pod.creation_timestamp(), pod.name_any()));
     let mut targets = Targets::default();
     for pod in pods {
-        let statuses = pod.status.iter().filter_map(|status| status.container_statuses.as_ref()).flatten();
-        let ready = statuses.filter(|container| container.ready).filter_map(|c| c.container_id.clone());
-        targets.ready.extend(ready);
-        match choose(pod, container).map(|name| inspect(pod, &name)) {
+        targets.ready.extend(ready(pod));
+        match choose(pod, container).map(|declared| inspect(pod, declared)) {
             Ok(Ok(target)) => targets.running.push(target),
             Ok(Err(waiting)) => targets.waiting.push(waiting),
             Err(error) => targets.errors.push(error),
@@ -64,59 +66,53 @@ pub(crate) fn targets<'a>(pods: impl IntoIterator<Item = &'a Pod>, container: &s
     targets
 }
 
+/// Ids of the pod's containers that are ready. Nobody probes an ephemeral one: it is as ready as it ever is when it runs.
+fn ready(pod: &Pod) -> impl Iterator<Item = String> {
+    let status = pod.status.iter();
+    let probed = status
+        .clone()
+        .flat_map(|status| status.container_statuses.iter().chain(&status.init_container_statuses).flatten());
+    let ephemeral = status.flat_map(|status| status.ephemeral_container_statuses.iter().flatten());
+    let ready = probed.filter(|container| container.ready).chain(ephemeral.filter(|one| runs(one)));
+    ready.filter_map(|container| container.container_id.clone())
+}
+
+fn runs(container: &ContainerStatus) -> bool {
+    container.state.as_ref().is_some_and(|state| state.running.is_some())
+}
+
 /// On its way out, or over.
 fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// The container to sync, if its pod can be: the one that is named, the only one, or the pod's default.
-pub(crate) fn choose(pod: &Pod, container: &str) -> Result<String, String> {
-    let pod_name = pod.name_any();
-    if pod.spec.as_ref().is_some_and(|spec| spec.host_users == Some(false)) {
-        return Err(format!(
-            "pod `{pod_name}` runs in a user namespace (`hostUsers: false`), which is not supported"
-        ));
-    }
-    let names: Vec<&str> =
-        pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str()).collect();
-    let list = || names.join(", ");
-    if !container.is_empty() {
-        let missing = || format!("pod `{pod_name}` has no container `{container}` (it has: {})", list());
-        return names.contains(&container).then(|| container.to_owned()).ok_or_else(missing);
-    }
-    let default = pod.annotations().get("kubectl.kubernetes.io/default-container");
-    match (names.as_slice(), default) {
-        ([only], _) => Ok((*only).to_owned()),
-        (_, Some(default)) if names.contains(&default.as_str()) => Ok(default.clone()),
-        _ => Err(format!(
-            "pod `{pod_name}` has several containers ({}): choose one with `--container`",
-            list()
-        )),
-    }
-}
-
-/// The running container `name` of the pod, or why there is none.
-fn inspect(pod: &Pod, name: &str) -> Result<RemoteContainer, String> {
-    let pod_name = pod.name_any();
+/// The pod's container as it runs, or why it does not.
+fn inspect(pod: &Pod, declared: Declared<'_>) -> Result<RemoteContainer, String> {
     let spec = pod.spec.as_ref();
-    let status = pod.status.as_ref();
-    let statuses = status.and_then(|status| status.container_statuses.as_ref());
-    let found = statuses.and_then(|all| all.iter().find(|container| container.name == name));
-    let running = found.filter(|c| c.state.as_ref().is_some_and(|state| state.running.is_some()));
+    let found = pod.status.as_ref().and_then(|status| {
+        // A name stands for one container of its pod, of whichever kind.
+        let all = [
+            &status.container_statuses,
+            &status.init_container_statuses,
+            &status.ephemeral_container_statuses,
+        ];
+        all.into_iter().flatten().flatten().find(|container| container.name == declared.name)
+    });
+    let running = found.filter(|container| runs(container));
     let id = running.and_then(|c| c.container_id.clone()).filter(|id| !id.is_empty());
     match (id, spec.and_then(|spec| spec.node_name.clone()), pod.uid()) {
         (Some(id), Some(node), Some(pod_uid)) => Ok(RemoteContainer {
             namespace: pod.namespace().unwrap_or_default(),
-            pod: pod_name,
+            pod: pod.name_any(),
             pod_uid,
-            name: name.to_owned(),
+            name: declared.name.to_owned(),
             id,
             node,
-            restart_policy: spec.and_then(|spec| spec.restart_policy.clone()).unwrap_or_default(),
+            restart_policy: declared.restart_policy.to_owned(),
             grace: grace(spec),
         }),
-        _ => Err(why_not_running(pod, found)),
+        _ => Err(why_not_running(pod, declared, found)),
     }
 }
 
@@ -127,10 +123,17 @@ fn grace(spec: Option<&PodSpec>) -> Duration {
 }
 
 /// The pod's own words for why its container does not run.
-fn why_not_running(pod: &Pod, container: Option<&ContainerStatus>) -> String {
+fn why_not_running(pod: &Pod, declared: Declared<'_>, container: Option<&ContainerStatus>) -> String {
+    let pod_name = pod.name_any();
     let state = container.and_then(|c| c.state.as_ref());
     let waiting = state.and_then(|s| s.waiting.as_ref());
     let terminated = state.and_then(|s| s.terminated.as_ref());
+    if declared.kind == Kind::Ephemeral && terminated.is_some() {
+        return format!(
+            "ephemeral container `{}` of pod `{pod_name}` has ended, and is never started again",
+            declared.name
+        );
+    }
     let conditions = pod.status.iter().filter_map(|s| s.conditions.as_ref()).flatten();
     let unscheduled = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "False");
     let (reason, message) = match (waiting, terminated, unscheduled) {
@@ -141,7 +144,10 @@ fn why_not_running(pod: &Pod, container: Option<&ContainerStatus>) -> String {
     };
     let words: Vec<&str> = [reason, message].into_iter().flatten().filter(|text| !text.is_empty()).collect();
     let words = if words.is_empty() { "not running yet".to_owned() } else { words.join(": ") };
-    format!("pod `{}` is not running: {words}", pod.name_any())
+    match declared.kind {
+        Kind::App => format!("pod `{pod_name}` is not running: {words}"),
+        _ => format!("container `{}` of pod `{pod_name}` is not running: {words}", declared.name),
+    }
 }
 
 /// A folder at work for one container.
@@ -202,7 +208,7 @@ mod tests {
     use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
 
-    use super::{choose, targets};
+    use super::targets;
 
     fn pod(name: &str, containers: &[&str], state: &Value) -> Pod {
         let spec: Vec<Value> = containers.iter().map(|name| json!({ "name": name })).collect();
@@ -236,26 +242,50 @@ mod tests {
         assert_eq!(found.waiting, ["pod `p` is not running: ImagePullBackOff: no such image"]);
     }
 
-    #[test]
-    fn several_containers_need_a_choice() {
-        let two = pod("p", &["a", "b"], &json!({"running": {}}));
-        assert_eq!(
-            targets([&two], "").errors,
-            ["pod `p` has several containers (a, b): choose one with `--container`"]
-        );
-        assert_eq!(choose(&two, "b").unwrap(), "b");
-        assert_eq!(choose(&two, "x").unwrap_err(), "pod `p` has no container `x` (it has: a, b)");
-        let mut annotated = two;
-        annotated.metadata.annotations =
-            Some([("kubectl.kubernetes.io/default-container".to_owned(), "a".to_owned())].into());
-        assert_eq!(choose(&annotated, "").unwrap(), "a");
+    /// Statuses of a sidecar and of an ephemeral container are in lists of their own.
+    fn all_kinds(states: [Value; 2]) -> Pod {
+        let mut pod = serde_json::to_value(pod("p", &["app"], &json!({"waiting": {}}))).unwrap();
+        pod["spec"]["initContainers"] = json!([{"name": "proxy", "restartPolicy": "Always"}]);
+        pod["spec"]["ephemeralContainers"] = json!([{"name": "debugger"}]);
+        pod["status"]["containerStatuses"][0]["ready"] = false.into();
+        let lists =
+            [("initContainerStatuses", "proxy", true), ("ephemeralContainerStatuses", "debugger", false)];
+        for ((list, name, ready), state) in lists.into_iter().zip(states) {
+            let mut status = pod["status"]["containerStatuses"][0].clone();
+            status["name"] = name.into();
+            status["containerID"] = format!("containerd://p-{name}").into();
+            status["ready"] = ready.into();
+            status["state"] = state;
+            pod["status"][list] = json!([status]);
+        }
+        serde_json::from_value(pod).unwrap()
     }
 
     #[test]
-    fn a_pod_in_a_user_namespace_is_said_to_be_unsupported() {
-        let mut pod = pod("p", &["c"], &json!({"running": {}}));
-        pod.spec.as_mut().unwrap().host_users = Some(false);
-        assert!(targets(&[pod], "").errors[0].contains("user namespace"));
+    fn a_sidecar_and_an_ephemeral_container_are_targets() {
+        let pod = all_kinds([json!({"running": {}}), json!({"running": {}})]);
+        for (name, policy) in [("proxy", "Always"), ("debugger", "Never")] {
+            let found = targets([&pod], name);
+            assert_eq!(found.running.len(), 1, "{found:?}");
+            let container = &found.running[0];
+            assert_eq!((container.name.as_str(), container.restart_policy.as_str()), (name, policy));
+            assert_eq!(container.id, format!("containerd://p-{name}"));
+            let ready = ["containerd://p-debugger", "containerd://p-proxy"].map(str::to_owned);
+            assert_eq!(found.ready, ready.into(), "nobody probes the ephemeral one");
+        }
+    }
+
+    #[test]
+    fn what_does_not_run_is_named() {
+        let back_off = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        let ended = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
+        let pod = all_kinds([back_off, ended]);
+        let waiting = |name| targets([&pod], name).waiting;
+        assert_eq!(waiting("proxy"), ["container `proxy` of pod `p` is not running: CrashLoopBackOff"]);
+        assert_eq!(
+            waiting("debugger"),
+            ["ephemeral container `debugger` of pod `p` has ended, and is never started again"]
+        );
     }
 
     #[test]

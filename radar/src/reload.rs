@@ -39,7 +39,7 @@ pub(crate) enum Mode {
     },
     /// By its runtime: kubelet starts another container from the image.
     Container {
-        /// `restartPolicy` of the pod.
+        /// `restartPolicy` of the container or, where it has none, of its pod.
         policy: String,
         /// From SIGTERM to SIGKILL.
         grace: Duration,
@@ -238,8 +238,7 @@ mod tests {
         let said = async |mode| reload(mode).await.unwrap_err().to_string();
         let container = |policy: &str| Mode::Container { policy: policy.into(), grace: Duration::ZERO };
         for policy in ["Never", "OnFailure", ""] {
-            let expected =
-                format!("the pod's restartPolicy is `{policy}`: nobody would start the container again");
+            let expected = format!("its restartPolicy is `{policy}`: nobody would start the container again");
             assert_eq!(said(container(policy)).await, expected);
         }
         assert!(

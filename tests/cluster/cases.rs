@@ -11,6 +11,7 @@ mod first_sync;
 mod guards;
 mod install;
 mod kept;
+mod kinds;
 mod latency;
 mod model;
 mod network;
@@ -57,6 +58,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("targets", targets::CASES),
         ("volumes", volumes::CASES),
         ("selection", selection::CASES),
+        ("kinds", kinds::CASES),
         ("old_ksync", old_ksync::CASES),
         ("config", config::CASES),
         ("watcher", watcher::CASES),

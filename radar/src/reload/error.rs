@@ -42,7 +42,7 @@ pub(crate) enum Error {
         path: String,
     },
     /// Nobody would start it again.
-    #[error("the pod's restartPolicy is `{policy}`: nobody would start the container again")]
+    #[error("its restartPolicy is `{policy}`: nobody would start the container again")]
     NoRestart {
         /// As it was said; may be empty.
         policy: String,

@@ -28,14 +28,19 @@ impl fmt::Display for Container {
 }
 
 impl Container {
-    /// The running containers of a pod that is not on its way out.
+    /// The running containers of a pod that is not on its way out, without those of other kinds than its app's.
     pub(crate) fn of_pod(pod: &Value) -> Vec<Self> {
+        Self::of_statuses(pod, "containerStatuses")
+    }
+
+    /// Those whose statuses the pod has in the list `statuses`.
+    pub(crate) fn of_statuses(pod: &Value, statuses: &str) -> Vec<Self> {
         let text =
             |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         if pod.pointer("/metadata/deletionTimestamp").is_some() {
             return Vec::new();
         }
-        let statuses = pod.pointer("/status/containerStatuses").and_then(Value::as_array);
+        let statuses = pod["status"][statuses].as_array();
         let running =
             statuses.into_iter().flatten().filter(|status| status.pointer("/state/running").is_some());
         running
