@@ -242,7 +242,7 @@ impl Radar for Handlers {
             })?),
         };
         let path = path.ok_or_else(|| {
-            Status::unimplemented(format!(
+            Status::failed_precondition(format!(
                 "the root file system of container `{container}` is not an overlay"
             ))
         })?;

@@ -1,7 +1,8 @@
 //! Errors as gRPC statuses that a person understands: one sentence, with its causes.
 //!
 //! Invariant: an error that the caller can do something about has a code of its own; INTERNAL is radar's own trouble.
-//! UNAVAILABLE is the transport's word for a broken connection, so radar says it only of its own end.
+//! UNAVAILABLE is the transport's word for a broken connection, so radar says it only of its own end. UNIMPLEMENTED is an
+//! older radar's word for a call that it does not have, so no answer to a call is that.
 
 use ksync_common::chain;
 use std::error::Error as StdError;
@@ -23,9 +24,13 @@ pub(crate) fn from_runtime(error: &runtime::Error) -> Status {
     use runtime::Error as E;
     let code = match error {
         E::BadId { .. } => Code::InvalidArgument,
-        E::UnknownScheme { .. } | E::Sandboxed { .. } | E::NoRecord { .. } => Code::Unimplemented,
         E::NotFound { .. } => Code::NotFound,
-        E::NotRunning { .. } | E::NoSocket { .. } | E::Asked { .. } => Code::FailedPrecondition,
+        E::UnknownScheme { .. }
+        | E::Sandboxed { .. }
+        | E::NoRecord { .. }
+        | E::NotRunning { .. }
+        | E::NoSocket { .. }
+        | E::Asked { .. } => Code::FailedPrecondition,
     };
     status(code, error)
 }
@@ -45,8 +50,9 @@ pub(crate) fn from_mount(error: &mount::Error) -> Status {
     let code = match error {
         E::BadPath { .. } | E::WholeRoot { .. } => Code::InvalidArgument,
         E::Ended { .. } => Code::NotFound,
-        E::UserNamespace | E::OldKernel { .. } => Code::Unimplemented,
-        E::NotADirectory { .. }
+        E::UserNamespace
+        | E::OldKernel { .. }
+        | E::NotADirectory { .. }
         | E::Dangling { .. }
         | E::ReadOnly { .. }
         | E::KernelFs { .. }
@@ -132,13 +138,21 @@ mod tests {
 
     use ksync_common::chain;
 
-    use super::{from_init_process, from_runtime};
-    use crate::container::{init_process, runtime};
+    use super::{from_init_process, from_mount, from_runtime};
+    use crate::container::{init_process, mount, runtime};
 
     #[test]
     fn a_missing_runtime_does_not_look_like_a_broken_connection() {
         let error = runtime::Error::NoSocket { scheme: runtime::Scheme::CriO, tried: "/x".into() };
         assert_eq!(from_runtime(&error).code(), Code::FailedPrecondition);
+    }
+
+    /// `create` takes the latter for a radar that can't tell, and goes on.
+    #[test]
+    fn a_container_that_is_not_supported_does_not_look_like_a_missing_call() {
+        let sandboxed = runtime::Error::Sandboxed { id: "a".into(), sandbox: runtime::Sandbox::Gvisor };
+        assert_eq!(from_runtime(&sandboxed).code(), Code::FailedPrecondition);
+        assert_eq!(from_mount(&mount::Error::UserNamespace).code(), Code::FailedPrecondition);
     }
 
     #[test]

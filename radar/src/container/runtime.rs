@@ -16,10 +16,13 @@ mod cri;
 mod docker;
 mod error;
 pub(crate) mod record;
+mod sandbox;
 mod scheme;
 
 pub(crate) use container_id::ContainerId;
 pub(crate) use error::Error;
+#[cfg(test)]
+pub(crate) use sandbox::Sandbox;
 pub(crate) use scheme::Scheme;
 
 use client::{ContainerProcess, Runtime};
@@ -41,9 +44,13 @@ impl Runtimes {
         Self { root: root.to_owned() }
     }
 
-    /// Asks the container's runtime for its process.
+    /// Asks the container's runtime for its process, which is the container's own or an error.
     pub(crate) async fn resolve(&self, container: &ContainerId) -> Result<ContainerProcess, Error> {
-        self.ask(container, LIMIT, |runtime, id| runtime.resolve(id)).await
+        let process = self.ask(container, LIMIT, |runtime, id| runtime.resolve(id)).await?;
+        match sandbox::of_process(process.pid, &self.root) {
+            Some(sandbox) => Err(Error::Sandboxed { id: container.id.clone(), sandbox }),
+            None => Ok(process),
+        }
     }
 
     /// Asks the container's runtime how its process was started.

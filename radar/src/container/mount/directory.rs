@@ -19,7 +19,8 @@ use rustix::{
 use super::{
     error::{Error, kernel, unread},
     namespace::{
-        MountNamespace, identity_by_fd, in_thread, lock_down, open_beneath, open_in_root, same_user_namespace,
+        MountNamespace, identity_by_fd, in_thread, lock_down, open_beneath, open_in_root,
+        refuse_user_namespace,
     },
     write_test,
 };
@@ -54,9 +55,7 @@ pub(crate) async fn open_directory(pid: i32, path: &str) -> Result<Directory, Er
 /// first look is refused here too, and nothing is created.
 pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
     let path = clean(path)?;
-    if !same_user_namespace(pid)? {
-        return Err(Error::UserNamespace);
-    }
+    refuse_user_namespace(pid)?;
     if path == "/" {
         return Err(Error::WholeRoot { path });
     }
@@ -83,9 +82,7 @@ pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
 
 fn open_here(pid: i32, path: &str) -> Result<Directory, Error> {
     let namespace = MountNamespace::open(pid)?;
-    if !same_user_namespace(pid)? {
-        return Err(Error::UserNamespace);
-    }
+    refuse_user_namespace(pid)?;
     let mounts = ksync_procfs::mounts(pid).map_err(unread)?;
     let status = Status::of(pid).map_err(unread)?;
     let user = (status.effective_uid(), status.effective_gid());
@@ -194,13 +191,17 @@ fn create(dir: &OwnedFd, name: &str, path: &str, (uid, gid): (u32, u32)) -> rust
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::{
+        os::unix::fs::{MetadataExt, symlink},
+        process::Command,
+        time::{Duration, Instant},
+    };
 
     use rustix::fs::{Mode, OFlags};
 
     use crate::container::mount::error::Error;
 
-    use super::{clean, open_directory, open_or_create};
+    use super::{clean, look, open_directory, open_or_create};
 
     fn root(path: &std::path::Path) -> std::os::fd::OwnedFd {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap()
@@ -230,6 +231,35 @@ mod tests {
                 error => assert!(matches!(error, Error::Kernel { .. }), "{error}"),
             }
         }
+    }
+
+    #[test]
+    fn a_user_namespace_is_refused_before_anything_else() {
+        let mut child = Command::new("unshare").args(["--user", "sleep", "1000"]).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let of = |pid| ksync_procfs::namespace(pid, ksync_procfs::Namespace::User);
+        let mine = of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let limit = Instant::now() + Duration::from_secs(5);
+        let entered = loop {
+            if child.try_wait().unwrap().is_some() {
+                break false;
+            }
+            if of(pid).is_ok_and(|theirs| theirs != mine) {
+                break true;
+            }
+            assert!(Instant::now() < limit, "`unshare` takes too long");
+            std::thread::yield_now();
+        };
+        let looked = look(pid, "/tmp");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if !entered {
+            return ksync_skip::skipped("no user namespace can be made here");
+        }
+        assert_eq!(
+            looked.unwrap_err().to_string(),
+            "the container runs in a user namespace of its own (hostUsers: false), which is not supported"
+        );
     }
 
     #[test]

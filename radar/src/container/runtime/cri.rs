@@ -21,6 +21,7 @@ use super::{
     client::{ContainerProcess, Runtime},
     error::Error,
     record::{self, Record},
+    sandbox::{self, Sandbox},
     scheme::Scheme,
 };
 
@@ -104,11 +105,13 @@ fn read(id: &str, answer: &ContainerStatusResponse) -> Result<ContainerProcess, 
     if let Some(state) = name {
         return Err(Error::NotRunning { id, state: state.to_owned() });
     }
-    let pid = verbose(answer)
-        .and_then(|info| info["pid"].as_i64())
-        .and_then(|pid| i32::try_from(pid).ok())
-        .filter(|pid| *pid > 1)
-        .ok_or(Error::Sandboxed { id })?;
+    let info = verbose(answer).unwrap_or_default();
+    // containerd's; CRI-O has no such key.
+    if let Some(sandbox) = info["runtimeType"].as_str().and_then(sandbox::named) {
+        return Err(Error::Sandboxed { id, sandbox });
+    }
+    let pid = info["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 1);
+    let pid = pid.ok_or(Error::Sandboxed { id, sandbox: Sandbox::Unknown })?;
     Ok(ContainerProcess { pid, base_path: None })
 }
 
@@ -125,7 +128,7 @@ fn record_in(answer: &ContainerStatusResponse) -> Option<Record> {
 mod tests {
     use ksync_proto::cri::{ContainerState, ContainerStatus, ContainerStatusResponse};
 
-    use super::{ContainerProcess, Error, read, record_in};
+    use super::{ContainerProcess, Error, Sandbox, read, record_in};
 
     fn answer(state: ContainerState, info: &str) -> ContainerStatusResponse {
         ContainerStatusResponse {
@@ -149,8 +152,36 @@ mod tests {
         assert_eq!(exited, Err(Error::NotRunning { id: "a".into(), state: "exited".into() }));
         for info in [r#"{"pid":0}"#, "{}", "not json"] {
             let sandboxed = read("a", &answer(ContainerState::ContainerRunning, info));
-            assert_eq!(sandboxed, Err(Error::Sandboxed { id: "a".into() }), "{info}");
+            assert_eq!(
+                sandboxed,
+                Err(Error::Sandboxed { id: "a".into(), sandbox: Sandbox::Unknown }),
+                "{info}"
+            );
         }
+    }
+
+    /// Their shims give a process, but it is none of the container's.
+    #[test]
+    fn containers_of_gvisor_and_kata_are_refused() {
+        for (kind, sandbox) in [
+            ("io.containerd.runsc.v1", Sandbox::Gvisor),
+            ("io.containerd.kata.v2", Sandbox::Kata),
+            ("io.containerd.kata-clh.v2", Sandbox::Kata),
+        ] {
+            let info = format!(
+                r#"{{"sandboxID":"s","pid":4711,"removing":false,"snapshotKey":"a","snapshotter":"overlayfs",
+                    "runtimeType":"{kind}","runtimeOptions":null}}"#
+            );
+            let refused = read("a", &answer(ContainerState::ContainerRunning, &info));
+            assert_eq!(refused, Err(Error::Sandboxed { id: "a".into(), sandbox }), "{kind}");
+        }
+        let info = r#"{"pid":4711,"runtimeType":"io.containerd.runc.v2"}"#;
+        assert!(read("a", &answer(ContainerState::ContainerRunning, info)).is_ok());
+        let error = Error::Sandboxed { id: "a".into(), sandbox: Sandbox::Gvisor };
+        assert_eq!(
+            error.to_string(),
+            "container `a` runs in a sandbox (gVisor): the node can't reach its files, so it can't be synced"
+        );
     }
 
     #[test]

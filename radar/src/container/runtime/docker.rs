@@ -17,6 +17,7 @@ use super::{
     client::{ContainerProcess, Runtime},
     error::Error,
     record::{self, Record, User},
+    sandbox::{self, Sandbox},
     scheme::Scheme,
 };
 
@@ -163,11 +164,12 @@ fn read(id: &str, inspected: &ContainerInspectResponse) -> Result<ContainerProce
             state.and_then(|s| s.status).map_or_else(|| "in an unknown state".into(), |s| s.to_string());
         return Err(Error::NotRunning { id, state });
     }
-    let pid = state
-        .and_then(|s| s.pid)
-        .and_then(|pid| i32::try_from(pid).ok())
-        .filter(|pid| *pid > 1)
-        .ok_or(Error::Sandboxed { id })?;
+    let runtime = inspected.host_config.as_ref().and_then(|host| host.runtime.as_deref());
+    if let Some(sandbox) = runtime.and_then(sandbox::named) {
+        return Err(Error::Sandboxed { id, sandbox });
+    }
+    let pid = state.and_then(|s| s.pid).and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 1);
+    let pid = pid.ok_or(Error::Sandboxed { id, sandbox: Sandbox::Unknown })?;
     let base_path = inspected.graph_driver.as_ref().and_then(|driver| driver.data.get("MergedDir").cloned());
     Ok(ContainerProcess { pid, base_path })
 }
@@ -179,7 +181,7 @@ mod tests {
         HostConfig,
     };
 
-    use super::{ContainerProcess, Error, User, read, record, record_in};
+    use super::{ContainerProcess, Error, Sandbox, User, read, record, record_in};
 
     fn inspected(running: bool, pid: i64) -> ContainerInspectResponse {
         ContainerInspectResponse {
@@ -215,7 +217,24 @@ mod tests {
             read("a", &inspected(false, 0)),
             Err(Error::NotRunning { id: "a".into(), state: "exited".into() })
         );
-        assert_eq!(read("a", &inspected(true, 0)), Err(Error::Sandboxed { id: "a".into() }));
+        let nobody = Error::Sandboxed { id: "a".into(), sandbox: Sandbox::Unknown };
+        assert_eq!(read("a", &inspected(true, 0)), Err(nobody));
+    }
+
+    #[test]
+    fn containers_of_gvisor_and_kata_are_refused() {
+        let of = |runtime: &str| ContainerInspectResponse {
+            host_config: Some(HostConfig { runtime: Some(runtime.into()), ..HostConfig::default() }),
+            ..inspected(true, 42)
+        };
+        for (runtime, sandbox) in [
+            ("runsc", Sandbox::Gvisor),
+            ("io.containerd.runsc.v1", Sandbox::Gvisor),
+            ("io.containerd.kata.v2", Sandbox::Kata),
+        ] {
+            assert_eq!(read("a", &of(runtime)), Err(Error::Sandboxed { id: "a".into(), sandbox }));
+        }
+        assert!(read("a", &of("runc")).is_ok());
     }
 
     #[test]

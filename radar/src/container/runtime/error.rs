@@ -1,6 +1,6 @@
 //! Why a container's process is not known, as a sentence for the person who syncs it.
 
-use super::scheme::Scheme;
+use super::{sandbox::Sandbox, scheme::Scheme};
 
 /// Why a container's process is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,11 +41,15 @@ pub(crate) enum Error {
         /// The runtime's word.
         state: String,
     },
-    /// The runtime has no process on this machine for it.
-    #[error("container `{id}` runs in a sandbox (such as Kata or gVisor) whose files the node can't reach")]
+    /// No process on this machine is the container's.
+    #[error(
+        "container `{id}` runs in a sandbox ({sandbox}): the node can't reach its files, so it can't be synced"
+    )]
     Sandboxed {
         /// Without its scheme.
         id: String,
+        /// What it is in.
+        sandbox: Sandbox,
     },
     /// The runtime does not tell how the container was started.
     #[error("{scheme} on this node does not tell how container `{id}` was started")]
