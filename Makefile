@@ -22,7 +22,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 .NOTPARALLEL:
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
-	guards unit layers-test cli-test cluster-test cluster-selftest model test test-new lint bench bench-build bench-long bench-reload \
+	guards unit layers-test cli-test cluster-test cluster-selftest model soak test test-new lint bench bench-build bench-long bench-reload \
 	bench-docs clean
 
 help:
@@ -43,6 +43,7 @@ help:
 	@echo 'make bench-reload  the same for reload; bench-docs puts the figures of these three into docs/benchmarks.md'
 	@echo
 	@echo 'make model STEPS=n SEED=n   more of the random deeds that make test does'
+	@echo 'make soak SECONDS=n SEED=n  every part broken, alone and in pairs, under writers on both sides; SHORT=1, FAULTS=a,b'
 	@echo 'KSYNC_TEST_KUBECONFIG=FILE make cluster-test runs the suite on a cluster of yours.'
 
 deps:
@@ -99,6 +100,11 @@ cluster-test:
 # More random deeds than `make test` does, or others: make model STEPS=2000 SEED=7
 model: build cluster
 	@KSYNC_MODEL_STEPS=$(STEPS) KSYNC_MODEL_SEED=$(SEED) $(STAGE) 'model' $(CARGO_TEST) --test cluster -- model:: --nocapture
+
+# Everything that can break, while both sides are written to: make soak SECONDS=1800 SEED=7
+soak: build cluster
+	@$(STAGE) 'soak' cargo bench --locked --profile dev --bench soak -- $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(SHORT),--short) $(if $(FAULTS),--faults $(FAULTS))
 
 # What each of this side's guards prevents, with the guard switched off.
 guards: cluster

@@ -1,0 +1,117 @@
+//! How much a writer's deed counts: what was done here, or in the container that is surely two-way and does not die, must
+//! stand; what a container wrote on its own account, or in its last second, need not arrive.
+
+use crate::{
+    history::{Micros, Op, Round, Side, State},
+    names::{is_ignored, is_own},
+};
+
+/// What a container wrote so shortly before it, or what carries it, was broken may be lost with the container.
+const GRACE: Micros = 1_000_000;
+/// Larger files need longer: bytes that pass in a microsecond, at least.
+const PACE: u64 = 20;
+
+/// Whether `dir` is a directory above `path`.
+pub(crate) fn above(dir: &str, path: &str) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn size(op: &Op) -> u64 {
+    match op.after {
+        State::File { size, .. } => size,
+        _ => 0,
+    }
+}
+
+/// Whether a deed has a say in what is at `path` at last: it is about it, takes away or brings a directory above it, or
+/// puts something below it.
+pub(crate) fn disturbs(op: &Op, path: &str) -> bool {
+    op.path == path
+        || above(&op.path, path) && !(is_dir(&op.before) && is_dir(&op.after))
+        || above(path, &op.path) && op.after != State::Absent
+}
+
+fn is_dir(state: &State) -> bool {
+    matches!(state, State::Dir { .. })
+}
+
+/// Whether the container was the two-way one around a deed: the last answer before it and the first one after it say so.
+fn surely_two_way(round: &Round, id: &str, op: &Op) -> bool {
+    let before = round.roles.iter().rev().find(|(at, _)| *at <= op.begun);
+    let after = round.roles.iter().find(|(at, _)| *at >= op.ended);
+    before.is_some_and(|(_, two_way)| two_way == id) && after.is_none_or(|(_, two_way)| two_way == id)
+}
+
+/// Whether it may have gone with its container, before it could arrive.
+fn doomed(round: &Round, id: &str, op: &Op) -> bool {
+    let grace = GRACE + size(op) / PACE;
+    round.died.get(id).is_some_and(|died| {
+        let broken = round.fault.map_or(*died, |fault| fault.min(*died));
+        op.ended + grace > broken
+    })
+}
+
+/// Whether a deed must stand.
+pub(crate) fn owed(round: &Round, op: &Op) -> bool {
+    let known = op.before != State::Unknown && op.after != State::Unknown;
+    let arrives = match &op.side {
+        Side::Local => true,
+        Side::Container(id) => surely_two_way(round, id, op) && !doomed(round, id, op),
+    };
+    known && arrives
+}
+
+/// Whether a container may differ from what is here for good, of its own doing.
+pub fn at_odds(round: &Round, id: &str) -> bool {
+    let own = |op: &&Op| op.side.container() == Some(id) && !is_own(&op.path) && !is_ignored(&op.path);
+    round.ops.iter().filter(own).any(|op| !surely_two_way(round, id, op))
+}
+
+/// Whether a path of a container is its own business: it has changed it without being surely two-way.
+pub(crate) fn loose(round: &Round, id: &str, path: &str) -> bool {
+    let there = |op: &&Op| op.side.container() == Some(id) && disturbs(op, path);
+    round.ops.iter().filter(there).any(|op| !surely_two_way(round, id, op))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::{A, B, dir, file, op, round, there};
+
+    #[test]
+    fn a_directory_that_comes_or_goes_concerns_what_is_in_it() {
+        let removed = op(1, Side::Local, "d", dir(), State::Absent);
+        assert!(disturbs(&removed, "d") && disturbs(&removed, "d/f") && !disturbs(&removed, "de/f"));
+        let mode = op(1, Side::Local, "d", dir(), State::Dir { mode: 0o700 });
+        assert!(disturbs(&mode, "d") && !disturbs(&mode, "d/f"));
+        let within = op(1, Side::Local, "d/f", State::Absent, file(1));
+        assert!(disturbs(&within, "d"), "it keeps the directory");
+        let gone = op(1, Side::Local, "d/f", file(1), State::Absent);
+        assert!(!disturbs(&gone, "d"));
+    }
+
+    #[test]
+    fn a_deed_counts_while_the_role_is_sure() {
+        let mut round = round();
+        round.roles = vec![(0, A.to_owned()), (5_000_000, A.to_owned()), (9_000_000, B.to_owned())];
+        let at = |at| op(at, there(A), "f", State::Absent, file(1));
+        assert!(owed(&round, &at(4_000_000)));
+        assert!(!owed(&round, &at(7_000_000)), "the next answer names another");
+        assert!(!loose(&round, A, "f") && !at_odds(&round, A));
+        round.ops = vec![at(7_000_000)];
+        assert!(loose(&round, A, "f") && !loose(&round, B, "f"));
+        assert!(at_odds(&round, A) && !at_odds(&round, B));
+    }
+
+    #[test]
+    fn the_last_second_of_a_container_may_be_lost() {
+        let mut round = round();
+        round.fault = Some(8_000_000);
+        round.died.insert(A.to_owned(), 8_100_000);
+        let at = |at| op(at, there(A), "f", State::Absent, file(1));
+        assert!(owed(&round, &at(6_500_000)));
+        assert!(!owed(&round, &at(7_500_000)));
+        let large = State::File { content: crate::Content([9; 16]), size: 40_000_000, mode: 0o644 };
+        assert!(!owed(&round, &Op { after: large, ..at(6_500_000) }), "it takes two seconds more");
+    }
+}
