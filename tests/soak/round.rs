@@ -1,6 +1,7 @@
 //! One round: both sides are written to, something breaks and is mended, and when it answers again, all must be well.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -47,6 +48,8 @@ pub(crate) struct Outcome {
     pub(crate) struck: Vec<String>,
     /// From the answer of what was broken until all was well.
     pub(crate) healed: Option<Duration>,
+    /// Whether both sides are equal at its end, so that another round may follow.
+    pub(crate) sound: bool,
     pub(crate) deeds: usize,
     pub(crate) refused: u64,
 }
@@ -56,6 +59,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) world: &'a World<'a>,
     pub(crate) observer: &'a Observer<'a>,
     pub(crate) gates: &'a Gates,
+    /// Temporary files that were told of already.
+    pub(crate) left: RefCell<BTreeSet<String>>,
 }
 
 impl Stage<'_> {
@@ -128,7 +133,11 @@ impl Stage<'_> {
             Ok(end) => round.end = end,
             Err(said) => outcome.violations.push(Violation::of(Wrong::Bed, said)),
         }
-        outcome.violations.extend(judge(&round, start));
+        round.left.clone_from(&self.left.borrow());
+        let violations = judge(&round, start);
+        let left = violations.iter().filter(|violation| violation.kind == Wrong::Leftover);
+        self.left.borrow_mut().extend(left.flat_map(|violation| violation.paths.clone()));
+        outcome.violations.extend(violations);
         // What containers have of their own is to be gone before the next round, which trusts both sides.
         let unsure: BTreeSet<String> = round
             .ops
@@ -137,12 +146,16 @@ impl Stage<'_> {
             .filter(|id| round.end.containers.contains_key(*id) && at_odds(&round, id))
             .map(str::to_owned)
             .collect();
-        if outcome.violations.is_empty()
+        let unsound = [Wrong::Unequal, Wrong::Status, Wrong::Bed];
+        outcome.sound = outcome.healed.is_some()
+            && !outcome.violations.iter().any(|violation| unsound.contains(&violation.kind));
+        if outcome.sound
             && let Err(said) = self.tidy(&unsure)
             && !wanted()
         {
             let words = format!("after the round, pods were replaced: {said}");
             outcome.violations.push(Violation::of(Wrong::Status, words));
+            outcome.sound = false;
         }
         outcome
     }

@@ -1,6 +1,7 @@
-//! The run: rounds until the time is over, in one world as long as all is well, in a new one after each violation.
+//! The run: rounds until the time is over, in one world as long as both sides become equal, then in a new one.
 
 use std::{
+    cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -131,7 +132,7 @@ impl Soak {
         }
     }
 
-    /// Rounds until one is not clean.
+    /// Rounds until one leaves both sides different.
     fn world(&mut self, sandbox: &Sandbox, seed: u64) -> Result<(), String> {
         let mut rng = StdRng::seed_from_u64(seed);
         let volume = self.needs_volume() || rng.random_range(0..3) > 0;
@@ -147,10 +148,11 @@ impl Soak {
             }
         }
         let places = world.places()?;
-        println!("world: files in {shape:?}, containers {}", World::spread(&places));
+        let now = clock::elapsed().as_secs_f64();
+        println!("{now:6.0} s world: files in {shape:?}, containers {}", World::spread(&places));
         let (observer, gates) = (Observer::new(&world.ksync, &world.local), Gates::default());
         observer.set_places(places);
-        let stage = Stage { world: &world, observer: &observer, gates: &gates };
+        let stage = Stage { world: &world, observer: &observer, gates: &gates, left: RefCell::default() };
         let lived = thread::scope(|scope| {
             let _end = observer::End(&observer);
             scope.spawn(|| observer.ask());
@@ -192,7 +194,7 @@ impl Soak {
         }
     }
 
-    /// Whether it was clean.
+    /// Whether another may follow.
     fn round(&mut self, stage: &Stage<'_>, next: &Next) -> bool {
         let (pair, chosen) = match *next {
             Next::Calm => (false, vec![]),
@@ -219,7 +221,7 @@ impl Soak {
         self.totals.add(&names, &outcome);
         say(number, &names, &outcome);
         self.tell(stage, &outcome.violations);
-        outcome.violations.is_empty()
+        outcome.sound
     }
 
     fn tell(&self, stage: &Stage<'_>, violations: &[Violation]) {

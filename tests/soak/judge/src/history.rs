@@ -1,6 +1,9 @@
 //! What was written and seen in a round, as plain data.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// Microseconds since the run began.
 pub type Micros = u64;
@@ -193,6 +196,8 @@ pub struct Round {
     pub sightings: Vec<Sighting>,
     /// What was seen to change.
     pub seen: Vec<Seen>,
+    /// Paths of temporary files that an earlier round was told of.
+    pub left: BTreeSet<String>,
     /// The end.
     pub end: End,
 }

@@ -1,12 +1,15 @@
 //! The history of a path, for who has to find out.
 
 use crate::{
-    history::{Micros, Round, Side, State},
-    standing::{disturbs, owed},
+    history::{Micros, Round, Side, Tree},
+    standing::{above, disturbs, owed},
+    trees::at,
 };
 
 /// So many lines tell it; what is in the middle of a longer one is left out.
 const LINES: usize = 16;
+/// So many names of a directory's are told.
+const NAMES: usize = 4;
 
 /// One line for each thing that was done to a path, or to a directory above it, and that was seen of it.
 pub(crate) fn story(round: &Round, path: &str, start: Micros) -> Vec<String> {
@@ -42,16 +45,33 @@ pub(crate) fn story(round: &Round, path: &str, start: Micros) -> Vec<String> {
 
 /// What each side has.
 fn ends(round: &Round, path: &str) -> String {
-    let shown = |side: Side, state: Option<&State>| format!("{side} {}", state.unwrap_or(&State::Absent));
-    let mut all = vec![shown(Side::Local, round.end.local.get(path))];
-    all.extend(
-        round.end.containers.iter().map(|(id, tree)| shown(Side::Container(id.clone()), tree.get(path))),
-    );
+    let shown = |tree: &Tree| format!("{}{}", at(tree, path), within(tree, path));
+    let mut all: Vec<(String, Vec<String>)> = vec![(shown(&round.end.local), vec![Side::Local.to_string()])];
+    for (id, tree) in &round.end.containers {
+        let (state, side) = (shown(tree), Side::Container(id.clone()).to_string());
+        match all.iter_mut().find(|(other, _)| *other == state) {
+            Some((_, sides)) => sides.push(side),
+            None => all.push((state, vec![side])),
+        }
+    }
+    let mut all: Vec<String> =
+        all.into_iter().map(|(state, sides)| format!("{}: {state}", sides.join(", "))).collect();
     let kept = round.end.kept.iter().filter(|kept| kept.path == path);
     all.extend(kept.map(|kept| {
         format!("kept as {}{} {:?}", kept.kind, if kept.new { "" } else { " earlier" }, kept.content)
     }));
     all.join("; ")
+}
+
+/// What a directory has in it, the names that are not synced too.
+fn within(tree: &Tree, path: &str) -> String {
+    let names: Vec<&str> = tree
+        .keys()
+        .filter(|name| above(path, name))
+        .map(|name| &name[path.len() + 1..])
+        .take(NAMES)
+        .collect();
+    if names.is_empty() { String::new() } else { format!(" with {}", names.join(", ")) }
 }
 
 fn moment(at: Micros, start: Micros) -> String {
@@ -78,7 +98,7 @@ mod tests {
             told[1].starts_with("  0.500 local writer wrote: #64646464 (10 bytes, 644) -> #01010101"),
             "{told:#?}"
         );
-        assert!(told[2].contains("container aaaaaaaa #64646464"), "{told:#?}");
+        assert!(told[2].contains("local, container aaaaaaaa, container bbbbbbbb: #64646464"), "{told:#?}");
     }
 
     #[test]

@@ -158,6 +158,7 @@ fn leftovers(round: &Round) -> Vec<String> {
         names.filter(|path| path.rsplit('/').next().is_some_and(is_leftover)).cloned().collect();
     left.sort();
     left.dedup();
+    left.retain(|path| !round.left.contains(path));
     left
 }
 
@@ -219,6 +220,8 @@ mod tests {
         let mut round = round();
         put(&mut round.end.local, "d/.syncthing.f.tmp", &file(9));
         assert_eq!(kinds(&round), [Kind::Leftover]);
+        round.left.insert("d/.syncthing.f.tmp".to_owned());
+        assert_eq!(kinds(&round), [], "it was told");
     }
 
     #[test]
