@@ -7,7 +7,6 @@ use std::{
 };
 
 use rand::RngExt;
-use serde_json::json;
 
 use crate::{
     bench::Bench,
@@ -16,37 +15,17 @@ use crate::{
         App, Sandbox,
         container::Container,
         eventually::{LONG, eventually, holds},
-        kubectl::Kubectl,
+        nodes::Node,
     },
 };
 
 /// Where the apps have their files.
 pub(crate) const CODE: &str = "/code";
 
-/// A node, and the name of its runtime.
-#[derive(Debug, Clone)]
-pub(crate) struct Node {
-    pub(crate) name: String,
-    pub(crate) runtime: String,
-}
-
-/// Those of the cluster.
-pub(crate) fn nodes(kubectl: &Kubectl) -> Vec<Node> {
-    let nodes = kubectl.json(&["get", "nodes"]).expect("the nodes");
-    let node = |node: &serde_json::Value| {
-        let runtime = node["status"]["nodeInfo"]["containerRuntimeVersion"].as_str()?.split("://").next()?;
-        Some(Node { name: node["metadata"]["name"].as_str()?.to_owned(), runtime: runtime.to_owned() })
-    };
-    let nodes: Vec<Node> = nodes["items"].as_array().into_iter().flatten().filter_map(node).collect();
-    assert!(!nodes.is_empty(), "the cluster has no nodes");
-    nodes
-}
-
-impl Node {
-    /// The app, on this node only.
-    pub(crate) fn only(&self, app: App) -> App {
-        app.pod("nodeSelector", json!({ "kubernetes.io/hostname": self.name }))
-    }
+/// A node's runtime with its version, as rows name it: `containerd 1.6`.
+pub(crate) fn runtime(node: &Node) -> String {
+    let version: Vec<&str> = node.runtime_version.trim_start_matches('v').split('.').take(2).collect();
+    format!("{} {}", node.runtime, version.join("."))
 }
 
 /// A sandbox with one container, in sync.
@@ -58,12 +37,12 @@ pub(crate) struct Bed {
 
 impl Bed {
     pub(crate) fn new(bench: &Bench, node: &Node) -> Self {
-        let sandbox = Sandbox::new(bench.run, &format!("bench-{}", node.runtime));
+        let sandbox = bench.on(node, "bed");
         sandbox.write("index.html", "from here\n");
         sandbox.write("back.txt", "from here\n");
-        let container = node.only(App::idle(&sandbox)).apply(&sandbox).only();
+        let container = App::idle(&sandbox).apply(&sandbox).only();
         sync(&sandbox);
-        Self { sandbox, container, runtime: node.runtime.clone() }
+        Self { sandbox, container, runtime: runtime(node) }
     }
 
     /// A path below the synced directory of the container.

@@ -5,6 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Instant,
 };
 
@@ -12,17 +13,16 @@ use clap::Parser;
 use ksync_measure::{Report, Row};
 
 use crate::{
-    bed::{Bed, Node, nodes},
+    bed::{Bed, runtime},
     environment, observer,
     options::Options,
     rows::{self, Group, Where},
-    suite::{Sandbox, run::Run, steps::words},
+    suite::{Sandbox, nodes::Node, run::Run, steps::words},
 };
 
 /// The run.
 pub(crate) struct Bench {
     pub(crate) run: &'static Run,
-    pub(crate) nodes: Vec<Node>,
     pub(crate) options: Options,
     /// Each with its group's place in the list.
     rows: std::sync::Mutex<Vec<(usize, Row)>>,
@@ -48,7 +48,6 @@ pub(crate) fn main() -> ExitCode {
     let run: &'static Run = Box::leak(Box::new(Run::begin()));
     let bench = Bench {
         run,
-        nodes: nodes(run.cluster.kubectl()),
         environment: environment::read(run),
         options,
         rows: std::sync::Mutex::default(),
@@ -84,19 +83,30 @@ fn selected(options: &Options) -> Result<Vec<(usize, Group)>, String> {
 }
 
 impl Bench {
+    /// A sandbox whose apps are on this node.
+    pub(crate) fn on(&self, node: &Node, what: &str) -> Sandbox {
+        let name = format!("bench-{what}-{}", node.runtime);
+        Sandbox::new(self.run, &name, vec![node.clone()], Arc::default())
+    }
+
+    /// One whose apps are on all of them.
+    pub(crate) fn on_all(&self, what: &str) -> Sandbox {
+        Sandbox::new(self.run, &format!("bench-{what}"), self.run.nodes.clone(), Arc::default())
+    }
+
     /// The groups that need nothing but a container in sync share one on each node; the others make their own.
     fn measure(&self, groups: &[(usize, Group)]) {
         let on_a_bed = |group: &&(usize, Group)| matches!(group.1.place, Where::OnABed(_));
         let shared: Vec<_> = groups.iter().filter(on_a_bed).collect();
-        for node in &self.nodes {
+        for node in &self.run.nodes {
             if shared.is_empty() {
                 break;
             }
-            self.attempt(&format!("a container on {}", node.runtime), || {
+            self.attempt(&format!("a container on {}", runtime(node)), || {
                 let bed = Bed::new(self, node);
                 for (place, group) in &shared {
                     let Where::OnABed(measure) = group.place else { continue };
-                    let measured = self.attempt(&format!("{}, {}", group.name, node.runtime), || {
+                    let measured = self.attempt(&format!("{}, {}", group.name, bed.runtime), || {
                         for row in measure(self, &bed) {
                             self.add(*place, row);
                         }

@@ -6,8 +6,7 @@ use crate::suite::{ksync::Ksync, run::Run, shell};
 
 /// What and which, for the head of the table.
 pub(crate) fn read(run: &Run) -> Vec<(String, String)> {
-    let kubernetes = run.cluster.kubectl().json(&["get", "nodes"]).expect("the nodes");
-    let runtimes: Vec<String> = kubernetes["items"].as_array().into_iter().flatten().map(node).collect();
+    let nodes: Vec<String> = run.nodes.iter().map(ToString::to_string).collect();
     let version = shell::run(shell::command(Ksync::program()).arg("--version"), None).ok();
     let syncthing = shell::run(shell::command(&run.programs().join("syncthing")).arg("--version"), None).ok();
     let word = |text: Result<String, String>, number: usize| {
@@ -27,16 +26,10 @@ pub(crate) fn read(run: &Run) -> Vec<(String, String)> {
         ),
         ("kubectl-ksync", format!("{}, {}{}", word(version, 2), build(), commit())),
         ("syncthing", word(syncthing, 1)),
-        ("nodes", runtimes.join(", ")),
+        ("nodes", nodes.join("; ")),
     ]
     .map(|(what, which)| (what.to_owned(), which))
     .to_vec()
-}
-
-fn node(node: &serde_json::Value) -> String {
-    let info = &node["status"]["nodeInfo"];
-    let text = |key: &str| info[key].as_str().unwrap_or_default();
-    format!("{} with kubelet {}", text("containerRuntimeVersion"), text("kubeletVersion"))
 }
 
 fn first_words(text: &str, count: usize) -> String {

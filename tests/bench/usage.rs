@@ -8,7 +8,7 @@ use std::{
 use ksync_measure::{Goal, Row, Unit};
 
 use crate::{
-    bed::Node,
+    bed::runtime,
     bench::Bench,
     suite::{Sandbox, process},
 };
@@ -45,8 +45,8 @@ pub(crate) fn all(bench: &Bench, sandbox: &Sandbox) -> Vec<Cost> {
     let mut costs = vec![Cost::new("watcher", vec![watcher]), Cost::new("syncthing here", of(watcher))];
     for container in sandbox.radars() {
         let pid = container.pid(sandbox.cluster()).expect("the agent's process");
-        let node = bench.nodes.iter().find(|node| node.name == container.node);
-        let runtime = node.map_or("?", |node: &Node| &node.runtime);
+        let node = bench.run.nodes.iter().find(|node| node.name == container.node);
+        let runtime = node.map_or_else(|| container.node.clone(), runtime);
         if container.name == "radar" {
             costs.push(Cost::new(format!("radar, {runtime}"), vec![pid]));
         } else {

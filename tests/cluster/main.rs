@@ -1,4 +1,5 @@
-//! The cluster suite: the plugin, radar and syncthing as they are, on a real Kubernetes with both runtimes.
+//! The cluster suite: the plugin, radar and syncthing as they are, on a real Kubernetes with every runtime that ksync
+//! knows.
 //!
 //! Invariant: a case passes only on what was read in a container from outside or in a local file, never on
 //! the plugin's own word alone, and a run leaves nothing behind, passed or failed.

@@ -14,13 +14,16 @@ pub(crate) mod kubectl;
 mod leftovers;
 mod local_cluster;
 pub(crate) mod model;
+pub(crate) mod nodes;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod runner;
+mod runtime;
 pub(crate) mod sandbox;
 pub(crate) mod shell;
 pub(crate) mod steps;
+pub(crate) mod table;
 pub(crate) mod tree;
 pub(crate) mod witness;
 

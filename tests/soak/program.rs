@@ -46,11 +46,14 @@ mod suite {
     pub(crate) mod kubectl;
     mod leftovers;
     mod local_cluster;
+    pub(crate) mod nodes;
     pub(crate) mod process;
     pub(crate) mod run;
+    mod runtime;
     pub(crate) mod sandbox;
     pub(crate) mod shell;
     pub(crate) mod steps;
+    pub(crate) mod table;
     pub(crate) mod tree;
 
     pub(crate) use app::App;

@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
 };
@@ -116,7 +116,7 @@ impl Soak {
             number += 1;
             let before = self.totals.rounds;
             let lived = catch_unwind(AssertUnwindSafe(|| {
-                let sandbox = Sandbox::new(run, "soak");
+                let sandbox = Sandbox::new(run, "soak", run.nodes.clone(), Arc::default());
                 self.world(&sandbox, seed)
             }));
             let said = match lived {

@@ -5,30 +5,30 @@ use std::{fs, time::SystemTime};
 use ksync_measure::{Goal, Row, Unit};
 
 use crate::{
-    bed::{CODE, Node, pause, sync},
+    bed::{CODE, pause, runtime, sync},
     bench::Bench,
     observer::inside,
     ready::Ready,
-    suite::{App, Sandbox, container::Container, eventually::LONG},
+    suite::{App, container::Container, eventually::LONG, nodes::Node},
 };
 
 const FILES: usize = 5;
 
 pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
-    for node in &bench.nodes {
+    for node in &bench.run.nodes {
         let times = replaced(bench, node);
-        let name = format!("attach: pod ready to the first file in it, {}", node.runtime);
+        let name = format!("attach: pod ready to the first file in it, {}", runtime(node));
         let row = Row::new(name, Unit::Seconds, &times).goal(Goal::p50(0.3));
         add(row.note("ready as a second client of the API server learns it; the file by its time of birth"));
     }
 }
 
 fn replaced(bench: &Bench, node: &Node) -> Vec<f64> {
-    let sandbox = Sandbox::new(bench.run, &format!("bench-attach-{}", node.runtime));
+    let sandbox = bench.on(node, "attach");
     for number in 0..FILES {
         sandbox.write(&format!("{number}.txt"), format!("{number}\n"));
     }
-    let app = node.only(App::idle(&sandbox)).apply(&sandbox);
+    let app = App::idle(&sandbox).apply(&sandbox);
     let mut old = app.only();
     sync(&sandbox);
     let ready = Ready::follow(&sandbox);

@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
-    let sandbox = Sandbox::new(bench.run, "bench-commands");
+    let sandbox = bench.on_all("commands");
     sandbox.write("a.txt", "a\n");
     App::idle(&sandbox).apply(&sandbox).only();
     let row =

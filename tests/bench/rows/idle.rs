@@ -17,10 +17,9 @@ const CALM: Duration = Duration::from_secs(10);
 const WHILE: Duration = Duration::from_secs(20);
 
 pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
-    let sandbox = Sandbox::new(bench.run, "bench-idle");
+    let sandbox = bench.on_all("idle");
     Many::new(".", 10_000, 4096).write(&sandbox.local());
-    let count = bench.nodes.len();
-    App::idle(&sandbox).replicas(count).apply(&sandbox).running(count);
+    let count = App::idle(&sandbox).everywhere().apply(&sandbox).all().len();
     sync(&sandbox);
     at_rest(&sandbox, count);
     costs(bench, &sandbox, &format!("{count} containers, 10,000 files"), true).into_iter().for_each(add);

@@ -8,11 +8,11 @@ use std::{
 use ksync_measure::{Goal, Row, Unit};
 
 use crate::{
-    bed::{Node, sync_into},
+    bed::{runtime, sync_into},
     bench::Bench,
     files::Many,
     observer::{Files, inside, until},
-    suite::{App, Sandbox, container::Container, shell},
+    suite::{App, Sandbox, container::Container, nodes::Node, shell},
 };
 
 const COUNT: usize = 10_000;
@@ -29,10 +29,10 @@ struct Times {
 }
 
 pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
-    for node in &bench.nodes {
+    for node in &bench.run.nodes {
         let times = times(bench, node);
         let row = |what: &str, times: &[f64]| {
-            let name = format!("10,000 files of 4 KB into an empty container, {what}, {}", node.runtime);
+            let name = format!("10,000 files of 4 KB into an empty container, {what}, {}", runtime(node));
             Row::new(name, Unit::Seconds, times)
         };
         let tar = row("`tar c | kubectl exec -i -- tar x`", &times.tar);
@@ -48,10 +48,10 @@ pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
 
 fn times(bench: &Bench, node: &Node) -> Times {
     // Nothing is taken away before the end: see `Bench::retire`.
-    let sandbox = Sandbox::new(bench.run, &format!("bench-initial-{}", node.runtime));
+    let sandbox = bench.on(node, "initial");
     let many = Many::new(".", COUNT, SIZE);
     many.write(&sandbox.local());
-    let app = node.only(App::idle(&sandbox)).apply(&sandbox);
+    let app = App::idle(&sandbox).apply(&sandbox);
     sandbox.ksync.ok(&["watch", "--daemon"]);
     let mut times = Times::default();
     let container = app.only();

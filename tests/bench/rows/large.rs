@@ -11,7 +11,7 @@ use std::{
 use ksync_measure::{Row, Unit};
 
 use crate::{
-    bed::{CODE, at_rest, sync_within},
+    bed::{CODE, at_rest, runtime, sync_within},
     bench::Bench,
     files::{self, Many},
     observer::inside,
@@ -32,17 +32,17 @@ const BLOCK: usize = 128 << 10;
 
 /// A `node_modules`: first sync, memory, an edit in it, and what it costs at rest.
 pub(super) fn many(bench: &Bench, add: &mut dyn FnMut(Row)) {
-    for node in &bench.nodes {
-        let sandbox = Sandbox::new(bench.run, &format!("bench-many-{}", node.runtime));
+    for node in &bench.run.nodes {
+        let sandbox = bench.on(node, "many");
         Many::new(".", 100_000, 1000).write(&sandbox.local());
         sandbox.write("index.html", "from here\n");
-        let container = node.only(App::idle(&sandbox)).apply(&sandbox).only();
-        first_sync(bench, &sandbox, &format!("100,000 files of 1 KB, {}", node.runtime), add);
+        let container = App::idle(&sandbox).apply(&sandbox).only();
+        first_sync(bench, &sandbox, &format!("100,000 files of 1 KB, {}", runtime(node)), add);
         at_rest(&sandbox, 1);
         let (here, there) =
             (sandbox.path("index.html"), inside(bench, &container, &format!("{CODE}/index.html")));
         let edits: Vec<f64> = (0..bench.options.trials(20)).map(|_| edit::paced(&here, &[&there])).collect();
-        let name = format!("edit of 200 bytes beside 100,000 files, {}", node.runtime);
+        let name = format!("edit of 200 bytes beside 100,000 files, {}", runtime(node));
         add(Row::new(name, Unit::Milliseconds, &edits));
         thread::sleep(KEPT);
         idle::costs(bench, &sandbox, "1 container, 100,000 files", false).into_iter().for_each(&mut *add);
@@ -51,8 +51,8 @@ pub(super) fn many(bench: &Bench, add: &mut dyn FnMut(Row)) {
 
 /// Ten gigabytes, or a third of what the disk has room for.
 pub(super) fn huge(bench: &Bench, add: &mut dyn FnMut(Row)) {
-    for node in &bench.nodes {
-        let sandbox = Sandbox::new(bench.run, &format!("bench-huge-{}", node.runtime));
+    for node in &bench.run.nodes {
+        let sandbox = bench.on(node, "huge");
         let count = files_of(bench.options.gigabytes, &sandbox.local());
         let mut content = files::noise(FILE);
         for number in 0..count {
@@ -62,8 +62,8 @@ pub(super) fn huge(bench: &Bench, add: &mut dyn FnMut(Row)) {
             }
             fs::write(sandbox.path(&format!("{number:03}.bin")), &content).expect("write");
         }
-        node.only(App::idle(&sandbox)).apply(&sandbox).only();
-        let what = format!("a tree of {}.{} GB, {}", count / 10, count % 10, node.runtime);
+        App::idle(&sandbox).apply(&sandbox).only();
+        let what = format!("a tree of {}.{} GB, {}", count / 10, count % 10, runtime(node));
         first_sync(bench, &sandbox, &what, add);
     }
 }

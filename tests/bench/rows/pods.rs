@@ -26,7 +26,7 @@ const CHECKED_OUT: usize = 500;
 const START: Duration = Duration::from_secs(600);
 
 pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
-    let sandbox = Sandbox::new(bench.run, "bench-pods");
+    let sandbox = bench.on_all("pods");
     Many::new("tree", 10_000, 4096).write(&sandbox.local());
     sandbox.write("index.html", "from here\n");
     let repository = Repository::of(&sandbox);

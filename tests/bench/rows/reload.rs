@@ -13,11 +13,11 @@ use ksync_measure::{Goal, Row, Unit};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{
-    bed::{CODE, Node, at_rest},
+    bed::{CODE, at_rest, runtime},
     bench::Bench,
     files,
     observer::{inside, ms, until},
-    suite::{App, Sandbox, container::Container, eventually::LONG, init::Init},
+    suite::{App, Sandbox, container::Container, eventually::LONG, init::Init, nodes::Node},
 };
 
 const PORT: u16 = 8080;
@@ -78,9 +78,9 @@ const STATIC: Shape = Shape {
 
 pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
     for shape in [PYTHON, STATIC] {
-        for node in &bench.nodes {
+        for node in &bench.run.nodes {
             let (reloads, starts) = times(bench, node, &shape);
-            let name = |what: &str| format!("{what}, {}, {}", shape.what, node.runtime);
+            let name = |what: &str| format!("{what}, {}, {}", shape.what, runtime(node));
             let row =
                 Row::new(name("edit to the first answer with the new code"), Unit::Milliseconds, &reloads);
             let note = "asked once a millisecond from inside the pod; no container was restarted, pod IP and root \
@@ -92,11 +92,11 @@ pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
 }
 
 fn times(bench: &Bench, node: &Node, shape: &Shape) -> (Vec<f64>, Vec<f64>) {
-    let sandbox = Sandbox::new(bench.run, &format!("bench-reload-{}", node.runtime));
+    let sandbox = bench.on(node, "reload");
     let version = || String::from_utf8(files::text(16)).expect("digits");
     let first = version();
     sandbox.write(shape.file, (shape.code)(&first));
-    let app = node.only((shape.app)(&sandbox)).apply(&sandbox);
+    let app = (shape.app)(&sandbox).apply(&sandbox);
     let container = app.only();
     sandbox.sync(&["--selector", "app=app"], CODE);
     let pid = container.pid(sandbox.cluster()).expect("its process");

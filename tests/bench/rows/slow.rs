@@ -3,12 +3,12 @@
 use ksync_measure::{Goal, Row, Unit};
 
 use crate::{
-    bed::{CODE, sync},
+    bed::{CODE, runtime, sync},
     bench::Bench,
     files,
     link::{Link, Quality},
     observer::{inside, ms, until},
-    suite::{App, Sandbox, eventually::LONG, ksync::Ksync},
+    suite::{App, eventually::LONG, ksync::Ksync},
 };
 
 use super::edit;
@@ -18,12 +18,12 @@ const SLOW: Quality = Quality { round_trip_ms: TRIP_MS, bits: Some(20_000_000.0)
 const OPEN: Quality = Quality { round_trip_ms: 0.0, bits: None };
 
 pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
-    for node in &bench.nodes {
-        let mut sandbox = Sandbox::new(bench.run, &format!("bench-slow-{}", node.runtime));
+    for node in &bench.run.nodes {
+        let mut sandbox = bench.on(node, "slow");
         let link = Link::before(&sandbox, OPEN);
         sandbox.ksync = Ksync { kubeconfig: link.kubeconfig(&sandbox), ..sandbox.ksync.clone() };
         sandbox.write("index.html", "from here\n");
-        let container = node.only(App::idle(&sandbox)).apply(&sandbox).only();
+        let container = App::idle(&sandbox).apply(&sandbox).only();
         sync(&sandbox);
         let (here, there) =
             (sandbox.path("index.html"), inside(bench, &container, &format!("{CODE}/index.html")));
@@ -34,7 +34,7 @@ pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
         let slow = times(bench.options.trials(25));
         let trips: Vec<f64> = slow.iter().map(|time| ((time - fast) / TRIP_MS).max(0.0)).collect();
         let link_said = "50 ms round trip, 20 Mbit/s";
-        let name = |what: &str| format!("{what}, {link_said}, {}", node.runtime);
+        let name = |what: &str| format!("{what}, {link_said}, {}", runtime(node));
         add(Row::new(name("edit of 200 bytes"), Unit::Milliseconds, &slow));
         let note = format!(
             "what the edit takes longer than over the same link without its delay ({fast:.1} ms), \

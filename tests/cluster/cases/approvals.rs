@@ -18,21 +18,21 @@ use crate::suite::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("a_container_that_deletes_everything_is_not_believed", all_deleted),
-    Case::new("a_mass_deletion_is_accepted", deletion_accepted),
+    Case::new("a_container_that_deletes_everything_is_not_believed", all_deleted).on_each(),
+    Case::new("a_mass_deletion_is_accepted", deletion_accepted).on_each(),
     Case::new("a_mass_deletion_is_declined", deletion_declined),
-    Case::new("a_mass_deletion_of_a_container_that_goes", deletion_moot),
-    Case::new("a_large_first_pull_is_accepted", pull_accepted),
-    Case::new("a_large_first_pull_is_declined", pull_declined),
+    Case::new("a_mass_deletion_of_a_container_that_goes", deletion_moot).on_each(),
+    Case::new("a_large_first_pull_is_accepted", pull_accepted).on_each(),
+    Case::new("a_large_first_pull_is_declined", pull_declined).on_each(),
 ];
 
 /// 40 files, of which a container deletes 39, with the two-way container.
-fn mass_deletion(sandbox: &Sandbox, replicas: usize) -> (Container, Spec) {
+fn mass_deletion(sandbox: &Sandbox, app: App) -> (Container, Spec) {
     for number in 0..39 {
         sandbox.write(&format!("dir/{number}.txt"), format!("{number}\n"));
     }
     sandbox.write("left.txt", "left\n");
-    let containers = App::idle(sandbox).replicas(replicas).apply(sandbox).running(replicas);
+    let containers = app.apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let culprit = sandbox.two_way(&containers);
     culprit.sh(sandbox.cluster(), "rm -rf /code/dir");
@@ -96,7 +96,7 @@ fn all_deleted(sandbox: &Sandbox) {
 }
 
 fn deletion_accepted(sandbox: &Sandbox) {
-    let (culprit, spec) = mass_deletion(sandbox, 1);
+    let (culprit, spec) = mass_deletion(sandbox, App::idle(sandbox));
     let witness = Witness::over(&sandbox.local());
     waits_on(sandbox, &spec);
     assert!(culprit.read(sandbox.cluster(), "/code/dir/0.txt").is_err(), "nothing is put back unasked");
@@ -148,18 +148,19 @@ fn kill_before_putting_back(sandbox: &Sandbox, path: &str) {
 
 /// With other replicas, of which one follows the culprit by copies; they are put right without an answer.
 fn deletion_declined(sandbox: &Sandbox) {
-    let (culprit, spec) = mass_deletion(sandbox, 4);
+    let (culprit, spec) = mass_deletion(sandbox, App::idle(sandbox).twice_everywhere());
+    let replicas = spec.containers.len();
     kill_before_putting_back(sandbox, "dir/3.txt");
     let witness = Witness::over(&sandbox.local());
     waits_on(sandbox, &spec);
     sandbox.write("meanwhile.txt", "meanwhile\n");
     assert_eq!(sandbox.ksync.ok(&["decline", "main"]), "spec `main`: 39 files put back into the container\n");
-    sandbox.ksync.watching("main", 4, LONG);
+    sandbox.ksync.watching("main", replicas, LONG);
     eventually("equal trees", SHORT, || sandbox.equal(&culprit, CODE));
     assert_eq!(culprit.read(sandbox.cluster(), "/code/meanwhile.txt").as_deref(), Ok("meanwhile\n"));
     witness.intact();
     // A deletion of a few files is one again.
-    let spec = sandbox.ksync.watching("main", 4, SHORT);
+    let spec = sandbox.ksync.watching("main", replicas, SHORT);
     let two_way = spec.two_way().expect("a two-way container").pod.clone();
     sandbox.kubectl().ok(&["exec", "-n", &sandbox.namespace, &two_way, "--", "rm", "/code/dir/1.txt"]);
     eventually("a single deletion", SHORT, || holds(!sandbox.path("dir/1.txt").exists(), "it is still here"));
@@ -167,7 +168,7 @@ fn deletion_declined(sandbox: &Sandbox) {
 
 /// The container goes before anybody answers: its successor gets everything.
 fn deletion_moot(sandbox: &Sandbox) {
-    let (culprit, _) = mass_deletion(sandbox, 1);
+    let (culprit, _) = mass_deletion(sandbox, App::idle(sandbox));
     let witness = Witness::over(&sandbox.local());
     sandbox.kubectl().ok(&[
         "delete",

@@ -20,14 +20,14 @@ pub(super) const CASES: &[Case] = &[
     Case::new("two_edits_of_equal_size_within_a_second_both_arrive", equal_sizes).needs(NEEDS),
 ];
 
-const NEEDS: &[Need] = &[Need::Processes, Need::BothRuntimes];
+const NEEDS: &[Need] = &[Need::Processes];
 const PAGE: &str = "page.html";
 
 /// On each node one that syncthing writes to, and one that radar copies to.
 #[track_caller]
-fn four(sandbox: &Sandbox, content: &str) -> Vec<(Container, PathBuf)> {
+fn two_on_each(sandbox: &Sandbox, content: &str) -> Vec<(Container, PathBuf)> {
     sandbox.write(PAGE, content);
-    let containers = App::web(sandbox).replicas(4).apply(sandbox).running(4);
+    let containers = App::web(sandbox).twice_everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     let inside = |container: Container| {
         let pid = container.pid(sandbox.cluster()).expect("its process");
@@ -49,7 +49,7 @@ fn arrives(there: &[(Container, PathBuf)], content: &str) {
 fn readers(sandbox: &Sandbox) {
     // More than one block of syncthing's.
     let contents = ["a".repeat(300_000), "b".repeat(200_000)];
-    let there = four(sandbox, &contents[0]);
+    let there = two_on_each(sandbox, &contents[0]);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let reads = |path: &PathBuf| -> Result<[u32; 2], String> {
@@ -103,7 +103,7 @@ fn readers(sandbox: &Sandbox) {
 }
 
 fn equal_sizes(sandbox: &Sandbox) {
-    let there = four(sandbox, "edit 0a\n");
+    let there = two_on_each(sandbox, "edit 0a\n");
     let mut within = 0;
     for pair in 1..=20 {
         let begun = Instant::now();

@@ -1,10 +1,12 @@
 //! ksync.yaml edited by hand: what it says is what runs, and what it says wrongly is told and changes nothing.
 
-use std::{fmt::Write, fs};
+use std::{fmt::Write, fs, time::Duration};
 
 use super::{CODE, NO_RELOAD};
 use crate::suite::{
-    App, Case, Sandbox, eventually,
+    App, Case, Sandbox,
+    container::Container,
+    eventually,
     eventually::{LONG, SHORT, holds, throughout},
 };
 
@@ -35,6 +37,15 @@ fn item(sandbox: &Sandbox, name: &str, local: &str, remote: &str) -> String {
     )
 }
 
+/// Long enough for a disturbance that should not be.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Whether all containers of a spec are in sync, of which there are as many as these.
+fn watched(sandbox: &Sandbox, name: &str, containers: &[Container]) -> Result<(), String> {
+    let spec = sandbox.ksync.spec(name)?;
+    holds(spec.status == "watching" && spec.containers.len() == containers.len(), format!("{spec:?}"))
+}
+
 /// Stderr of a `get` that succeeds.
 fn warnings(sandbox: &Sandbox) -> String {
     let output = sandbox.ksync.run(&["get"]);
@@ -47,13 +58,15 @@ fn hand_edit(sandbox: &Sandbox) {
     let other = sandbox.scratch("other");
     fs::create_dir(&other).expect("mkdir");
     fs::write(other.join("b.txt"), "b\n").expect("write");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     let before = text(sandbox);
     rewrite(sandbox, &format!("{before}{}", item(sandbox, "added", &other.display().to_string(), "/added")));
-    sandbox.ksync.watching("added", 1, LONG);
-    assert_eq!(container.read(sandbox.cluster(), "/added/b.txt").as_deref(), Ok("b\n"));
-    sandbox.ksync.watching("main", 1, SHORT);
+    sandbox.ksync.watching("added", containers.len(), LONG);
+    for container in &containers {
+        assert_eq!(container.read(sandbox.cluster(), "/added/b.txt").as_deref(), Ok("b\n"));
+    }
+    sandbox.watching(&containers, SHORT);
 
     rewrite(sandbox, &before);
     eventually("the spec to go", SHORT, || {
@@ -62,14 +75,16 @@ fn hand_edit(sandbox: &Sandbox) {
     });
     fs::write(other.join("late.txt"), "late\n").expect("write");
     sandbox.write("c.txt", "c\n");
-    sandbox.arrives(std::slice::from_ref(&container), CODE);
-    assert!(container.read(sandbox.cluster(), "/added/late.txt").is_err(), "a removed spec goes on");
+    sandbox.arrives(&containers, CODE);
+    for container in &containers {
+        assert!(container.read(sandbox.cluster(), "/added/late.txt").is_err(), "a removed spec goes on");
+    }
     assert_eq!(fs::read_to_string(other.join("b.txt")).expect("the file"), "b\n");
 }
 
 fn broken(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     let before = text(sandbox);
     rewrite(sandbox, &format!("{before}- name: [unclosed\n"));
@@ -83,8 +98,8 @@ fn broken(sandbox: &Sandbox) {
     assert!(warnings(sandbox).contains(&format!("line {line} column 1")), "{}", warnings(sandbox));
     assert!(sandbox.ksync.log().contains("column"), "the log says it too");
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(std::slice::from_ref(&container), CODE);
-    sandbox.ksync.watching("main", 1, SHORT);
+    sandbox.arrives(&containers, CODE);
+    sandbox.watching(&containers, SHORT);
     // A command that would write refuses, and writes nothing.
     let local = sandbox.local().display().to_string();
     let said = sandbox.ksync.refused(&["create", "-l", "app=other", &local, "/x"]);
@@ -97,12 +112,12 @@ fn broken(sandbox: &Sandbox) {
         holds(said.is_empty(), said)
     });
     sandbox.write("c.txt", "c\n");
-    sandbox.arrives(&[container], CODE);
+    sandbox.arrives(&containers, CODE);
 }
 
 fn broken_spec(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     let before = text(sandbox);
     let mut after = before.clone();
@@ -118,30 +133,28 @@ fn broken_spec(sandbox: &Sandbox) {
         holds(said == expected, said)
     });
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(std::slice::from_ref(&container), CODE);
+    sandbox.at_rest(&containers, CODE);
     // The running spec broken by an edit goes on as it was.
     rewrite(sandbox, &before.replace("remotepath: /code", "remotepath: code"));
     eventually("the other warning", SHORT, || {
         let said = warnings(sandbox);
         holds(said.contains("spec `main`") && said.contains("`remotepath` is not an absolute path"), said)
     });
-    throughout("the running spec", std::time::Duration::from_secs(1), || {
-        let spec = sandbox.ksync.spec("main")?;
-        holds(spec.status == "watching" && spec.containers.len() == 1, format!("{spec:?}"))
-    });
+    throughout("the running spec", QUIET, || watched(sandbox, "main", &containers));
     sandbox.write("c.txt", "c\n");
-    sandbox.arrives(&[container], CODE);
+    sandbox.arrives(&containers, CODE);
 }
 
 /// Two specs of one local path run; the selector of the second is broken.
 fn broken_selector(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     let before = text(sandbox);
     let second = item(sandbox, "second", &sandbox.local().display().to_string(), "/second");
     rewrite(sandbox, &format!("{before}{second}"));
-    sandbox.ksync.watching("second", 1, LONG);
+    sandbox.ksync.watching("second", containers.len(), LONG);
+    sandbox.at_rest(&containers, CODE);
     rewrite(sandbox, &format!("{before}{}", second.replace("selector: app=app", "selector: app in app")));
     let line = before.lines().count() + 4;
     eventually("the warning", SHORT, || {
@@ -152,27 +165,26 @@ fn broken_selector(sandbox: &Sandbox) {
         );
         holds(said == expected, said)
     });
-    throughout("both specs", std::time::Duration::from_secs(1), || {
-        let specs = sandbox.ksync.specs()?;
-        let well = specs.iter().all(|spec| spec.status == "watching" && spec.containers.len() == 1);
-        holds(well && specs.len() == 2, format!("{specs:?}"))
+    throughout("both specs", QUIET, || {
+        ["main", "second"].iter().try_for_each(|name| watched(sandbox, name, &containers))
     });
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(std::slice::from_ref(&container), CODE);
-    sandbox.arrives(&[container], "/second");
+    sandbox.arrives(&containers, CODE);
+    sandbox.arrives(&containers, "/second");
 }
 
 /// The second is renamed to the first, and stands before it.
 fn twice(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     let before = text(sandbox);
     let (head, main) = before.split_once("- name: main").expect("the spec");
     let second = |name: &str| item(sandbox, name, &sandbox.local().display().to_string(), "/second");
     let with = |name: &str| format!("{head}{}- name: main{main}", second(name));
     rewrite(sandbox, &with("second"));
-    sandbox.ksync.watching("second", 1, LONG);
+    sandbox.ksync.watching("second", containers.len(), LONG);
+    sandbox.at_rest(&containers, CODE);
     rewrite(sandbox, &with("main"));
     let line = head.lines().count() + second("main").lines().count() + 1;
     let expected =
@@ -181,15 +193,14 @@ fn twice(sandbox: &Sandbox) {
         let said = warnings(sandbox);
         holds(said == expected, said)
     });
-    throughout("both specs as they were", std::time::Duration::from_secs(1), || {
-        let specs = sandbox.ksync.specs()?;
-        let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-        let well = specs.iter().all(|spec| spec.status == "watching" && spec.containers.len() == 1);
-        holds(well && names == ["main", "second"], format!("{specs:?}"))
+    throughout("both specs as they were", QUIET, || {
+        let names: Vec<String> = sandbox.ksync.specs()?.into_iter().map(|spec| spec.name).collect();
+        holds(names == ["main", "second"], format!("{names:?}"))?;
+        names.iter().try_for_each(|name| watched(sandbox, name, &containers))
     });
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(std::slice::from_ref(&container), CODE);
-    sandbox.arrives(&[container], "/second");
+    sandbox.arrives(&containers, CODE);
+    sandbox.arrives(&containers, "/second");
     sandbox.ksync.ok(&["stop"]);
     let offline = warnings(sandbox);
     assert!(offline.starts_with(&expected), "`get` without a watcher says it too: {offline}");
@@ -198,24 +209,24 @@ fn twice(sandbox: &Sandbox) {
 /// The API server refuses to look for such a pod; nothing is wrong with the cluster or the other spec.
 fn refused(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     let other = sandbox.scratch("other");
     fs::create_dir(&other).expect("mkdir");
     let odd = item(sandbox, "odd", &other.display().to_string(), "/odd");
     let odd = odd.replace("pod: \"\"", "pod: \"a,b\"").replace("selector: app=app", "selector: \"\"");
     let before = text(sandbox);
+    sandbox.at_rest(&containers, CODE);
     rewrite(sandbox, &format!("{before}{odd}"));
     let spec = sandbox.ksync.becomes("odd", "error", SHORT);
     assert!(spec.reason.starts_with("the cluster refuses it: "), "{spec:?}");
-    throughout("the other spec", std::time::Duration::from_secs(2), || {
-        let spec = sandbox.ksync.spec("main")?;
-        holds(spec.status == "watching" && spec.containers.len() == 1, format!("{spec:?}"))?;
+    throughout("the other spec", QUIET * 2, || {
+        watched(sandbox, "main", &containers)?;
         let said = warnings(sandbox);
         holds(said.is_empty(), said)
     });
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(&[container], CODE);
+    sandbox.arrives(&containers, CODE);
     rewrite(sandbox, &before);
     eventually("the spec to go", SHORT, || {
         let names: Vec<String> = sandbox.ksync.specs()?.into_iter().map(|spec| spec.name).collect();
@@ -225,20 +236,24 @@ fn refused(sandbox: &Sandbox) {
 
 fn moved(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     rewrite(sandbox, &text(sandbox).replace("remotepath: /code", "remotepath: /elsewhere"));
-    eventually("the other path", LONG, || sandbox.equal(&container, "/elsewhere"));
-    sandbox.ksync.watching("main", 1, SHORT);
+    for container in &containers {
+        eventually("the other path", LONG, || sandbox.equal(container, "/elsewhere"));
+    }
+    sandbox.watching(&containers, SHORT);
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(std::slice::from_ref(&container), "/elsewhere");
-    assert!(container.read(sandbox.cluster(), "/code/b.txt").is_err(), "the old path goes on");
+    sandbox.arrives(&containers, "/elsewhere");
+    for container in &containers {
+        assert!(container.read(sandbox.cluster(), "/code/b.txt").is_err(), "the old path goes on");
+    }
 }
 
 fn kept(sandbox: &Sandbox) {
     let start = "# mine\napikey: ksync\nfuture: {a: [1, 2]} # odd\nport: 40322\n";
     rewrite(sandbox, start);
-    App::web(sandbox).apply(sandbox);
+    App::web(sandbox).everywhere().apply(sandbox);
     sandbox.write("a.txt", "a\n");
     sandbox.sync(NO_RELOAD, CODE);
     assert!(text(sandbox).starts_with(start), "{}", text(sandbox));

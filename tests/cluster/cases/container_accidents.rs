@@ -11,21 +11,22 @@ use crate::suite::{
     container::Container,
     eventually,
     eventually::{LONG, SHORT, holds},
+    nodes::runtimes,
     process,
     witness::Witness,
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("a_container_that_docker_removes", removed).needs(&[Need::Runtimes]),
+    Case::new("a_container_that_its_runtime_removes", removed).on_each().needs(&[Need::Runtimes]),
     Case::new("radar_is_killed_while_containers_die", with_radar).alone().needs(&[Need::Processes]),
-    Case::new("the_nodes_runtimes_restart", runtimes).alone().needs(&[Need::Runtimes]),
+    Case::new("the_nodes_runtimes_restart", restarted).alone().needs(&[Need::Runtimes]),
 ];
 
 /// All other containers than `before`, when they run.
 #[track_caller]
 fn others(app: &Deployed<'_>, before: &[Container]) -> Vec<Container> {
     eventually("other containers", LONG, || {
-        let now = app.running(before.len());
+        let now = app.all();
         let fresh = now.iter().all(|new| before.iter().all(|old| old.id != new.id));
         if fresh { Ok(now) } else { Err(format!("{now:?}")) }
     })
@@ -47,19 +48,12 @@ fn removed(sandbox: &Sandbox) {
     for number in 0..30 {
         sandbox.write(&format!("src/{number}.txt"), format!("{number}\n"));
     }
-    let nodes = sandbox.kubectl().json(&["get", "nodes"]).expect("the nodes");
-    let is_docker = |node: &&serde_json::Value| {
-        let runtime = node.pointer("/status/nodeInfo/containerRuntimeVersion").and_then(|v| v.as_str());
-        runtime.is_some_and(|runtime| runtime.starts_with("docker"))
-    };
-    let node = nodes["items"].as_array().and_then(|nodes| nodes.iter().find(is_docker)).expect("a node");
-    let app = App::web(sandbox).pod("nodeName", node["metadata"]["name"].clone()).apply(sandbox);
-    let mut containers = app.running(1);
+    let app = App::web(sandbox).apply(sandbox);
+    let mut containers = app.all();
     sandbox.sync(NO_RELOAD, CODE);
     let witness = Witness::over(&sandbox.local());
     for _ in 0..2 {
-        let id = containers[0].id.strip_prefix("docker://").expect("one of Docker's");
-        sandbox.cluster().docker(&["rm", "-f", id]);
+        sandbox.cluster().remove(&containers[0]);
         containers = others(&app, &containers);
         in_sync(sandbox, &containers);
         past_a_scan(sandbox, &containers);
@@ -89,7 +83,7 @@ fn with_radar(sandbox: &Sandbox) {
 }
 
 /// Starts it again whatever happens.
-struct Stopped<'a>(&'a Sandbox, &'static str);
+struct Stopped<'a>(&'a Sandbox, &'a str);
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
@@ -97,22 +91,27 @@ impl Drop for Stopped<'_> {
     }
 }
 
-/// Containers outlive containerd. Docker, as it is set up by default, takes all of its own along, radar's too.
-fn runtimes(sandbox: &Sandbox) {
+/// Containers outlive containerd and CRI-O. Docker, as it is set up by default, takes all of its own along, radar's too.
+fn restarted(sandbox: &Sandbox) {
     let (app, containers) = scene(sandbox);
     let witness = Witness::over(&sandbox.local());
-    for runtime in ["containerd", "docker"] {
+    for runtime in &runtimes(&sandbox.nodes) {
         sandbox.cluster().runtime(runtime, false);
         let stopped = Stopped(sandbox, runtime);
         sandbox.write(&format!("while-{runtime}-is-away.txt"), "meanwhile\n");
         drop(stopped);
     }
-    let left = |container: &&Container| container.id.starts_with("containerd://");
-    let lives: Vec<&Container> = containers.iter().filter(left).collect();
+    let (ended, lives): (Vec<_>, Vec<_>) =
+        containers.iter().partition(|container| container.id.starts_with("docker://"));
     assert!(lives.iter().all(|container| app.has(&container.id)), "{lives:?}");
-    let ended = containers.iter().find(|container| !left(container)).expect("one of Docker's");
-    eventually("another container in its place", LONG, || holds(!app.has(&ended.id), "it still runs"));
-    let containers = app.running(2);
+    for ended in ended {
+        eventually("another container in its place", LONG, || holds(!app.has(&ended.id), "it still runs"));
+    }
+    let containers = app.all();
+    assert!(
+        lives.iter().all(|one| containers.iter().any(|now| now.id == one.id)),
+        "{lives:?}, {containers:?}"
+    );
     in_sync(sandbox, &containers);
     past_a_scan(sandbox, &containers);
     witness.intact();

@@ -12,7 +12,7 @@ use crate::suite::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("what_the_container_does_comes_back", comes_back),
+    Case::new("what_the_container_does_comes_back", comes_back).on_each(),
     Case::new("other_replicas_write_for_themselves", others),
     Case::new("to_container_brings_nothing_back", one_way),
 ];
@@ -131,40 +131,51 @@ fn comes_back(sandbox: &Sandbox) {
 
 fn others(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let containers = App::idle(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let two_way = sandbox.two_way(&containers);
-    let other = containers.iter().find(|c| c.id != two_way.id).expect("another container");
-    other.sh(sandbox.cluster(), "echo mine >/code/pid && echo changed >/code/a.txt");
+    let others: Vec<&Container> = containers.iter().filter(|c| c.id != two_way.id).collect();
+    assert!(!others.is_empty(), "{containers:?}");
+    for other in &others {
+        other.sh(sandbox.cluster(), "echo mine >/code/pid && echo changed >/code/a.txt");
+    }
     throughout("silence about what another replica writes", Duration::from_secs(3), || {
         holds(!sandbox.path("pid").exists(), "pid came")?;
         let here = sandbox.text("a.txt")?;
         holds(here == "a\n", here)
     });
     two_way.sh(sandbox.cluster(), "echo ours >/code/ours");
-    eventually("what the two-way container writes, here and there", SHORT, || {
-        let (here, there) = (sandbox.text("ours")?, other.read(sandbox.cluster(), "/code/ours")?);
-        holds(here == "ours\n" && there == "ours\n", format!("{here:?} {there:?}"))
-    });
+    for other in &others {
+        eventually("what the two-way container writes, here and there", SHORT, || {
+            let (here, there) = (sandbox.text("ours")?, other.read(sandbox.cluster(), "/code/ours")?);
+            holds(here == "ours\n" && there == "ours\n", format!("{here:?} {there:?}"))
+        });
+    }
     // The next local edit of a file that a replica has changed wins there.
     sandbox.write("a.txt", "a again\n");
-    eventually("the local edit in the other container", SHORT, || {
-        let there = other.read(sandbox.cluster(), "/code/a.txt")?;
-        holds(there == "a again\n", there)
-    });
+    for other in &others {
+        eventually("the local edit in another container", SHORT, || {
+            let there = other.read(sandbox.cluster(), "/code/a.txt")?;
+            holds(there == "a again\n", there)
+        });
+    }
 }
 
 fn one_way(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(&[APP, &["--direction", "to-container"]].concat(), CODE);
-    let spec = sandbox.ksync.watching("main", 1, SHORT);
+    let spec = sandbox.watching(&containers, SHORT);
     assert!(spec.two_way().is_none(), "{spec:?}");
-    container.sh(sandbox.cluster(), "echo new >/code/new.txt && rm /code/a.txt");
+    for container in &containers {
+        container.sh(sandbox.cluster(), "echo new >/code/new.txt && rm /code/a.txt");
+    }
     throughout("silence about what the container does", Duration::from_secs(3), || {
         holds(!sandbox.path("new.txt").exists() && !sandbox.path("index.html").exists(), "a file came")?;
         holds(sandbox.path("a.txt").exists(), "a file was deleted")
     });
     sandbox.write("b.txt", "b\n");
-    eventually("a local change", SHORT, || container.read(sandbox.cluster(), "/code/b.txt"));
+    for container in &containers {
+        eventually("a local change", SHORT, || container.read(sandbox.cluster(), "/code/b.txt"));
+    }
 }

@@ -67,8 +67,8 @@ fn well(ksync: &Ksync, limit: Duration) {
 /// New credentials work for all that they are needed for: another pod is found, and its node connected to.
 #[track_caller]
 fn reaches(sandbox: &Sandbox, ksync: &Ksync, app: &crate::suite::app::Deployed<'_>) {
-    let containers = app.scale(2);
-    ksync.watching("main", 2, LONG);
+    let containers = app.scale_everywhere();
+    ksync.watching("main", containers.len(), LONG);
     sandbox.write("late.txt", "late\n");
     sandbox.arrives(&containers, CODE);
 }
@@ -98,7 +98,7 @@ fn short_token(sandbox: &Sandbox) {
 fn hangs(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let app = App::web(sandbox).apply(sandbox);
-    let containers = app.running(1);
+    let containers = app.all();
     let developer = Developer::account(sandbox);
     let (kubeconfig, plugin) = developer.plugin("[ ! -e hang ] || exec sleep 1000000");
     let ksync = Ksync { kubeconfig, ..sandbox.ksync.clone() };
@@ -173,7 +173,7 @@ fn terminal(sandbox: &Sandbox) {
 fn certificate(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let app = App::web(sandbox).apply(sandbox);
-    let containers = app.running(1);
+    let containers = app.all();
     let developer = Developer::user(sandbox, &format!("{}-user", sandbox.namespace));
     let (certificate, key) = developer.certificate(TOKEN);
     let flags = ["--client-certificate", "--client-key"];

@@ -9,9 +9,9 @@ use super::{APP, CODE};
 use crate::suite::{App, Case, Sandbox, eventually, eventually::SHORT};
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("what_only_the_container_has_is_brought_here", only_there),
-    Case::new("local_content_wins_at_the_first_sync", local_wins),
-    Case::new("the_first_sync_as_it_was_asked_for", as_asked),
+    Case::new("what_only_the_container_has_is_brought_here", only_there).on_each(),
+    Case::new("local_content_wins_at_the_first_sync", local_wins).on_each(),
+    Case::new("the_first_sync_as_it_was_asked_for", as_asked).on_each(),
 ];
 
 fn only_there(sandbox: &Sandbox) {

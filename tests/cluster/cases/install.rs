@@ -103,7 +103,7 @@ impl Drop for Restore<'_> {
 
 fn clean(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     let restore = Restore(sandbox);
     let home = sandbox.colleague();
     let name = sandbox.kubectl().ok(&["config", "current-context"]).trim().to_owned();
@@ -126,5 +126,7 @@ fn clean(sandbox: &Sandbox) {
     let images = sandbox.kubectl().ok(&["get", "daemonset", "-n", SYSTEM, "ksync", "-o", images]);
     assert_eq!(images, format!("{0} {0}", image()));
     sandbox.sync(APP, CODE);
-    sandbox.equal(&container, CODE).expect("equal trees");
+    for container in &containers {
+        sandbox.equal(container, CODE).expect("equal trees");
+    }
 }

@@ -11,10 +11,10 @@ use crate::suite::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("what_a_container_deleted_is_restored", restored),
+    Case::new("what_a_container_deleted_is_restored", restored).on_each(),
     Case::new("no_conflict_copy_reaches_a_container", conflict).needs(&[Need::Processes]),
     Case::new("what_loses_to_a_later_edit_is_kept", later).needs(&[Need::Processes]),
-    Case::new("a_log_that_changes_all_the_time_does_not_fill_what_is_kept", log),
+    Case::new("a_log_that_changes_all_the_time_does_not_fill_what_is_kept", log).on_each(),
 ];
 
 /// With the watcher running and without one; what is in the way is kept in turn.
@@ -56,7 +56,7 @@ fn conflict(sandbox: &Sandbox) {
     for name in ["a.txt", "b.txt", "dir/c.txt"] {
         sandbox.write(name, "base\n");
     }
-    let containers = App::idle(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let two_way = sandbox.two_way(&containers);
     let syncthing = process::children(sandbox.ksync.watcher().expect("a watcher"));
@@ -115,7 +115,7 @@ fn later(sandbox: &Sandbox) {
     for name in names {
         sandbox.write(name, "base\n");
     }
-    let containers = App::idle(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let two_way = sandbox.two_way(&containers);
     let syncthing = process::children(sandbox.ksync.watcher().expect("a watcher"));
@@ -161,7 +161,7 @@ fn left_over(sandbox: &Sandbox, containers: &[Container]) {
         }
     }
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.ksync.watching("main", 2, LONG);
+    sandbox.watching(containers, LONG);
     eventually("what was left over is kept", SHORT, || {
         let kept = sandbox.ksync.kept();
         holds(kept.iter().any(|content| content == "left over\n"), format!("{kept:?}"))?;

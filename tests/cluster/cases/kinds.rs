@@ -18,16 +18,11 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_native_sidecar", sidecar).needs(&[Need::Processes]),
     Case::new("an_ephemeral_container", ephemeral).needs(&[Need::Processes]),
     Case::new("what_is_added_to_a_pod_makes_no_choice_necessary", no_choice),
-    Case::new("an_init_container_that_ends_is_refused", plain_init),
+    Case::new("an_init_container_that_ends_is_refused", plain_init).on_each(),
 ];
 
 /// What the containers below run: each start is noted with the version that it finds.
 const LINE: &str = "mkdir -p /code; cat /code/version >>/run/starts 2>/dev/null; exec sleep 1000000";
-
-fn nodes(sandbox: &Sandbox) -> usize {
-    let nodes = sandbox.kubectl().json(&["get", "nodes"]).expect("the nodes");
-    nodes["items"].as_array().expect("a list").len()
-}
 
 fn busybox(sandbox: &Sandbox, name: &str, line: &str) -> Value {
     let cluster = sandbox.cluster();
@@ -41,7 +36,7 @@ fn busybox(sandbox: &Sandbox, name: &str, line: &str) -> Value {
 fn beside_a_sidecar(sandbox: &Sandbox) -> Deployed<'_> {
     let mut proxy = busybox(sandbox, "proxy", LINE);
     proxy["restartPolicy"] = "Always".into();
-    App::web(sandbox).replicas(nodes(sandbox)).pod("initContainers", json!([proxy])).apply(sandbox)
+    App::web(sandbox).everywhere().pod("initContainers", json!([proxy])).apply(sandbox)
 }
 
 /// Waits until each pod's container `name` runs, and none of the `past`; they are in `statuses`.
@@ -58,12 +53,6 @@ fn running(sandbox: &Sandbox, statuses: &str, name: &str, past: &[Container]) ->
     })
 }
 
-#[track_caller]
-fn in_sync(sandbox: &Sandbox, containers: &[Container]) {
-    let ids: Vec<&str> = containers.iter().map(|container| container.id.as_str()).collect();
-    sandbox.ksync.watching_ids("main", &ids, LONG);
-}
-
 /// Waits until the last start found this version.
 #[track_caller]
 fn started_with(sandbox: &Sandbox, container: &Container, version: &str) {
@@ -76,7 +65,7 @@ fn started_with(sandbox: &Sandbox, container: &Container, version: &str) {
 /// In sync both ways, and reloaded; nothing of it is seen in the pods' apps.
 #[track_caller]
 fn like_any_other(sandbox: &Sandbox, containers: &[Container], apps: &[Container]) {
-    in_sync(sandbox, containers);
+    sandbox.watching(containers, LONG);
     sandbox.write("version", "two\n");
     sandbox.arrives(containers, CODE);
     sandbox.two_way(containers).sh(sandbox.cluster(), "echo from there >/code/there.txt");
@@ -99,13 +88,13 @@ fn like_any_other(sandbox: &Sandbox, containers: &[Container], apps: &[Container
     for app in apps {
         assert!(app.read(sandbox.cluster(), "/code/version").is_err(), "{app} is synced too");
     }
-    in_sync(sandbox, containers);
+    sandbox.watching(containers, LONG);
 }
 
 fn sidecar(sandbox: &Sandbox) {
     sandbox.write("version", "one\n");
     let app = beside_a_sidecar(sandbox);
-    let apps = app.running(nodes(sandbox));
+    let apps = app.all();
     let proxies = running(sandbox, "initContainerStatuses", "proxy", &[]);
     sandbox.sync(&[APP, &["--container", "proxy", "--reload=false"]].concat(), CODE);
     like_any_other(sandbox, &proxies, &apps);
@@ -114,7 +103,7 @@ fn sidecar(sandbox: &Sandbox) {
         process::kill(proxy.pid(sandbox.cluster()).expect("its process"));
     }
     let again = running(sandbox, "initContainerStatuses", "proxy", &proxies);
-    in_sync(sandbox, &again);
+    sandbox.watching(&again, LONG);
     witness.intact();
     sandbox.write("version", "three\n");
     sandbox.arrives(&again, CODE);
@@ -134,8 +123,8 @@ fn debug(sandbox: &Sandbox, apps: &[Container]) -> Vec<Container> {
 
 fn ephemeral(sandbox: &Sandbox) {
     sandbox.write("version", "one\n");
-    let app = App::web(sandbox).replicas(nodes(sandbox)).apply(sandbox);
-    let apps = app.running(nodes(sandbox));
+    let app = App::web(sandbox).everywhere().apply(sandbox);
+    let apps = app.all();
     let debuggers = debug(sandbox, &apps);
     // One after the other: the next comes when the last is ready, which nobody but ksync says of these.
     let in_turn = ["--container", "debugger", "--reload=process", "--reload-max-unavailable=1"];
@@ -160,10 +149,10 @@ fn ephemeral(sandbox: &Sandbox) {
 fn no_choice(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let app = beside_a_sidecar(sandbox);
-    let apps = app.running(nodes(sandbox));
+    let apps = app.all();
     debug(sandbox, &apps);
     sandbox.sync(APP, CODE);
-    in_sync(sandbox, &apps);
+    sandbox.watching(&apps, LONG);
     for app in &apps {
         sandbox.equal(app, CODE).expect("equal trees");
     }

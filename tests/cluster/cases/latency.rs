@@ -1,4 +1,4 @@
-//! From the write here to the read there, on both nodes.
+//! From the write here to the read there, on each node.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use super::{APP, CODE};
 use crate::suite::{App, Case, Need, Sandbox, eventually::SHORT};
 
 pub(super) const CASES: &[Case] =
-    &[Case::new("an_edit_is_there_at_once", edits).alone().needs(&[Need::Processes, Need::BothRuntimes])];
+    &[Case::new("an_edit_is_there_at_once", edits).alone().needs(&[Need::Processes])];
 
 const ROUNDS: u32 = 15;
 /// Between two edits: syncthing lets index updates follow each other a quarter of a second apart.
@@ -19,7 +19,7 @@ const MEDIAN: Duration = Duration::from_millis(100);
 
 fn edits(sandbox: &Sandbox) {
     sandbox.write("index.html", "from here\n");
-    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     for container in &containers {
         let pid = container.pid(sandbox.cluster()).expect("its process");
@@ -35,7 +35,7 @@ fn edits(sandbox: &Sandbox) {
             }
             times.push(begun.elapsed());
             // The next edit finds everything at rest, as a person's would.
-            sandbox.ksync.watching("main", 2, SHORT);
+            sandbox.watching(&containers, SHORT);
             std::thread::sleep(REST);
         }
         times.sort_unstable();

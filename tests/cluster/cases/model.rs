@@ -24,7 +24,6 @@ pub(super) const CASES: &[Case] =
 
 /// Steps of a run of `make test`; `make model` has more.
 const STEPS: usize = 200;
-const REPLICAS: usize = 2;
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     let given = std::env::var(name).ok().filter(|text| !text.is_empty());
@@ -73,8 +72,8 @@ impl<'a> World<'a> {
         }
         // The image's, which every new pod brings along again.
         model.put("index.html", "from the image\n");
-        let app = App::web(sandbox).replicas(REPLICAS).apply(sandbox);
-        let containers = app.running(REPLICAS);
+        let app = App::web(sandbox).everywhere().apply(sandbox);
+        let containers = app.all();
         // Its app would make `index.html` again at each reload.
         sandbox.sync(&[APP, &["--reload=false"]].concat(), CODE);
         let mut world = Self {
@@ -200,7 +199,7 @@ impl<'a> World<'a> {
     fn replace_pod(&mut self) {
         let at = self.model.below(self.containers.len());
         self.app.kill_pod(&self.containers[at].pod);
-        self.containers = self.app.running(REPLICAS);
+        self.containers = self.app.all();
     }
 
     /// So many deeds, on paths that nobody has touched since both sides were equal.
@@ -266,11 +265,10 @@ impl<'a> World<'a> {
 
     /// Waits until both sides are what the model says.
     fn settle(&mut self) {
-        self.containers = self.app.running(REPLICAS);
-        let ids: Vec<&str> = self.containers.iter().map(|container| container.id.as_str()).collect();
+        self.containers = self.app.all();
         let local = self.sandbox.local();
         let diary = self.diary.join("\n");
-        self.sandbox.ksync.watching_ids("main", &ids, LONG);
+        self.sandbox.watching(&self.containers, LONG);
         eventually(&format!("the local tree to be the model's, after\n{diary}\n"), SHORT, || {
             compare(&self.model.nodes, &read(&local)?)
         });

@@ -19,7 +19,7 @@ use crate::suite::{
 pub(super) const CASES: &[Case] = &[
     Case::new("a_proxy_that_cuts_idle_connections", idle),
     Case::new("a_proxy_that_swallows_everything", swallows),
-    Case::new("a_first_sync_goes_on_where_it_was_cut", resumes),
+    Case::new("a_first_sync_goes_on_where_it_was_cut", resumes).on_each(),
     Case::new("an_api_server_that_is_away_for_90_seconds", away),
 ];
 
@@ -50,9 +50,11 @@ fn warnings(ksync: &Ksync) -> Result<String, String> {
 fn idle(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let app = App::web(sandbox).apply(sandbox);
-    let containers = app.running(1);
+    let containers = app.all();
     let proxy = Proxy::before(sandbox, Mode::CutIdle(IDLE));
     let ksync = synced(sandbox, &proxy);
+    sandbox.arrives(&containers, CODE);
+    ksync.watching("main", 1, SHORT);
     throughout("`watching` without a warning", IDLE * 2, || {
         let spec = ksync.spec("main")?;
         holds(spec.status == "watching", format!("{spec:?}"))?;
@@ -62,8 +64,8 @@ fn idle(sandbox: &Sandbox) {
     assert!(proxy.cuts() > 0, "the proxy cut nothing: this case shows nothing");
     sandbox.write("b.txt", "b\n");
     sandbox.arrives(&containers, CODE);
-    let containers = app.scale(2);
-    ksync.watching("main", 2, SHORT);
+    let containers = app.scale_everywhere();
+    ksync.watching("main", containers.len(), SHORT);
     sandbox.arrives(&containers, CODE);
     ksync.ok(&["stop"]);
 }
@@ -88,9 +90,9 @@ fn swallows(sandbox: &Sandbox) {
     assert!(begun.elapsed() < TOLD, "after {:?}", begun.elapsed());
     sandbox.write("meanwhile.txt", "meanwhile\n");
     // Made while nobody hears of it.
-    let containers = app.scale(2);
+    let containers = app.scale_everywhere();
     proxy.set(Mode::Pass);
-    ksync.watching("main", 2, LONG);
+    ksync.watching("main", containers.len(), LONG);
     sandbox.arrives(&containers, CODE);
     eventually("no warning any more", SHORT, || {
         let said = warnings(&ksync)?;
@@ -155,7 +157,7 @@ fn away(sandbox: &Sandbox) {
         sandbox.write(&format!("src/{number}.txt"), format!("{number}\n"));
     }
     let app = App::web(sandbox).apply(sandbox);
-    app.running(1);
+    app.all();
     let proxy = Proxy::before(sandbox, Mode::Pass);
     let ksync = synced(sandbox, &proxy);
     let witness = Witness::over(&sandbox.local());
@@ -171,7 +173,7 @@ fn away(sandbox: &Sandbox) {
     eventually("the outage to be told", TOLD, away);
     println!("the outage was told after {:?}", begun.elapsed());
     sandbox.write("meanwhile.txt", "meanwhile\n");
-    let containers = app.scale(2);
+    let containers = app.scale_everywhere();
     let left = AWAY.saturating_sub(begun.elapsed());
     now_and_then("the outage to be told", left, Duration::from_secs(2), || {
         let asked = Instant::now();
@@ -180,7 +182,7 @@ fn away(sandbox: &Sandbox) {
     });
     let begun = Instant::now();
     proxy.set(Mode::Pass);
-    ksync.watching("main", 2, HEALED);
+    ksync.watching("main", containers.len(), HEALED);
     println!("all was well again after {:?}", begun.elapsed());
     sandbox.arrives(&containers, CODE);
     eventually("no warning any more", SHORT, || {

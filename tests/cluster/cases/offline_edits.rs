@@ -15,8 +15,8 @@ use crate::suite::{
 pub(super) const CASES: &[Case] = &[
     Case::new("deleted_here_stays_deleted", deleted_here),
     Case::new("deleted_here_is_no_more_in_a_new_pod", deleted_before_rollout),
-    Case::new("edited_there_comes_here", edited_there),
-    Case::new("edited_on_both_sides_is_kept", both),
+    Case::new("edited_there_comes_here", edited_there).on_each(),
+    Case::new("edited_on_both_sides_is_kept", both).on_each(),
 ];
 
 /// Even when the watcher ends the moment that all is in sync.
@@ -24,13 +24,13 @@ fn deleted_here(sandbox: &Sandbox) {
     for name in ["a.txt", "b.txt", "dir/c.txt", "dir/d.txt"] {
         sandbox.write(name, name);
     }
-    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     sandbox.ksync.ok(&["stop"]);
     fs::remove_file(sandbox.path("a.txt")).expect("remove");
     fs::remove_dir_all(sandbox.path("dir")).expect("remove");
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.ksync.watching("main", 2, LONG);
+    sandbox.watching(&containers, LONG);
     sandbox.arrives(&containers, CODE);
     assert!(
         !sandbox.path("a.txt").exists() && !sandbox.path("dir").exists(),
@@ -51,8 +51,8 @@ pub(super) fn noted(sandbox: &Sandbox, since: SystemTime) {
 /// The image has the file; the local side once had it too and has deleted it.
 fn deleted_before_rollout(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let app = App::web(sandbox).replicas(2).apply(sandbox);
-    let containers = app.running(2);
+    let app = App::web(sandbox).everywhere().apply(sandbox);
+    let containers = app.all();
     // Its app would make `index.html` again at each reload.
     sandbox.sync(&[APP, &["--reload=false"]].concat(), CODE);
     eventually("the image's file here", SHORT, || sandbox.text("index.html"));
@@ -61,9 +61,8 @@ fn deleted_before_rollout(sandbox: &Sandbox) {
     fs::remove_file(sandbox.path("index.html")).expect("remove");
     sandbox.arrives(&containers, CODE);
     noted(sandbox, before);
-    let containers = app.restart(2);
-    let ids: Vec<&str> = containers.iter().map(|c| c.id.as_str()).collect();
-    sandbox.ksync.watching_ids("main", &ids, LONG);
+    let containers = app.restart();
+    sandbox.watching(&containers, LONG);
     sandbox.arrives(&containers, CODE);
     assert!(!sandbox.path("index.html").exists(), "what was deleted has come back from the image");
 }

@@ -59,7 +59,7 @@ fn equal(sandbox: &Sandbox, container: &Container) -> Result<(), String> {
 fn verbatim(sandbox: &Sandbox) {
     let named = Named::make(sandbox);
     fs::write(format!("{LOCAL}/index.html"), "from here\n").expect("write");
-    let containers = App::web(sandbox).replicas(2).apply_in(sandbox, "default").running(2);
+    let containers = App::web(sandbox).everywhere().apply_in(sandbox, "default").all();
     fs::write(sandbox.ksync.config_file(), FILE).expect("write");
     // `get -n` shows the specs of one namespace; this one's is `default`.
     let ksync = Ksync { namespace: "default".to_owned(), ..sandbox.ksync.clone() };
@@ -67,7 +67,7 @@ fn verbatim(sandbox: &Sandbox) {
     assert_eq!(before.status, "stopped");
 
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    ksync.watching("sunny-husky", 2, LONG);
+    ksync.watching("sunny-husky", containers.len(), LONG);
     for container in &containers {
         equal(sandbox, container).expect("equal trees at the first `watching`");
     }
@@ -88,6 +88,6 @@ fn verbatim(sandbox: &Sandbox) {
     for container in &containers {
         eventually("a change after that", SHORT, || equal(sandbox, container));
     }
-    ksync.watching("sunny-husky", 2, SHORT);
+    ksync.watching("sunny-husky", containers.len(), SHORT);
     drop(named);
 }

@@ -29,7 +29,7 @@ fn scene(sandbox: &Sandbox) -> Vec<Container> {
     for number in 0..30 {
         sandbox.write(&format!("src/{number}.txt"), format!("{number}\n"));
     }
-    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     containers
 }
@@ -143,7 +143,7 @@ fn everything(sandbox: &Sandbox) {
         holds(left.is_empty(), format!("{left:?}"))
     });
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.ksync.watching("main", 2, LONG);
+    sandbox.ksync.watching("main", containers.len(), LONG);
     let spec = sandbox.ksync.spec("main").expect("the spec");
     assert!(
         spec.containers.iter().all(|row| containers.iter().all(|old| old.id != row.container_id)),

@@ -47,7 +47,7 @@ impl Drop for Second<'_> {
 /// `kind delete cluster && kind create cluster`, or `use-context` in another kubeconfig.
 fn points_elsewhere(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let witness = Witness::over(&sandbox.local());
     let second = Second::start(sandbox);
@@ -56,9 +56,9 @@ fn points_elsewhere(sandbox: &Sandbox) {
     there.ok(&["watch", "--daemon"]);
     let spec = there.becomes("main", "error", SHORT);
     assert!(spec.containers.is_empty() && spec.reason.contains("now points to another cluster"), "{spec:?}");
-    sandbox.ksync.watching("main", 1, SHORT);
+    sandbox.watching(&containers, SHORT);
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(std::slice::from_ref(&container), CODE);
+    sandbox.arrives(&containers, CODE);
     // Ours ends: the spec still does not run over there.
     sandbox.ksync.ok(&["stop"]);
     throughout("the spec's place", std::time::Duration::from_secs(2), || {
@@ -71,14 +71,14 @@ fn points_elsewhere(sandbox: &Sandbox) {
     let refused = there.refused(&["create", "--name", "other", "-l", "app=app", &local, CODE]);
     assert!(refused.contains("radar") && refused.contains("hint: run `kubectl ksync init`"), "{refused}");
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.ksync.watching("main", 1, LONG);
+    sandbox.watching(&containers, LONG);
     witness.intact();
 }
 
 /// The old ksync's file says nothing of clusters.
 fn old_spec(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     let text = format!(
         "spec:\n- name: main\n  selector: app=app\n  namespace: {}\n  localpath: {}\n  remotepath: {CODE}\n  reload: false\n",
         sandbox.namespace,
@@ -86,7 +86,7 @@ fn old_spec(sandbox: &Sandbox) {
     );
     fs::write(sandbox.ksync.config_file(), text).expect("write ksync.yaml");
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.ksync.watching("main", 1, LONG);
+    sandbox.watching(&containers, LONG);
     sandbox.ksync.ok(&["stop"]);
     let second = Second::start(sandbox);
     let there = second.ksync();
@@ -99,9 +99,9 @@ fn old_spec(sandbox: &Sandbox) {
         )
     });
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.ksync.watching("main", 1, LONG);
+    sandbox.watching(&containers, LONG);
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(&[container], CODE);
+    sandbox.arrives(&containers, CODE);
 }
 
 fn is_folder(id: &str) -> bool {
@@ -113,7 +113,7 @@ fn is_folder(id: &str) -> bool {
 /// other one.
 fn two_people(sandbox: &Sandbox) {
     sandbox.write("mine.txt", "mine\n");
-    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let colleague = sandbox.colleague();
     let colleagues = sandbox.scratch("theirs");
@@ -147,7 +147,7 @@ fn two_people(sandbox: &Sandbox) {
     process::kill(colleague.watcher().expect("their watcher"));
     sandbox.write("last.txt", "last\n");
     sandbox.arrives(&containers, CODE);
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&containers, SHORT);
     witness.intact();
     assert_eq!(fs::read_to_string(colleagues.join("theirs.txt")).expect("read"), "theirs\n");
     assert!(!colleagues.join("mine.txt").exists() && !sandbox.path("theirs.txt").exists());

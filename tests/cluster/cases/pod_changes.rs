@@ -19,14 +19,14 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_deleted_deployment", deleted_deployment),
 ];
 
-/// Two replicas in sync, with files enough that a wiped directory would show.
+/// A replica on each node in sync, with files enough that a wiped directory would show.
 pub(super) fn scene(sandbox: &Sandbox) -> (Deployed<'_>, Vec<Container>) {
     for number in 0..30 {
         sandbox.write(&format!("src/{number}.txt"), format!("{number}\n"));
     }
     sandbox.write("index.html", "from here\n");
-    let app = App::web(sandbox).replicas(2).apply(sandbox);
-    let containers = app.running(2);
+    let app = App::web(sandbox).everywhere().apply(sandbox);
+    let containers = app.all();
     sandbox.sync(APP, CODE);
     (app, containers)
 }
@@ -34,8 +34,7 @@ pub(super) fn scene(sandbox: &Sandbox) -> (Deployed<'_>, Vec<Container>) {
 /// In sync again with exactly these, for a change made from now on too.
 #[track_caller]
 pub(super) fn in_sync(sandbox: &Sandbox, containers: &[Container]) {
-    let ids: Vec<&str> = containers.iter().map(|c| c.id.as_str()).collect();
-    sandbox.ksync.watching_ids("main", &ids, LONG);
+    sandbox.watching(containers, LONG);
     for container in containers {
         sandbox.equal(container, CODE).expect("equal trees");
     }
@@ -46,8 +45,10 @@ pub(super) fn in_sync(sandbox: &Sandbox, containers: &[Container]) {
 fn deleted_pod(sandbox: &Sandbox) {
     let (app, containers) = scene(sandbox);
     let witness = Witness::over(&sandbox.local());
-    sandbox.kubectl().ok(&["delete", "pod", "-n", &sandbox.namespace, &containers[0].pod]);
-    in_sync(sandbox, &app.running(2));
+    for container in &containers {
+        sandbox.kubectl().ok(&["delete", "pod", "-n", &sandbox.namespace, &container.pod]);
+        in_sync(sandbox, &app.all());
+    }
     witness.intact();
 }
 
@@ -55,14 +56,13 @@ fn deleted_pod(sandbox: &Sandbox) {
 fn killed_pod(sandbox: &Sandbox) {
     let (app, mut containers) = scene(sandbox);
     let witness = Witness::over(&sandbox.local());
-    for _ in 0..2 {
+    for _ in 0..containers.len() {
         let lead = sandbox.two_way(&containers);
         let (pod, id) = (lead.pod.clone(), lead.id.clone());
         app.kill_pod(&pod);
         eventually("another container in its place", LONG, || holds(!app.has(&id), "it still runs"));
-        containers = app.running(2);
-        let ids: Vec<&str> = containers.iter().map(|c| c.id.as_str()).collect();
-        sandbox.ksync.watching_ids("main", &ids, LONG);
+        containers = app.all();
+        sandbox.watching(&containers, LONG);
     }
     in_sync(sandbox, &containers);
     witness.intact();
@@ -71,7 +71,7 @@ fn killed_pod(sandbox: &Sandbox) {
 fn rollout(sandbox: &Sandbox) {
     let (app, before) = scene(sandbox);
     let witness = Witness::over(&sandbox.local());
-    let after = app.restart(2);
+    let after = app.restart();
     assert!(after.iter().all(|new| before.iter().all(|old| old.id != new.id)), "{before:?} {after:?}");
     in_sync(sandbox, &after);
     witness.intact();
@@ -85,7 +85,7 @@ fn killed_container(sandbox: &Sandbox) {
         process::kill(container.pid(sandbox.cluster()).expect("its process"));
     }
     let running = eventually("restarted containers", LONG, || {
-        let now = app.running(2);
+        let now = app.all();
         let fresh = now.iter().all(|new| containers.iter().all(|old| old.id != new.id));
         if fresh { Ok(now) } else { Err(format!("{now:?}")) }
     });
@@ -99,7 +99,7 @@ fn deleted_deployment(sandbox: &Sandbox) {
     sandbox.kubectl().ok(&["delete", "deployment", "-n", &sandbox.namespace, "app"]);
     let spec = sandbox.ksync.waiting("main", LONG);
     assert!(spec.reason.contains("app=app"), "{spec:?}");
-    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     in_sync(sandbox, &containers);
     witness.intact();
 }

@@ -114,9 +114,11 @@ fn nothing_matches(sandbox: &Sandbox) {
         let spec = sandbox.ksync.spec("main")?;
         holds(spec.status == "waiting" && spec.reason == why, format!("{spec:?}"))
     });
-    let container = App::web(sandbox).apply(sandbox).only();
-    sandbox.ksync.watching("main", 1, LONG);
-    sandbox.equal(&container, CODE).expect("equal trees");
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
+    sandbox.watching(&containers, LONG);
+    for container in &containers {
+        sandbox.equal(container, CODE).expect("equal trees");
+    }
 }
 
 fn duplicate(sandbox: &Sandbox) {
@@ -177,7 +179,7 @@ fn bad_selector(sandbox: &Sandbox) {
 }
 
 fn wrong_version(sandbox: &Sandbox) {
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.write("a.txt", "a\n");
     let own = env!("CARGO_PKG_VERSION");
     let relabel = |version: &str| {
@@ -212,5 +214,7 @@ fn wrong_version(sandbox: &Sandbox) {
     );
     untouched(sandbox, None);
     sandbox.sync(APP, CODE);
-    sandbox.equal(&container, CODE).expect("equal trees");
+    for container in &containers {
+        sandbox.equal(container, CODE).expect("equal trees");
+    }
 }

@@ -30,10 +30,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new("non_root_without_capabilities", bare_user).needs(NEEDS),
     Case::new("an_entry_point_that_drops_root", drops_root).needs(NEEDS),
     Case::new("a_shared_process_namespace", shared).needs(NEEDS),
+    Case::new("a_path_that_is_recorded_beside_the_runtimes_own", two_paths).needs(NEEDS),
+    Case::new("a_filtered_app_stays_filtered", filtered).needs(NEEDS),
 ];
 
-const NEEDS: &[Need] = &[Need::Processes, Need::BothRuntimes];
-const FIXED: &[Need] = &[Need::Processes, Need::BothRuntimes, Need::StaticImage];
+const NEEDS: &[Need] = &[Need::Processes];
+const FIXED: &[Need] = &[Need::Processes, Need::StaticImage];
 
 /// Where the apps below note each start.
 const STARTS: &str = "/run/starts";
@@ -87,11 +89,11 @@ fn says(sandbox: &Sandbox, containers: &[Container], path: &str, content: &str) 
     }
 }
 
-/// Two of an app, one on each node, in sync with a first version.
+/// An app on each node, in sync with a first version.
 #[track_caller]
-fn two(sandbox: &Sandbox, app: App) -> Vec<Container> {
+fn everywhere(sandbox: &Sandbox, app: App) -> Vec<Container> {
     sandbox.write("version", "one\n");
-    let containers = app.replicas(2).apply(sandbox).running(2);
+    let containers = app.everywhere().apply(sandbox).all();
     sync(sandbox, APP, CODE);
     containers
 }
@@ -109,7 +111,7 @@ fn fresh(sandbox: &Sandbox) {
     let app = App::shell(sandbox, &format!("{NOTE}; exec sleep 1000000"))
         .container("env", json!([{ "name": "HERE", "value": "a b" }]))
         .container("workingDir", json!("/home"));
-    let containers = two(sandbox, app);
+    let containers = everywhere(sandbox, app);
     let settled = || {
         let seen = inits(sandbox, &containers);
         let sleeps = seen.iter().all(|init| init.start.arguments == "sleep 1000000");
@@ -126,12 +128,12 @@ fn fresh(sandbox: &Sandbox) {
         }
     }
     says(sandbox, &containers, STARTS, "one\none\none\n");
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&containers, SHORT);
 }
 
 fn script(sandbox: &Sandbox) {
     let line = format!("{NOTE}; sleep 1000000 & (sleep 1000000 & sleep 1000000) & while :; do sleep 1; done");
-    let containers = two(sandbox, App::shell(sandbox, &line));
+    let containers = everywhere(sandbox, App::shell(sandbox, &line));
     let said = second(sandbox, &containers);
     assert!(!said.contains("dropped"), "{said}");
     says(sandbox, &containers, STARTS, "two\n");
@@ -180,7 +182,7 @@ fn serves(sandbox: &Sandbox, container: &Container, path: &str, content: &str) {
 
 fn python(sandbox: &Sandbox) {
     sandbox.write("app.py", SERVER);
-    let containers = two(sandbox, python_app(sandbox));
+    let containers = everywhere(sandbox, python_app(sandbox));
     for container in &containers {
         serves(sandbox, container, "", "one\n");
     }
@@ -197,7 +199,7 @@ fn python(sandbox: &Sandbox) {
 fn below_tini(sandbox: &Sandbox) {
     let line = format!("{NOTE}; while :; do sleep 1; done");
     let app = App::shell(sandbox, &line).container("command", json!(["tini", "--", "/bin/sh", "-c", line]));
-    let containers = two(sandbox, app);
+    let containers = everywhere(sandbox, app);
     let said = second(sandbox, &containers);
     assert!(said.lines().all(|line| line.contains("reloaded: tini -- /bin/sh -c")), "{said}");
     says(sandbox, &containers, STARTS, "two\n");
@@ -210,7 +212,7 @@ fn below_tini(sandbox: &Sandbox) {
 
 fn fixed(sandbox: &Sandbox) {
     sandbox.write("page.txt", "from here\n");
-    let containers = App::fixed(sandbox, CODE).replicas(2).apply(sandbox).running(2);
+    let containers = App::fixed(sandbox, CODE).everywhere().apply(sandbox).all();
     sync(sandbox, APP, CODE);
     for container in &containers {
         serves(sandbox, container, "page.txt", "from here\n");
@@ -234,7 +236,7 @@ fn executable(sandbox: &Sandbox, name: &str, content: &[u8]) {
 
 fn overwritten(sandbox: &Sandbox) {
     let line = "mkdir -p /code; until [ -x /code/sleep ]; do sleep 0.1; done; exec /code/sleep 1000000";
-    let containers = App::shell(sandbox, line).replicas(2).apply(sandbox).running(2);
+    let containers = App::shell(sandbox, line).everywhere().apply(sandbox).all();
     let program = sandbox.cluster().read(&containers[0], "/bin/busybox").expect("the program");
     executable(sandbox, "sleep", &program);
     sync(sandbox, APP, CODE);
@@ -256,7 +258,7 @@ fn overwritten(sandbox: &Sandbox) {
     let newer = [&program[..], b"newer"].concat();
     executable(sandbox, "sleep", &newer);
     sandbox.arrives(&containers, CODE);
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&containers, SHORT);
     reload(sandbox, &containers);
     runs(newer.len());
 }
@@ -274,7 +276,7 @@ fn bare_user(sandbox: &Sandbox) {
             }),
         );
     sandbox.write("version", "one\n");
-    let containers = app.replicas(2).apply(sandbox).running(2);
+    let containers = app.everywhere().apply(sandbox).all();
     sync(sandbox, APP, "/tmp/code");
     let before = inits(sandbox, &containers);
     let said = reload(sandbox, &containers);
@@ -295,7 +297,7 @@ fn drops_root(sandbox: &Sandbox) {
         b"#!/bin/sh\nread version </code/version\n\
           echo \"$version $FROM $(id -u) $PWD\" >>/tmp/starts\nwhile :; do sleep 1; done\n",
     );
-    let containers = two(sandbox, App::shell(sandbox, line).container("workingDir", json!("/home")));
+    let containers = everywhere(sandbox, App::shell(sandbox, line).container("workingDir", json!("/home")));
     says(sandbox, &containers, "/tmp/starts", "one entry 1000 /home\n");
     let said = second(sandbox, &containers);
     let told = "/bin/sh /code/run (what runs, not what was started: it has dropped its user)";
@@ -308,7 +310,7 @@ fn shared(sandbox: &Sandbox) {
     let line = format!("{NOTE}; sleep 1000000 & while :; do sleep 1; done");
     let app = App::shell(sandbox, &line).pod("shareProcessNamespace", json!(true)).beside("other");
     sandbox.write("version", "one\n");
-    let containers = app.replicas(2).apply(sandbox).running(2);
+    let containers = app.everywhere().apply(sandbox).all();
     let (ours, others): (Vec<_>, Vec<_>) =
         containers.into_iter().partition(|container| container.name == "app");
     sync(sandbox, &["--selector", "app=app", "--container", "app"], CODE);
@@ -319,5 +321,54 @@ fn shared(sandbox: &Sandbox) {
     assert_eq!(inits(sandbox, &others), beside);
     for container in &others {
         assert_eq!(restarts(sandbox, container), Ok(0));
+    }
+}
+
+/// CRI-O records its own PATH and the pod's, of which the last counts. A start by the first would not find the program.
+fn two_paths(sandbox: &Sandbox) {
+    let program = "#!/bin/sh\necho \"$PATH\" >>/run/starts\nexec sleep 1000000\n";
+    sandbox.kubectl().apply(&[json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "tools", "namespace": sandbox.namespace },
+        "data": { "myapp": program },
+    })]);
+    let app = App::idle(sandbox)
+        .container("command", json!(["env", "myapp"]))
+        .container("env", json!([{ "name": "PATH", "value": "/tools:/bin" }]))
+        .container("volumeMounts", json!([{ "name": "tools", "mountPath": "/tools" }]))
+        .pod("volumes", json!([{ "name": "tools", "configMap": { "name": "tools", "defaultMode": 0o755 } }]));
+    let containers = everywhere(sandbox, app);
+    says(sandbox, &containers, STARTS, "/tools:/bin\n");
+    second(sandbox, &containers);
+    says(sandbox, &containers, STARTS, "/tools:/bin\n/tools:/bin\n");
+}
+
+/// Whether one may switch off the random placement of addresses, which needs no right and is refused by the filter that
+/// each runtime has by default.
+const ASK: &str = "/usr/bin/python3 -c 'import ctypes; print(ctypes.CDLL(None).personality(0x40000) != -1)'";
+
+fn filtered(sandbox: &Sandbox) {
+    let app = App::shell(sandbox, &format!("{ASK} >>{STARTS}; exec sleep 1000000"))
+        .with_python()
+        .beside("other")
+        .container("securityContext", json!({ "seccompProfile": { "type": "RuntimeDefault" } }));
+    sandbox.write("version", "one\n");
+    let containers = app.everywhere().apply(sandbox).all();
+    let (ours, others): (Vec<_>, Vec<_>) =
+        containers.into_iter().partition(|container| container.name == "app");
+    says(sandbox, &ours, STARTS, "False\n");
+    // It is the filter that refuses.
+    for container in &others {
+        assert_eq!(container.sh(sandbox.cluster(), ASK), "True\n", "{container}");
+    }
+    sync(sandbox, &["--selector", "app=app", "--container", "app"], CODE);
+    let before = inits(sandbox, &ours);
+    for init in &before {
+        assert!(init.start.status.iter().any(|line| line == "Seccomp:\t2"), "{init:?}");
+    }
+    let said = second(sandbox, &ours);
+    assert!(!said.contains("dropped"), "{said}");
+    says(sandbox, &ours, STARTS, "False\nFalse\n");
+    for (before, after) in before.iter().zip(inits(sandbox, &ours)) {
+        assert_eq!(before.start.status, after.start.status);
     }
 }

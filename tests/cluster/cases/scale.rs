@@ -2,12 +2,12 @@
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Need, Sandbox,
+    App, Case, Sandbox,
     eventually::{LONG, SHORT},
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("two_replicas_on_each_node", fan_out).needs(&[Need::BothRuntimes]),
+    Case::new("two_replicas_on_each_node", fan_out),
     Case::new("scale_up_and_down", scale),
     Case::new("twenty_replicas_through_a_rollout", twenty).alone(),
 ];
@@ -15,11 +15,12 @@ pub(super) const CASES: &[Case] = &[
 fn fan_out(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     sandbox.write("dir/b.txt", "b\n");
-    let containers = App::web(sandbox).replicas(4).apply(sandbox).running(4);
+    let containers = App::web(sandbox).twice_everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
-    let spec = sandbox.ksync.watching("main", 4, SHORT);
+    let spec = sandbox.watching(&containers, SHORT);
     let count = |role: &str| spec.containers.iter().filter(|row| row.role == role).count();
-    assert_eq!((count("lead"), count("follower")), (2, 2), "{spec:?}");
+    let nodes = sandbox.nodes.len();
+    assert_eq!((count("lead"), count("follower")), (nodes, nodes), "{spec:?}");
     for container in &containers {
         sandbox.equal(container, CODE).expect("equal trees");
     }
@@ -43,10 +44,9 @@ fn scale(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let app = App::web(sandbox).replicas(1).apply(sandbox);
     sandbox.sync(APP, CODE);
-    for replicas in [3, 1, 2] {
+    for replicas in [sandbox.nodes.len() + 1, 1, 2] {
         let containers = app.scale(replicas);
-        let ids: Vec<&str> = containers.iter().map(|c| c.id.as_str()).collect();
-        let spec = sandbox.ksync.watching_ids("main", &ids, LONG);
+        let spec = sandbox.watching(&containers, LONG);
         assert_eq!(spec.containers.iter().filter(|row| row.two_way).count(), 1, "{spec:?}");
         sandbox.write("a.txt", format!("for {replicas}\n"));
         sandbox.arrives(&containers, CODE);
@@ -71,7 +71,7 @@ fn twenty(sandbox: &Sandbox) {
     sandbox.write("src/0.txt", "before\n");
     std::fs::remove_file(sandbox.path("src/1.txt")).expect("remove");
     let containers = std::thread::scope(|scope| {
-        let rollout = scope.spawn(|| app.restart(20));
+        let rollout = scope.spawn(|| app.restart());
         let mut edits = 0;
         while !rollout.is_finished() {
             sandbox.write("src/during.txt", format!("{edits}\n"));
@@ -81,8 +81,7 @@ fn twenty(sandbox: &Sandbox) {
         rollout.join().expect("the rollout")
     });
     sandbox.write("src/2.txt", "after\n");
-    let ids: Vec<&str> = containers.iter().map(|c| c.id.as_str()).collect();
-    let spec = sandbox.ksync.watching_ids("main", &ids, LONG);
+    let spec = sandbox.watching(&containers, LONG);
     assert_eq!(spec.containers.iter().filter(|row| row.two_way).count(), 1, "{spec:?}");
     sandbox.arrives(&containers, CODE);
     assert!(!sandbox.path("src/1.txt").exists(), "what was deleted has come back");

@@ -7,8 +7,8 @@ use crate::suite::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("several_containers_need_a_choice", several),
-    Case::new("one_pod_by_its_name", by_name),
+    Case::new("several_containers_need_a_choice", several).on_each(),
+    Case::new("one_pod_by_its_name", by_name).on_each(),
     Case::new("a_selector_of_several_labels", set_based),
     Case::new("two_local_directories_in_one_container", two_specs),
     Case::new("one_local_directory_in_two_apps", two_apps),
@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
 fn several(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let app = App::web(sandbox).beside("helper").apply(sandbox);
-    let containers = app.running(1);
+    let containers = app.all();
     let pod = containers[0].pod.clone();
     let local = sandbox.local().display().to_string();
     let create = ["create", "--name", "main", "-l", "app=app", local.as_str(), CODE];
@@ -43,7 +43,7 @@ fn several(sandbox: &Sandbox) {
 fn by_name(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let app = App::web(sandbox).replicas(2).apply(sandbox);
-    let containers = app.running(2);
+    let containers = app.all();
     sandbox.sync(&["--pod", &containers[1].pod], CODE);
     let spec = sandbox.ksync.watching("main", 1, SHORT);
     assert_eq!(spec.containers[0].pod, containers[1].pod);
@@ -56,11 +56,11 @@ fn by_name(sandbox: &Sandbox) {
 fn set_based(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     for name in ["one", "two", "three"] {
-        App::idle(sandbox).named(name).apply(sandbox);
+        App::idle(sandbox).named(name).everywhere().apply(sandbox);
     }
     sandbox.sync(&["--selector", "app in (one, two),app!=two"], CODE);
-    let spec = sandbox.ksync.watching("main", 1, SHORT);
-    assert!(spec.containers[0].pod.starts_with("one-"), "{spec:?}");
+    let spec = sandbox.ksync.watching("main", sandbox.nodes.len().max(2), SHORT);
+    assert!(spec.containers.iter().all(|row| row.pod.starts_with("one-")), "{spec:?}");
 }
 
 fn two_specs(sandbox: &Sandbox) {
@@ -68,52 +68,63 @@ fn two_specs(sandbox: &Sandbox) {
     let other = sandbox.scratch("other");
     std::fs::create_dir(&other).expect("mkdir");
     std::fs::write(other.join("b.txt"), "b\n").expect("write");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let other = other.display().to_string();
     sandbox.ksync.ok(&["create", "--name", "other", "-l", "app=app", "--wait", &other, "/assets"]);
     sandbox.write("a.txt", "a again\n");
     std::fs::write(format!("{other}/b.txt"), "b again\n").expect("write");
-    crate::suite::eventually("both directories", SHORT, || {
-        let read = |path| container.read(sandbox.cluster(), path);
-        let (a, b) = (read("/code/a.txt")?, read("/assets/b.txt")?);
-        holds(a == "a again\n" && b == "b again\n", format!("{a:?} {b:?}"))
-    });
+    for container in &containers {
+        crate::suite::eventually("both directories", SHORT, || {
+            let read = |path| container.read(sandbox.cluster(), path);
+            let (a, b) = (read("/code/a.txt")?, read("/assets/b.txt")?);
+            holds(a == "a again\n" && b == "b again\n", format!("{a:?} {b:?}"))
+        });
+    }
     sandbox.ksync.ok(&["delete", "other"]);
     assert_eq!(std::fs::read_to_string(format!("{other}/b.txt")).expect("the file"), "b again\n");
-    assert_eq!(container.read(sandbox.cluster(), "/assets/b.txt").as_deref(), Ok("b again\n"));
+    for container in &containers {
+        assert_eq!(container.read(sandbox.cluster(), "/assets/b.txt").as_deref(), Ok("b again\n"));
+    }
     sandbox.write("c.txt", "c\n");
-    sandbox.arrives(&[container], CODE);
+    sandbox.arrives(&containers, CODE);
 }
 
 fn two_apps(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let web = App::web(sandbox).apply(sandbox).only();
-    let worker = App::idle(sandbox).named("worker").apply(sandbox).only();
+    let web = App::web(sandbox).everywhere().apply(sandbox).all();
+    let worker = App::idle(sandbox).named("worker").everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let local = sandbox.local().display().to_string();
     sandbox.ksync.ok(&["create", "--name", "worker", "-l", "app=worker", "--wait", &local, "/srv/code"]);
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(std::slice::from_ref(&web), CODE);
-    sandbox.arrives(std::slice::from_ref(&worker), "/srv/code");
-    let two_way =
-        |name| sandbox.ksync.watching(name, 1, SHORT).containers.iter().filter(|row| row.two_way).count();
+    sandbox.arrives(&web, CODE);
+    sandbox.arrives(&worker, "/srv/code");
+    let two_way = |name| {
+        sandbox.ksync.watching(name, web.len(), SHORT).containers.iter().filter(|row| row.two_way).count()
+    };
     assert_eq!(two_way("main") + two_way("worker"), 1, "one container writes back, whatever number of specs");
     sandbox.ksync.ok(&["delete", "main"]);
     sandbox.write("c.txt", "c\n");
-    sandbox.arrives(&[worker], "/srv/code");
-    assert!(web.read(sandbox.cluster(), "/code/c.txt").is_err(), "the deleted spec goes on");
+    sandbox.arrives(&worker, "/srv/code");
+    for container in &web {
+        assert!(container.read(sandbox.cluster(), "/code/c.txt").is_err(), "the deleted spec goes on");
+    }
 }
 
 fn namespaces(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let other = format!("{}-other", sandbox.namespace);
     sandbox.run.make_namespace(&other);
-    let elsewhere = App::web(sandbox).apply_in(sandbox, &other).only();
-    let here = App::web(sandbox).apply(sandbox).only();
+    let elsewhere = App::web(sandbox).everywhere().apply_in(sandbox, &other).all();
+    let here = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
-    sandbox.equal(&here, CODE).expect("equal trees");
-    assert_eq!(sandbox.ksync.watching("main", 1, SHORT).containers.len(), 1);
-    assert!(elsewhere.read(sandbox.cluster(), "/code/a.txt").is_err());
+    for container in &here {
+        sandbox.equal(container, CODE).expect("equal trees");
+    }
+    sandbox.watching(&here, SHORT);
+    for container in &elsewhere {
+        assert!(container.read(sandbox.cluster(), "/code/a.txt").is_err());
+    }
     sandbox.kubectl().ok(&["delete", "namespace", &other, "--wait=false"]);
 }

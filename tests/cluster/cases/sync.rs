@@ -9,15 +9,16 @@ use std::{
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Need, Sandbox,
+    App, Case, Sandbox,
     container::Container,
     eventually,
     eventually::{LONG, SHORT, holds, throughout},
+    nodes::Node,
     steps,
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("first_sync_reaches_both_runtimes", first_sync).needs(&[Need::BothRuntimes]),
+    Case::new("first_sync_reaches_every_runtime", first_sync),
     Case::new("watching_is_said_only_of_equal_trees", watching_means_equal),
     Case::new("every_kind_of_edit_arrives", edits),
     Case::new("every_kind_of_entry_arrives", entries),
@@ -44,26 +45,30 @@ fn project(sandbox: &Sandbox) {
 
 fn first_sync(sandbox: &Sandbox) {
     project(sandbox);
-    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
-    let mut runtimes: Vec<&str> = containers.iter().filter_map(|c| c.id.split(':').next()).collect();
-    runtimes.sort_unstable();
-    assert_eq!(runtimes, ["containerd", "docker"], "{containers:?}");
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
+    let of = |container: &Container, node: &Node| {
+        container.node == node.name && container.id.starts_with(&format!("{}://", node.runtime))
+    };
+    for node in &sandbox.nodes {
+        assert!(containers.iter().any(|container| of(container, node)), "{node}: {containers:?}");
+    }
     sandbox.sync(APP, CODE);
     for container in &containers {
         sandbox.equal(container, CODE).expect("equal trees");
     }
-    let spec = sandbox.ksync.watching("main", 2, SHORT);
+    let spec = sandbox.watching(&containers, SHORT);
     assert_eq!(spec.containers.iter().filter(|row| row.two_way).count(), 1, "{spec:?}");
-    assert!(spec.containers.iter().all(|row| row.role == "lead"), "each node's first: {spec:?}");
+    let leads = spec.containers.iter().filter(|row| row.role == "lead").count();
+    assert_eq!(leads, sandbox.nodes.len(), "each node's first: {spec:?}");
 }
 
 /// Each time that `get` says so, at once and without any patience, it is so.
 fn watching_means_equal(sandbox: &Sandbox) {
     project(sandbox);
-    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     let local = sandbox.local().display().to_string();
     sandbox.ksync.ok(&["create", "--name", "main", "-l", "app=app", &local, CODE]);
-    sandbox.ksync.watching("main", 2, LONG);
+    sandbox.watching(&containers, LONG);
     for container in &containers {
         sandbox.equal(container, CODE).expect("equal trees at the first `watching`");
     }
@@ -88,7 +93,7 @@ impl<'a> Scene<'a> {
     #[track_caller]
     fn new(sandbox: &'a Sandbox) -> Self {
         project(sandbox);
-        let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+        let containers = App::web(sandbox).everywhere().apply(sandbox).all();
         sandbox.sync(APP, CODE);
         Self { sandbox, containers }
     }
@@ -144,7 +149,7 @@ fn edits(sandbox: &Sandbox) {
             }),
         ],
     );
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&scene.containers, SHORT);
 }
 
 fn entries(sandbox: &Sandbox) {
@@ -211,18 +216,20 @@ fn entries(sandbox: &Sandbox) {
             }),
         ],
     );
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&scene.containers, SHORT);
 }
 
 /// As macOS and some archives write them. syncthing passes such names over, so nobody may think that they are synced.
 fn decomposed(sandbox: &Sandbox) {
     sandbox.write("mo\u{308}glich.txt", "passed over\n");
     sandbox.write("möglich.txt", "synced\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
-    let read = |name: &str| container.read(sandbox.cluster(), &format!("{CODE}/{name}"));
-    assert_eq!(read("möglich.txt").expect("a composed name"), "synced\n");
-    assert!(read("mo\u{308}glich.txt").is_err(), "a decomposed name is passed over");
+    for container in &containers {
+        let read = |name: &str| container.read(sandbox.cluster(), &format!("{CODE}/{name}"));
+        assert_eq!(read("möglich.txt").expect("a composed name"), "synced\n");
+        assert!(read("mo\u{308}glich.txt").is_err(), "a decomposed name is passed over");
+    }
     let warned = |name: &str| {
         let said = sandbox.ksync.run(&["get"]).stderr;
         let line = format!(
@@ -240,7 +247,7 @@ fn specials(sandbox: &Sandbox) {
     let bind = |name: &str| std::os::unix::net::UnixListener::bind(sandbox.path(name)).expect("a socket");
     let first = bind("first.sock");
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let warned = |expected: &str| {
         let said = sandbox.ksync.run(&["get"]).stderr;
@@ -259,7 +266,9 @@ fn specials(sandbox: &Sandbox) {
     std::fs::remove_file(sandbox.path("first.sock")).expect("remove");
     std::fs::remove_file(sandbox.local().join::<&std::ffi::OsStr>(name)).expect("remove");
     eventually("only the other", SHORT, || warned(&socket("second.sock")));
-    assert!(container.read(sandbox.cluster(), "/code/second.sock").is_err());
+    for container in &containers {
+        assert!(container.read(sandbox.cluster(), "/code/second.sock").is_err());
+    }
     drop((first, second));
 }
 
@@ -306,7 +315,7 @@ fn much(sandbox: &Sandbox) {
             }),
         ],
     );
-    sandbox.ksync.watching("main", 2, Duration::from_secs(10));
+    sandbox.watching(&scene.containers, Duration::from_secs(10));
 }
 
 /// What is never of use to an app, and what the spec names.
@@ -317,7 +326,7 @@ fn ignored(sandbox: &Sandbox) {
     sandbox.write("app/m.py", "pass\n");
     sandbox.write(".m.py.swp", "swap");
     sandbox.write("note.secret", "secret");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(&[APP, &["--ignore", "*.secret"]].concat(), CODE);
     sandbox.write("late.secret", "secret");
     sandbox.write("late.txt", "late\n");
@@ -325,12 +334,14 @@ fn ignored(sandbox: &Sandbox) {
         let tree = sandbox.tree()?.without(".git").without("app/__pycache__").without(".m.py.swp");
         Ok(tree.without("note.secret").without("late.secret"))
     };
-    let there = eventually("the last file", SHORT, || {
-        let there = container.tree(sandbox.cluster(), CODE)?;
-        if there.has("late.txt") { Ok(there) } else { Err(format!("{there:?}")) }
-    });
-    // index.html was only there, and has been brought here.
-    expected()
-        .and_then(|here| here.equals(&there, sandbox.cluster().precision()))
-        .expect("all but what is ignored");
+    for container in &containers {
+        let there = eventually("the last file", SHORT, || {
+            let there = container.tree(sandbox.cluster(), CODE)?;
+            if there.has("late.txt") { Ok(there) } else { Err(format!("{there:?}")) }
+        });
+        // index.html was only there, and has been brought here.
+        expected()
+            .and_then(|here| here.equals(&there, sandbox.cluster().precision()))
+            .expect("all but what is ignored");
+    }
 }

@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_path_made_for_another_user", no_path_non_root),
     Case::new("a_path_that_is_a_symlink", symlinked),
     Case::new("a_working_directory_with_spaces", odd_path),
-    Case::new("a_path_that_is_a_file", path_is_a_file),
+    Case::new("a_path_that_is_a_file", path_is_a_file).on_each(),
     Case::new("one_container_of_several_on_a_node_failing_stops_no_other", one_fails),
 ];
 
@@ -34,7 +34,7 @@ fn serves(sandbox: &Sandbox, container: &Container, file: &str, content: &str) {
 
 fn from_scratch(sandbox: &Sandbox) {
     sandbox.write("page.txt", "from here\n");
-    let containers = App::fixed(sandbox, CODE).replicas(2).apply(sandbox).running(2);
+    let containers = App::fixed(sandbox, CODE).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     for container in &containers {
         sandbox.equal(container, CODE).expect("equal trees");
@@ -71,7 +71,7 @@ fn non_root(sandbox: &Sandbox) {
         sandbox,
         "mkdir -p /tmp/code/old && echo old >/tmp/code/old/file && exec sleep 1000000",
     ));
-    let containers = app.replicas(2).apply(sandbox).running(2);
+    let containers = app.everywhere().apply(sandbox).all();
     sandbox.sync(APP, "/tmp/code");
     sandbox.write("new/b.txt", "b\n");
     sandbox.write("index.html", "edited\n");
@@ -96,7 +96,7 @@ fn non_root(sandbox: &Sandbox) {
 
 fn no_path(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let containers = App::idle(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, "/srv/not/there/yet");
     sandbox.write("b.txt", "b\n");
     sandbox.arrives(&containers, "/srv/not/there/yet");
@@ -104,31 +104,38 @@ fn no_path(sandbox: &Sandbox) {
 
 fn no_path_non_root(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = as_user(App::idle(sandbox)).apply(sandbox).only();
+    let containers = as_user(App::idle(sandbox)).everywhere().apply(sandbox).all();
     sandbox.sync(APP, "/tmp/not/there/yet");
-    owned(sandbox, &container, "/tmp/not");
-    container.sh(sandbox.cluster(), "echo b >/tmp/not/there/yet/b.txt");
-    eventually("what the user writes", SHORT, || sandbox.equal(&container, "/tmp/not/there/yet"));
+    for container in &containers {
+        owned(sandbox, container, "/tmp/not");
+        container.sh(sandbox.cluster(), "echo b >/tmp/not/there/yet/b.txt");
+    }
+    let two_way = sandbox.two_way(&containers);
+    eventually("what the user writes", SHORT, || sandbox.equal(two_way, "/tmp/not/there/yet"));
 }
 
 fn symlinked(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let app =
         App::shell(sandbox, "mkdir -p /real/v2 /app && ln -sfn /real/v2 /app/current && exec sleep 1000000");
-    let container = app.apply(sandbox).only();
+    let containers = app.everywhere().apply(sandbox).all();
     sandbox.sync(APP, "/app/current");
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(std::slice::from_ref(&container), "/real/v2");
-    let link = container.sh(sandbox.cluster(), "readlink /app/current");
-    assert_eq!(link, "/real/v2\n");
+    sandbox.arrives(&containers, "/real/v2");
+    for container in &containers {
+        let link = container.sh(sandbox.cluster(), "readlink /app/current");
+        assert_eq!(link, "/real/v2\n");
+    }
 }
 
 fn odd_path(sandbox: &Sandbox) {
     sandbox.write("a b/ü.txt", "a\n");
-    let container = App::idle(sandbox).apply(sandbox).only();
+    let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, "/my app/größe/x");
-    let there = container.tree(sandbox.cluster(), "/my app/größe/x").expect("the container's tree");
-    assert!(matches!(there.get("a b/ü.txt").map(|node| &node.kind), Some(Kind::File { .. })));
+    for container in &containers {
+        let there = container.tree(sandbox.cluster(), "/my app/größe/x").expect("the container's tree");
+        assert!(matches!(there.get("a b/ü.txt").map(|node| &node.kind), Some(Kind::File { .. })));
+    }
 }
 
 fn path_is_a_file(sandbox: &Sandbox) {
@@ -151,8 +158,8 @@ fn path_is_a_file(sandbox: &Sandbox) {
 fn one_fails(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     std::fs::create_dir(sandbox.scratch("other")).expect("mkdir");
-    let good = App::web(sandbox).apply(sandbox).only();
-    App::shell(sandbox, "echo mine >/code && exec sleep 1000000").named("bad").apply(sandbox);
+    let good = App::web(sandbox).everywhere().apply(sandbox).all();
+    App::shell(sandbox, "echo mine >/code && exec sleep 1000000").named("bad").everywhere().apply(sandbox);
     sandbox.sync(APP, CODE);
     let other = sandbox.scratch("other").display().to_string();
     sandbox.ksync.run(&["create", "--name", "bad", "-l", "app=bad", &other, CODE]);
@@ -160,6 +167,6 @@ fn one_fails(sandbox: &Sandbox) {
         sandbox.ksync.becomes("bad", "error", LONG);
     }
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(&[good], CODE);
-    sandbox.ksync.watching("main", 1, SHORT);
+    sandbox.arrives(&good, CODE);
+    sandbox.watching(&good, SHORT);
 }

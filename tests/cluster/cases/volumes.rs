@@ -11,19 +11,19 @@ use crate::suite::{
 
 pub(super) const CASES: &[Case] = &[
     Case::new("a_read_only_root_with_a_volume_at_the_path", read_only_root),
-    Case::new("a_read_only_root_without_one", read_only),
+    Case::new("a_read_only_root_without_one", read_only).on_each(),
     Case::new("a_path_inside_a_volume", inside),
     Case::new("a_volume_below_the_path", below),
     Case::new("a_single_file_mounted_below_the_path", single_file),
-    Case::new("a_volume_that_two_containers_share", shared),
+    Case::new("a_volume_that_two_containers_share", shared).on_each(),
     Case::new("a_volume_that_is_full", full),
-    Case::new("a_volume_goes_when_its_pod_goes", goes),
+    Case::new("a_volume_goes_when_its_pod_goes", goes).on_each(),
 ];
 
 fn read_only_root(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let app = App::idle(sandbox).container("securityContext", json!({ "readOnlyRootFilesystem": true }));
-    let containers = app.empty_dir("code", CODE).replicas(2).apply(sandbox).running(2);
+    let containers = app.empty_dir("code", CODE).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     sandbox.write("x/b.txt", "b\n");
     sandbox.arrives(&containers, CODE);
@@ -49,7 +49,7 @@ fn read_only(sandbox: &Sandbox) {
 
 fn inside(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let containers = App::idle(sandbox).empty_dir("srv", "/srv").replicas(2).apply(sandbox).running(2);
+    let containers = App::idle(sandbox).empty_dir("srv", "/srv").everywhere().apply(sandbox).all();
     sandbox.sync(APP, "/srv/www/code");
     sandbox.write("b.txt", "b\n");
     sandbox.arrives(&containers, "/srv/www/code");
@@ -60,7 +60,7 @@ fn below(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     sandbox.write("data/x/b.txt", "b\n");
     let app = App::idle(sandbox).empty_dir("data", "/code/data").empty_dir("deep", "/code/p/q/deep");
-    let containers = app.replicas(2).apply(sandbox).running(2);
+    let containers = app.everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     sandbox.write("data/x/b.txt", "edited\n");
     sandbox.write("p/q/deep/c.txt", "c\n");
@@ -82,9 +82,9 @@ fn single_file(sandbox: &Sandbox) {
     })]);
     sandbox.write("config/other.yml", "other\n");
     let app = App::idle(sandbox).config_file("settings", "app.yml", "/code/config/app.yml");
-    let containers = app.replicas(2).apply(sandbox).running(2);
+    let containers = app.everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
-    let spec = sandbox.ksync.watching("main", 2, SHORT);
+    let spec = sandbox.watching(&containers, SHORT);
     let named = |row: &Row| row.excluded.iter().any(|path| path.contains("config/app.yml"));
     assert!(spec.containers.iter().all(named), "{spec:?}");
     let wide = sandbox.ksync.ok(&["get", "-o", "wide"]);
@@ -101,13 +101,13 @@ fn single_file(sandbox: &Sandbox) {
         assert_eq!(mounted.as_deref(), Ok("from the cluster\n"), "{container}");
     }
     assert_eq!(sandbox.text("config/app.yml").as_deref(), Ok("from here\n"));
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&containers, SHORT);
 }
 
 fn shared(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let app = App::idle(sandbox).beside("second").empty_dir("code", CODE).apply(sandbox);
-    let containers = app.running(1);
+    let containers = app.all();
     assert_eq!(containers.len(), 2, "{containers:?}");
     sandbox.sync(&[APP, &["--container", "app"]].concat(), CODE);
     let local = sandbox.local().display().to_string();
@@ -128,8 +128,8 @@ fn shared(sandbox: &Sandbox) {
 /// node, where one gets copies of the other's.
 fn full(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let app = App::idle(sandbox).memory_dir("code", CODE, "1Mi").replicas(3);
-    let containers = app.apply(sandbox).running(3);
+    let app = App::idle(sandbox).memory_dir("code", CODE, "1Mi").replicas(sandbox.nodes.len() + 1);
+    let containers = app.apply(sandbox).all();
     sandbox.sync(APP, CODE);
     sandbox.write("dir/big.bin", vec![b'b'; 3_000_000]);
     // Each of them would fit alone.
@@ -161,12 +161,15 @@ fn full(sandbox: &Sandbox) {
     arrive("edited again\n");
     eventually("it to be said again", SHORT, || {
         let spec = sandbox.ksync.spec("main")?;
-        holds(spec.containers.len() == 3 && spec.containers.iter().all(told), format!("{spec:?}"))
+        holds(
+            spec.containers.len() == containers.len() && spec.containers.iter().all(told),
+            format!("{spec:?}"),
+        )
     });
     for name in ["dir/big.bin", "two.bin"] {
         std::fs::remove_file(sandbox.path(name)).expect("remove");
     }
-    sandbox.ksync.watching("main", 3, SHORT);
+    sandbox.watching(&containers, SHORT);
     sandbox.arrives(&containers, CODE);
     for container in &containers {
         let left = container.sh(sandbox.cluster(), "find /code -name '*.tmp'");

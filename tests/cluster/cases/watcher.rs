@@ -6,7 +6,7 @@ use super::{CODE, NO_RELOAD};
 use crate::suite::{
     App, Case, Need, Sandbox, eventually,
     eventually::{LONG, SHORT, holds},
-    ksync::Ksync,
+    ksync::{Ksync, Row},
     process,
     tree::Kind,
     witness::Witness,
@@ -17,13 +17,13 @@ pub(super) const CASES: &[Case] = &[
     Case::new("stop_and_start", stop_start),
     Case::new("a_killed_watcher", killed),
     Case::new("a_killed_local_syncthing", killed_syncthing),
-    Case::new("delete_lets_go_and_leaves_files", delete),
-    Case::new("a_directory_that_another_watcher_holds", held),
-    Case::new("a_directory_that_is_taken_over", taken_over),
+    Case::new("delete_lets_go_and_leaves_files", delete).on_each(),
+    Case::new("a_directory_that_another_watcher_holds", held).on_each(),
+    Case::new("a_directory_that_is_taken_over", taken_over).on_each(),
     Case::new("a_local_directory_that_goes_away", unmounted).needs(&[Need::Processes]),
     Case::new("a_local_directory_that_is_made_anew", made_anew),
     Case::new("one_watcher_for_a_local_directory", one_watcher),
-    Case::new("get_in_all_its_forms", get_forms),
+    Case::new("get_in_all_its_forms", get_forms).on_each(),
 ];
 
 fn two_at_once(sandbox: &Sandbox) {
@@ -47,8 +47,9 @@ fn two_at_once(sandbox: &Sandbox) {
 
 fn stop_start(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
+    let two_way = sandbox.two_way(&containers);
     let witness = Witness::over(&sandbox.local());
     sandbox.ksync.ok(&["stop"]);
     let left = process::of_home(&sandbox.ksync.home);
@@ -58,13 +59,14 @@ fn stop_start(sandbox: &Sandbox) {
     assert!(!sandbox.path(".stignore").exists(), "something of ours was left in the local directory");
     // Nothing is synced now, on either side.
     sandbox.write("b.txt", "b\n");
-    container.sh(sandbox.cluster(), "echo c >/code/c.txt");
+    two_way.sh(sandbox.cluster(), "echo c >/code/c.txt");
     let nothing = sandbox.ksync.run(&["stop"]);
     assert_eq!((nothing.status, nothing.stdout.as_str()), (Some(0), ""), "{nothing:?}");
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.ksync.watching("main", 1, LONG);
-    sandbox.equal(&container, CODE).expect("equal trees");
+    sandbox.watching(&containers, LONG);
+    sandbox.equal(two_way, CODE).expect("equal trees");
     assert_eq!(sandbox.text("c.txt").as_deref(), Ok("c\n"));
+    sandbox.arrives(&containers, CODE);
     witness.intact();
 }
 
@@ -72,7 +74,7 @@ fn killed(sandbox: &Sandbox) {
     for number in 0..30 {
         sandbox.write(&format!("{number}.txt"), "content\n");
     }
-    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     let witness = Witness::over(&sandbox.local());
     let watcher = sandbox.ksync.watcher().expect("a watcher");
@@ -88,7 +90,7 @@ fn killed(sandbox: &Sandbox) {
     assert!(spec.reason.contains("killed"), "{spec:?}");
     sandbox.write("meanwhile.txt", "meanwhile\n");
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.ksync.watching("main", 2, LONG);
+    sandbox.watching(&containers, LONG);
     for container in &containers {
         sandbox.equal(container, CODE).expect("equal trees");
     }
@@ -99,7 +101,7 @@ fn killed_syncthing(sandbox: &Sandbox) {
     for number in 0..30 {
         sandbox.write(&format!("{number}.txt"), "content\n");
     }
-    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     let witness = Witness::over(&sandbox.local());
     let watcher = sandbox.ksync.watcher().expect("a watcher");
@@ -107,7 +109,7 @@ fn killed_syncthing(sandbox: &Sandbox) {
     process::kill(before[0].pid);
     sandbox.write("meanwhile.txt", "meanwhile\n");
     sandbox.arrives(&containers, CODE);
-    sandbox.ksync.watching("main", 2, LONG);
+    sandbox.watching(&containers, LONG);
     let after = process::children(watcher);
     assert!(after.len() == 1 && after != before, "{before:?} {after:?}");
     witness.intact();
@@ -172,6 +174,10 @@ fn taken_over(sandbox: &Sandbox) {
     let spec = sandbox.ksync.becomes("main", "error", SHORT);
     assert!(spec.containers[0].reason.contains("is synced by"), "{spec:?}");
     assert!(spec.containers[0].reason.contains("--take-over"), "{spec:?}");
+    eventually("the image's file", SHORT, || {
+        fs::read_to_string(other_local.join("index.html")).map_err(|error| error.to_string())
+    });
+    colleague.watching("main", 1, SHORT);
     // It is not taken back by itself, nor while the other one goes on.
     crate::suite::eventually::throughout("the one who has it", std::time::Duration::from_secs(3), || {
         let spec = colleague.spec("main")?;
@@ -191,32 +197,32 @@ fn unmounted(sandbox: &Sandbox) {
     for number in 0..30 {
         sandbox.write(&format!("{number}.txt"), "content\n");
     }
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     super::offline_edits::noted(sandbox, std::time::UNIX_EPOCH);
-    let before = container.tree(sandbox.cluster(), CODE).expect("the container's tree");
+    sandbox.arrives(&containers, CODE);
+    let before = sandbox.tree().expect("the local tree");
     let aside = sandbox.scratch("aside");
     fs::rename(sandbox.local(), &aside).expect("rename");
     fs::create_dir(sandbox.local()).expect("mkdir");
     sandbox.write("another.txt", "another\n");
     crate::suite::eventually::throughout("the container's files", std::time::Duration::from_secs(4), || {
-        let there = container.tree(sandbox.cluster(), CODE)?;
-        before.equals(&there, sandbox.cluster().precision())
+        containers.iter().try_for_each(|container| {
+            let there = container.tree(sandbox.cluster(), CODE)?;
+            before.equals(&there, sandbox.cluster().precision())
+        })
     });
     // For an instant there was none.
     eventually("what is wrong", SHORT, || {
         let spec = sandbox.ksync.spec("main")?;
-        let told = spec
-            .containers
-            .first()
-            .is_some_and(|row| row.reason.contains("is not the directory that it was"));
-        holds(spec.status == "error" && told, format!("{spec:?}"))
+        let told = |row: &Row| row.reason.contains("is not the directory that it was");
+        holds(spec.status == "error" && spec.containers.iter().all(told), format!("{spec:?}"))
     });
     fs::remove_dir_all(sandbox.local()).expect("remove");
     fs::rename(&aside, sandbox.local()).expect("rename");
-    sandbox.ksync.watching("main", 1, LONG);
+    sandbox.watching(&containers, LONG);
     sandbox.write("0.txt", "edited\n");
-    sandbox.arrives(&[container], CODE);
+    sandbox.arrives(&containers, CODE);
 }
 
 /// A build removes its output directory and makes it again.
@@ -224,7 +230,7 @@ fn made_anew(sandbox: &Sandbox) {
     for number in 0..30 {
         sandbox.write(&format!("old/{number}.js"), "old\n");
     }
-    let containers = App::web(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     eventually("the image's file here", SHORT, || sandbox.text("index.html"));
     let build = |content: &str| {
@@ -236,14 +242,14 @@ fn made_anew(sandbox: &Sandbox) {
     sandbox.arrives(&containers, CODE);
     build("two\n");
     sandbox.arrives(&containers, CODE);
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&containers, SHORT);
     // For a while there is none.
     fs::remove_dir_all(sandbox.local()).expect("remove");
     let spec = sandbox.ksync.becomes("main", "error", SHORT);
     assert!(spec.containers[0].reason.ends_with("is gone"), "{spec:?}");
     fs::create_dir(sandbox.local()).expect("mkdir");
     sandbox.write("three.js", "three\n");
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&containers, SHORT);
     sandbox.arrives(&containers, CODE);
     // A directory may: what was emptied there by the removal's first half is newer there than its own removal here.
     let tree = sandbox.tree().expect("the local tree");
@@ -254,7 +260,7 @@ fn made_anew(sandbox: &Sandbox) {
     sandbox.ksync.ok(&["stop"]);
     build("four\n");
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.ksync.watching("main", 2, LONG);
+    sandbox.watching(&containers, LONG);
     sandbox.arrives(&containers, CODE);
     assert!(!sandbox.path("three.js").exists(), "what was deleted has come back");
 }
@@ -263,7 +269,7 @@ fn made_anew(sandbox: &Sandbox) {
 fn one_watcher(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     sandbox.write(".git/HEAD", "ref: refs/heads/main\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     let colleague: Ksync = sandbox.colleague();
     let local = sandbox.local().display().to_string();
@@ -285,12 +291,14 @@ fn one_watcher(sandbox: &Sandbox) {
         }
         sandbox.write(".git/index", format!("{spoil:?}"));
         sandbox.write("a.txt", format!("{spoil:?}"));
-        eventually("the edit there", SHORT, || {
-            let there = container.read(sandbox.cluster(), "/code/a.txt")?;
-            holds(there == format!("{spoil:?}"), there)
-        });
-        let there = container.tree(sandbox.cluster(), CODE).expect("the container's tree");
-        assert!(!there.entries().any(|(path, _)| path.starts_with(".git")), "{there:?}");
+        for container in &containers {
+            eventually("the edit there", SHORT, || {
+                let there = container.read(sandbox.cluster(), "/code/a.txt")?;
+                holds(there == format!("{spoil:?}"), there)
+            });
+            let there = container.tree(sandbox.cluster(), CODE).expect("the container's tree");
+            assert!(!there.entries().any(|(path, _)| path.starts_with(".git")), "{there:?}");
+        }
         assert!(sandbox.text(".stignore").expect("read").contains(".git\n"));
     }
 }

@@ -24,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("many_creates_at_once_lose_no_spec", many_creates),
     Case::new("what_a_killed_watcher_left_is_no_watcher", left_over),
     Case::new("a_home_of_200_characters", long_home),
-    Case::new("a_full_disk_under_the_home", full_disk).needs(&[Need::Processes]),
+    Case::new("a_full_disk_under_the_home", full_disk).on_each().needs(&[Need::Processes]),
 ];
 
 /// Runs all of them at once; what each said on stderr, in their order.
@@ -59,7 +59,7 @@ fn many_starts(sandbox: &Sandbox) {
 }
 
 fn many_creates(sandbox: &Sandbox) {
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     let names = ["one", "two", "three", "four"];
     let create = |name: &&str| {
         let local = sandbox.scratch(name);
@@ -70,7 +70,9 @@ fn many_creates(sandbox: &Sandbox) {
     };
     at_once(&sandbox.ksync, &names.iter().map(create).collect::<Vec<_>>());
     for name in names {
-        assert_eq!(container.read(sandbox.cluster(), &format!("/{name}/name")).as_deref(), Ok(name));
+        for container in &containers {
+            assert_eq!(container.read(sandbox.cluster(), &format!("/{name}/name")).as_deref(), Ok(name));
+        }
     }
     assert_eq!(watchers(&sandbox.ksync.home).len(), 1);
 }
@@ -96,7 +98,7 @@ fn kill_as_if_rebooted(sandbox: &Sandbox) {
 
 fn left_over(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let witness = Witness::over(&sandbox.local());
     kill_as_if_rebooted(sandbox);
@@ -104,8 +106,10 @@ fn left_over(sandbox: &Sandbox) {
     assert!(stop.status == Some(0) && stop.stderr.starts_with("no watcher runs"), "{stop:?}");
     sandbox.write("meanwhile.txt", "meanwhile\n");
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.ksync.watching("main", 1, LONG);
-    sandbox.equal(&container, CODE).expect("equal trees");
+    sandbox.watching(&containers, LONG);
+    for container in &containers {
+        sandbox.equal(container, CODE).expect("equal trees");
+    }
     witness.intact();
     // What a dead watcher left in the directory goes with the spec.
     kill_as_if_rebooted(sandbox);
@@ -123,19 +127,19 @@ fn long_home(sandbox: &Sandbox) {
     symlink(sandbox.run.programs(), home.join("bin")).expect("link the programs");
     let ksync = Ksync { home: home.clone(), ..sandbox.ksync.clone() };
     sandbox.write("a.txt", "a\n");
-    let container = App::web(sandbox).apply(sandbox).only();
+    let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     let local = sandbox.local().display().to_string();
     ksync.ok(&["create", "--name", "main", "--wait", "-l", "app=app", &local, CODE]);
     sandbox.write("b.txt", "b\n");
-    sandbox.arrives(&[container], CODE);
-    ksync.watching("main", 1, SHORT);
+    sandbox.arrives(&containers, CODE);
+    ksync.watching("main", containers.len(), SHORT);
     ksync.ok(&["stop"]);
     eventually("all processes to have ended", SHORT, || {
         let left = process::of_home(&home);
         holds(left.is_empty(), format!("{left:?}"))
     });
     ksync.ok(&["watch", "--daemon"]);
-    ksync.watching("main", 1, LONG);
+    ksync.watching("main", containers.len(), LONG);
     let context = context(&ksync);
     let hash = kubectl_ksync::short_hash(context.as_os_str().as_encoded_bytes());
     let sockets = || {

@@ -1,6 +1,9 @@
 //! Workloads to sync into: a Deployment that a case shapes by setting fields of its pod and first container.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -16,6 +19,8 @@ pub(crate) struct App {
     name: String,
     replicas: usize,
     pod: Value,
+    /// Where its pods may be.
+    nodes: Vec<String>,
 }
 
 impl App {
@@ -49,6 +54,7 @@ impl App {
             name: "app".to_owned(),
             replicas: 1,
             pod: json!({ "terminationGracePeriodSeconds": 0, "containers": [container] }),
+            nodes: sandbox.nodes.iter().map(|node| node.name.clone()).collect(),
         };
         app.pod["containers"][0]["imagePullPolicy"] = sandbox.cluster().pull_policy().into();
         app
@@ -60,10 +66,22 @@ impl App {
         self
     }
 
-    /// So many, spread evenly over the nodes.
+    /// So many, spread evenly over the nodes that the case runs on.
     pub(crate) fn replicas(mut self, replicas: usize) -> Self {
         self.replicas = replicas;
         self
+    }
+
+    /// One on each of these nodes; two where there is one node.
+    pub(crate) fn everywhere(self) -> Self {
+        let replicas = self.nodes.len().max(2);
+        self.replicas(replicas)
+    }
+
+    /// Two on each of these nodes.
+    pub(crate) fn twice_everywhere(self) -> Self {
+        let replicas = 2 * self.nodes.len();
+        self.replicas(replicas)
     }
 
     /// Sets a field of the pod's spec.
@@ -131,6 +149,11 @@ impl App {
     fn object(&self, namespace: &str) -> Value {
         let labels = json!({ "app": self.name });
         let mut pod = self.pod.clone();
+        // One term for each: a field is compared with one value.
+        let node = |name: &String| json!({ "matchFields": [{ "key": "metadata.name", "operator": "In", "values": [name] }] });
+        let terms: Vec<Value> = self.nodes.iter().map(node).collect();
+        pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =
+            json!({ "nodeSelectorTerms": terms });
         pod["topologySpreadConstraints"] = json!([{
             "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
             "labelSelector": { "matchLabels": labels }, "matchLabelKeys": ["pod-template-hash"],
@@ -156,8 +179,9 @@ impl App {
     #[track_caller]
     pub(crate) fn apply_in<'a>(self, sandbox: &'a Sandbox, namespace: &str) -> Deployed<'a> {
         sandbox.kubectl().apply(&[self.object(namespace)]);
-        let app = Deployed { sandbox, namespace: namespace.to_owned(), name: self.name };
-        app.running(self.replicas);
+        let replicas = AtomicUsize::new(self.replicas);
+        let app = Deployed { sandbox, namespace: namespace.to_owned(), name: self.name, replicas };
+        app.all();
         app
     }
 }
@@ -174,6 +198,8 @@ pub(crate) struct Deployed<'a> {
     sandbox: &'a Sandbox,
     namespace: String,
     name: String,
+    /// As asked for last.
+    replicas: AtomicUsize,
 }
 
 impl Deployed<'_> {
@@ -182,17 +208,22 @@ impl Deployed<'_> {
         let label = format!("app={}", self.name);
         let pods = self.sandbox.kubectl().json(&["get", "pods", "-n", &self.namespace, "-l", &label])?;
         let pods = pods["items"].as_array().cloned().unwrap_or_default();
-        Ok((pods.iter().flat_map(Container::of_pod).collect(), pods.len()))
+        let containers: Vec<Container> = pods.iter().flat_map(Container::of_pod).collect();
+        for container in &containers {
+            self.sandbox.seen.note(&container.id);
+        }
+        Ok((containers, pods.len()))
     }
 
-    /// Waits until exactly `replicas` pods are there and all of them run; their containers.
+    /// Waits until exactly as many pods are there as were asked for and all of them run; their containers.
     #[track_caller]
-    pub(crate) fn running(&self, replicas: usize) -> Vec<Container> {
-        self.running_within(replicas, LONG)
+    pub(crate) fn all(&self) -> Vec<Container> {
+        self.all_within(LONG)
     }
 
     #[track_caller]
-    fn running_within(&self, replicas: usize, limit: Duration) -> Vec<Container> {
+    fn all_within(&self, limit: Duration) -> Vec<Container> {
+        let replicas = self.replicas.load(Ordering::SeqCst);
         eventually(&format!("{replicas} running pods of `{}`", self.name), limit, || {
             let (containers, pods) = self.containers()?;
             let mut with: Vec<&str> = containers.iter().map(|container| container.pod.as_str()).collect();
@@ -207,7 +238,9 @@ impl Deployed<'_> {
     /// The same when there is one pod with one container.
     #[track_caller]
     pub(crate) fn only(&self) -> Container {
-        self.running(1).swap_remove(0)
+        let mut containers = self.all();
+        assert_eq!(containers.len(), 1, "{containers:?}");
+        containers.swap_remove(0)
     }
 
     /// The running container with this id, while it runs.
@@ -224,21 +257,28 @@ impl Deployed<'_> {
         self.scale_within(replicas, LONG)
     }
 
+    /// As [`App::everywhere`].
+    #[track_caller]
+    pub(crate) fn scale_everywhere(&self) -> Vec<Container> {
+        self.scale(self.sandbox.nodes.len().max(2))
+    }
+
     /// The same where it takes longer.
     #[track_caller]
     pub(crate) fn scale_within(&self, replicas: usize, limit: Duration) -> Vec<Container> {
         let flag = format!("--replicas={replicas}");
         self.sandbox.kubectl().ok(&["scale", "-n", &self.namespace, &self.object(), &flag]);
-        self.running_within(replicas, limit)
+        self.replicas.store(replicas, Ordering::SeqCst);
+        self.all_within(limit)
     }
 
     /// A rollout, until the last of the new pods runs and the last of the old ones is gone.
     #[track_caller]
-    pub(crate) fn restart(&self, replicas: usize) -> Vec<Container> {
+    pub(crate) fn restart(&self) -> Vec<Container> {
         let kubectl = self.sandbox.kubectl();
         kubectl.ok(&["rollout", "restart", "-n", &self.namespace, &self.object()]);
         kubectl.ok(&["rollout", "status", "-n", &self.namespace, &self.object(), "--timeout=60s"]);
-        self.running(replicas)
+        self.all()
     }
 
     /// Takes a pod away without any grace; its Deployment makes another one.

@@ -7,7 +7,7 @@ use super::Sandbox;
 pub(crate) enum Need {
     /// Container processes that this machine can see and kill.
     Processes,
-    /// Runtimes that can be stopped, and Docker's command line.
+    /// Runtimes that can be stopped, and asked behind kubelet's back.
     Runtimes,
     /// An API server that can be stopped.
     ApiServer,
@@ -15,8 +15,15 @@ pub(crate) enum Need {
     Authority,
     /// The image with one static program and nothing else.
     StaticImage,
-    /// A node with containerd and one with Docker.
-    BothRuntimes,
+}
+
+/// How often a case runs. Whichever it is, one that has containers has them on every runtime of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// With containers on each node, or without any.
+    Once,
+    /// Once for each runtime, with all of its containers there.
+    OnEach,
 }
 
 /// One test.
@@ -26,16 +33,22 @@ pub(crate) struct Case {
     pub(crate) run: fn(&Sandbox),
     /// Disturbs what all cases share, so no other runs meanwhile.
     pub(crate) alone: bool,
+    pub(crate) runs: Runs,
     pub(crate) needs: &'static [Need],
 }
 
 impl Case {
     pub(crate) const fn new(name: &'static str, run: fn(&Sandbox)) -> Self {
-        Self { name, run, alone: false, needs: &[] }
+        Self { name, run, alone: false, runs: Runs::Once, needs: &[] }
     }
 
     pub(crate) const fn alone(self) -> Self {
         Self { alone: true, ..self }
+    }
+
+    /// Once for each runtime.
+    pub(crate) const fn on_each(self) -> Self {
+        Self { runs: Runs::OnEach, ..self }
     }
 
     pub(crate) const fn needs(self, needs: &'static [Need]) -> Self {

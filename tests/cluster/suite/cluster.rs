@@ -43,11 +43,11 @@ pub(crate) trait Cluster: Send + Sync {
     /// Gives the API server another certificate of the same authority, from its next start on.
     fn renew_certificate(&self);
 
-    /// Stops or starts a node's runtime, `containerd` or `docker`.
+    /// Stops or starts a node's runtime, by the name that container ids begin with.
     fn runtime(&self, name: &str, up: bool);
 
-    /// Runs docker on its node.
-    fn docker(&self, args: &[&str]);
+    /// Has a container's runtime end it and take all that it has written away, behind kubelet's back.
+    fn remove(&self, container: &Container);
 
     /// Stops or starts a second API server, of another cluster without nodes; the kubeconfig for it, whose context has
     /// the same name.

@@ -50,7 +50,6 @@ impl Cluster for GivenCluster {
             Need::ApiServer => "its API server is not ours to stop",
             Need::Authority => "its authority's key is not here",
             Need::StaticImage => "it does not have the image `localhost/static:1`",
-            Need::BothRuntimes => "it has not both containerd and Docker",
         })
     }
 
@@ -96,7 +95,7 @@ impl Cluster for GivenCluster {
         unreachable!("a case that needs the runtimes is skipped here");
     }
 
-    fn docker(&self, _args: &[&str]) {
+    fn remove(&self, _container: &Container) {
         unreachable!("a case that needs the runtimes is skipped here");
     }
 

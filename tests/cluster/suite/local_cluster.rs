@@ -10,7 +10,7 @@ use super::{
     cluster::Cluster,
     container::Container,
     kubectl::Kubectl,
-    shell,
+    runtime, shell,
     tree::{Precision, Tree},
 };
 
@@ -107,11 +107,16 @@ impl Cluster for LocalCluster {
     }
 
     fn runtime(&self, name: &str, up: bool) {
+        let name = if name == "cri-o" { "crio" } else { name };
         must(&["runtime", name, if up { "start" } else { "stop" }]);
     }
 
-    fn docker(&self, args: &[&str]) {
-        must(&[&["docker"], args].concat());
+    fn remove(&self, container: &Container) {
+        let file = self.kubectl.kubeconfig.with_file_name("space");
+        let text =
+            fs::read_to_string(&file).unwrap_or_else(|error| panic!("read `{}`: {error}", file.display()));
+        let pid = text.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a process");
+        runtime::remove(&seen(pid, "/"), &container.id).unwrap_or_else(|said| panic!("{said}"));
     }
 
     fn second(&self, up: bool) -> String {

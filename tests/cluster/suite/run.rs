@@ -9,6 +9,7 @@ use super::{
     eventually::{LONG, eventually, holds},
     ksync::Ksync,
     leftovers,
+    nodes::{self, Node},
 };
 
 /// Radar's namespace.
@@ -17,6 +18,8 @@ pub(crate) const SYSTEM: &str = "ksync-system";
 /// One run of the suite.
 pub(crate) struct Run {
     pub(crate) cluster: Box<dyn Cluster>,
+    /// Those that apps are put on.
+    pub(crate) nodes: Vec<Node>,
     /// The plugin with the home that `init` was run with.
     pub(crate) installer: Ksync,
     scratch: tempfile::TempDir,
@@ -24,11 +27,15 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Readies cluster and installation.
+    /// Readies cluster and installation, and says what it runs on.
     pub(crate) fn begin() -> Self {
         let scratch =
             tempfile::Builder::new().prefix(&leftovers::prefix("run")).tempdir().expect("make a directory");
         let cluster = choose(scratch.path());
+        let nodes = nodes::choose(cluster.kubectl());
+        for node in &nodes {
+            println!("node {node}");
+        }
         leftovers::sweep(cluster.kubectl());
         cluster.load().unwrap_or_else(|said| panic!("{said}"));
         let installed_before = cluster.kubectl().try_ok(&["get", "namespace", SYSTEM]).is_ok();
@@ -38,7 +45,7 @@ impl Run {
             namespace: "default".to_owned(),
             guards_off: "",
         };
-        let run = Self { cluster, installer, scratch, installed_before };
+        let run = Self { cluster, nodes, installer, scratch, installed_before };
         run.install();
         run
     }

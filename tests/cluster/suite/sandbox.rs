@@ -3,18 +3,24 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
+    time::Duration,
 };
 
 use super::{
     cluster::Cluster,
     container::Container,
     eventually::{LONG, SHORT, eventually},
-    ksync::Ksync,
+    ksync::{Ksync, Spec},
     kubectl::Kubectl,
     leftovers,
+    nodes::Node,
     run::{Run, SYSTEM},
+    table::Seen,
     tree::Tree,
 };
 
@@ -25,12 +31,16 @@ pub(crate) struct Sandbox {
     pub(crate) run: &'static Run,
     pub(crate) namespace: String,
     pub(crate) ksync: Ksync,
+    /// Where its apps are.
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) seen: Arc<Seen>,
     root: tempfile::TempDir,
     case: String,
 }
 
 impl Sandbox {
-    pub(crate) fn new(run: &'static Run, case: &str) -> Self {
+    /// On these nodes; the runtimes of its containers go to `seen`.
+    pub(crate) fn new(run: &'static Run, case: &str, nodes: Vec<Node>, seen: Arc<Seen>) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let namespace = format!("ksync-suite-{}-{number}", std::process::id());
         run.make_namespace(&namespace);
@@ -45,7 +55,7 @@ impl Sandbox {
             namespace: namespace.clone(),
             guards_off: "",
         };
-        let sandbox = Self { run, namespace, ksync, root, case: case.to_owned() };
+        let sandbox = Self { run, namespace, ksync, nodes, seen, root, case: case.to_owned() };
         sandbox.make_home(&sandbox.ksync.home);
         sandbox
     }
@@ -135,6 +145,20 @@ impl Sandbox {
         }
     }
 
+    /// Waits until every container's directory is equal to the local one and `get` says so: nothing is on its way then.
+    #[track_caller]
+    pub(crate) fn at_rest(&self, containers: &[Container], remote: &str) {
+        self.arrives(containers, remote);
+        self.watching(containers, SHORT);
+    }
+
+    /// Waits until `get` says that these containers and no others are in sync.
+    #[track_caller]
+    pub(crate) fn watching(&self, containers: &[Container], limit: Duration) -> Spec {
+        let ids: Vec<&str> = containers.iter().map(|container| container.id.as_str()).collect();
+        self.ksync.watching_ids("main", &ids, limit)
+    }
+
     /// The container of these that `get` calls two-way.
     #[track_caller]
     pub(crate) fn two_way<'a>(&self, containers: &'a [Container]) -> &'a Container {
@@ -174,7 +198,7 @@ impl Sandbox {
 
     /// What helps to see why a case failed, kept below the target directory.
     pub(crate) fn keep_evidence(&self) {
-        let name = self.case.replace("::", "-");
+        let name = self.case.replace("::", "-").replace('@', "-");
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("failed").join(name);
         let _ = fs::remove_dir_all(&kept);
         let _ = fs::create_dir_all(&kept);

@@ -21,12 +21,12 @@ pub(in crate::cases) const CASES: &[Case] = &[
     // What comes between two steps of a save is not to be taken for the end of it, as it may where nothing has its turn.
     Case::new("each_way_to_save_is_one_reload", saves).alone().needs(NEEDS),
     Case::new("a_rollout_ends_on_the_local_code", rollout).needs(NEEDS),
-    Case::new("a_crash_is_backed_off_and_healed", crash).needs(NEEDS),
+    Case::new("a_crash_is_backed_off_and_healed", crash).on_each().needs(NEEDS),
     Case::new("one_after_another", turns).needs(NEEDS),
     Case::new("an_app_that_watches_is_left_alone", watches).needs(NEEDS),
 ];
 
-const NEEDS: &[Need] = &[Need::Processes, Need::BothRuntimes];
+const NEEDS: &[Need] = &[Need::Processes];
 
 /// Long enough for a reload that should not be.
 const QUIET: Duration = Duration::from_secs(1);
@@ -70,7 +70,8 @@ fn counted(sandbox: &Sandbox, reloads: u64) {
 fn writers(sandbox: &Sandbox) {
     sandbox.write("version", "one\n");
     let app = noting(sandbox, "echo started >>/code/app.log; cp /proc/uptime /code/app.pid;");
-    let containers = app.replicas(3).apply(sandbox).running(3);
+    // One more than there are nodes: it follows another one by copies.
+    let containers = app.replicas(sandbox.nodes.len() + 1).apply(sandbox).all();
     sandbox.sync(APP, CODE);
     started(sandbox, &containers, "image\none\n");
     sandbox.write("version", "two\n");
@@ -87,7 +88,7 @@ fn writers(sandbox: &Sandbox) {
     eventually("what the two-way one wrote", SHORT, || sandbox.text(&own));
     two_way.sh(sandbox.cluster(), &format!("rm /code/{own}"));
     eventually("its deletion", SHORT, || holds(!sandbox.path(&own).exists(), "it is here still"));
-    sandbox.ksync.watching("main", 3, SHORT);
+    sandbox.watching(&containers, SHORT);
     started(sandbox, &containers, "image\none\ntwo\n");
     sandbox.write("version", "three\n");
     started(sandbox, &containers, "image\none\ntwo\nthree\n");
@@ -102,7 +103,7 @@ fn writers(sandbox: &Sandbox) {
 
 fn burst(sandbox: &Sandbox) {
     sandbox.write("version", "one\n");
-    let containers = noting(sandbox, "").replicas(2).apply(sandbox).running(2);
+    let containers = noting(sandbox, "").everywhere().apply(sandbox).all();
     sandbox.sync(&[APP, &["--reload-on=version", "--reload-on=/src/", "--reload-on=!*.md"]].concat(), CODE);
     started(sandbox, &containers, "image\none\n");
     sandbox.write("notes.txt", "of no account\n");
@@ -114,17 +115,17 @@ fn burst(sandbox: &Sandbox) {
     }
     sandbox.write("version", "two\n");
     started(sandbox, &containers, "image\none\ntwo\n");
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&containers, SHORT);
     counted(sandbox, 2);
     // What is edited while the watcher is away is one more, what is not is none.
     sandbox.ksync.ok(&["stop"]);
     sandbox.write("version", "three\n");
     sandbox.ksync.ok(&["watch", "--daemon"]);
     started(sandbox, &containers, "image\none\ntwo\nthree\n");
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&containers, SHORT);
     sandbox.ksync.ok(&["stop"]);
     sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.ksync.watching("main", 2, LONG);
+    sandbox.watching(&containers, LONG);
     started(sandbox, &containers, "image\none\ntwo\nthree\n");
 }
 
@@ -146,7 +147,7 @@ fn saves(sandbox: &Sandbox) {
     let author = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
     run("git", &[&author[..], &["commit", "--quiet", "--message", "one"]].concat());
     sandbox.write("version", "one\n");
-    let containers = noting(sandbox, "").replicas(2).apply(sandbox).running(2);
+    let containers = noting(sandbox, "").everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let mut starts = "image\none\n".to_owned();
     started(sandbox, &containers, &starts);
@@ -193,19 +194,18 @@ fn saves(sandbox: &Sandbox) {
 
 fn rollout(sandbox: &Sandbox) {
     sandbox.write("version", "one\n");
-    let app = noting(sandbox, "").replicas(2).apply(sandbox);
-    let containers = app.running(2);
+    let app = noting(sandbox, "").everywhere().apply(sandbox);
+    let containers = app.all();
     sandbox.sync(APP, CODE);
     started(sandbox, &containers, "image\none\n");
-    let containers = app.restart(2);
+    let containers = app.restart();
     started(sandbox, &containers, "image\none\n");
-    sandbox.ksync.watching("main", 2, LONG);
+    sandbox.watching(&containers, LONG);
     sandbox.write("version", "image\n");
     started(sandbox, &containers, "image\none\nimage\n");
     // Nothing differs then.
-    let containers = app.restart(2);
-    let ids: Vec<&str> = containers.iter().map(|container| container.id.as_str()).collect();
-    sandbox.ksync.watching_ids("main", &ids, LONG);
+    let containers = app.restart();
+    sandbox.watching(&containers, LONG);
     started(sandbox, &containers, "image\n");
     counted(sandbox, 0);
 }
@@ -247,7 +247,7 @@ fn crash(sandbox: &Sandbox) {
 /// Each reload is given time before the next one, on whichever node.
 fn turns(sandbox: &Sandbox) {
     let line = format!("mkdir -p /code; cut -d' ' -f1 /proc/uptime >>{STARTS}; exec sleep 1000000");
-    let containers = App::shell(sandbox, &line).replicas(3).apply(sandbox).running(3);
+    let containers = App::shell(sandbox, &line).replicas(sandbox.nodes.len() + 1).apply(sandbox).all();
     sandbox.sync(&[APP, &["--reload-max-unavailable=1"]].concat(), CODE);
     sandbox.write("version", "two\n");
     let mut starts: Vec<f64> = containers
@@ -268,7 +268,7 @@ fn turns(sandbox: &Sandbox) {
 fn watches(sandbox: &Sandbox) {
     sandbox.write("lib/empty", "");
     sandbox.write("app.py", WATCHER);
-    let containers = python_app(sandbox).replicas(2).apply(sandbox).running(2);
+    let containers = python_app(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     says(sandbox, &containers, "/run/ready", "");
     let before = inits(sandbox, &containers);

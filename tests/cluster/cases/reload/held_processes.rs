@@ -8,7 +8,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::{NEEDS, NOTE, inits, reload, restarts, two};
+use super::{NEEDS, NOTE, everywhere, inits, reload, restarts};
 use crate::suite::{
     App, Case, Sandbox,
     container::Container,
@@ -56,7 +56,7 @@ fn probes(sandbox: &Sandbox) {
         "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 30,
     });
     let app = App::shell(sandbox, &format!("{NOTE}; sleep 1000000 & while :; do sleep 1; done"));
-    let containers = two(sandbox, app.container("livenessProbe", probe));
+    let containers = everywhere(sandbox, app.container("livenessProbe", probe));
     let words = ["sh", "-c", "echo up; sleep 1000000; echo over"];
     let shell = |container: &Container| run_in(sandbox, container, &words, "up");
     let mut shells: Vec<Ours> = containers.iter().map(shell).collect();
@@ -69,7 +69,7 @@ fn probes(sandbox: &Sandbox) {
     let before = probed();
     for _ in 0..ROUNDS {
         let said = sandbox.ksync.ok(&["reload", "main", "--mode", "process"]);
-        assert_eq!(said.matches(" reloaded: ").count(), 2, "{said}");
+        assert_eq!(said.matches(" reloaded: ").count(), containers.len(), "{said}");
     }
     reload(sandbox, &containers);
     eventually("probes to go on", LONG, || {
@@ -87,7 +87,7 @@ fn pid_of(number: u32) -> Pid {
 }
 
 fn app(sandbox: &Sandbox) -> Vec<Container> {
-    two(sandbox, App::shell(sandbox, &format!("{NOTE}; while :; do sleep 1; done")))
+    everywhere(sandbox, App::shell(sandbox, &format!("{NOTE}; while :; do sleep 1; done")))
 }
 
 fn stopped(sandbox: &Sandbox) {
@@ -99,7 +99,7 @@ fn stopped(sandbox: &Sandbox) {
     let said = sandbox.ksync.refused(&["reload", "main", "--mode", "process"]);
     let sentence =
         "was not reloaded: the container's process 1 `sh` is stopped (SIGSTOP): let it go on with SIGCONT";
-    assert_eq!(said.matches(sentence).count(), 2, "{said}");
+    assert_eq!(said.matches(sentence).count(), containers.len(), "{said}");
     assert_eq!(inits(sandbox, &containers), before);
     for init in &before {
         kill_process(pid_of(init.pid), Signal::CONT).expect("let it go on");
@@ -114,14 +114,14 @@ const TRACER: &str = "import ctypes, sys; assert ctypes.CDLL(None).ptrace(0x4206
 fn traced(sandbox: &Sandbox) {
     let app = App::shell(sandbox, &format!("{NOTE}; while :; do sleep 1; done")).with_python();
     let may = json!({ "capabilities": { "add": ["SYS_PTRACE"] } });
-    let containers = two(sandbox, app.container("securityContext", may));
+    let containers = everywhere(sandbox, app.container("securityContext", may));
     let before = inits(sandbox, &containers);
     let words = ["/usr/bin/python3", "-c", TRACER];
     let tracer = |container: &Container| run_in(sandbox, container, &words, "held");
     let tracers: Vec<Ours> = containers.iter().map(tracer).collect();
     let said = sandbox.ksync.refused(&["reload", "main", "--mode", "process"]);
     let sentence = "was not reloaded: the container's process 1 `sh` is traced by process";
-    assert_eq!(said.matches(sentence).count(), 2, "{said}");
+    assert_eq!(said.matches(sentence).count(), containers.len(), "{said}");
     drop(tracers);
     eventually("nobody to trace it", SHORT, || {
         let free = |init: &Init| init.start.status.iter().any(|line| line == "TracerPid:\t0");
@@ -135,7 +135,7 @@ fn traced(sandbox: &Sandbox) {
 fn broken(sandbox: &Sandbox) {
     let line = format!("{NOTE}; while :; do sleep 1; done");
     let app = App::shell(sandbox, &line).container("command", json!(["tini", "--", "/bin/sh", "-c", line]));
-    let containers = two(sandbox, app);
+    let containers = everywhere(sandbox, app);
     let before = inits(sandbox, &containers);
     for container in &containers {
         container.sh(
@@ -145,11 +145,11 @@ fn broken(sandbox: &Sandbox) {
     }
     let said = sandbox.ksync.refused(&["reload", "main", "--mode", "process"]);
     let sentence = "was not reloaded: `/bin/tini` in the container needs `/bin/sh\r`, which is not there";
-    assert_eq!(said.matches(sentence).count(), 2, "{said}");
+    assert_eq!(said.matches(sentence).count(), containers.len(), "{said}");
     assert_eq!(inits(sandbox, &containers), before);
     for container in &containers {
         container.sh(sandbox.cluster(), "mv /bin/tini.away /bin/tini");
     }
     reload(sandbox, &containers);
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&containers, SHORT);
 }

@@ -1,6 +1,6 @@
 //! The other ways to reload: by the app itself, by a signal, by kubelet.
 
-use super::{APP, CODE, NEEDS, NOTE, STARTS, inits, python_app, reload, restarts, says, sync, two};
+use super::{APP, CODE, NEEDS, NOTE, STARTS, everywhere, inits, python_app, reload, restarts, says, sync};
 use crate::suite::{
     App, Case, Sandbox,
     eventually::{LONG, SHORT, eventually, holds},
@@ -27,37 +27,37 @@ time.sleep(1000000)
 fn itself(sandbox: &Sandbox) {
     sandbox.write("lib/empty", "");
     sandbox.write("app.py", WATCHER);
-    let containers = two(sandbox, python_app(sandbox));
+    let containers = everywhere(sandbox, python_app(sandbox));
     says(sandbox, &containers, "/run/ready", "");
     let before = inits(sandbox, &containers);
     // Nobody says a mode: `auto` it is.
     let said = sandbox.ksync.ok(&["reload", "main"]);
     let told = "left alone: the app watches `/code` itself (inotify, process 1 `python3`)";
-    assert_eq!(said.matches(told).count(), 2, "{said}");
+    assert_eq!(said.matches(told).count(), containers.len(), "{said}");
     assert_eq!(inits(sandbox, &containers), before);
     // A directory that the app does not watch for writing makes no difference.
     sandbox.write("app.py", WATCHER.replace("0x3c6", "0x100"));
     sandbox.arrives(&containers, CODE);
-    sandbox.ksync.watching("main", 2, SHORT);
+    sandbox.watching(&containers, SHORT);
     for container in &containers {
         container.sh(sandbox.cluster(), "rm /run/ready");
     }
     reload(sandbox, &containers);
     says(sandbox, &containers, "/run/ready", "");
     let said = sandbox.ksync.ok(&["reload", "main"]);
-    assert_eq!(said.matches(" reloaded: ").count(), 2, "{said}");
+    assert_eq!(said.matches(" reloaded: ").count(), containers.len(), "{said}");
 }
 
 fn signal(sandbox: &Sandbox) {
     let line = "mkdir -p /code; trap 'cat /code/version >>/run/starts' HUP; while :; do sleep 0.1; done";
-    let containers = two(sandbox, App::shell(sandbox, line));
+    let containers = everywhere(sandbox, App::shell(sandbox, line));
     let before = inits(sandbox, &containers);
     let said = sandbox.ksync.ok(&["reload", "main", "--mode", "signal:HUP"]);
-    assert_eq!(said.matches("reloaded: signal HUP was sent").count(), 2, "{said}");
+    assert_eq!(said.matches("reloaded: signal HUP was sent").count(), containers.len(), "{said}");
     says(sandbox, &containers, STARTS, "one\n");
     let said = sandbox.ksync.refused(&["reload", "main", "--mode", "signal:USR1"]);
     let sentence = "was not reloaded: the container's process 1 `sh` has no handler for SIGUSR1, so it would not hear it";
-    assert_eq!(said.matches(sentence).count(), 2, "{said}");
+    assert_eq!(said.matches(sentence).count(), containers.len(), "{said}");
     let said = sandbox.ksync.refused(&["reload", "main", "--mode", "signal:KILL"]);
     assert!(said.contains("`KILL` is no signal that an app can handle"), "{said}");
     assert_eq!(inits(sandbox, &containers), before);
@@ -67,10 +67,10 @@ fn grace(sandbox: &Sandbox) {
     let line = format!(
         "{NOTE}; trap 'sleep 0.5; echo farewell >>/run/starts; exit 0' TERM; while :; do sleep 0.1; done"
     );
-    let containers = two(sandbox, App::shell(sandbox, &line));
+    let containers = everywhere(sandbox, App::shell(sandbox, &line));
     let before = inits(sandbox, &containers);
     let said = sandbox.ksync.ok(&["reload", "main", "--grace", "30s"]);
-    assert_eq!(said.matches(" reloaded: ").count(), 2, "{said}");
+    assert_eq!(said.matches(" reloaded: ").count(), containers.len(), "{said}");
     says(sandbox, &containers, STARTS, "farewell\none\n");
     for ((container, before), after) in containers.iter().zip(&before).zip(inits(sandbox, &containers)) {
         assert!(before.was_replaced_by(&after), "{container}");
@@ -80,36 +80,35 @@ fn grace(sandbox: &Sandbox) {
     reload(sandbox, &containers);
     says(sandbox, &containers, STARTS, "farewell\none\none\n");
     let said = sandbox.ksync.ok(&["reload", "main", "--grace", "10ms"]);
-    assert_eq!(said.matches(" reloaded: ").count(), 2, "{said}");
+    assert_eq!(said.matches(" reloaded: ").count(), containers.len(), "{said}");
     says(sandbox, &containers, STARTS, "farewell\none\none\none\n");
 }
 
 fn volume(sandbox: &Sandbox) {
-    two(sandbox, App::idle(sandbox));
+    let containers = everywhere(sandbox, App::idle(sandbox));
     let said = sandbox.ksync.refused(&["reload", "main", "--mode", "container"]);
     let sentence =
         "`/code` is not in a volume: a restart of the container would start it with the image's files";
-    assert_eq!(said.matches(sentence).count(), 2, "{said}");
+    assert_eq!(said.matches(sentence).count(), containers.len(), "{said}");
     sandbox.ksync.ok(&["delete", "main"]);
-    let app = App::idle(sandbox).empty_dir("code", CODE).replicas(2).apply(sandbox);
-    let before = app.running(2);
+    let app = App::idle(sandbox).empty_dir("code", CODE).everywhere().apply(sandbox);
+    let before = app.all();
     sync(sandbox, APP, CODE);
     let said = sandbox.ksync.ok(&["reload", "main", "--mode", "container"]);
     assert_eq!(
         said.matches("reloaded: the container was stopped, for kubelet to start it anew").count(),
-        2,
+        before.len(),
         "{said}"
     );
-    let after = eventually("two other containers", LONG, || {
-        let after = app.running(2);
+    let after = eventually("other containers", LONG, || {
+        let after = app.all();
         let fresh = after.iter().all(|now| before.iter().all(|then| then.id != now.id));
         holds(fresh, format!("{after:?}")).map(|()| after)
     });
     for container in &after {
         assert_eq!(restarts(sandbox, container), Ok(1));
     }
-    let ids: Vec<&str> = after.iter().map(|container| container.id.as_str()).collect();
-    sandbox.ksync.watching_ids("main", &ids, LONG);
+    sandbox.watching(&after, LONG);
     sandbox.write("version", "two\n");
     sandbox.arrives(&after, CODE);
 }
