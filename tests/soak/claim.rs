@@ -70,7 +70,7 @@ impl Claim {
             answered: clock::now(),
             watching: spec["status"] == "watching",
             rows: rows.into_iter().map(row).collect(),
-            healings: spec["healings"].as_u64(),
+            healings: count(&spec["healings"]),
             shown: format!("{} {} [{shown}]", text(spec, "status"), text(spec, "reason")),
         })
     }
@@ -79,5 +79,14 @@ impl Claim {
     pub(crate) fn is_of(&self, ids: &[String]) -> bool {
         let watches = |id: &String| self.rows.iter().any(|row| row.id == *id && row.watching);
         self.watching && self.rows.len() == ids.len() && ids.iter().all(watches)
+    }
+}
+
+/// A number, or as many as are listed, or numbers by cause.
+fn count(healings: &Value) -> Option<u64> {
+    match healings {
+        Value::Array(list) => Some(list.len() as u64),
+        Value::Object(causes) => Some(causes.values().filter_map(Value::as_u64).sum()),
+        other => other.as_u64(),
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 /// Both sides are equal within this time after what was broken answers again.
 pub(crate) const HEALED: Duration = Duration::from_secs(15);
 /// So long it is waited to tell what is late from what never comes.
-const GIVEN_UP: Duration = Duration::from_secs(30);
+const GIVEN_UP: Duration = Duration::from_secs(20);
 /// What is equal must stay so.
 const REST: Duration = Duration::from_secs(1);
 /// A container that was added for the test's own sake.
@@ -186,8 +186,9 @@ impl Stage<'_> {
         // What struck last may be what mending the first needs: the API server.
         while let Some(last) = struck.pop() {
             let what = last.what.clone();
-            if let Err(said) = last.end() {
-                outcome.violations.push(Violation::of(Wrong::Hung, format!("{what} was mended: {said}")));
+            if let Err(violation) = last.end() {
+                let words = format!("when {what} was mended: {}", violation.words);
+                outcome.violations.push(Violation::of(violation.kind, words));
             }
         }
     }

@@ -189,7 +189,7 @@ impl Soak {
         }
         let violations = stage.delete();
         if !violations.is_empty() && !interrupt::wanted() {
-            self.tell(stage, &violations);
+            self.tell(stage, "the end", &violations);
             self.totals.others.push("the end was not clean".to_owned());
         }
     }
@@ -220,17 +220,17 @@ impl Soak {
         }
         self.totals.add(&names, &outcome);
         say(number, &names, &outcome);
-        self.tell(stage, &outcome.violations);
+        self.tell(stage, &names, &outcome.violations);
         outcome.sound
     }
 
-    fn tell(&self, stage: &Stage<'_>, violations: &[Violation]) {
+    fn tell(&self, stage: &Stage<'_>, names: &str, violations: &[Violation]) {
         if violations.is_empty() {
             return;
         }
         let round = self.totals.rounds;
         let kept: &Path = &evidence::keep(stage.world, &self.evidence, round, violations);
-        println!("not clean: seed {}, round {round}; logs in {}", self.options.seed, kept.display());
+        println!("not clean: seed {}, round {round}, {names}; logs in {}", self.options.seed, kept.display());
         for violation in violations {
             println!("  {}", violation.to_string().replace('\n', "\n  "));
         }

@@ -4,6 +4,7 @@
 
 use std::{fs, path::Path, process::Command};
 
+use ksync_judge::{Kind as Wrong, Violation};
 use rand::{RngExt, rngs::StdRng};
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     writers::Gates,
 };
 
-type Mend<'a> = Box<dyn FnOnce() -> Result<(), String> + 'a>;
+type Mend<'a> = Box<dyn FnOnce() -> Result<(), Violation> + 'a>;
 
 /// A fault at work.
 pub(crate) struct Struck<'a> {
@@ -27,11 +28,16 @@ pub(crate) struct Struck<'a> {
 
 impl<'a> Struck<'a> {
     fn new(what: impl Into<String>, mend: impl FnOnce() -> Result<(), String> + 'a) -> Self {
+        Self::judged(what, move || mend().map_err(Violation::from))
+    }
+
+    /// One at whose end something may be seen that is wrong.
+    fn judged(what: impl Into<String>, mend: impl FnOnce() -> Result<(), Violation> + 'a) -> Self {
         Self { what: what.into(), mend: Some(Box::new(mend)) }
     }
 
     /// Mends it.
-    pub(crate) fn end(mut self) -> Result<(), String> {
+    pub(crate) fn end(mut self) -> Result<(), Violation> {
         self.mend.take().map_or(Ok(()), |mend| mend())
     }
 }
@@ -209,7 +215,7 @@ impl<'a> Scene<'a> {
             }
             Away::Unmounted => world.disk.take_out()?,
         }
-        Ok(Struck::new(format!("the local directory, {away:?}"), move || {
+        Ok(Struck::judged(format!("the local directory, {away:?}"), move || {
             let mended = match away {
                 Away::Moved => put_back(world, &aside),
                 Away::Replaced => {
@@ -217,7 +223,7 @@ impl<'a> Scene<'a> {
                     removed.map_err(|error| format!("remove the other directory: {error}"))?;
                     put_back(world, &aside)
                 }
-                Away::Unmounted => world.disk.put_back(),
+                Away::Unmounted => world.disk.put_back().map_err(Violation::from),
             };
             drop(blind);
             drop(quiet);
@@ -250,7 +256,7 @@ fn shown(place: &Place) -> String {
 }
 
 /// A directory that was made at the place meanwhile is in the way; that is said, and it goes.
-fn put_back(world: &World<'_>, aside: &Path) -> Result<(), String> {
+fn put_back(world: &World<'_>, aside: &Path) -> Result<(), Violation> {
     let failed = |error: std::io::Error| format!("move the local directory back: {error}");
     if fs::rename(aside, &world.local).is_ok() {
         return Ok(());
@@ -258,5 +264,6 @@ fn put_back(world: &World<'_>, aside: &Path) -> Result<(), String> {
     let there = fs::read_dir(&world.local).map_err(failed)?.count();
     fs::remove_dir_all(&world.local).map_err(failed)?;
     fs::rename(aside, &world.local).map_err(failed)?;
-    Err(format!("a directory with {there} entries was made where the local directory was"))
+    let words = format!("a directory with {there} entries was made where the local directory was");
+    Err(Violation::of(Wrong::Leftover, words))
 }

@@ -1,6 +1,13 @@
 //! What is broken and judged: a local directory on a disk of its own, a home on another, and containers on every node.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::symlink,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use ksync_judge::Side;
 use rand::{RngExt, rngs::StdRng};
@@ -38,6 +45,8 @@ pub(crate) struct World<'a> {
     pub(crate) local: PathBuf,
     pub(crate) shape: Shape,
     pub(crate) replicas: usize,
+    /// Containers that were found before: to ask for a process takes long.
+    known: Mutex<BTreeMap<String, Place>>,
 }
 
 impl Drop for World<'_> {
@@ -71,7 +80,7 @@ impl<'a> World<'a> {
         }
         app.apply(sandbox);
         let ksync = Ksync { home: home.at.clone(), ..sandbox.ksync.clone() };
-        let world = Self { sandbox, ksync, disk, home, local, shape, replicas };
+        let world = Self { sandbox, ksync, disk, home, local, shape, replicas, known: Mutex::default() };
         world.places()?;
         world.create()?;
         Ok(world)
@@ -100,8 +109,16 @@ impl<'a> World<'a> {
             let names: Vec<&str> = running.iter().map(|container| container.pod.as_str()).collect();
             return Err(format!("{} pods, running: {names:?}", pods.len()));
         }
-        let cluster = self.sandbox.cluster();
-        running.iter().map(|container| Place::of(cluster, container)).collect()
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = |container: &Container| {
+            if let Some(place) = known.get(&container.id).filter(|place| place.lives()) {
+                return Ok(place.clone());
+            }
+            let place = Place::of(self.sandbox.cluster(), container)?;
+            known.insert(container.id.clone(), place.clone());
+            Ok(place)
+        };
+        running.iter().map(&mut place).collect()
     }
 
     fn pods(&self, of: &[&str]) -> Result<Vec<Value>, String> {

@@ -78,6 +78,13 @@ impl fmt::Display for Violation {
     }
 }
 
+impl From<String> for Violation {
+    /// What did not work.
+    fn from(words: String) -> Self {
+        Self::of(Kind::Hung, words)
+    }
+}
+
 impl Violation {
     /// One that no path tells of.
     pub fn of(kind: Kind, words: impl Into<String>) -> Self {
