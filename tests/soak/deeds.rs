@@ -191,6 +191,13 @@ impl Writer<'_> {
         }
     }
 
+    /// Writes a few words over a file, as a log or a database does all the time.
+    pub(crate) fn tick(&mut self) -> io::Result<()> {
+        let list = self.list()?;
+        let path = self.pick(&list.files)?;
+        self.hand.overwrite(&path, &hand::content(&self.hand.side, 0))
+    }
+
     fn write(&mut self, list: &Listing) -> io::Result<()> {
         let (path, bytes) = (self.pick(&list.files)?, self.bytes());
         self.hand.overwrite(&path, &bytes)

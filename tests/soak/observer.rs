@@ -181,7 +181,9 @@ impl<'a> Observer<'a> {
         let begun = clock::now();
         let claim = claim.filter(|claim| claim.answered + clock::micros(claim::FRESH) > begun);
         let blind = self.blind.load(Ordering::SeqCst);
-        let local = if blind { None } else { here.scan().ok() };
+        // What went away under the look was not seen.
+        let sees = || !self.blind.load(Ordering::SeqCst);
+        let local = if blind { None } else { here.scan().ok().filter(|_| sees()) };
         if let Some(local) = &local {
             self.note(Side::Local, local);
         }

@@ -27,6 +27,9 @@ const REMOVALS_THERE: usize = 16;
 const NOBODY: Duration = Duration::from_millis(50);
 /// In one of so many rounds, containers have compiled files beside their sources.
 const COMPILED: u64 = 4;
+/// In one of so many, the container writes without a rest, and nothing but a few words over what is there.
+const STEADY: u64 = 3;
+const TICK: Duration = Duration::from_millis(50);
 
 /// Closed while a side can't be written to. A deed that has begun is ended first.
 #[derive(Default)]
@@ -115,21 +118,26 @@ impl<'a> Writers<'a> {
             };
             let gate = self.gates.there();
             let side = Side::Container(place.id.clone());
-            let done = match &mut writer {
+            let writer = match &mut writer {
                 Some(writer) => {
                     if writer.hand.side != side {
                         writer.hand = self.hand(&place);
                     }
-                    writer.deed()
+                    writer
                 }
-                None => writer.insert(self.writer(self.hand(&place), 1, REMOVALS_THERE)).deed(),
+                None => writer.insert(self.writer(self.hand(&place), 1, REMOVALS_THERE)),
             };
-            self.count(done);
+            let steady = self.seed.is_multiple_of(STEADY);
+            self.count(if steady { writer.tick() } else { writer.deed() });
             if rng.random_range(0..12) == 0 {
                 self.elsewhere(&mut rng);
             }
             drop(gate);
-            Self::rest(&mut rng);
+            if steady {
+                thread::sleep(TICK);
+            } else {
+                Self::rest(&mut rng);
+            }
         }
     }
 

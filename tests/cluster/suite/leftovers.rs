@@ -1,7 +1,7 @@
 //! What a run leaves when it is killed half-way, found by the name it bears and taken away by the next run.
 //! Nothing of a run that is still at work is touched.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use super::{
     eventually::{eventually, holds},
@@ -49,8 +49,21 @@ pub(crate) fn sweep(kubectl: &Kubectl) {
         let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse().ok());
         if pid.is_some_and(|pid| !process::lives(pid)) {
             kill_all(&process::of_home(&entry.path()));
+            unmount_below(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+/// Disks of a dead run's own; the one that was mounted last goes first.
+fn unmount_below(dir: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for place in
+        places.filter(|place| Path::new(place).starts_with(dir)).collect::<Vec<_>>().into_iter().rev()
+    {
+        // What is busy stays, and the directory with it.
+        let _ = Command::new("umount").arg("--lazy").arg(place).status();
     }
 }
 
