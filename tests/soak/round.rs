@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use ksync_judge::{End, Kind as Wrong, Micros, Round, Side, Tree, Violation, at_odds, judge};
+use ksync_judge::{
+    Content, End, Kind as Wrong, Micros, Round, Side, Tree, Violation, at_odds, judge, written_there,
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
@@ -61,6 +63,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) gates: &'a Gates,
     /// Temporary files that were told of already.
     pub(crate) left: RefCell<BTreeSet<String>>,
+    /// What containers wrote in earlier rounds.
+    pub(crate) theirs: RefCell<BTreeSet<Content>>,
 }
 
 impl Stage<'_> {
@@ -134,6 +138,8 @@ impl Stage<'_> {
             Err(said) => outcome.violations.push(Violation::of(Wrong::Bed, said)),
         }
         round.left.clone_from(&self.left.borrow());
+        round.theirs.clone_from(&self.theirs.borrow());
+        self.theirs.borrow_mut().extend(written_there(&round));
         let violations = judge(&round, start);
         let left = violations.iter().filter(|violation| violation.kind == Wrong::Leftover);
         self.left.borrow_mut().extend(left.flat_map(|violation| violation.paths.clone()));

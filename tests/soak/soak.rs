@@ -152,7 +152,13 @@ impl Soak {
         println!("{now:6.0} s world: files in {shape:?}, containers {}", World::spread(&places));
         let (observer, gates) = (Observer::new(&world.ksync, &world.local), Gates::default());
         observer.set_places(places);
-        let stage = Stage { world: &world, observer: &observer, gates: &gates, left: RefCell::default() };
+        let stage = Stage {
+            world: &world,
+            observer: &observer,
+            gates: &gates,
+            left: RefCell::default(),
+            theirs: RefCell::default(),
+        };
         let lived = thread::scope(|scope| {
             let _end = observer::End(&observer);
             scope.spawn(|| observer.ask());

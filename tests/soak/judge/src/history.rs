@@ -184,6 +184,8 @@ pub struct End {
 pub struct Round {
     /// What was everywhere at its beginning.
     pub base: Tree,
+    /// Contents that containers wrote in earlier rounds.
+    pub theirs: BTreeSet<Content>,
     /// All that the writers did.
     pub ops: Vec<Op>,
     /// Which container `get` called two-way, and when it answered; in order.

@@ -11,13 +11,15 @@ use crate::{
     standing::owed,
 };
 
-/// So many copies of a path are kept; what came before may be gone.
+/// So many copies of a path are kept; where a container has changed it more often, the first may be gone.
 const COPIES: usize = 5;
 
 struct Debt<'a> {
     path: &'a str,
-    /// Whether it was written here, or everywhere at the beginning.
+    /// Whether it was written here.
     here: bool,
+    /// Where a container has replaced or removed it.
+    displaced: Option<&'a str>,
 }
 
 /// The path of each content that is nowhere.
@@ -32,7 +34,7 @@ fn debts(round: &Round) -> BTreeMap<Content, Debt<'_>> {
     let mut debts = BTreeMap::new();
     for (path, state) in &round.base {
         if let Some(content) = state.content().filter(|_| !is_ignored(path) && !is_own(path)) {
-            debts.insert(content, Debt { path, here: true });
+            debts.insert(content, Debt { path, here: !round.theirs.contains(&content), displaced: None });
         }
     }
     let mut rewritten: BTreeMap<&str, usize> = BTreeMap::new();
@@ -42,20 +44,23 @@ fn debts(round: &Round) -> BTreeMap<Content, Debt<'_>> {
             debts.retain(|_, debt: &mut Debt<'_>| debt.path != op.path);
         }
         let here = op.side == Side::Local;
-        let times = rewritten.entry(&op.path).or_default();
-        *times += usize::from(!here);
-        if let Some(content) = op.before.content().filter(|before| op.after.content() != Some(*before)) {
-            let replaced =
-                debts.get(&content).is_some_and(|debt: &Debt<'_>| here || !debt.here || *times > COPIES);
-            if replaced {
+        *rewritten.entry(&op.path).or_default() += usize::from(!here);
+        let replaced = op.before.content().filter(|before| op.after.content() != Some(*before));
+        if let Some((content, debt)) = replaced.and_then(|content| Some((content, debts.get_mut(&content)?)))
+        {
+            if here || !debt.here {
                 debts.remove(&content);
+            } else {
+                debt.displaced = Some(&op.path);
             }
         }
         if let Some(content) = op.after.content().filter(|_| counts(round, op)) {
             // What a container moves is the same content, and still of who wrote it.
-            debts.entry(content).or_insert(Debt { path: &op.path, here }).path = &op.path;
+            debts.entry(content).or_insert(Debt { path: &op.path, here, displaced: None }).path = &op.path;
         }
     }
+    let copied_often = |path: &str| rewritten.get(path).is_some_and(|times| *times > COPIES);
+    debts.retain(|_, debt| !debt.displaced.is_some_and(copied_often));
     debts
 }
 
@@ -119,6 +124,33 @@ mod tests {
             content: content(100),
             new: true,
         });
+        assert!(paths(&round).is_empty());
+    }
+
+    #[test]
+    fn a_container_may_replace_what_a_container_wrote_earlier() {
+        let mut round = round();
+        round.ops = vec![op(10, there(B), "base", file(100), file(1))];
+        stands(&mut round, "base", &file(1));
+        assert_eq!(paths(&round), ["base"]);
+        round.theirs.insert(content(100));
+        assert!(paths(&round).is_empty());
+    }
+
+    #[test]
+    fn five_copies_of_a_path_are_kept() {
+        let mut round = round();
+        let ops = |last: u8| -> Vec<Op> {
+            let before = |number| if number == 1 { file(100) } else { file(number - 1) };
+            (1..=last)
+                .map(|number| op(number.into(), there(A), "base", before(number), file(number)))
+                .collect()
+        };
+        round.ops = ops(5);
+        stands(&mut round, "base", &file(5));
+        assert_eq!(paths(&round), ["base"]);
+        round.ops = ops(6);
+        stands(&mut round, "base", &file(6));
         assert!(paths(&round).is_empty());
     }
 

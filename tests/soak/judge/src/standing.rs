@@ -1,8 +1,10 @@
 //! How much a writer's deed counts: what was done here, or in the container that is surely two-way and does not die, must
 //! stand; what a container wrote on its own account, or in its last second, need not arrive.
 
+use std::collections::BTreeSet;
+
 use crate::{
-    history::{Micros, Op, Round, Side, State},
+    history::{Content, Micros, Op, Round, Side, State},
     names::{is_ignored, is_own},
 };
 
@@ -61,6 +63,15 @@ pub(crate) fn owed(round: &Round, op: &Op) -> bool {
     known && arrives
 }
 
+/// What containers wrote in a round, for the rounds after it.
+pub fn written_there(round: &Round) -> BTreeSet<Content> {
+    let local = |op: &&Op| op.side == Side::Local;
+    let mut known: BTreeSet<Content> = round.base.values().filter_map(State::content).collect();
+    known.extend(round.ops.iter().filter(local).filter_map(|op| op.after.content()));
+    let there = round.ops.iter().filter(|op| !local(op)).filter_map(|op| op.after.content());
+    there.filter(|content| !known.contains(content)).collect()
+}
+
 /// Whether a container may differ from what is here for good, of its own doing.
 pub fn at_odds(round: &Round, id: &str) -> bool {
     let own = |op: &&Op| op.side.container() == Some(id) && !is_own(&op.path) && !is_ignored(&op.path);
@@ -76,7 +87,7 @@ pub(crate) fn loose(round: &Round, id: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::example::{A, B, dir, file, op, round, there};
+    use crate::example::{A, B, content, dir, file, op, round, there};
 
     #[test]
     fn a_directory_that_comes_or_goes_concerns_what_is_in_it() {
@@ -101,6 +112,19 @@ mod tests {
         round.ops = vec![at(7_000_000)];
         assert!(loose(&round, A, "f") && !loose(&round, B, "f"));
         assert!(at_odds(&round, A) && !at_odds(&round, B));
+    }
+
+    #[test]
+    fn what_a_container_only_moves_is_not_its_own() {
+        let mut round = round();
+        round.ops = vec![
+            op(1, there(A), "base", file(100), State::Absent),
+            op(2, there(A), "moved", State::Absent, file(100)),
+            op(3, there(A), "f", State::Absent, file(1)),
+            op(4, Side::Local, "g", State::Absent, file(2)),
+            op(5, there(A), "g", file(2), State::File { content: content(2), size: 10, mode: 0o755 }),
+        ];
+        assert_eq!(written_there(&round), [content(1)].into());
     }
 
     #[test]
