@@ -139,15 +139,27 @@ impl Equaliser<'_> {
             if !missing.is_empty() {
                 local.scan(missing);
             }
-            if !stale.is_empty() {
-                self.automatic.merged(&stale);
-                transfer::remove(&attached.attachment, stale).await?;
-            }
+            self.remove_stale(attached, stale).await?;
             let sequence = local.scanned().await?;
             drop(permit);
             settle_all(&attached.attachment, sequence).await?;
         }
         Err(Interruption::Restless)
+    }
+
+    /// Removes there what was removed here since the container was `proved` equal. What the node's syncthing takes for the
+    /// container's own would keep it from deleting the directories that this is in.
+    pub(super) async fn catch_up(&self, attached: &Attached, proved: &[Entry]) -> Result<(), Interruption> {
+        let Both { here, there, permit: _permit } = self.list_both(attached).await?;
+        self.remove_stale(attached, plan::stale(&here, &there, proved)).await
+    }
+
+    async fn remove_stale(&self, attached: &Attached, stale: Vec<String>) -> Result<(), Interruption> {
+        if !stale.is_empty() {
+            self.automatic.merged(&stale);
+            transfer::remove(&attached.attachment, stale).await?;
+        }
+        Ok(())
     }
 
     async fn list_both<'a>(&self, attached: &'a Attached) -> Result<Both<'a>, Interruption> {

@@ -108,6 +108,9 @@ impl Follower<'_> {
                         }
                         // What there is room for arrives all the same, and what is not is tried again by syncthing.
                         Settled::Failing(errors) => {
+                            if let Some(proved) = &proved {
+                                self.equaliser.catch_up(attached, &proved.entries).await?;
+                            }
                             failing = errors;
                             continue;
                         }

@@ -1,6 +1,8 @@
 //! Pods and containers come and go; the sync follows and no local file ever goes with them.
 
-use super::{APP, CODE};
+use std::{fs, thread, time::Duration};
+
+use super::{APP, CODE, NO_RELOAD};
 use crate::suite::{
     App, Case, Need, Sandbox,
     app::Deployed,
@@ -17,6 +19,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_rollout", rollout),
     Case::new("a_killed_container", killed_container).needs(&[Need::Processes]),
     Case::new("a_deleted_deployment", deleted_deployment),
+    Case::new("directories_that_go_here_while_pods_come", removed_meanwhile),
 ];
 
 /// A replica on each node in sync, with files enough that a wiped directory would show.
@@ -102,4 +105,29 @@ fn deleted_deployment(sandbox: &Sandbox) {
     let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     in_sync(sandbox, &containers);
     witness.intact();
+}
+
+/// One after the other, so that some go when a new container is compared, some when it joins, and some when its node hears
+/// of what is here: the container had each of them a moment ago, with a file that its node never heard of from here.
+fn removed_meanwhile(sandbox: &Sandbox) {
+    const DIRS: u32 = 80;
+    const APART: Duration = Duration::from_millis(60);
+    for number in 0..DIRS {
+        sandbox.write(&format!("dir{number}/file.txt"), format!("{number}\n"));
+    }
+    sandbox.write("stays.txt", "stays\n");
+    let app = App::idle(sandbox).everywhere().apply(sandbox);
+    let before = app.all();
+    sandbox.sync(NO_RELOAD, CODE);
+    for container in &before {
+        app.kill_pod(&container.pod);
+    }
+    for number in 0..DIRS {
+        fs::remove_dir_all(sandbox.path(&format!("dir{number}"))).expect("remove");
+        thread::sleep(APART);
+    }
+    let containers = app.all();
+    sandbox.watching(&containers, LONG);
+    sandbox.arrives(&containers, CODE);
+    assert_eq!(sandbox.tree().expect("the local tree").len(), 1, "what was removed has come back");
 }
