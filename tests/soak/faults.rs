@@ -54,6 +54,17 @@ pub(crate) enum Kind {
     StopAndStart,
 }
 
+impl Kind {
+    /// What is mended first has the highest: a command that mends the rest may need the cluster, then files.
+    pub(crate) fn mended(self) -> u8 {
+        match self {
+            Self::ApiServer => 2,
+            Self::Full(_) | Self::Local(_) | Self::Config(_) => 1,
+            _ => 0,
+        }
+    }
+}
+
 /// The nodes' runtimes, by node.
 pub(crate) const RUNTIMES: [&str; 3] = ["containerd", "docker", "crio"];
 

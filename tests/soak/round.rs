@@ -46,8 +46,12 @@ pub(crate) struct Strike {
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) violations: Vec<Violation>,
-    /// What exactly was broken; fewer than were asked for where one could not be.
+    /// What exactly was broken.
     pub(crate) struck: Vec<String>,
+    /// What could not be broken, and why.
+    pub(crate) unstruck: Vec<String>,
+    /// On which nodes.
+    pub(crate) nodes: BTreeSet<String>,
     /// From the answer of what was broken until all was well.
     pub(crate) healed: Option<Duration>,
     /// Whether both sides are equal at its end, so that another round may follow.
@@ -168,7 +172,7 @@ impl Stage<'_> {
 
     fn break_and_mend(&self, strikes: &[Strike], rng: &mut StdRng, outcome: &mut Outcome) {
         let scene = Scene { world: self.world, observer: self.observer, gates: self.gates };
-        let mut struck: Vec<Struck<'_>> = Vec::new();
+        let mut struck: Vec<(u8, Struck<'_>)> = Vec::new();
         for strike in strikes {
             if !struck.is_empty() {
                 pass(Duration::from_millis(rng.random_range(0..1500)));
@@ -176,11 +180,14 @@ impl Stage<'_> {
             match scene.strike(strike.kind, rng) {
                 Ok(one) => {
                     outcome.struck.push(one.what.clone());
-                    struck.push(one);
+                    outcome.nodes.extend(one.node.clone());
+                    struck.push((strike.kind.mended(), one));
                 }
-                Err(said) => {
-                    outcome.violations.push(Violation::of(Wrong::Hung, format!("{:?}: {said}", strike.kind)));
+                Err(said) if strike.kind == Kind::StopAndStart => {
+                    outcome.violations.push(Violation::of(Wrong::Hung, format!("stop: {said}")));
                 }
+                // Of a pair, the first may have left nothing for the second.
+                Err(said) => outcome.unstruck.push(format!("{:?}: {said}", strike.kind)),
             }
         }
         let longest = strikes.iter().map(|strike| strike.length).max().unwrap_or_default();
@@ -189,10 +196,10 @@ impl Stage<'_> {
             pass(until.saturating_sub(clock::elapsed()).min(Duration::from_secs(1)));
             self.find_others();
         }
-        // What struck last may be what mending the first needs: the API server.
-        while let Some(last) = struck.pop() {
-            let what = last.what.clone();
-            if let Err(violation) = last.end() {
+        struck.sort_by_key(|(mended, _)| *mended);
+        while let Some((_, next)) = struck.pop() {
+            let what = next.what.clone();
+            if let Err(violation) = next.end() {
                 let words = format!("when {what} was mended: {}", violation.words);
                 outcome.violations.push(Violation::of(violation.kind, words));
             }

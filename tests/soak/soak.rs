@@ -253,4 +253,7 @@ fn say(number: usize, names: &str, outcome: &Outcome) {
         clock::elapsed().as_secs_f64(),
         outcome.deeds
     );
+    for said in &outcome.unstruck {
+        println!("  did not strike: {said}");
+    }
 }

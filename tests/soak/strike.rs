@@ -23,6 +23,8 @@ type Mend<'a> = Box<dyn FnOnce() -> Result<(), Violation> + 'a>;
 pub(crate) struct Struck<'a> {
     /// What exactly is broken.
     pub(crate) what: String,
+    /// The node, where it is one node's.
+    pub(crate) node: Option<String>,
     mend: Option<Mend<'a>>,
 }
 
@@ -33,7 +35,15 @@ impl<'a> Struck<'a> {
 
     /// One at whose end something may be seen that is wrong.
     fn judged(what: impl Into<String>, mend: impl FnOnce() -> Result<(), Violation> + 'a) -> Self {
-        Self { what: what.into(), mend: Some(Box::new(mend)) }
+        Self { what: what.into(), node: None, mend: Some(Box::new(mend)) }
+    }
+
+    fn on(mut self, node: Option<String>) -> Self {
+        if let Some(node) = &node {
+            self.what.extend([" on ", node]);
+        }
+        self.node = node;
+        self
     }
 
     /// Mends it.
@@ -71,24 +81,26 @@ impl<'a> Scene<'a> {
         };
         match kind {
             Kind::Kill(part) => {
-                let (what, pid) = self.process(part, &mut place)?;
+                let (node, pid) = self.process(part, &mut place)?;
                 process::kill(pid);
-                Ok(Struck::new(what, move || match part {
+                let struck = Struck::new(format!("{part:?} (process {pid})"), move || match part {
                     Part::Watcher => world.start(),
                     // Its container is started again; kubelet takes a while to notice.
                     Part::Radar | Part::NodeParent => world.without(pid),
                     Part::LocalSyncthing | Part::NodeSyncthing => Ok(()),
-                }))
+                });
+                Ok(struck.on(node))
             }
             Kind::Stop(part) => {
-                let (what, pid) = self.process(part, &mut place)?;
+                let (node, pid) = self.process(part, &mut place)?;
                 process::stand_still(pid, true);
-                Ok(Struck::new(what, move || {
+                let struck = Struck::new(format!("{part:?} (process {pid})"), move || {
                     if process::lives(pid) {
                         process::stand_still(pid, false);
                     }
                     Ok(())
-                }))
+                });
+                Ok(struck.on(node))
             }
             Kind::DeleteRadarsPod => {
                 let node = place()?.node;
@@ -96,17 +108,17 @@ impl<'a> Scene<'a> {
                 let old = radars.iter().find(|part| part.node == node).ok_or("no radar there")?;
                 let (pod, pid) = (old.pod.clone(), old.pid(world.sandbox.cluster())?);
                 world.delete_pod(SYSTEM, &pod, false)?;
-                Ok(Struck::new(format!("radar's pod on {node}"), move || world.without(pid)))
+                Ok(Struck::new("radar's pod", move || world.without(pid)).on(Some(node)))
             }
             Kind::KillContainer => {
                 let place = place()?;
                 process::kill(place.pid);
-                Ok(Struck::new(shown(&place), || Ok(())))
+                Ok(Struck::new(shown(&place), || Ok(())).on(Some(place.node)))
             }
             Kind::DeletePod { forced } => {
                 let place = place()?;
                 world.delete_pod(&world.sandbox.namespace, &place.pod, forced)?;
-                Ok(Struck::new(shown(&place), || Ok(())))
+                Ok(Struck::new(shown(&place), || Ok(())).on(Some(place.node)))
             }
             Kind::Kubelet(node) => {
                 kubelet(node, "stop")?;
@@ -141,7 +153,7 @@ impl<'a> Scene<'a> {
         &self,
         part: Part,
         mut place: impl FnMut() -> Result<Place, String>,
-    ) -> Result<(String, u32), String> {
+    ) -> Result<(Option<String>, u32), String> {
         let world = self.world;
         let watcher = || world.ksync.watcher().ok_or_else(|| "no watcher runs".to_owned());
         let child = |parent: u32| {
@@ -149,18 +161,17 @@ impl<'a> Scene<'a> {
                 process::children(parent).into_iter().find(|child| child.command.contains("syncthing"));
             child.map(|child| child.pid).ok_or_else(|| format!("process {parent} has no syncthing"))
         };
-        let (what, pid) = match part {
-            Part::Watcher => ("the watcher".to_owned(), watcher()?),
-            Part::LocalSyncthing => ("the local syncthing".to_owned(), child(watcher()?)?),
+        Ok(match part {
+            Part::Watcher => (None, watcher()?),
+            Part::LocalSyncthing => (None, child(watcher()?)?),
             Part::Radar | Part::NodeSyncthing | Part::NodeParent => {
                 let node = place()?.node;
                 let container = if part == Part::Radar { "radar" } else { "syncthing" };
                 let first = world.part(container, &node)?;
                 let pid = if part == Part::NodeSyncthing { child(first)? } else { first };
-                (format!("{part:?} on {node}"), pid)
+                (Some(node), pid)
             }
-        };
-        Ok((format!("{what} (process {pid})"), pid))
+        })
     }
 
     /// Nobody writes to what is full: a person's own write that fails is no fault of the sync.
@@ -188,11 +199,13 @@ impl<'a> Scene<'a> {
                 let quiet = self.gates.there();
                 let place = place()?;
                 mounts::fill(&place.root())?;
-                Ok(Struck::new(format!("the volume of {}", shown(&place)), move || {
+                let node = Some(place.node.clone());
+                let struck = Struck::new(format!("the volume of {}", shown(&place)), move || {
                     let mended = if place.lives() { mounts::free(&place.root()) } else { Ok(()) };
                     drop(quiet);
                     mended
-                }))
+                });
+                Ok(struck.on(node))
             }
         }
     }
@@ -252,7 +265,7 @@ fn kubelet(node: u8, verb: &str) -> Result<(), String> {
 }
 
 fn shown(place: &Place) -> String {
-    format!("{} on {} ({})", place.pod, place.node, place.id)
+    format!("{} ({})", place.pod, place.id)
 }
 
 /// A directory that was made at the place meanwhile is in the way; that is said, and it goes.

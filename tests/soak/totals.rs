@@ -1,6 +1,10 @@
 //! What came of all rounds, and the verdict on the run.
 
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    time::Duration,
+};
 
 use ksync_judge::{Kind, Plan, Violation, figures};
 
@@ -13,6 +17,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct OfFault {
+    nodes: BTreeSet<String>,
     rounds: usize,
     clean: usize,
     kinds: BTreeMap<Kind, usize>,
@@ -43,6 +48,7 @@ impl Totals {
         self.clean += usize::from(clean);
         let of_fault = self.faults.entry(faults.to_owned()).or_default();
         of_fault.rounds += 1;
+        of_fault.nodes.extend(outcome.nodes.iter().cloned());
         of_fault.clean += usize::from(clean);
         let mut kinds: Vec<Kind> =
             outcome.violations.iter().map(|violation: &Violation| violation.kind).collect();
@@ -55,17 +61,14 @@ impl Totals {
 
     /// The report's end, and whether the run was good.
     pub(crate) fn verdict(&self, plan: &Plan, short: bool) -> (String, bool) {
-        let mut text = String::from("faults: rounds, clean, and in how many rounds what was wrong\n");
+        let mut text =
+            String::from("faults: rounds, clean, on how many nodes, and in how many rounds what was wrong\n");
         for (name, of_fault) in &self.faults {
             let kinds: Vec<String> =
                 of_fault.kinds.iter().map(|(kind, rounds)| format!("{} {rounds}", kind.word())).collect();
-            let _ = writeln!(
-                text,
-                "  {name:48} {:3} {:3}  {}",
-                of_fault.rounds,
-                of_fault.clean,
-                kinds.join(", ")
-            );
+            let OfFault { nodes, rounds, clean, .. } = of_fault;
+            let _ =
+                writeln!(text, "  {name:48} {rounds:3} {clean:3} {:3}  {}", nodes.len(), kinds.join(", "));
         }
         let (fired, pairs) = plan.covered();
         let mut wrong = self.others.clone();
