@@ -10,6 +10,7 @@
 mod command;
 mod error;
 mod fdinfo;
+mod ids;
 mod links;
 mod memory;
 mod mounts;
@@ -21,6 +22,7 @@ mod status;
 pub use command::{command_line, environment};
 pub use error::Error;
 pub use fdinfo::{InotifyMark, closes_on_exec, descriptors, inotify_marks, own_inotify_marks};
+pub use ids::IdMaps;
 pub use links::{
     Namespace, NamespaceId, OWN_DESCRIPTORS, control_groups, executable, namespace, namespace_path, root,
     root_path,

@@ -11,6 +11,8 @@ pub struct Mount {
     pub kind: String,
     /// Whether the mount or its file system is read-only.
     pub read_only: bool,
+    /// Whether its users and groups have other numbers here than on the file system (mount_setattr(2)).
+    pub idmapped: bool,
     /// Options of the file system.
     pub options: String,
 }
@@ -36,11 +38,13 @@ fn line(line: &str) -> Option<Mount> {
     let mut right = right.split(' ');
     let kind = right.next()?;
     let options = right.nth(1).unwrap_or_default();
-    let has_ro = |options: &str| options.split(',').any(|option| option == "ro");
+    let has = |options: &str, name| options.split(',').any(|option| option == name);
+    let own = left.get(5)?;
     Some(Mount {
         point: unescape(left.get(4)?),
         kind: kind.to_owned(),
-        read_only: has_ro(left.get(5)?) || has_ro(options),
+        read_only: has(own, "ro") || has(options, "ro"),
+        idmapped: has(own, "idmapped"),
         options: options.to_owned(),
     })
 }
@@ -73,11 +77,12 @@ mod tests {
     #[test]
     fn a_line_is_read_with_what_the_kernel_escapes() {
         let text = "36 35 98:0 / /home/me/my\\040code\\134\\011x rw,noatime master:1 - ext4 /dev/root ro,errors=continue\n\
-                    37 35 0:5 / / rw - overlay overlay rw\nshort\n";
+                    37 35 0:5 / / rw,relatime,idmapped - overlay overlay rw\nshort\n";
         let mounts = parse_mounts(text);
         assert_eq!(mounts.len(), 2);
         assert_eq!((mounts[0].point.as_str(), mounts[0].kind.as_str()), ("/home/me/my code\\\tx", "ext4"));
         assert!(mounts[0].read_only && !mounts[1].read_only);
+        assert!(mounts[1].idmapped && !mounts[0].idmapped);
         assert_eq!(mounts[0].options, "ro,errors=continue");
     }
 }

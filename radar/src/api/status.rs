@@ -50,7 +50,7 @@ pub(crate) fn from_mount(error: &mount::Error) -> Status {
     let code = match error {
         E::BadPath { .. } | E::WholeRoot { .. } => Code::InvalidArgument,
         E::Ended { .. } => Code::NotFound,
-        E::UserNamespace
+        E::Idmapped { .. }
         | E::OldKernel { .. }
         | E::NotADirectory { .. }
         | E::Dangling { .. }
@@ -152,7 +152,10 @@ mod tests {
     fn a_container_that_is_not_supported_does_not_look_like_a_missing_call() {
         let sandboxed = runtime::Error::Sandboxed { id: "a".into(), sandbox: runtime::Sandbox::Gvisor };
         assert_eq!(from_runtime(&sandboxed).code(), Code::FailedPrecondition);
-        assert_eq!(from_mount(&mount::Error::UserNamespace).code(), Code::FailedPrecondition);
+        assert_eq!(
+            from_mount(&mount::Error::OldKernel { call: "open_tree" }).code(),
+            Code::FailedPrecondition
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! container's own root.
 
 pub(crate) mod bind;
+mod clone;
 pub(crate) mod directory;
 mod error;
 mod namespace;

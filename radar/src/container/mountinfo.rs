@@ -12,6 +12,8 @@ pub(crate) struct Submount {
     pub(crate) path: String,
     /// File system type.
     pub(crate) kind: String,
+    /// Whether its users and groups have other numbers in the container than on the volume.
+    pub(crate) idmapped: bool,
     /// Why it is not synced; none when it is.
     pub(crate) excluded: Option<&'static str>,
 }
@@ -86,7 +88,8 @@ pub(crate) fn submounts(mounts: &[Mount], path: &str, is_file: impl Fn(&str) -> 
         } else {
             None
         };
-        submounts.push(Submount { path: relative, kind: mount.kind.clone(), excluded });
+        let (kind, idmapped) = (mount.kind.clone(), mount.idmapped);
+        submounts.push(Submount { path: relative, kind, idmapped, excluded });
     }
     submounts
 }

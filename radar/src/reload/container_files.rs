@@ -63,6 +63,8 @@ pub(crate) enum Error {
 pub(super) struct Credentials {
     pub(super) uid: u32,
     pub(super) gids: Vec<u32>,
+    /// Whether the user is the container's root.
+    pub(super) root: bool,
 }
 
 /// A process's root directory.
@@ -184,7 +186,7 @@ fn absolute(path: &str, cwd: &str) -> String {
 /// Whether the mode lets somebody execute a file (path_resolution(7)).
 fn may_execute(mode: u32, uid: u32, gid: u32, credentials: &Credentials) -> bool {
     let bit = match credentials {
-        credentials if credentials.uid == 0 => 0o111,
+        credentials if credentials.root => 0o111,
         credentials if credentials.uid == uid => 0o100,
         credentials if credentials.gids.contains(&gid) => 0o010,
         _ => 0o001,
@@ -259,7 +261,7 @@ mod tests {
         header
     }
 
-    const ROOT: &Credentials = &Credentials { uid: 0, gids: Vec::new() };
+    const ROOT: &Credentials = &Credentials { uid: 0, gids: Vec::new(), root: true };
 
     #[test]
     fn a_program_is_found_as_a_runtime_finds_it() {
@@ -308,7 +310,7 @@ mod tests {
         for (path, said) in cases {
             assert_eq!(check(path).unwrap_err(), said);
         }
-        let user = Credentials { uid: 1000, gids: vec![1000] };
+        let user = Credentials { uid: 1000, gids: vec![1000], root: false };
         assert!(files.find("/other", "/", None, &user).is_err());
     }
 

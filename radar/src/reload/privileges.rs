@@ -61,7 +61,8 @@ pub(super) fn dropped(status: &Status, isolation: &Isolation, begun: &Beginning<
         ("the right to new privileges", status.no_new_privileges && !record.no_new_privileges),
         ("system calls", status.filters > filters),
         ("its root directory", isolation.root != Path::new("/")),
-        ("its namespaces", !isolation.in_parents_user_namespace || !isolation.children_in_own_pid_namespace),
+        ("its namespaces", !isolation.in_parents_user_namespace && !record.user_namespace),
+        ("its namespaces", !isolation.children_in_own_pid_namespace),
     ]
     .into_iter()
     .find_map(|(what, dropped)| dropped.then_some(what))
@@ -92,6 +93,7 @@ mod tests {
             ambient: 0,
             no_new_privileges: false,
             filtered: true,
+            user_namespace: false,
         };
         let whole = Status {
             groups: [7].into(),
@@ -125,6 +127,10 @@ mod tests {
         ] {
             assert!(of(&whole, &isolation).is_some(), "{isolation:?}");
         }
+        let given = Record { user_namespace: true, ..record.clone() };
+        let apart = Isolation { in_parents_user_namespace: false, ..home };
+        let begun = Beginning { record: &given, uid: 0, gid: 0, filters: 1 };
+        assert_eq!(dropped(&whole, &apart, &begun), None, "its pod's user namespace");
     }
 
     #[test]
@@ -141,6 +147,7 @@ mod tests {
             ambient: 0,
             no_new_privileges: true,
             filtered: false,
+            user_namespace: false,
         };
         let status = Status {
             uids: [1000; 4],

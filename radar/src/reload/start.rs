@@ -9,7 +9,7 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
-use ksync_procfs::Status;
+use ksync_procfs::{IdMaps, Status};
 use ksync_reexec::Program;
 
 use super::{
@@ -70,18 +70,26 @@ pub(super) fn plan(tid: i32, status: &Status, record: &Record) -> Result<Plan, E
     let (uid, gid) = accounts::ids(&files, &record.user)?;
     let filters = Status::of(status.parent)?.filters;
     let begun = Beginning { record, uid, gid, filters };
-    match dropped(status, &isolation, &begun) {
-        None => recorded(&files, status, record, uid),
-        Some(what) => Ok(Plan { dropped: Some(what), ..current(&files, tid, status, &isolation)? }),
+    let seen = IdMaps::of(tid)?.inside(status);
+    let credentials = credentials(status, &seen);
+    match dropped(&seen, &isolation, &begun) {
+        None => recorded(&files, &credentials, record, uid),
+        Some(what) => Ok(Plan { dropped: Some(what), ..current(&files, tid, &credentials, &isolation)? }),
     }
 }
 
-fn credentials(status: &Status) -> Credentials {
+/// By the numbers that the files' owners are seen with from here. `seen` is the status with the container's own numbers.
+fn credentials(status: &Status, seen: &Status) -> Credentials {
     let gids = [status.effective_gid()].into_iter().chain(status.groups.iter().copied()).collect();
-    Credentials { uid: status.effective_uid(), gids }
+    Credentials { uid: status.effective_uid(), gids, root: seen.effective_uid() == 0 }
 }
 
-fn recorded(files: &ContainerFiles, status: &Status, record: &Record, uid: u32) -> Result<Plan, Error> {
+fn recorded(
+    files: &ContainerFiles,
+    credentials: &Credentials,
+    record: &Record,
+    uid: u32,
+) -> Result<Plan, Error> {
     let mut environment = record.env.clone();
     let value = |name: &str| {
         let set = record.env.iter().rev().find_map(|set| set.strip_prefix(name)?.strip_prefix('='));
@@ -95,7 +103,7 @@ fn recorded(files: &ContainerFiles, status: &Status, record: &Record, uid: u32) 
         return Err(Error::NoDirectory { path: record.cwd.clone() });
     }
     let name = record.args.first().map(String::as_str).unwrap_or_default();
-    let path = files.find(name, &record.cwd, value("PATH"), &credentials(status))?;
+    let path = files.find(name, &record.cwd, value("PATH"), credentials)?;
     let program = Program {
         path: text(path)?,
         arguments: record.args.iter().cloned().map(text).collect::<Result<_, _>>()?,
@@ -111,10 +119,15 @@ fn text(text: impl Into<Vec<u8>>) -> Result<CString, Error> {
 }
 
 /// What runs now: its file by name, so that a newer one in its place is what is executed.
-fn current(files: &ContainerFiles, tid: i32, status: &Status, isolation: &Isolation) -> Result<Plan, Error> {
+fn current(
+    files: &ContainerFiles,
+    tid: i32,
+    credentials: &Credentials,
+    isolation: &Isolation,
+) -> Result<Plan, Error> {
     let exe = ksync_procfs::executable(tid)?;
     let exe = below_root(&exe.to_string_lossy(), &isolation.root.to_string_lossy());
-    let path = files.find(&exe, "/", None, &credentials(status))?;
+    let path = files.find(&exe, "/", None, credentials)?;
     let arguments = arguments(&ksync_procfs::command_line(tid)?)?;
     let shown: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
     let shown = shown.join(" ");
@@ -199,6 +212,7 @@ mod tests {
             ambient: 0,
             no_new_privileges: true,
             filtered: true,
+            user_namespace: false,
         }
     }
 

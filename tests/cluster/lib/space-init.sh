@@ -49,6 +49,11 @@ kernel/keys/root_maxbytes 25000000
 net/ipv4/ip_forward 1
 SETTINGS
 
+# A user namespace may mount a /proc of its own only where one is seen that nothing covers (mount_too_revealing in the
+# kernel's fs/namespace.c).
+mkdir -p /run/ksync/proc
+mount -t proc proc /run/ksync/proc
+
 # Mount propagation into containers needs shared mounts; they are shared among the cluster's own
 # namespaces only, since `unshare` cut them off from the machine's.
 mount --make-rshared /

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use ksync_procfs::{OWN_DESCRIPTORS, Status};
+use ksync_procfs::{IdMaps, OWN_DESCRIPTORS, Status};
 use ksync_tree::{Identity, Root};
 use rustix::{
     fs::{
@@ -13,15 +13,12 @@ use rustix::{
         openat, readlinkat,
     },
     io::Errno,
-    mount::{OpenTreeFlags, open_tree},
 };
 
 use super::{
+    clone::{clone, unmapped},
     error::{Error, kernel, unread},
-    namespace::{
-        MountNamespace, identity_by_fd, in_thread, lock_down, open_beneath, open_in_root,
-        refuse_user_namespace,
-    },
+    namespace::{MountNamespace, identity_by_fd, in_thread, open_beneath, open_in_root},
     write_test,
 };
 use crate::container::mountinfo::{self, Submount};
@@ -45,6 +42,15 @@ pub(crate) struct Directory {
     pub(crate) submounts: Vec<Submount>,
 }
 
+/// User and group of a container's main process.
+#[derive(Debug, Clone, Copy)]
+struct User {
+    /// As this node numbers them.
+    outside: (u32, u32),
+    /// As the container does.
+    inside: (u32, u32),
+}
+
 /// Opens `path` in the container whose init is `pid`, creates it where it is missing, and probes it.
 pub(crate) async fn open_directory(pid: i32, path: &str) -> Result<Directory, Error> {
     let path = clean(path)?;
@@ -55,7 +61,6 @@ pub(crate) async fn open_directory(pid: i32, path: &str) -> Result<Directory, Er
 /// first look is refused here too, and nothing is created.
 pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
     let path = clean(path)?;
-    refuse_user_namespace(pid)?;
     if path == "/" {
         return Err(Error::WholeRoot { path });
     }
@@ -82,10 +87,14 @@ pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
 
 fn open_here(pid: i32, path: &str) -> Result<Directory, Error> {
     let namespace = MountNamespace::open(pid)?;
-    refuse_user_namespace(pid)?;
     let mounts = ksync_procfs::mounts(pid).map_err(unread)?;
     let status = Status::of(pid).map_err(unread)?;
     let user = (status.effective_uid(), status.effective_gid());
+    let ids = IdMaps::of(pid).map_err(unread)?;
+    let user = User {
+        outside: user,
+        inside: (ids.user_inside(user.0).unwrap_or(user.0), ids.group_inside(user.1).unwrap_or(user.1)),
+    };
     // Opened before the container's root is taken: its /proc is not ours to trust.
     let descriptors = rustix::fs::open(OWN_DESCRIPTORS, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(kernel("open", OWN_DESCRIPTORS))?;
@@ -105,14 +114,15 @@ fn open_here(pid: i32, path: &str) -> Result<Directory, Error> {
     if flags.contains(StatVfsMountFlags::RDONLY) {
         return Err(Error::ReadOnly { path: path.to_owned() });
     }
-    let (held, tree) = (clone(&dir, path)?, clone(&dir, path)?);
-    let stat = fstat(&held).map_err(kernel("stat", path))?;
-    let identity = identity_by_fd(&held).map_err(kernel("stat", path))?;
     let submounts = mountinfo::submounts(&mounts, &resolved, |relative| {
-        open_beneath(&held, relative, OFlags::PATH)
+        open_beneath(&dir, relative, OFlags::PATH)
             .and_then(|fd| fstat(&fd))
             .is_ok_and(|stat| !FileType::from_raw_mode(stat.st_mode).is_dir())
     });
+    let held = clone(&dir, &resolved, &mounts, &submounts)?;
+    let tree = clone(&dir, &resolved, &mounts, &submounts)?;
+    let stat = fstat(&held).map_err(kernel("stat", path))?;
+    let identity = identity_by_fd(&held).map_err(kernel("stat", path))?;
     let case_insensitive = write_test::run(&held, path, stat.st_uid, stat.st_gid)?;
     let root = Root::from_fd(held).map_err(|error| Error::Kernel {
         operation: "hold",
@@ -120,19 +130,6 @@ fn open_here(pid: i32, path: &str) -> Result<Directory, Error> {
         source: std::io::Error::other(error),
     })?;
     Ok(Directory { root, tree, path: resolved, identity, created, case_insensitive, submounts })
-}
-
-fn clone(dir: &OwnedFd, path: &str) -> Result<OwnedFd, Error> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = open_tree(dir, "", flags).map_err(|errno| match errno {
-        Errno::NOSYS => Error::OldKernel { call: "open_tree" },
-        errno => kernel("clone the mounts of", path)(errno),
-    })?;
-    lock_down(&tree)?;
-    Ok(tree)
 }
 
 /// The path without empty and `.` components.
@@ -146,7 +143,7 @@ fn clean(path: &str) -> Result<String, Error> {
     Ok(format!("/{}", names.join("/")))
 }
 
-fn open_or_create(root: &OwnedFd, path: &str, user: (u32, u32)) -> Result<(OwnedFd, bool), Error> {
+fn open_or_create(root: &OwnedFd, path: &str, user: User) -> Result<(OwnedFd, bool), Error> {
     let refused = |errno| match errno {
         Errno::NOTDIR => Error::NotADirectory { path: path.to_owned() },
         Errno::ROFS => Error::ReadOnly { path: path.to_owned() },
@@ -164,10 +161,16 @@ fn open_or_create(root: &OwnedFd, path: &str, user: (u32, u32)) -> Result<(Owned
         so_far = format!("{so_far}/{name}");
         dir = match open_in_root(root, &so_far) {
             Ok(next) => next,
-            Err(Errno::NOENT) => create(&dir, name, &so_far, user).map_err(|errno| match errno {
-                Errno::EXIST => Error::Dangling { path: so_far.clone() },
-                errno => refused(errno),
-            })?,
+            Err(Errno::NOENT) => match create(&dir, name, &so_far, user.outside) {
+                Ok(made) => made,
+                // A volume in which this node's root is nobody: made by the numbers that are on the disk.
+                Err(Errno::OVERFLOW) => {
+                    create(&unmapped(&dir, &so_far)?, name, &so_far, user.inside).map_err(refused)?;
+                    open_in_root(root, &so_far).map_err(refused)?
+                }
+                Err(Errno::EXIST) => return Err(Error::Dangling { path: so_far }),
+                Err(errno) => return Err(refused(errno)),
+            },
             Err(errno) => return Err(refused(errno)),
         };
     }
@@ -191,17 +194,13 @@ fn create(dir: &OwnedFd, name: &str, path: &str, (uid, gid): (u32, u32)) -> rust
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        os::unix::fs::{MetadataExt, symlink},
-        process::Command,
-        time::{Duration, Instant},
-    };
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     use rustix::fs::{Mode, OFlags};
 
     use crate::container::mount::error::Error;
 
-    use super::{clean, look, open_directory, open_or_create};
+    use super::{User, clean, open_directory, open_or_create};
 
     fn root(path: &std::path::Path) -> std::os::fd::OwnedFd {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap()
@@ -234,35 +233,6 @@ mod tests {
     }
 
     #[test]
-    fn a_user_namespace_is_refused_before_anything_else() {
-        let mut child = Command::new("unshare").args(["--user", "sleep", "1000"]).spawn().unwrap();
-        let pid = i32::try_from(child.id()).unwrap();
-        let of = |pid| ksync_procfs::namespace(pid, ksync_procfs::Namespace::User);
-        let mine = of(i32::try_from(std::process::id()).unwrap()).unwrap();
-        let limit = Instant::now() + Duration::from_secs(5);
-        let entered = loop {
-            if child.try_wait().unwrap().is_some() {
-                break false;
-            }
-            if of(pid).is_ok_and(|theirs| theirs != mine) {
-                break true;
-            }
-            assert!(Instant::now() < limit, "`unshare` takes too long");
-            std::thread::yield_now();
-        };
-        let looked = look(pid, "/tmp");
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if !entered {
-            return ksync_skip::skipped("no user namespace can be made here");
-        }
-        assert_eq!(
-            looked.unwrap_err().to_string(),
-            "the container runs in a user namespace of its own (hostUsers: false), which is not supported"
-        );
-    }
-
-    #[test]
     fn a_missing_path_is_created_inside_the_root_only() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("real")).unwrap();
@@ -270,6 +240,7 @@ mod tests {
         symlink("/nowhere/else", dir.path().join("dangling")).unwrap();
         std::fs::write(dir.path().join("file"), "").unwrap();
         let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let user = User { outside: user, inside: user };
         let root = root(dir.path());
         assert!(open_or_create(&root, "/link/x/y", user).unwrap().1);
         assert!(dir.path().join("real/x/y").is_dir());

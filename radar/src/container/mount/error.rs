@@ -45,9 +45,14 @@ pub(crate) enum Error {
         /// Its type.
         kind: String,
     },
-    /// The pod has a user namespace.
-    #[error("the container runs in a user namespace of its own (hostUsers: false), which is not supported")]
-    UserNamespace,
+    /// A volume of a pod with a user namespace, on a kernel that can't show it with the numbers that it has on the disk.
+    #[error(
+        "`{path}` in the container is on a volume of a pod with `hostUsers: false`, which takes Linux 6.15 or newer on the node"
+    )]
+    Idmapped {
+        /// The path that was asked for, or of the volume below it.
+        path: String,
+    },
     /// The process is gone.
     #[error("the container's process `{pid}` has ended")]
     Ended {

@@ -2,12 +2,12 @@
 //!
 //! Invariant: a view is only entered by a thread that was made for this and ends afterwards.
 //!
-//! Calls: mount_setattr(2), setns(2), openat2(2).
+//! Calls: setns(2), openat2(2).
 #![allow(unsafe_code)]
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::Path,
 };
 
@@ -20,7 +20,7 @@ use rustix::{
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
 
-use super::error::{Error, kernel, unread};
+use super::error::{Error, kernel};
 
 /// Runs `work` in a thread of its own whose root and working directory are nobody else's.
 pub(super) async fn in_thread<T: Send + 'static>(
@@ -107,42 +107,4 @@ pub(crate) fn identity_in_view(pid: i32, path: &Path) -> Result<Identity, Error>
 pub(super) fn identity_by_fd(dir: impl AsFd) -> rustix::io::Result<Identity> {
     let stat = rustix::fs::fstat(dir)?;
     Ok(Identity { dev: stat.st_dev, ino: stat.st_ino })
-}
-
-/// Refuses a container with a user namespace of its own. This is the one place that does: what is written there would
-/// have to be written as the container's users are numbered on the node, by radar and by syncthing.
-pub(super) fn refuse_user_namespace(pid: i32) -> Result<(), Error> {
-    let mine = i32::try_from(std::process::id()).unwrap_or_default();
-    let of = |pid: i32| ksync_procfs::namespace(pid, Namespace::User).map_err(unread);
-    if of(pid)? == of(mine)? { Ok(()) } else { Err(Error::UserNamespace) }
-}
-
-/// Makes a cloned tree private, and what is in it unable to open devices, run or gain privileges through it.
-pub(super) fn lock_down(tree: impl AsFd) -> Result<(), Error> {
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
-        attr_clr: 0,
-        propagation: libc::MS_PRIVATE,
-        userns_fd: 0,
-    };
-    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
-    // SAFETY: the path is a constant C string, the attributes outlive the call, and their size is passed along.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_fd().as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if result == 0 {
-        return Ok(());
-    }
-    let source = io::Error::last_os_error();
-    match source.raw_os_error() {
-        Some(libc::ENOSYS) => Err(Error::OldKernel { call: "mount_setattr" }),
-        _ => Err(Error::Kernel { operation: "make private", path: "the cloned tree".to_owned(), source }),
-    }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Record {
     pub(crate) no_new_privileges: bool,
     /// Whether the runtime gave it a seccomp filter.
     pub(crate) filtered: bool,
+    /// Whether the runtime gave it a user namespace of its own.
+    pub(crate) user_namespace: bool,
 }
 
 /// A user as a container is configured with it.
@@ -160,6 +162,14 @@ struct Sets {
 struct Linux {
     #[serde(default)]
     seccomp: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    namespaces: Vec<NamespaceOf>,
+}
+
+#[derive(Deserialize)]
+struct NamespaceOf {
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 /// Reads an OCI runtime specification; none when it is none, or starts nothing.
@@ -182,7 +192,8 @@ pub(super) fn in_runtime_spec(spec: serde_json::Value) -> Option<Record> {
         inheritable: set(sets.inheritable),
         ambient: set(sets.ambient),
         no_new_privileges: process.no_new_privileges,
-        filtered: linux.is_some_and(|linux| linux.seccomp.is_some()),
+        filtered: linux.as_ref().is_some_and(|linux| linux.seccomp.is_some()),
+        user_namespace: linux.is_some_and(|linux| linux.namespaces.iter().any(|of| of.kind == "user")),
     })
 }
 

@@ -1,0 +1,99 @@
+//! How the users and groups of a user namespace are numbered outside of it: `/proc/PID/uid_map` and `/proc/PID/gid_map`
+//! (user_namespaces(7)).
+
+use crate::{error::Error, read, status::Status};
+
+/// The numbers of a process's user namespace, as this process's namespace has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdMaps {
+    users: Vec<Range>,
+    groups: Vec<Range>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range {
+    inside: u32,
+    outside: u32,
+    count: u32,
+}
+
+impl IdMaps {
+    /// Of a process.
+    pub fn of(pid: i32) -> Result<Self, Error> {
+        let map = |name| read::text(&format!("/proc/{pid}/{name}")).map(|text| parse(&text));
+        Ok(Self { users: map("uid_map")?, groups: map("gid_map")? })
+    }
+
+    /// The number of a user in the namespace, from the number outside; none where the namespace does not know it.
+    pub fn user_inside(&self, outside: u32) -> Option<u32> {
+        inside(&self.users, outside)
+    }
+
+    /// The number of a group in the namespace, from the number outside.
+    pub fn group_inside(&self, outside: u32) -> Option<u32> {
+        inside(&self.groups, outside)
+    }
+
+    /// A status with the numbers that the process itself knows. What the namespace does not know keeps its number.
+    #[must_use]
+    pub fn inside(&self, status: &Status) -> Status {
+        let user = |id: u32| self.user_inside(id).unwrap_or(id);
+        let group = |id: u32| self.group_inside(id).unwrap_or(id);
+        Status {
+            uids: status.uids.map(user),
+            gids: status.gids.map(group),
+            groups: status.groups.iter().copied().map(group).collect(),
+            ..status.clone()
+        }
+    }
+}
+
+/// Lines of three numbers: the first inside, the first outside, how many.
+fn parse(text: &str) -> Vec<Range> {
+    let line = |line: &str| {
+        let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
+        let mut next = || numbers.next().flatten();
+        Some(Range { inside: next()?, outside: next()?, count: next()? })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn inside(ranges: &[Range], outside: u32) -> Option<u32> {
+    ranges.iter().find_map(|range| {
+        let offset = outside.checked_sub(range.outside).filter(|offset| *offset < range.count)?;
+        range.inside.checked_add(offset)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{IdMaps, parse};
+    use crate::status::Status;
+
+    #[test]
+    fn numbers_are_those_of_the_namespace() {
+        let users = parse("         0  884277248      65536\n     70000 1000 1\n");
+        let maps = IdMaps { users, groups: parse("0 100 10\n") };
+        assert_eq!(maps.user_inside(884_277_248), Some(0));
+        assert_eq!(maps.user_inside(884_278_248), Some(1000));
+        assert_eq!(maps.user_inside(1000), Some(70_000));
+        assert_eq!((maps.user_inside(0), maps.user_inside(884_342_784)), (None, None));
+        let status = Status {
+            uids: [884_278_248; 4],
+            gids: [103, 103, 103, 5],
+            groups: [104].into(),
+            ..Status::default()
+        };
+        let seen = maps.inside(&status);
+        assert_eq!((seen.uids, seen.gids, seen.groups), ([1000; 4], [3, 3, 3, 5], [4].into()));
+        let all = IdMaps { users: parse("0 0 4294967295"), groups: Vec::new() };
+        assert_eq!((all.user_inside(0), all.user_inside(65_534)), (Some(0), Some(65_534)));
+    }
+
+    #[test]
+    fn this_process_knows_its_own_user() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let uid = Status::of(pid).unwrap().effective_uid();
+        assert!(IdMaps::of(pid).unwrap().user_inside(uid).is_some());
+    }
+}
