@@ -63,6 +63,7 @@ pub(crate) fn in_volume(mounts: &[Mount], path: &str) -> bool {
 ///
 /// What lies below an excluded mount is left out with it and not listed.
 pub(crate) fn submounts(mounts: &[Mount], path: &str, is_file: impl Fn(&str) -> bool) -> Vec<Submount> {
+    let idmapped = mount_at(mounts, path).is_some_and(|mount| mount.idmapped);
     let mut found: Vec<(String, &Mount)> = Vec::new();
     for mount in mounts {
         let Some(relative) = below(path, &mount.point).filter(|r| !r.is_empty()) else { continue };
@@ -85,6 +86,9 @@ pub(crate) fn submounts(mounts: &[Mount], path: &str, is_file: impl Fn(&str) -> 
             Some("a Secret, ConfigMap or projected volume")
         } else if mount.read_only {
             Some("mounted read-only")
+        } else if mount.idmapped != idmapped {
+            // A new entry gets the owner of its directory, by number: on both sides of the mount it would be another's.
+            Some("mounted with other user ids than the directory around it (`hostUsers: false`)")
         } else {
             None
         };
@@ -117,6 +121,7 @@ mod tests {
 607 600 0:95 / /code/with\\040space rw - xfs /dev/vdb rw
 608 600 0:96 / /codex rw - xfs /dev/vdb rw
 609 600 0:97 / /code/sys rw - sysfs sysfs rw
+610 600 8:1 /pods/x/volumes/own /code/own rw,idmapped - ext4 /dev/vda1 rw
 ";
 
     #[test]
@@ -129,11 +134,18 @@ mod tests {
                 ("app.yaml", Some("a single file mounted over the directory")),
                 ("data", None),
                 ("data/ro", Some("mounted read-only")),
+                (
+                    "own",
+                    Some("mounted with other user ids than the directory around it (`hostUsers: false`)")
+                ),
                 ("secret", Some("a Secret, ConfigMap or projected volume")),
                 ("sys", Some("a kernel file system")),
                 ("with space", None),
             ]
         );
+        let own = "1 0 0:9 / / rw - overlay o rw\n2 1 8:1 / /v rw,idmapped - ext4 d rw\n3 2 8:1 / /v/w rw,idmapped - ext4 d rw\n";
+        let found = submounts(&parse_mounts(own), "/v", |_| false);
+        assert_eq!((found.len(), found[0].excluded), (1, None), "both have the numbers on the disk");
     }
 
     #[test]

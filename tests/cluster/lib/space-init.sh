@@ -3,9 +3,9 @@
 # `pause`, which reaps and waits. Invariant: whatever the cluster's processes write goes into STATE or
 # into memory, never elsewhere on the machine, and is unmounted when this process ends.
 #
-#	space-init.sh STATE CACHE PAUSE
+#	space-init.sh STATE CACHE PAUSE CGROUP
 set -euo pipefail
-state=$1 cache=$2 pause=$3
+state=$1 cache=$2 pause=$3 cgroup=$4
 
 # /proc is still the machine's, so this is our process id as seen from there.
 read -r outside _ </proc/self/stat
@@ -53,6 +53,15 @@ SETTINGS
 # kernel's fs/namespace.c).
 mkdir -p /run/ksync/proc
 mount -t proc proc /run/ksync/proc
+
+# A kubelet asks CRI-O for each of CRI-O's containers that it finds below the machine's cgroups, and waits 3 s for one of
+# another cluster's: those are covered.
+mkdir -p /run/ksync/empty
+for other in /sys/fs/cgroup/ksync-cluster* /sys/fs/cgroup/*/ksync-cluster*; do
+  if [ -d "$other" ] && [ "${other##*/}" != "$cgroup" ]; then
+    mount --bind /run/ksync/empty "$other"
+  fi
+done
 
 # Mount propagation into containers needs shared mounts; they are shared among the cluster's own
 # namespaces only, since `unshare` cut them off from the machine's.

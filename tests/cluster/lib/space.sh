@@ -25,7 +25,7 @@ make_space() {
   tools=$(product_tools)
   make_cgroups
   setsid unshare --mount --pid --fork bash "$HERE/lib/space-init.sh" \
-    "$STATE" "$KSYNC_CACHE" "$IN_CACHE/${tools##*/}/pause" \
+    "$STATE" "$KSYNC_CACHE" "$IN_CACHE/${tools##*/}/pause" "$CGROUP" \
     >"$STATE/log/space.log" 2>&1 </dev/null &
   starter=$!
   within 10 stands_or_ended "$starter" || fail 'waited 10 s for the namespaces'

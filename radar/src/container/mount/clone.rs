@@ -36,19 +36,20 @@ pub(super) fn clone(
     mounts: &[Mount],
     submounts: &[Submount],
 ) -> Result<OwnedFd, Error> {
-    let idmapped = mountinfo::mount_at(mounts, path).is_some_and(|mount| mount.idmapped);
-    if !idmapped && !submounts.iter().any(|submount| submount.idmapped) {
+    if !mountinfo::mount_at(mounts, path).is_some_and(|mount| mount.idmapped) {
+        // An idmapped mount below is not synced.
         return plain(dir, path, OpenTreeFlags::AT_RECURSIVE);
     }
-    let one = |dir: &OwnedFd, path: &str, idmapped| {
-        if idmapped { unmapped(dir, path) } else { plain(dir, path, OpenTreeFlags::empty()) }
-    };
-    let tree = one(dir, path, idmapped)?;
+    let tree = unmapped(dir, path)?;
     // The kernel clears all mounts of a tree or none, and a mount without other numbers can't be cleared.
     for submount in submounts {
         let path = submount.path.as_str();
         let from = open_beneath(dir, path, OFlags::PATH).map_err(kernel("open", path))?;
-        let below = one(&from, path, submount.idmapped)?;
+        let below = if submount.idmapped {
+            unmapped(&from, path)?
+        } else {
+            plain(&from, path, OpenTreeFlags::empty())?
+        };
         let at = open_beneath(&tree, path, OFlags::PATH).map_err(kernel("open", path))?;
         let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         move_mount(&below, "", &at, "", empty).map_err(kernel("clone the mount", path))?;
