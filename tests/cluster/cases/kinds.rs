@@ -19,6 +19,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("an_ephemeral_container", ephemeral).needs(&[Need::Processes]),
     Case::new("what_is_added_to_a_pod_makes_no_choice_necessary", no_choice),
     Case::new("an_init_container_that_ends_is_refused", plain_init).on_each(),
+    Case::new("a_pod_with_a_user_namespace", user_namespace)
+        .needs(&[Need::Processes, Need::UserNamespaces])
+        .on_each(),
 ];
 
 /// What the containers below run: each start is noted with the version that it finds.
@@ -181,4 +184,50 @@ fn plain_init(sandbox: &Sandbox) {
     let other = other.display().to_string();
     let late = ["create", "-l", "app=app", "--container", "setup", &other, "/srv"];
     assert_eq!(sandbox.ksync.refused(&late), format!("error: {sentence}\n"));
+}
+
+/// On the root file system and on a volume, whose user ids differ on the disk.
+fn user_namespace(sandbox: &Sandbox) {
+    if sandbox.nodes.iter().any(|node| node.runtime == "docker") {
+        // cri-dockerd: "runtime does not support user namespaces"; the table shows that nothing ran.
+        return;
+    }
+    sandbox.write("version", "one\n");
+    let app =
+        App::shell(sandbox, LINE).pod("hostUsers", false.into()).empty_dir("data", "/data").apply(sandbox);
+    let containers = app.all();
+    let container = &containers[0];
+    let cluster = sandbox.cluster();
+    let map = container.sh(cluster, "cat /proc/self/uid_map");
+    assert!(map.split_whitespace().nth(1).is_some_and(|outside| outside != "0"), "{map}");
+    let owner = |path: &str| container.sh(cluster, &format!("stat -c %u:%g {path}"));
+    sandbox.sync(&[APP, &["--reload=false"]].concat(), CODE);
+    like_any_other(sandbox, &containers, &[]);
+    assert_eq!(owner("/code/version").trim(), "0:0", "as the container counts");
+    container.sh(cluster, "chown 1000:1000 /data");
+    let other = sandbox.scratch("other");
+    std::fs::create_dir(&other).expect("make a directory");
+    std::fs::write(other.join("a.txt"), "a\n").expect("write a file");
+    let local = other.display().to_string();
+    sandbox.ksync.ok(&[
+        "create",
+        "--name",
+        "data",
+        "-l",
+        "app=app",
+        "--reload=false",
+        "--wait",
+        &local,
+        "/data/deep/er",
+    ]);
+    assert_eq!(container.read(cluster, "/data/deep/er/a.txt"), Ok("a\n".to_owned()));
+    assert_eq!(owner("/data").trim(), "1000:1000");
+    for path in ["/data/deep", "/data/deep/er", "/data/deep/er/a.txt"] {
+        assert_eq!(owner(path).trim(), "0:0", "{path}: of the main process's user");
+    }
+    container.sh(cluster, "echo b >/data/deep/er/b.txt");
+    eventually("what the container wrote on the volume", SHORT, || {
+        let text = std::fs::read_to_string(other.join("b.txt")).map_err(|error| error.to_string())?;
+        holds(text == "b\n", text)
+    });
 }

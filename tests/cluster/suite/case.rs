@@ -15,6 +15,8 @@ pub(crate) enum Need {
     Authority,
     /// The image with one static program and nothing else.
     StaticImage,
+    /// Pods with `hostUsers: false`.
+    UserNamespaces,
 }
 
 /// How often a case runs. Whichever it is, one that has containers has them on every runtime of the cluster.
