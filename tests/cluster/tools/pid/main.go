@@ -1,7 +1,7 @@
 // Command pid prints the process id, on this machine, of a container's first process.
 //
 // The container's id comes from the pod's status. The id's runtime then says the process's id inside
-// the cluster's PID namespace (both nodes share it, so no search there could tell them apart), and the
+// the cluster's PID namespace (all nodes share it, so no search there could tell them apart), and the
 // kernel's NSpid line turns that into this machine's.
 //
 //	pid -pki DIR -server URL -space PID NAMESPACE POD CONTAINER
