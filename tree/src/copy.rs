@@ -6,11 +6,12 @@ use crate::error::Error;
 use crate::root::{Root, reading};
 use crate::stat::{entry_at, lstat, mtime_of, name_of, open_regular, permissions, size_of};
 use crate::write::{
-    Attributes, Owner, Pending, ensure_dir, ensure_parent, finish_dir, make_way, write_symlink,
+    Attributes, Owner, Pending, ensure_dir, ensure_parent, finish_dir, make_way, rename_over, stage_symlink,
 };
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 
 /// How often a file that changes while it is copied is copied anew.
 const ATTEMPTS: usize = 3;
@@ -130,40 +131,50 @@ fn copy_to(from: &Root, from_path: &str, to: &Root, to_path: &str, owner: Owner)
         return Err(Error::io("copy", from_path, Errno::NOENT));
     };
     let (target, target_name) = ensure_parent(to, to_path, owner, |above| mode_in(from, above))?;
-    let attributes = Attributes { mode: entry.mode, mtime_ns: Some(entry.mtime_ns), owner, keep: false };
-    match entry.kind {
-        Kind::Dir => {
-            let fd = match ensure_dir(&target, target_name, to_path, entry.mode, owner, false)? {
-                (fd, true) => fd,
-                (_, false) => reading(&target, target_name, to_path)?,
-            };
-            finish_dir(&fd, to_path, entry.mode, entry.mtime_ns)
-        }
-        Kind::Symlink => write_symlink(
-            &target,
-            target_name,
-            to_path,
-            entry.target.as_deref().unwrap_or_default(),
-            attributes,
-        )
-        .map(drop),
-        Kind::File => {
-            for _ in 0..ATTEMPTS {
-                let (mut file, before) = open_regular(&source, source_name, from_path)?;
-                let mut pending = Pending::create(&target, to_path)?;
-                // On Linux this is copy_file_range, which shares the blocks where the file system can.
-                let copied =
-                    std::io::copy(&mut file, pending.file()).map_err(|e| Error::io("copy", from_path, e))?;
-                let after = rustix::fs::fstat(&file).map_err(|e| Error::io("stat", from_path, e))?;
-                if copied == size_of(&after) && mtime_of(&before) == mtime_of(&after) {
-                    let (mode, mtime_ns) = (permissions(&after), Some(mtime_of(&after)));
-                    let attributes = Attributes { mode, mtime_ns, owner, keep: false };
-                    return pending.commit(target_name, attributes).map(drop);
-                }
-            }
-            Err(Error::Changed { path: from_path.to_owned() })
+    if entry.kind == Kind::Dir {
+        let fd = match ensure_dir(&target, target_name, to_path, entry.mode, owner, false)? {
+            (fd, true) => fd,
+            (_, false) => reading(&target, target_name, to_path)?,
+        };
+        return finish_dir(&fd, to_path, entry.mode, entry.mtime_ns);
+    }
+    let temp = stage_copy(from, from_path, &target, target_name, to_path, owner)?;
+    rename_over(&target, &temp, target_name, to_path).inspect_err(|_| {
+        // The first error is the one to tell.
+        let _ = rustix::fs::unlinkat(&target, temp.as_str(), AtFlags::empty());
+    })
+}
+
+/// Copies a file or symlink into `dir`, where it is to have the name `name`, under a temporary one, and returns that.
+pub(crate) fn stage_copy(
+    from: &Root,
+    from_path: &str,
+    dir: &OwnedFd,
+    name: &str,
+    to_path: &str,
+    owner: Owner,
+) -> Result<String, Error> {
+    let (source, source_name) = from.parent(from_path)?;
+    let Some(entry) = entry_at(&source, source_name, from_path, false)? else {
+        return Err(Error::io("copy", from_path, Errno::NOENT));
+    };
+    if entry.kind == Kind::Symlink {
+        let attributes = Attributes { mode: entry.mode, mtime_ns: Some(entry.mtime_ns), owner, keep: false };
+        let target = entry.target.as_deref().unwrap_or_default();
+        return stage_symlink(dir, name, to_path, target, attributes);
+    }
+    for _ in 0..ATTEMPTS {
+        let (mut file, before) = open_regular(&source, source_name, from_path)?;
+        let mut pending = Pending::create(dir, to_path)?;
+        // On Linux this is copy_file_range, which shares the blocks where the file system can.
+        let copied = std::io::copy(&mut file, pending.file()).map_err(|e| Error::io("copy", from_path, e))?;
+        let after = rustix::fs::fstat(&file).map_err(|e| Error::io("stat", from_path, e))?;
+        if copied == size_of(&after) && mtime_of(&before) == mtime_of(&after) {
+            let (mode, mtime_ns) = (permissions(&after), Some(mtime_of(&after)));
+            return pending.stage(name, Attributes { mode, mtime_ns, owner, keep: false });
         }
     }
+    Err(Error::Changed { path: from_path.to_owned() })
 }
 
 /// The mode of a directory of the source's, or the usual one where the source has none there.

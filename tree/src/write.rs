@@ -96,11 +96,31 @@ impl<'d> Pending<'d> {
         self.file.write_all(content).map_err(|e| Error::io("write", self.path, e))
     }
 
+    /// Sets the attributes that the file is to have under `name`, and leaves it under its temporary name, which is the
+    /// caller's to look after from here on. Of the attributes, `keep` does not count.
+    pub(crate) fn stage(mut self, name: &str, attributes: Attributes) -> Result<String, Error> {
+        let there = lstat(self.dir, name, self.path)?;
+        self.prepare(there.as_ref(), attributes)?;
+        self.live = false;
+        Ok(self.temp.clone())
+    }
+
     /// Sets the attributes and puts the file in its place under `name`; `false` where `keep` left another one there.
     pub(crate) fn commit(mut self, name: &str, attributes: Attributes) -> Result<bool, Error> {
         let there = lstat(self.dir, name, self.path)?;
+        self.prepare(there.as_ref(), attributes)?;
+        if attributes.keep {
+            self.live = !place_new(self.dir, &self.temp, name, self.path)?;
+            return Ok(!self.live);
+        }
+        rename_over(self.dir, &self.temp, name, self.path)?;
+        self.live = false;
+        Ok(true)
+    }
+
+    fn prepare(&self, there: Option<&Stat>, attributes: Attributes) -> Result<(), Error> {
         // The owner first: a change of owner clears setuid.
-        if let Some(owner) = owner_for(self.dir, there.as_ref(), attributes.owner, self.path)? {
+        if let Some(owner) = owner_for(self.dir, there, attributes.owner, self.path)? {
             chown(&self.file, owner, self.path)?;
         }
         rustix::fs::fchmod(&self.file, mode_of(attributes.mode))
@@ -109,15 +129,7 @@ impl<'d> Pending<'d> {
             rustix::fs::futimens(&self.file, &times(mtime_ns))
                 .map_err(|e| Error::io("set the mtime of", self.path, e))?;
         }
-        if attributes.keep {
-            self.live = !place_new(self.dir, &self.temp, name, self.path)?;
-            return Ok(!self.live);
-        }
-        make_way(self.dir, name, there.as_ref(), self.path)?;
-        rustix::fs::renameat(self.dir, self.temp.as_str(), self.dir, name)
-            .map_err(|e| Error::io("rename into place", self.path, e))?;
-        self.live = false;
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -159,11 +171,32 @@ pub(crate) fn write_symlink(
     target: &[u8],
     attributes: Attributes,
 ) -> Result<bool, Error> {
+    let temp = stage_symlink(dir, name, path, target, attributes)?;
+    let placed = if attributes.keep {
+        place_new(dir, &temp, name, path)
+    } else {
+        rename_over(dir, &temp, name, path).map(|()| true)
+    };
+    if !matches!(placed, Ok(true)) {
+        // As in `Pending`: the first error is the one to tell.
+        let _ = rustix::fs::unlinkat(dir, temp.as_str(), AtFlags::empty());
+    }
+    placed
+}
+
+/// Makes the symlink that is to have the name `name` under a temporary one, and returns that.
+pub(crate) fn stage_symlink(
+    dir: &OwnedFd,
+    name: &str,
+    path: &str,
+    target: &[u8],
+    attributes: Attributes,
+) -> Result<String, Error> {
     let there = lstat(dir, name, path)?;
     let temp = temp_name();
     rustix::fs::symlinkat(target, dir, temp.as_str())
         .map_err(|e| Error::io("create the symlink", path, e))?;
-    let placed = (|| {
+    let prepared = (|| {
         if let Some(owner) = owner_for(dir, there.as_ref(), attributes.owner, path)? {
             chown_symlink(dir, &temp, owner, path)?;
         }
@@ -171,19 +204,21 @@ pub(crate) fn write_symlink(
             rustix::fs::utimensat(dir, temp.as_str(), &times(mtime_ns), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|e| Error::io("set the mtime of", path, e))?;
         }
-        if attributes.keep {
-            return place_new(dir, &temp, name, path);
-        }
-        make_way(dir, name, there.as_ref(), path)?;
-        rustix::fs::renameat(dir, temp.as_str(), dir, name)
-            .map_err(|e| Error::io("rename into place", path, e))?;
-        Ok(true)
+        Ok(())
     })();
-    if !matches!(placed, Ok(true)) {
-        // As in `Pending`: the first error is the one to tell.
-        let _ = rustix::fs::unlinkat(dir, temp.as_str(), AtFlags::empty());
+    match prepared {
+        Ok(()) => Ok(temp),
+        Err(error) => {
+            let _ = rustix::fs::unlinkat(dir, temp.as_str(), AtFlags::empty());
+            Err(error)
+        }
     }
-    placed
+}
+
+/// Gives a temporary entry its name, whatever stands there but a directory that is not empty.
+pub(crate) fn rename_over(dir: &OwnedFd, temp: &str, name: &str, path: &str) -> Result<(), Error> {
+    make_way(dir, name, lstat(dir, name, path)?.as_ref(), path)?;
+    rustix::fs::renameat(dir, temp, dir, name).map_err(|e| Error::io("rename into place", path, e))
 }
 
 /// Gives a temporary entry its name unless something has it already; tells whether it did.

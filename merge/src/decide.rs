@@ -1,0 +1,117 @@
+//! What is to be done at one path, as a pure rule. docs/sync.md has it as a table for users.
+
+use ksync_tree::Entry;
+
+use crate::state::{Keep, Known, Past, State, is_dir, same, same_content};
+
+/// What a container is for its local directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// What it writes comes here.
+    pub two_way: bool,
+    /// Nothing was ever in sync: which side wins. None where something was.
+    pub first: Option<First>,
+    /// What it holds may exist nowhere else: it was in sync before, or nobody can tell.
+    pub precious: bool,
+}
+
+/// Which side wins a first sync, where both have content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// The local one.
+    Local,
+    /// The container's.
+    Remote,
+    /// The one with the later modification time.
+    Newest,
+}
+
+impl First {
+    fn takes(self, ours: &Entry, theirs: &Entry) -> bool {
+        match self {
+            Self::Local => false,
+            Self::Remote => true,
+            Self::Newest => theirs.mtime_ns > ours.mtime_ns,
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing: both sides hold the same, and that is known from now on.
+    Agree,
+    /// Nothing: the container keeps what is its own.
+    Leave,
+    /// The container gets what is here.
+    Send(Option<Keep>),
+    /// What the container has comes here. What is here is kept.
+    Take(Keep),
+}
+
+/// Decides for one path.
+pub fn decide(here: &State, there: &State, known: &Known, policy: Policy) -> Action {
+    if same(here, there) {
+        return Action::Agree;
+    }
+    if let Known::Never(past) = known {
+        return never(here, there, *past, policy);
+    }
+    match (known.here_changed(here), known.there_changed(there)) {
+        // What was on its way was a change of that side, and did not come: the other side has changed it too.
+        (false, true) if matches!(known, Known::Sending { .. }) => both(here, there, policy),
+        (true, false) if matches!(known, Known::Taking { .. }) => both(here, there, policy),
+        (false, false) => match known {
+            Known::Taking { .. } if policy.two_way => Action::Take(Keep::Taken),
+            Known::Sending { keep, .. } => Action::Send(*keep),
+            Known::Taking { .. } => Action::Send(None),
+            Known::Agreed { .. } | Known::Never(_) => Action::Leave,
+        },
+        (true, false) => match known {
+            // What was sent over it may not have come.
+            Known::Sending { keep, .. } => Action::Send(*keep),
+            _ => Action::Send(None),
+        },
+        (false, true) if policy.two_way => Action::Take(Keep::Taken),
+        (false, true) => Action::Leave,
+        (true, true) => both(here, there, policy),
+    }
+}
+
+/// Both sides have changed it: an edit beats a deletion, and of two edits the local one stands.
+fn both(here: &State, there: &State, policy: Policy) -> Action {
+    match (here, there) {
+        (None, Some(_)) if policy.two_way => Action::Take(Keep::Taken),
+        (None, Some(_)) => Action::Leave,
+        _ if !policy.precious || is_nothing(there) || same_content(here, there) => Action::Send(None),
+        _ => Action::Send(Some(Keep::Conflict)),
+    }
+}
+
+fn never(here: &State, there: &State, past: Past, policy: Policy) -> Action {
+    match (here, there) {
+        // What a fresh container brings along again was deleted here since it was in sync.
+        (None, Some(_)) if past == Past::Synced => Action::Send(None),
+        (None, Some(_)) if policy.two_way => Action::Take(Keep::Taken),
+        (None, Some(_)) => Action::Leave,
+        (Some(ours), Some(theirs)) if !same_content(here, there) => match policy.first {
+            // To replace a directory would take away all that is in it.
+            Some(first) if first.takes(ours, theirs) && policy.two_way && !is_dir(here) && !is_dir(there) => {
+                Action::Take(Keep::First)
+            }
+            Some(_) if !is_nothing(there) => Action::Send(Some(Keep::First)),
+            None if policy.precious && !is_nothing(there) => Action::Send(Some(Keep::Conflict)),
+            _ => Action::Send(None),
+        },
+        _ => Action::Send(None),
+    }
+}
+
+/// Whether nothing would be lost with it: no entry, a directory by itself, an empty file.
+fn is_nothing(state: &State) -> bool {
+    state.as_ref().is_none_or(|entry| match entry.kind {
+        ksync_tree::Kind::Dir => true,
+        ksync_tree::Kind::File => entry.size == 0,
+        ksync_tree::Kind::Symlink => false,
+    })
+}

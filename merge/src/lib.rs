@@ -1,0 +1,19 @@
+//! The one merge: what must be done so that a container's directory and the local one hold the same. Pure: news of both
+//! sides in, operations out, and what came of them in again. First attach, later edits, interruptions and healing all
+//! go through here.
+//!
+//! Two invariants. An operation names the state that it replaces, and whoever carries it out replaces nothing else
+//! (`ksync_tree::swap`). And what is known of a path moves only when an operation is reported as done, or when both sides
+//! are found to hold the same: one that is refused keeps what was known, and is decided anew from what is there.
+
+mod container;
+mod decide;
+mod local;
+#[cfg(test)]
+mod simulation;
+mod state;
+
+pub use container::{Container, Op, OpId, Outcome, Side};
+pub use decide::{Action, First, Policy, decide};
+pub use local::{Change, Local};
+pub use state::{Keep, Known, Past, State, same, same_content};

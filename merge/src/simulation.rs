@@ -1,0 +1,454 @@
+//! Random deeds of persons on both sides, between any two steps of the merge, with operations that come late, answers that
+//! are lost, watchers that are killed and containers that are replaced. Whatever the seed: at the end both sides hold the
+//! same, nothing that anybody wrote is lost, and no conflict is invented.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use ksync_tree::{Entry, Kind};
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use crate::{
+    Container, Keep, Known, Local, Op, Outcome, Past, Policy, Side, State,
+    state::{is_dir, same},
+};
+
+const STEPS: usize = 120;
+const CONTAINERS: usize = 2;
+
+/// A directory tree on a disk.
+#[derive(Debug, Clone, Default)]
+struct Disk(BTreeMap<String, Arc<Entry>>);
+
+fn parent(path: &str) -> Option<&str> {
+    path.rsplit_once('/').map(|(parent, _)| parent)
+}
+
+impl Disk {
+    fn get(&self, path: &str) -> State {
+        self.0.get(path).cloned()
+    }
+
+    fn has_parent(&self, path: &str) -> bool {
+        parent(path).is_none_or(|parent| is_dir(&self.get(parent)))
+    }
+
+    fn is_full(&self, path: &str) -> bool {
+        self.0.keys().any(|other| other.starts_with(&format!("{path}/")))
+    }
+
+    /// Compare-and-swap, as `ksync_tree::swap` does.
+    fn swap(&mut self, path: &str, old: &State, new: &State) -> Result<(), State> {
+        let now = self.get(path);
+        let dirs = is_dir(&now) && is_dir(old);
+        if !(same(&now, old) || dirs) || !self.has_parent(path) && new.is_some() {
+            return Err(now);
+        }
+        if is_dir(&now) && !is_dir(new) && self.is_full(path) {
+            return Err(now);
+        }
+        match new {
+            Some(entry) => self.0.insert(path.to_owned(), Arc::clone(entry)),
+            None => self.0.remove(path),
+        };
+        Ok(())
+    }
+}
+
+fn file(content: u64, mode: u32) -> Arc<Entry> {
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&content.to_le_bytes());
+    Arc::new(Entry {
+        path: String::new(),
+        kind: Kind::File,
+        size: 1,
+        mtime_ns: content.cast_signed(),
+        mode,
+        hash: Some(hash),
+        target: None,
+    })
+}
+
+fn dir() -> Arc<Entry> {
+    Arc::new(Entry {
+        path: String::new(),
+        kind: Kind::Dir,
+        size: 0,
+        mtime_ns: 0,
+        mode: 0o755,
+        hash: None,
+        target: None,
+    })
+}
+
+fn content(state: &State) -> Option<u64> {
+    let hash = state.as_ref()?.hash?;
+    Some(u64::from_le_bytes(hash[..8].try_into().unwrap()))
+}
+
+/// One container, its engine, and what is between them.
+struct Remote {
+    disk: Disk,
+    engine: Container,
+    /// Operations on their way, in order.
+    there: VecDeque<Op>,
+    /// News and answers on their way back, in order.
+    back: VecDeque<News>,
+    /// What is on the disk of the watcher: what is known of each path.
+    stored: BTreeMap<String, Known>,
+}
+
+enum News {
+    Seen(String, State),
+    Over(Op, Outcome),
+}
+
+struct World {
+    rng: SmallRng,
+    here: Disk,
+    local: Local,
+    /// Paths changed here that the scan has not found yet.
+    unscanned: BTreeSet<String>,
+    remotes: Vec<Remote>,
+    kept: BTreeSet<u64>,
+    /// Content that was here once.
+    ever_here: BTreeSet<u64>,
+    /// Who wrote a path since all was at rest: here, and in which container.
+    writers: BTreeMap<String, BTreeSet<usize>>,
+    next: u64,
+    log: Vec<String>,
+}
+
+/// Of persons here.
+const HERE: usize = usize::MAX;
+
+fn policy(index: usize) -> Policy {
+    Policy { two_way: index == 0, first: None, precious: true }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let local = Local::default();
+        let remote = |index| Remote {
+            disk: Disk::default(),
+            engine: Container::new(&local, [], |_| Known::Never(Past::None), policy(index)),
+            there: VecDeque::new(),
+            back: VecDeque::new(),
+            stored: BTreeMap::new(),
+        };
+        let remotes = (0..CONTAINERS).map(remote).collect();
+        Self {
+            rng: SmallRng::seed_from_u64(seed),
+            here: Disk::default(),
+            local,
+            unscanned: BTreeSet::new(),
+            remotes,
+            kept: BTreeSet::new(),
+            ever_here: BTreeSet::new(),
+            writers: BTreeMap::new(),
+            next: 1,
+            log: Vec::new(),
+        }
+    }
+
+    fn path(&mut self) -> String {
+        let mut path = ["a", "b", "c"][self.rng.random_range(0..3)].to_owned();
+        for _ in 0..self.rng.random_range(0..3) {
+            path = format!("{path}/{}", ["a", "b"][self.rng.random_range(0..2)]);
+        }
+        path
+    }
+
+    /// A person's deed: returns the paths that changed.
+    fn deed(rng: &mut SmallRng, next: &mut u64, disk: &mut Disk, path: &str) -> Vec<String> {
+        let below = format!("{path}/");
+        match rng.random_range(0..6) {
+            0 if disk.0.contains_key(path) => {
+                let gone: Vec<String> =
+                    disk.0.keys().filter(|p| *p == path || p.starts_with(&below)).cloned().collect();
+                for path in &gone {
+                    disk.0.remove(path);
+                }
+                gone
+            }
+            1 if disk.has_parent(path) && disk.get(path).is_none() => {
+                disk.0.insert(path.to_owned(), dir());
+                vec![path.to_owned()]
+            }
+            2 if disk.get(path).is_some_and(|entry| entry.kind == Kind::File) => {
+                let old = content(&disk.get(path)).unwrap();
+                disk.0.insert(path.to_owned(), file(old, if rng.random() { 0o600 } else { 0o755 }));
+                vec![path.to_owned()]
+            }
+            _ if disk.has_parent(path) && !is_dir(&disk.get(path)) => {
+                *next += 1;
+                disk.0.insert(path.to_owned(), file(*next, 0o644));
+                vec![path.to_owned()]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn write_here(&mut self) {
+        let path = self.path();
+        let changed = Self::deed(&mut self.rng, &mut self.next, &mut self.here, &path);
+        for path in changed {
+            self.ever_here.extend(content(&self.here.get(&path)));
+            self.log.push(format!("here: {path} = {}", shown(&self.here.get(&path))));
+            self.writers.entry(path.clone()).or_default().insert(HERE);
+            self.unscanned.insert(path);
+        }
+    }
+
+    fn write_there(&mut self, index: usize) {
+        let path = self.path();
+        let remote = &mut self.remotes[index];
+        let changed = Self::deed(&mut self.rng, &mut self.next, &mut remote.disk, &path);
+        for path in changed {
+            self.log.push(format!("{index}: {path} = {}", shown(&remote.disk.get(&path))));
+            self.writers.entry(path.clone()).or_default().insert(index);
+            remote.back.push_back(News::Seen(path.clone(), remote.disk.get(&path)));
+        }
+    }
+
+    /// The local scan finds a path.
+    fn scan(&mut self, path: &str) {
+        self.unscanned.remove(path);
+        if let Some(change) = self.local.set(path, self.here.get(path)) {
+            self.remotes.iter_mut().for_each(|remote| remote.engine.changed_here(&change));
+        }
+    }
+
+    /// A container's next operation is begun; those here are done at once, compare-and-swap.
+    fn begin(&mut self, index: usize) {
+        let most = self.rng.random_range(1..4);
+        let ops = self.remotes[index].engine.begin(&self.local, most);
+        for op in ops {
+            self.log.push(format!(
+                "{index}: op {:?} {} {} -> {} keep {:?}",
+                op.side,
+                op.path,
+                shown(&op.old),
+                shown(&op.new),
+                op.keep
+            ));
+            let under_way = match op.side {
+                Side::There => Known::Sending { old: op.old.clone(), new: op.new.clone(), keep: op.keep },
+                Side::Here => Known::Taking { old: op.old.clone(), new: op.new.clone() },
+            };
+            self.remotes[index].stored.insert(op.path.to_string(), under_way);
+            match op.side {
+                Side::There => self.remotes[index].there.push_back(op),
+                Side::Here => self.apply_here(index, op),
+            }
+        }
+    }
+
+    fn apply_here(&mut self, index: usize, op: Op) {
+        // A person may come in between.
+        if self.rng.random_ratio(1, 10) {
+            self.write_here();
+        }
+        let was = self.here.get(&op.path);
+        let outcome = match self.here.swap(&op.path, &op.old, &op.new) {
+            Ok(()) => {
+                self.kept.extend(content(&was));
+                self.ever_here.extend(content(&op.new));
+                assert_ne!(op.keep, None, "what is here is always kept");
+                self.judge_conflict(&op);
+                self.scan(&op.path);
+                Outcome::Done(op.new.clone())
+            }
+            Err(now) => {
+                self.scan(&op.path);
+                Outcome::Refused(now)
+            }
+        };
+        self.log.push(format!("{index}: here {} {outcome:?}", op.path).chars().take(150).collect());
+        self.over(index, op, outcome);
+    }
+
+    fn judge_conflict(&self, op: &Op) {
+        if op.keep == Some(Keep::Conflict) && content(&op.old).is_some() {
+            // What stands above and below it counts: a file here, and a directory there.
+            let related =
+                |path: &str| ksync_tree::covers(path, &op.path) || ksync_tree::covers(&op.path, path);
+            let writers: BTreeSet<&usize> =
+                self.writers.iter().filter(|(path, _)| related(path)).flat_map(|(_, by)| by).collect();
+            assert!(writers.len() > 1, "an invented conflict at {}\n{}", op.path, self.log.join("\n"));
+        }
+    }
+
+    /// A container carries out its next operation.
+    fn apply_there(&mut self, index: usize) {
+        let Some(op) = self.remotes[index].there.pop_front() else { return };
+        let remote = &mut self.remotes[index];
+        let was = remote.disk.get(&op.path);
+        let outcome = match remote.disk.swap(&op.path, &op.old, &op.new) {
+            Ok(()) => {
+                if let Some(lost) = content(&was) {
+                    if op.keep.is_some() {
+                        self.kept.insert(lost);
+                    }
+                    assert!(
+                        self.ever_here.contains(&lost) || self.kept.contains(&lost),
+                        "{lost} was written in a container at {} and is lost\n{}",
+                        op.path,
+                        self.log.join("\n"),
+                    );
+                }
+                Outcome::Done(op.new.clone())
+            }
+            Err(now) => Outcome::Refused(now),
+        };
+        self.log.push(format!("{index}: there {} {outcome:?}", op.path).chars().take(150).collect());
+        if matches!(outcome, Outcome::Done(_)) {
+            self.judge_conflict(&op);
+        }
+        self.remotes[index].back.push_back(News::Over(op, outcome));
+    }
+
+    fn hear(&mut self, index: usize) {
+        match self.remotes[index].back.pop_front() {
+            Some(News::Seen(path, state)) => {
+                self.remotes[index].engine.seen_there(&self.local, &path, state);
+            }
+            Some(News::Over(op, outcome)) => self.over(index, op, outcome),
+            None => {}
+        }
+    }
+
+    fn over(&mut self, index: usize, op: Op, outcome: Outcome) {
+        let remote = &mut self.remotes[index];
+        remote.engine.over(&self.local, op.id, outcome);
+        let known = remote.engine.known(&self.local, &op.path);
+        remote.stored.insert(op.path.to_string(), known);
+    }
+
+    /// The watcher dies and starts again: what was under way is lost, done or not.
+    fn restart(&mut self) {
+        self.log.push("restart".to_owned());
+        self.local = Local::default();
+        self.unscanned.clear();
+        for (path, entry) in &self.here.0 {
+            self.local.set(path, Some(Arc::clone(entry)));
+        }
+        for index in 0..self.remotes.len() {
+            // What was sent is carried out, or not.
+            while !self.remotes[index].there.is_empty() {
+                if self.rng.random() {
+                    self.apply_there(index);
+                } else {
+                    self.remotes[index].there.clear();
+                }
+            }
+            self.attach(index);
+        }
+    }
+
+    fn attach(&mut self, index: usize) {
+        let remote = &mut self.remotes[index];
+        remote.back.clear();
+        remote.there.clear();
+        let listing: Vec<(Arc<str>, State)> = remote
+            .disk
+            .0
+            .iter()
+            .map(|(path, entry)| (Arc::from(path.as_str()), Some(Arc::clone(entry))))
+            .collect();
+        let stored = &remote.stored;
+        let known =
+            |path: &str| stored.get(path).cloned().unwrap_or(Known::Agreed { here: None, there: None });
+        remote.engine = Container::new(&self.local, listing, known, policy(index));
+    }
+
+    /// Until nothing is to be done on any side.
+    fn rest(&mut self) {
+        for _ in 0..2_000 {
+            let unscanned: Vec<String> = self.unscanned.iter().cloned().collect();
+            for path in &unscanned {
+                self.scan(path);
+            }
+            for index in 0..self.remotes.len() {
+                self.begin(index);
+                self.apply_there(index);
+                while !self.remotes[index].back.is_empty() {
+                    self.hear(index);
+                }
+            }
+            let idle = |remote: &Remote| {
+                remote.engine.is_settled() && remote.there.is_empty() && remote.back.is_empty()
+            };
+            if self.unscanned.is_empty() && self.remotes.iter().all(idle) {
+                return self.judge();
+            }
+        }
+        panic!("no rest\n{}", self.log.join("\n"));
+    }
+
+    fn judge(&mut self) {
+        let lead = &self.remotes[0].disk;
+        for path in self.here.0.keys().chain(lead.0.keys()) {
+            let (ours, theirs) = (self.here.get(path), lead.get(path));
+            assert!(
+                same(&ours, &theirs),
+                "{path} is {} here and {} there\n{}",
+                shown(&ours),
+                shown(&theirs),
+                self.log.join("\n"),
+            );
+        }
+        for (index, remote) in self.remotes.iter().enumerate().skip(1) {
+            for (path, ours) in &self.here.0 {
+                let own = self.writers.get(path).is_some_and(|writers| writers.contains(&index));
+                let ours = Some(Arc::clone(ours));
+                assert!(
+                    own || same(&ours, &remote.disk.get(path)),
+                    "{path} is {} here and {} in {index}\n{}",
+                    shown(&ours),
+                    shown(&remote.disk.get(path)),
+                    self.log.join("\n"),
+                );
+            }
+        }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..STEPS {
+            let index = self.rng.random_range(0..self.remotes.len());
+            match self.rng.random_range(0..40) {
+                0..6 => self.write_here(),
+                6..10 => self.write_there(index),
+                10..16 => {
+                    if let Some(path) = self.unscanned.iter().next().cloned() {
+                        self.scan(&path);
+                    }
+                }
+                16..24 => self.begin(index),
+                24..31 => self.apply_there(index),
+                31..39 => self.hear(index),
+                _ => self.restart(),
+            }
+        }
+        self.rest();
+    }
+}
+
+fn shown(state: &State) -> String {
+    match state {
+        None => "nothing".to_owned(),
+        Some(entry) if entry.kind == Kind::Dir => "dir".to_owned(),
+        state @ Some(entry) => format!("{}/{:o}", content(state).unwrap(), entry.mode),
+    }
+}
+
+#[test]
+fn both_sides_become_equal_and_nothing_is_lost() {
+    let seeds: u64 = std::env::var("KSYNC_MERGE_SEEDS").ok().map_or(300, |seeds| seeds.parse().unwrap());
+    for seed in 0..seeds {
+        let outcome = std::panic::catch_unwind(|| World::new(seed).run());
+        assert!(outcome.is_ok(), "seed {seed}");
+    }
+}

@@ -1,0 +1,411 @@
+//! Compare-and-swap for entries of a tree: what stands at a path is replaced or removed only while it is what the caller
+//! knows, and nothing that anybody wrote there is lost, however the writes fall.
+//!
+//! The new file is exchanged with the old one in one step, and only then the old one, which has a private name by now, is
+//! judged: a look before the exchange could not know of a write that comes after it. Where it turns out to be another
+//! than the known one, both are exchanged back. A program that had opened the old file before may write into it still:
+//! such a file stays under its private name until nobody has it open for writing ([`Displaced`]).
+//!
+//! Without an exchange (NFS, some FUSE), the old file goes to its private name first and the new one comes after, so that
+//! for a moment nothing stands there; what is promised is the same. Calls: renameat2(2), fcntl(2) with `F_SETLEASE`.
+
+use crate::copy::{remove_entry, stage_copy};
+use crate::entry::{Entry, Kind};
+use crate::error::Error;
+use crate::root::Root;
+use crate::stat::{Exact, entry_at, lstat, open_regular};
+use crate::write::{Owner, ensure_parent, place_new, temp_name};
+use rustix::fs::{AtFlags, RenameFlags};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What the caller knows to stand at a path.
+#[derive(Debug, Clone, Copy)]
+pub enum Known<'a> {
+    /// Nothing does.
+    Nothing,
+    /// An entry like this one does. A missing hash counts as equal.
+    Entry(&'a Entry),
+}
+
+/// How a swap ended.
+#[derive(Debug)]
+#[must_use]
+pub enum Swapped {
+    /// What was asked for is done, and what stood there is gone.
+    Done,
+    /// Something else stands there than the caller knows. It stays, and nothing has changed.
+    Refused,
+    /// What was asked for is done, and what stood there is still open for writing, or was written meanwhile.
+    Held(Displaced),
+}
+
+/// A file that was taken from its place and may still change, under a private name in the same directory. Dropped, it
+/// stays on the disk under that name.
+#[derive(Debug)]
+#[must_use]
+pub struct Displaced {
+    dir: OwnedFd,
+    name: String,
+    path: String,
+    known: Option<Entry>,
+}
+
+/// What a look at a displaced file tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is what was known, and nobody can write it any more.
+    Same,
+    /// It holds something else, which nobody can write any more: it is to be kept.
+    Changed,
+    /// Somebody has it open for writing.
+    Busy,
+}
+
+impl Displaced {
+    /// Path of the place that it was taken from.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Path of the file itself, relative to the same root.
+    pub fn at(&self) -> String {
+        let above = self.path.rsplit_once('/').map_or("", |(above, _)| above);
+        crate::path::join(above, &self.name)
+    }
+
+    /// Looks whether it changed since it was known.
+    pub fn judge(&self) -> Result<Verdict, Error> {
+        judge(&self.dir, &self.name, &self.path, self.known.as_ref())
+    }
+
+    /// Removes it from the disk.
+    pub fn discard(self) -> Result<(), Error> {
+        discard(&self.dir, &self.name, &self.at())
+    }
+}
+
+/// Removes the file, symlink or empty directory at `path` while it is the `known` one. A directory that is not empty is
+/// [`Swapped::Refused`]; so is any entry of a kind that is not synced.
+pub fn remove_known(root: &Root, path: &str, known: &Entry) -> Result<Swapped, Error> {
+    let (dir, name) = match root.parent(path) {
+        Err(e) if e.is_not_found() => return Ok(Swapped::Done),
+        other => other?,
+    };
+    if known.kind == Kind::Dir {
+        return match rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(Swapped::Done),
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR | Errno::BUSY) => Ok(Swapped::Refused),
+            Err(e) => Err(Error::io("remove", path, e)),
+        };
+    }
+    if !stands(&dir, name, path, Known::Entry(known))? {
+        return Ok(if lstat(&dir, name, path)?.is_none() { Swapped::Done } else { Swapped::Refused });
+    }
+    between(Point::Looked);
+    let temp = temp_name();
+    match rustix::fs::renameat(&dir, name, &dir, temp.as_str()) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(Swapped::Done),
+        Err(e) => return Err(Error::io("remove", path, e)),
+    }
+    between(Point::Moved);
+    match judge(&dir, &temp, path, Some(known))? {
+        Verdict::Same => discard(&dir, &temp, path).map(|()| Swapped::Done),
+        // Somebody has put something new there meanwhile: then both stand, and the older one is kept.
+        Verdict::Changed if place_new(&dir, &temp, name, path)? => Ok(Swapped::Refused),
+        Verdict::Busy | Verdict::Changed => Ok(held(dir, temp, path, known)),
+    }
+}
+
+/// Moves the file or symlink at `from_path` to `to_path`, while what stands there is the `known` entry; across file systems
+/// it is copied, and then the source removed. Missing parents are made. A source whose move is refused stays.
+pub fn move_known(
+    from: &Root,
+    from_path: &str,
+    to: &Root,
+    to_path: &str,
+    known: Known<'_>,
+) -> Result<Swapped, Error> {
+    let (source, source_name) = from.parent(from_path)?;
+    let (dir, name) = ensure_parent(to, to_path, Owner::FromParent, |_| 0o755)?;
+    let temp = temp_name();
+    match rustix::fs::renameat(&source, source_name, &dir, temp.as_str()) {
+        Ok(()) => {}
+        Err(Errno::XDEV) => {
+            let swapped = copy_known(from, from_path, to, to_path, known)?;
+            if !matches!(swapped, Swapped::Refused) {
+                remove_entry(from, from_path)?;
+            }
+            return Ok(swapped);
+        }
+        Err(e) => return Err(Error::io("move", from_path, e)),
+    }
+    let placed = try_place(&dir, &temp, name, to_path, known);
+    if matches!(placed, Err(_) | Ok(Swapped::Refused)) {
+        let back = rustix::fs::renameat(&dir, temp.as_str(), &source, source_name);
+        back.map_err(|e| Error::io("put back", from_path, e))?;
+    }
+    placed
+}
+
+/// Copies the file or symlink at `from_path` to `to_path`, with content, mode and mtime, while what stands there is the
+/// `known` entry. A replaced entry's owner is kept, a new one gets that of its directory; missing parents are made.
+pub fn copy_known(
+    from: &Root,
+    from_path: &str,
+    to: &Root,
+    to_path: &str,
+    known: Known<'_>,
+) -> Result<Swapped, Error> {
+    let (dir, name) = ensure_parent(to, to_path, Owner::FromParent, |_| 0o755)?;
+    let temp = stage_copy(from, from_path, &dir, name, to_path, Owner::FromParent)?;
+    place(&dir, &temp, name, to_path, known)
+}
+
+/// Gives the entry that was made as `temp` in `dir` the name `name`, while what stands there is the `known` one. Where it
+/// is refused or fails, `temp` is gone.
+pub(crate) fn place(
+    dir: &OwnedFd,
+    temp: &str,
+    name: &str,
+    path: &str,
+    known: Known<'_>,
+) -> Result<Swapped, Error> {
+    let placed = try_place(dir, temp, name, path, known);
+    if matches!(placed, Err(_) | Ok(Swapped::Refused)) {
+        // The error that ends it is the one to tell; a leftover is ignored by name everywhere.
+        let _ = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
+    }
+    placed
+}
+
+fn try_place(dir: &OwnedFd, temp: &str, name: &str, path: &str, known: Known<'_>) -> Result<Swapped, Error> {
+    let Known::Entry(entry) = known else {
+        between(Point::Looked);
+        return Ok(if place_new(dir, temp, name, path)? { Swapped::Done } else { Swapped::Refused });
+    };
+    if entry.kind == Kind::Dir || !stands(dir, name, path, known)? {
+        return Ok(Swapped::Refused);
+    }
+    between(Point::Looked);
+    let ours = lstat(dir, temp, path)?.ok_or_else(|| Error::io("rename into place", path, Errno::NOENT))?;
+    match rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(Swapped::Refused),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            return without_exchange(dir, temp, name, path, entry);
+        }
+        Err(e) => return Err(Error::io("rename into place", path, e)),
+    }
+    between(Point::Moved);
+    match judge(dir, temp, path, Some(entry))? {
+        Verdict::Same => discard(dir, temp, path).map(|()| Swapped::Done),
+        Verdict::Busy => Ok(held(
+            dir.try_clone().map_err(|e| Error::io("duplicate", path, e))?,
+            temp.to_owned(),
+            path,
+            entry,
+        )),
+        Verdict::Changed => swap_back(dir, temp, name, path, entry, &Exact::of(&ours)),
+    }
+}
+
+/// What came out is not what was known: it goes back, unless our entry was changed or replaced there meanwhile.
+fn swap_back(
+    dir: &OwnedFd,
+    temp: &str,
+    name: &str,
+    path: &str,
+    known: &Entry,
+    ours: &Exact,
+) -> Result<Swapped, Error> {
+    let failed = |e| Error::io("put back", path, e);
+    let hold = || {
+        let dir = dir.try_clone().map_err(|e| Error::io("duplicate", path, e))?;
+        Ok(held(dir, temp.to_owned(), path, known))
+    };
+    match rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        // What we have put there is gone, and so is the name: it was deleted after the write that we do not know.
+        Err(Errno::NOENT) => return hold(),
+        Err(e) => return Err(failed(e)),
+    }
+    between(Point::Back);
+    let came = lstat(dir, temp, path)?.map(|stat| Exact::of(&stat));
+    if came.is_some_and(|came| came.same_content(ours)) && writers(dir, temp, path)? == Writers::None {
+        return Ok(Swapped::Refused);
+    }
+    // Somebody has written what we had put there, or put another in its place: that is the newest, and stands.
+    rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::EXCHANGE).map_err(failed)?;
+    hold()
+}
+
+/// The same in two steps.
+fn without_exchange(
+    dir: &OwnedFd,
+    temp: &str,
+    name: &str,
+    path: &str,
+    known: &Entry,
+) -> Result<Swapped, Error> {
+    let away = temp_name();
+    match rustix::fs::renameat(dir, name, dir, away.as_str()) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(Swapped::Refused),
+        Err(e) => return Err(Error::io("replace", path, e)),
+    }
+    between(Point::Moved);
+    let verdict = judge(dir, &away, path, Some(known))?;
+    if verdict == Verdict::Changed && place_new(dir, &away, name, path)? {
+        return Ok(Swapped::Refused);
+    }
+    let placed = place_new(dir, temp, name, path)?;
+    if verdict == Verdict::Same {
+        discard(dir, &away, path)?;
+        return Ok(if placed { Swapped::Done } else { Swapped::Refused });
+    }
+    if !placed {
+        // Something new stands there, and what was known is written still: both stay, ours goes.
+        rustix::fs::unlinkat(dir, temp, AtFlags::empty()).map_err(|e| Error::io("remove", path, e))?;
+    }
+    let dir = dir.try_clone().map_err(|e| Error::io("duplicate", path, e))?;
+    Ok(held(dir, away, path, known))
+}
+
+fn held(dir: OwnedFd, name: String, path: &str, known: &Entry) -> Swapped {
+    Swapped::Held(Displaced { dir, name, path: path.to_owned(), known: Some(known.clone()) })
+}
+
+fn discard(dir: &OwnedFd, temp: &str, path: &str) -> Result<(), Error> {
+    match rustix::fs::unlinkat(dir, temp, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(e) => Err(Error::io("remove", path, e)),
+    }
+}
+
+/// Whether what stands at `name` looks like what is known, by its attributes alone.
+fn stands(dir: &OwnedFd, name: &str, path: &str, known: Known<'_>) -> Result<bool, Error> {
+    let there = match entry_at(dir, name, path, false) {
+        Err(Error::WrongKind { .. }) => return Ok(false),
+        other => other?,
+    };
+    Ok(match (there, known) {
+        (None, Known::Nothing) => true,
+        (Some(there), Known::Entry(known)) => alike(&there, known),
+        _ => false,
+    })
+}
+
+/// By all but the hash. A mode is not compared: to change it loses nothing.
+fn alike(there: &Entry, known: &Entry) -> bool {
+    there.kind == known.kind
+        && match there.kind {
+            Kind::File => there.size == known.size && there.mtime_ns == known.mtime_ns,
+            Kind::Symlink => there.target == known.target,
+            Kind::Dir => true,
+        }
+}
+
+/// Judges a file under its private name. Nobody can open it by its public one any more, so what holds while nobody has
+/// it open for writing holds from then on (but for its other hard links, whose content is not lost with this one).
+fn judge(dir: &OwnedFd, name: &str, path: &str, known: Option<&Entry>) -> Result<Verdict, Error> {
+    let Some(known) = known else { return Ok(Verdict::Changed) };
+    let looked = match entry_at(dir, name, path, false) {
+        Err(Error::WrongKind { .. }) => return Ok(Verdict::Changed),
+        other => other?,
+    };
+    let Some(looked) = looked else { return Ok(Verdict::Same) };
+    if !alike(&looked, known) {
+        return Ok(Verdict::Changed);
+    }
+    if looked.kind != Kind::File {
+        return Ok(Verdict::Same);
+    }
+    if writers(dir, name, path)? == Writers::Some {
+        return Ok(Verdict::Busy);
+    }
+    // Looked at with nobody writing: an equal size and mtime may still hide a write within one tick of the clock.
+    let now = entry_at(dir, name, path, known.hash.is_some())?;
+    let same = now.is_some_and(|now| alike(&now, known) && (known.hash.is_none() || now.hash == known.hash));
+    Ok(if same { Verdict::Same } else { Verdict::Changed })
+}
+
+/// Whether anybody has a file open for writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writers {
+    None,
+    Some,
+}
+
+/// A read lease is given only on a file that nobody has open for writing (fcntl(2)). Where leases are not to be had (not
+/// the owner and no CAP_LEASE, NFS, macOS), a file that was not written for a while counts as closed.
+fn writers(dir: &OwnedFd, name: &str, path: &str) -> Result<Writers, Error> {
+    let told = match open_regular(dir, name, path) {
+        Ok((file, _)) => lease(file),
+        Err(Error::WrongKind { .. }) => return Ok(Writers::None),
+        Err(error) if error.is_not_found() => return Ok(Writers::None),
+        // Not ours to read.
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => None,
+        Err(error) => return Err(error),
+    };
+    let quiet = || lstat(dir, name, path).map(|stat| stat.is_none_or(|stat| quiet(&Exact::of(&stat))));
+    Ok(match told {
+        Some(writers) => writers,
+        None if quiet()? => Writers::None,
+        None => Writers::Some,
+    })
+}
+
+/// How long a file without leases must not have been written.
+const QUIET_NS: i64 = 2_000_000_000;
+
+fn quiet(exact: &Exact) -> bool {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+    now.saturating_sub(exact.mtime_ns) > QUIET_NS
+}
+
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "leases are in no safe library; no pointers are passed")]
+fn lease(file: impl AsFd) -> Option<Writers> {
+    static IGNORED: std::sync::Once = std::sync::Once::new();
+    // Whoever opens a leased file for writing makes the kernel send this signal, whose default is to end the process.
+    IGNORED.call_once(|| {
+        // SAFETY: SIG_IGN is no handler of ours.
+        unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+    });
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&file.as_fd());
+    // SAFETY: an open descriptor, and an integer.
+    if unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) } == 0 {
+        // SAFETY: as above. It can't fail on a lease that is ours, and the descriptor's end ends it too.
+        unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+        return Some(Writers::None);
+    }
+    (std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)).then_some(Writers::Some)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lease(_file: impl AsFd) -> Option<Writers> {
+    None
+}
+
+/// Where somebody else may come in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// What stands there was looked at, and is still there.
+    Looked,
+    /// It has its private name now, and was not judged yet.
+    Moved,
+    /// It is back in its place, and what had replaced it was not judged yet.
+    Back,
+}
+
+#[cfg(not(test))]
+fn between(_point: Point) {}
+
+#[cfg(test)]
+use tests::between;
+
+#[cfg(test)]
+mod tests;
