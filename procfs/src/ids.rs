@@ -6,15 +6,19 @@ use crate::{error::Error, read, status::Status};
 /// The numbers of a process's user namespace, as this process's namespace has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdMaps {
-    users: Vec<Range>,
-    groups: Vec<Range>,
+    users: Vec<IdRange>,
+    groups: Vec<IdRange>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Range {
-    inside: u32,
-    outside: u32,
-    count: u32,
+/// A line: so many numbers in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IdRange {
+    /// The first one in the namespace.
+    pub inside: u32,
+    /// What that is outside.
+    pub outside: u32,
+    /// How many.
+    pub count: u32,
 }
 
 impl IdMaps {
@@ -22,6 +26,11 @@ impl IdMaps {
     pub fn of(pid: i32) -> Result<Self, Error> {
         let map = |name| read::text(&format!("/proc/{pid}/{name}")).map(|text| parse(&text));
         Ok(Self { users: map("uid_map")?, groups: map("gid_map")? })
+    }
+
+    /// How users are numbered, sorted.
+    pub fn users(&self) -> &[IdRange] {
+        &self.users
     }
 
     /// The number of a user in the namespace, from the number outside; none where the namespace does not know it.
@@ -49,16 +58,18 @@ impl IdMaps {
 }
 
 /// Lines of three numbers: the first inside, the first outside, how many.
-fn parse(text: &str) -> Vec<Range> {
+fn parse(text: &str) -> Vec<IdRange> {
     let line = |line: &str| {
         let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
         let mut next = || numbers.next().flatten();
-        Some(Range { inside: next()?, outside: next()?, count: next()? })
+        Some(IdRange { inside: next()?, outside: next()?, count: next()? })
     };
-    text.lines().filter_map(line).collect()
+    let mut ranges: Vec<IdRange> = text.lines().filter_map(line).collect();
+    ranges.sort_unstable();
+    ranges
 }
 
-fn inside(ranges: &[Range], outside: u32) -> Option<u32> {
+fn inside(ranges: &[IdRange], outside: u32) -> Option<u32> {
     ranges.iter().find_map(|range| {
         let offset = outside.checked_sub(range.outside).filter(|offset| *offset < range.count)?;
         range.inside.checked_add(offset)

@@ -22,7 +22,7 @@ mod status;
 pub use command::{command_line, environment};
 pub use error::Error;
 pub use fdinfo::{InotifyMark, closes_on_exec, descriptors, inotify_marks, own_inotify_marks};
-pub use ids::IdMaps;
+pub use ids::{IdMaps, IdRange};
 pub use links::{
     Namespace, NamespaceId, OWN_DESCRIPTORS, control_groups, executable, namespace, namespace_path, root,
     root_path,

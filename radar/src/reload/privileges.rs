@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ksync_procfs::{Namespace, Status};
+use ksync_procfs::{IdMaps, IdRange, Namespace, Status};
 
 use crate::container::runtime::record::Record;
 
@@ -25,6 +25,8 @@ pub(super) struct Isolation {
     pub(super) root: PathBuf,
     /// Whether its user namespace is that of the process that started it.
     pub(super) in_parents_user_namespace: bool,
+    /// How users are numbered in its user namespace, sorted.
+    pub(super) users: Vec<IdRange>,
     /// Whether its children are in its own PID namespace.
     pub(super) children_in_own_pid_namespace: bool,
 }
@@ -36,6 +38,7 @@ impl Isolation {
             root: ksync_procfs::root(tid)?,
             in_parents_user_namespace: namespace(tid, Namespace::User)?
                 == namespace(parent, Namespace::User)?,
+            users: IdMaps::of(tid)?.users().to_vec(),
             children_in_own_pid_namespace: namespace(tid, Namespace::Pid)?
                 == namespace(tid, Namespace::PidForChildren)?,
         })
@@ -52,6 +55,11 @@ pub(super) fn dropped(status: &Status, isolation: &Isolation, begun: &Beginning<
         _ => record.ambient,
     };
     let filters = begun.filters + u32::from(record.filtered);
+    // One that it makes for itself numbers users otherwise than the one that its runtime made.
+    let in_its_user_namespace = match record.users.as_slice() {
+        [] => isolation.in_parents_user_namespace,
+        given => given == isolation.users,
+    };
     [
         ("its user", status.uids != [begun.uid; 4]),
         ("its group", status.gids != [begun.gid; 4]),
@@ -61,7 +69,7 @@ pub(super) fn dropped(status: &Status, isolation: &Isolation, begun: &Beginning<
         ("the right to new privileges", status.no_new_privileges && !record.no_new_privileges),
         ("system calls", status.filters > filters),
         ("its root directory", isolation.root != Path::new("/")),
-        ("its namespaces", !isolation.in_parents_user_namespace && !record.user_namespace),
+        ("its namespaces", !in_its_user_namespace),
         ("its namespaces", !isolation.children_in_own_pid_namespace),
     ]
     .into_iter()
@@ -70,13 +78,18 @@ pub(super) fn dropped(status: &Status, isolation: &Isolation, begun: &Beginning<
 
 #[cfg(test)]
 mod tests {
-    use ksync_procfs::Status;
+    use ksync_procfs::{IdRange, Status};
 
     use super::{Beginning, Isolation, dropped};
     use crate::container::runtime::record::{Record, User};
 
     fn unchanged() -> Isolation {
-        Isolation { root: "/".into(), in_parents_user_namespace: true, children_in_own_pid_namespace: true }
+        Isolation {
+            root: "/".into(),
+            in_parents_user_namespace: true,
+            users: Vec::new(),
+            children_in_own_pid_namespace: true,
+        }
     }
 
     #[test]
@@ -93,7 +106,7 @@ mod tests {
             ambient: 0,
             no_new_privileges: false,
             filtered: true,
-            user_namespace: false,
+            users: Vec::new(),
         };
         let whole = Status {
             groups: [7].into(),
@@ -127,10 +140,13 @@ mod tests {
         ] {
             assert!(of(&whole, &isolation).is_some(), "{isolation:?}");
         }
-        let given = Record { user_namespace: true, ..record.clone() };
-        let apart = Isolation { in_parents_user_namespace: false, ..home };
+        let users = |outside| vec![IdRange { inside: 0, outside, count: 65536 }];
+        let given = Record { users: users(100_000), ..record.clone() };
+        let apart = Isolation { in_parents_user_namespace: false, users: users(100_000), ..home.clone() };
         let begun = Beginning { record: &given, uid: 0, gid: 0, filters: 1 };
         assert_eq!(dropped(&whole, &apart, &begun), None, "its pod's user namespace");
+        let deeper = Isolation { in_parents_user_namespace: false, users: users(101_000), ..home };
+        assert_eq!(dropped(&whole, &deeper, &begun), Some("its namespaces"), "one of its own below that");
     }
 
     #[test]
@@ -147,7 +163,7 @@ mod tests {
             ambient: 0,
             no_new_privileges: true,
             filtered: false,
-            user_namespace: false,
+            users: Vec::new(),
         };
         let status = Status {
             uids: [1000; 4],

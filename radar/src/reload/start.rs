@@ -212,7 +212,7 @@ mod tests {
             ambient: 0,
             no_new_privileges: true,
             filtered: true,
-            user_namespace: false,
+            users: Vec::new(),
         }
     }
 

@@ -16,7 +16,11 @@ write_settings() {
   write_bridge "$BRIDGE2" "$PODS2" >"$etc/cni2/10-ksync.conflist"
   write_bridge "$BRIDGE3" "$PODS3" >"$etc/cni3/10-ksync.conflist"
   write_kubelet 1 "$NODE1" /run/containerd/containerd.sock >"$etc/kubelet-1.yaml"
-  write_kubelet 2 "$NODE2" /run/cri-dockerd.sock >"$etc/kubelet-2.yaml"
+  {
+    write_kubelet 2 "$NODE2" /run/cri-dockerd.sock
+    # cri-dockerd's addresses for exec have no scheme, which kubelet 1.37 takes for https where it gets a websocket.
+    [ "$VERSIONS" != new ] || printf 'featureGates: {ExtendWebSocketsToKubelet: false}\n'
+  } >"$etc/kubelet-2.yaml"
   write_kubelet 3 "$NODE3" /run/crio/crio.sock >"$etc/kubelet-3.yaml"
 }
 

@@ -24,6 +24,7 @@ make_space() {
   local tools pid starter
   tools=$(product_tools)
   make_cgroups
+  # shellcheck disable=SC2153 # set in config.sh
   setsid unshare --mount --pid --fork bash "$HERE/lib/space-init.sh" \
     "$STATE" "$KSYNC_CACHE" "$IN_CACHE/${tools##*/}/pause" "$CGROUP" \
     >"$STATE/log/space.log" 2>&1 </dev/null &

@@ -15,7 +15,7 @@ pub(crate) enum Need {
     Authority,
     /// The image with one static program and nothing else.
     StaticImage,
-    /// Pods with `hostUsers: false`.
+    /// Nodes whose runtime gives pods user namespaces, and with Linux 6.15, which takes other user ids from a mount.
     UserNamespaces,
 }
 

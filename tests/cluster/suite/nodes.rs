@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::kubectl::Kubectl;
+use super::{case::Need, kubectl::Kubectl};
 
 /// A node that takes pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,11 +17,12 @@ pub(crate) struct Node {
     pub(crate) runtime_version: String,
     kubelet: String,
     kernel: String,
+    user_namespaces: bool,
 }
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, runtime, runtime_version, kubelet, kernel } = self;
+        let Self { name, runtime, runtime_version, kubelet, kernel, .. } = self;
         write!(f, "{name}: {runtime} {runtime_version}, kubelet {kubelet}, kernel {kernel}")
     }
 }
@@ -35,13 +36,25 @@ impl Node {
             return None;
         }
         let (runtime, version) = text("/status/nodeInfo/containerRuntimeVersion")?.split_once("://")?;
+        let handlers = node.pointer("/status/runtimeHandlers").and_then(Value::as_array);
+        let user_namespaces = handlers.into_iter().flatten().any(|handler| {
+            handler["name"] == "" && handler.pointer("/features/userNamespaces") == Some(&Value::Bool(true))
+        });
         Some(Self {
             name: text("/metadata/name")?.to_owned(),
             runtime: runtime.to_owned(),
             runtime_version: version.to_owned(),
             kubelet: text("/status/nodeInfo/kubeletVersion")?.to_owned(),
             kernel: text("/status/nodeInfo/kernelVersion")?.to_owned(),
+            user_namespaces,
         })
+    }
+
+    /// Whether it has what not every node of a cluster has; the rest is the cluster's.
+    pub(crate) fn has(&self, need: Need) -> bool {
+        let mut numbers = self.kernel.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
+        need != Need::UserNamespaces
+            || self.user_namespaces && (numbers.next(), numbers.next()) >= (Some(6), Some(15))
     }
 }
 

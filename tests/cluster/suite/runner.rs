@@ -88,18 +88,21 @@ pub(crate) fn main(rooms: &[(&'static str, &'static [Case])]) -> ExitCode {
 fn plan(run: &Run, cases: &[(String, Case)]) -> Vec<Planned> {
     let mut planned = Vec::new();
     for (number, (case_name, case)) in cases.iter().enumerate() {
+        let able = |node: &&Node| case.needs.iter().all(|need| node.has(*need));
+        let able: Vec<Node> = run.nodes.iter().filter(able).cloned().collect();
         let of = |runtime: &str| -> Vec<Node> {
-            run.nodes.iter().filter(|node| node.runtime == runtime).cloned().collect()
+            able.iter().filter(|node| node.runtime == runtime).cloned().collect()
         };
-        let lacks = case.needs.iter().find_map(|need| run.cluster.lacks(*need));
+        let nowhere = able.is_empty().then_some("none of its nodes has what it needs");
+        let lacks = case.needs.iter().find_map(|need| run.cluster.lacks(*need)).or(nowhere);
         let mut add = |name: String, nodes: Vec<Node>| {
             let case_name = case_name.clone();
             planned.push(Planned { name, number, case_name, case: *case, nodes, lacks });
         };
         match case.runs {
-            Runs::Once => add(case_name.clone(), run.nodes.clone()),
+            Runs::Once => add(case_name.clone(), able.clone()),
             Runs::OnEach => {
-                for runtime in runtimes(&run.nodes) {
+                for runtime in runtimes(&able) {
                     add(format!("{case_name}@{runtime}"), of(&runtime));
                 }
             }

@@ -131,7 +131,7 @@ fn record_in(inspected: ContainerInspectResponse) -> Option<Record> {
         ambient: 0,
         no_new_privileges: options.iter().any(no_new_privileges),
         filtered: !privileged && !options.iter().any(unfiltered),
-        user_namespace: false,
+        users: Vec::new(),
     })
 }
 

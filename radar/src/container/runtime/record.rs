@@ -3,6 +3,7 @@
 //! Invariant: plain data; nothing here is guessed from the process that runs now. The shape is the `process` of an
 //! OCI runtime specification (<https://github.com/opencontainers/runtime-spec/blob/main/config.md#process>).
 
+use ksync_procfs::IdRange;
 use serde::Deserialize;
 
 /// A start, as recorded.
@@ -30,8 +31,8 @@ pub(crate) struct Record {
     pub(crate) no_new_privileges: bool,
     /// Whether the runtime gave it a seccomp filter.
     pub(crate) filtered: bool,
-    /// Whether the runtime gave it a user namespace of its own.
-    pub(crate) user_namespace: bool,
+    /// How users are numbered in the user namespace that the runtime gave it, sorted; empty where it gave none.
+    pub(crate) users: Vec<IdRange>,
 }
 
 /// A user as a container is configured with it.
@@ -162,14 +163,25 @@ struct Sets {
 struct Linux {
     #[serde(default)]
     seccomp: Option<serde::de::IgnoredAny>,
-    #[serde(default)]
-    namespaces: Vec<NamespaceOf>,
+    #[serde(default, rename = "uidMappings")]
+    users: Option<Vec<Mapping>>,
 }
 
 #[derive(Deserialize)]
-struct NamespaceOf {
-    #[serde(rename = "type")]
-    kind: String,
+#[serde(rename_all = "camelCase")]
+struct Mapping {
+    #[serde(rename = "containerID")]
+    inside: u32,
+    #[serde(rename = "hostID")]
+    outside: u32,
+    size: u32,
+}
+
+fn numbered(mappings: Vec<Mapping>) -> Vec<IdRange> {
+    let range = |Mapping { inside, outside, size }| IdRange { inside, outside, count: size };
+    let mut ranges: Vec<IdRange> = mappings.into_iter().map(range).collect();
+    ranges.sort_unstable();
+    ranges
 }
 
 /// Reads an OCI runtime specification; none when it is none, or starts nothing.
@@ -193,7 +205,7 @@ pub(super) fn in_runtime_spec(spec: serde_json::Value) -> Option<Record> {
         ambient: set(sets.ambient),
         no_new_privileges: process.no_new_privileges,
         filtered: linux.as_ref().is_some_and(|linux| linux.seccomp.is_some()),
-        user_namespace: linux.is_some_and(|linux| linux.namespaces.iter().any(|of| of.kind == "user")),
+        users: linux.and_then(|linux| linux.users).map(numbered).unwrap_or_default(),
     })
 }
 
@@ -201,7 +213,7 @@ pub(super) fn in_runtime_spec(spec: serde_json::Value) -> Option<Record> {
 mod tests {
     use serde_json::json;
 
-    use super::{User, capabilities, in_runtime_spec, last_values};
+    use super::{IdRange, User, capabilities, in_runtime_spec, last_values};
 
     #[test]
     fn a_specification_is_read() {
@@ -212,12 +224,16 @@ mod tests {
                 "args": ["/entry", "-x"], "env": ["PATH=/bin"], "cwd": "/code", "noNewPrivileges": true,
                 "capabilities": {"bounding": ["CAP_CHOWN", "CAP_KILL"], "permitted": ["CAP_CHOWN"]}
             },
-            "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}}
+            "linux": {
+                "seccomp": {"defaultAction": "SCMP_ACT_ERRNO"},
+                "uidMappings": [{"containerID": 0, "hostID": 65536, "size": 65536}]
+            }
         });
         let record = in_runtime_spec(spec).unwrap();
         assert_eq!(record.args, ["/entry", "-x"]);
         assert_eq!((record.env.as_slice(), record.cwd.as_str()), (&["PATH=/bin".to_owned()][..], "/code"));
         assert_eq!(record.user, User::Ids { uid: 1000, gid: 1001 });
+        assert_eq!(record.users, [IdRange { inside: 0, outside: 65536, count: 65536 }]);
         assert_eq!((record.groups.as_slice(), record.umask), (&[1001, 7][..], 0o022));
         assert_eq!((record.bounding, record.ambient), (Some(0b10_0001), 0));
         assert!(record.no_new_privileges && record.filtered);
