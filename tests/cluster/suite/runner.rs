@@ -101,6 +101,8 @@ fn plan(run: &Run, cases: &[(String, Case)]) -> Vec<Planned> {
         };
         match case.runs {
             Runs::Once => add(case_name.clone(), able.clone()),
+            // Told as skipped.
+            Runs::OnEach if able.is_empty() => add(case_name.clone(), Vec::new()),
             Runs::OnEach => {
                 for runtime in runtimes(&able) {
                     add(format!("{case_name}@{runtime}"), of(&runtime));
