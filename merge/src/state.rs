@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ksync_tree::{Entry, Kind};
+use ksync_tree::{DifferenceKind, Entry, Kind};
 
 /// Why what is replaced is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,18 +83,7 @@ pub fn same_content(a: &State, b: &State) -> bool {
 }
 
 fn content(a: &Entry, b: &Entry) -> bool {
-    a.kind == b.kind
-        && match a.kind {
-            Kind::Dir => true,
-            Kind::Symlink => a.target == b.target,
-            Kind::File => {
-                a.size == b.size
-                    && match (a.hash, b.hash) {
-                        (Some(a), Some(b)) => a == b,
-                        _ => a.mtime_ns == b.mtime_ns,
-                    }
-            }
-        }
+    !matches!(a.difference(b), Some(DifferenceKind::Kind | DifferenceKind::Content))
 }
 
 /// Whether a directory stands there.
