@@ -36,7 +36,8 @@ pub enum Swapped {
     Done,
     /// Something else stands there than the caller knows. It stays, and nothing has changed.
     Refused,
-    /// What was asked for is done, and what stood there is still open for writing, or was written meanwhile.
+    /// What stood there is still open for writing, was written meanwhile, or can't be judged now. What was asked for is done,
+    /// unless something newer came into its place.
     Held(Displaced),
 }
 
@@ -48,7 +49,7 @@ pub struct Displaced {
     dir: OwnedFd,
     name: String,
     path: String,
-    known: Option<Entry>,
+    known: Entry,
 }
 
 /// What a look at a displaced file tells.
@@ -63,6 +64,18 @@ pub enum Verdict {
 }
 
 impl Displaced {
+    /// What will be known as `name` in `dir`. Made before the file gets that name: nothing may fail from then on.
+    fn new(dir: &OwnedFd, name: &str, path: &str, known: &Entry) -> Result<Self, Error> {
+        let dir = dir.try_clone().map_err(|e| Error::io("duplicate", path, e))?;
+        Ok(Self { dir, name: name.to_owned(), path: path.to_owned(), known: known.clone() })
+    }
+
+    /// Judges it for the first time. What can't be judged is held like one that is open, and says why when it is judged
+    /// again: an error here would have it removed with what was to replace it.
+    fn judge_first(&self) -> Verdict {
+        self.judge().unwrap_or(Verdict::Busy)
+    }
+
     /// Path of the place that it was taken from.
     pub fn path(&self) -> &str {
         &self.path
@@ -76,7 +89,7 @@ impl Displaced {
 
     /// Looks whether it changed since it was known.
     pub fn judge(&self) -> Result<Verdict, Error> {
-        judge(&self.dir, &self.name, &self.path, self.known.as_ref())
+        judge(&self.dir, &self.name, &self.path, &self.known)
     }
 
     /// Removes it from the disk.
@@ -104,17 +117,19 @@ pub fn remove_known(root: &Root, path: &str, known: &Entry) -> Result<Swapped, E
     }
     between(Point::Looked);
     let temp = temp_name();
+    let displaced = Displaced::new(&dir, &temp, path, known)?;
     match rustix::fs::renameat(&dir, name, &dir, temp.as_str()) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Ok(Swapped::Done),
         Err(e) => return Err(Error::io("remove", path, e)),
     }
     between(Point::Moved);
-    match judge(&dir, &temp, path, Some(known))? {
+    let goes_back = || matches!(place_new(&dir, &temp, name, path), Ok(true));
+    match displaced.judge_first() {
         Verdict::Same => discard(&dir, &temp, path).map(|()| Swapped::Done),
-        // Somebody has put something new there meanwhile: then both stand, and the older one is kept.
-        Verdict::Changed if place_new(&dir, &temp, name, path)? => Ok(Swapped::Refused),
-        Verdict::Busy | Verdict::Changed => Ok(held(dir, temp, path, known)),
+        // Unless somebody has put something new there meanwhile: then both stand, and the older one is kept.
+        Verdict::Changed if goes_back() => Ok(Swapped::Refused),
+        Verdict::Busy | Verdict::Changed => Ok(Swapped::Held(displaced)),
     }
 }
 
@@ -190,6 +205,7 @@ fn try_place(dir: &OwnedFd, temp: &str, name: &str, path: &str, known: Known<'_>
     }
     between(Point::Looked);
     let ours = lstat(dir, temp, path)?.ok_or_else(|| Error::io("rename into place", path, Errno::NOENT))?;
+    let displaced = Displaced::new(dir, temp, path, entry)?;
     match rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::EXCHANGE) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Ok(Swapped::Refused),
@@ -199,46 +215,32 @@ fn try_place(dir: &OwnedFd, temp: &str, name: &str, path: &str, known: Known<'_>
         Err(e) => return Err(Error::io("rename into place", path, e)),
     }
     between(Point::Moved);
-    match judge(dir, temp, path, Some(entry))? {
+    match displaced.judge_first() {
         Verdict::Same => discard(dir, temp, path).map(|()| Swapped::Done),
-        Verdict::Busy => Ok(held(
-            dir.try_clone().map_err(|e| Error::io("duplicate", path, e))?,
-            temp.to_owned(),
-            path,
-            entry,
-        )),
-        Verdict::Changed => swap_back(dir, temp, name, path, entry, &Exact::of(&ours)),
+        Verdict::Busy => Ok(Swapped::Held(displaced)),
+        Verdict::Changed => Ok(swap_back(displaced, name, &Exact::of(&ours))),
     }
 }
 
 /// What came out is not what was known: it goes back, unless our entry was changed or replaced there meanwhile.
-fn swap_back(
-    dir: &OwnedFd,
-    temp: &str,
-    name: &str,
-    path: &str,
-    known: &Entry,
-    ours: &Exact,
-) -> Result<Swapped, Error> {
-    let failed = |e| Error::io("put back", path, e);
-    let hold = || {
-        let dir = dir.try_clone().map_err(|e| Error::io("duplicate", path, e))?;
-        Ok(held(dir, temp.to_owned(), path, known))
-    };
-    match rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::EXCHANGE) {
-        Ok(()) => {}
-        // What we have put there is gone, and so is the name: it was deleted after the write that we do not know.
-        Err(Errno::NOENT) => return hold(),
-        Err(e) => return Err(failed(e)),
+fn swap_back(displaced: Displaced, name: &str, ours: &Exact) -> Swapped {
+    let Displaced { dir, name: temp, path, .. } = &displaced;
+    let exchange = || rustix::fs::renameat_with(dir, temp.as_str(), dir, name, RenameFlags::EXCHANGE);
+    // Where it can't go back, what we have put there is gone, mostly: it was deleted after the write that we do not know.
+    if exchange().is_err() {
+        return Swapped::Held(displaced);
     }
     between(Point::Back);
-    let came = lstat(dir, temp, path)?.map(|stat| Exact::of(&stat));
-    if came.is_some_and(|came| came.same_content(ours)) && writers(dir, temp, path)? == Writers::None {
-        return Ok(Swapped::Refused);
+    let came = lstat(dir, temp, path).ok().flatten().map(|stat| Exact::of(&stat));
+    let untouched = came.is_some_and(|came| came.same_content(ours));
+    if untouched && matches!(writers(dir, temp, path), Ok(Writers::None)) {
+        return Swapped::Refused;
     }
-    // Somebody has written what we had put there, or put another in its place: that is the newest, and stands.
-    rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::EXCHANGE).map_err(failed)?;
-    hold()
+    // Somebody has written what we had put there, or put another in its place, as far as can be told: that is the newest,
+    // and stands. Where it can't any more, it is what is held.
+    match exchange() {
+        Ok(()) | Err(_) => Swapped::Held(displaced),
+    }
 }
 
 /// The same in two steps.
@@ -250,31 +252,35 @@ fn without_exchange(
     known: &Entry,
 ) -> Result<Swapped, Error> {
     let away = temp_name();
+    let displaced = Displaced::new(dir, &away, path, known)?;
     match rustix::fs::renameat(dir, name, dir, away.as_str()) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Ok(Swapped::Refused),
         Err(e) => return Err(Error::io("replace", path, e)),
     }
     between(Point::Moved);
-    let verdict = judge(dir, &away, path, Some(known))?;
-    if verdict == Verdict::Changed && place_new(dir, &away, name, path)? {
+    let verdict = displaced.judge_first();
+    let goes_back = || place_new(dir, &away, name, path);
+    if verdict == Verdict::Changed && matches!(goes_back(), Ok(true)) {
         return Ok(Swapped::Refused);
     }
-    let placed = place_new(dir, temp, name, path)?;
+    let placed = match place_new(dir, temp, name, path) {
+        Ok(placed) => placed,
+        Err(error) => {
+            // What stood there goes back. Where even that fails it stays under its private name.
+            goes_back()?;
+            return Err(error);
+        }
+    };
     if verdict == Verdict::Same {
         discard(dir, &away, path)?;
         return Ok(if placed { Swapped::Done } else { Swapped::Refused });
     }
     if !placed {
-        // Something new stands there, and what was known is written still: both stay, ours goes.
-        rustix::fs::unlinkat(dir, temp, AtFlags::empty()).map_err(|e| Error::io("remove", path, e))?;
+        // Something new stands there, and what was known is written still: both stay, ours goes. A leftover is ignored.
+        let _ = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
     }
-    let dir = dir.try_clone().map_err(|e| Error::io("duplicate", path, e))?;
-    Ok(held(dir, away, path, known))
-}
-
-fn held(dir: OwnedFd, name: String, path: &str, known: &Entry) -> Swapped {
-    Swapped::Held(Displaced { dir, name, path: path.to_owned(), known: Some(known.clone()) })
+    Ok(Swapped::Held(displaced))
 }
 
 fn discard(dir: &OwnedFd, temp: &str, path: &str) -> Result<(), Error> {
@@ -309,8 +315,9 @@ fn alike(there: &Entry, known: &Entry) -> bool {
 
 /// Judges a file under its private name. Nobody can open it by its public one any more, so what holds while nobody has
 /// it open for writing holds from then on (but for its other hard links, whose content is not lost with this one).
-fn judge(dir: &OwnedFd, name: &str, path: &str, known: Option<&Entry>) -> Result<Verdict, Error> {
-    let Some(known) = known else { return Ok(Verdict::Changed) };
+fn judge(dir: &OwnedFd, name: &str, path: &str, known: &Entry) -> Result<Verdict, Error> {
+    #[cfg(test)]
+    tests::judging(path)?;
     let looked = match entry_at(dir, name, path, false) {
         Err(Error::WrongKind { .. }) => return Ok(Verdict::Changed),
         other => other?,

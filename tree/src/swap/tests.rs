@@ -1,6 +1,6 @@
 use super::*;
 use crate::stat::stat_entry;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -10,6 +10,12 @@ type Deed = Box<dyn FnOnce()>;
 
 thread_local! {
     static DEED: RefCell<Option<(Point, Deed)>> = const { RefCell::new(None) };
+    static UNJUDGED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Fails where the next judgement is to.
+pub(super) fn judging(path: &str) -> Result<(), Error> {
+    if UNJUDGED.take() { Err(Error::io("read", path, Errno::IO)) } else { Ok(()) }
 }
 
 pub(super) fn between(point: Point) {
@@ -271,4 +277,29 @@ fn in_two_steps_nothing_is_lost_either() {
     (&open).write_all(b"+late").unwrap();
     drop(open);
     assert_eq!((here.text(), read(&displaced, &here)), ("new".to_owned(), "old+late".to_owned()));
+}
+
+#[test]
+fn what_cannot_be_judged_is_never_removed() {
+    let here = Here::new();
+    let known = here.known();
+    UNJUDGED.set(true);
+    let Swapped::Held(displaced) = here.swap(&known) else { panic!("held") };
+    assert_eq!((here.text(), read(&displaced, &here)), ("new".to_owned(), "old".to_owned()));
+    assert_eq!(displaced.judge().unwrap(), Verdict::Same);
+    displaced.discard().unwrap();
+
+    let known = here.known();
+    UNJUDGED.set(true);
+    let Swapped::Held(displaced) = remove_known(&here.root, "f", &known).unwrap() else { panic!("held") };
+    assert_eq!(read(&displaced, &here), "new");
+
+    let here = Here::new();
+    let (known, (dir, name)) = (here.known(), here.root.parent("f").unwrap());
+    let temp = stage_copy(&here.from, "f", &dir, name, "f", Owner::AsIs).unwrap();
+    UNJUDGED.set(true);
+    let Swapped::Held(displaced) = without_exchange(&dir, &temp, name, "f", &known).unwrap() else {
+        panic!("held")
+    };
+    assert_eq!((here.text(), read(&displaced, &here)), ("new".to_owned(), "old".to_owned()));
 }
