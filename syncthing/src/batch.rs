@@ -10,10 +10,11 @@ const SIBLINGS: usize = 128;
 /// Paths in all above which the whole folder is scanned instead.
 const MOST: usize = 512;
 
-/// The same for a [`Batch::fine`], and the bytes of all its paths: they go in the line of one request, which syncthing
-/// takes up to 1 MB.
+/// The same for a [`Batch::fine`].
 const FINE: usize = 4096;
-const FINE_BYTES: usize = 200_000;
+/// The bytes of all paths above which none of them is named: they go in the addresses of requests, encoded three-fold at
+/// worst, and each request is a scan of its own.
+const BYTES: usize = 200_000;
 
 /// Paths relative to a folder's root, `/` between names.
 #[derive(Debug, Default)]
@@ -59,7 +60,7 @@ impl Batch {
             return Vec::new();
         }
         let mut paths = without_nested(paths);
-        if self.fine && paths.len() <= FINE && paths.iter().map(String::len).sum::<usize>() <= FINE_BYTES {
+        if self.fine && paths.len() <= FINE && bytes(&paths) <= BYTES {
             return paths.into_iter().collect();
         }
         let mut counts = std::collections::BTreeMap::<String, usize>::new();
@@ -75,8 +76,12 @@ impl Batch {
             paths.extend(crowded);
             paths = without_nested(paths);
         }
-        if paths.len() > MOST { Vec::new() } else { paths.into_iter().collect() }
+        if paths.len() > MOST || bytes(&paths) > BYTES { Vec::new() } else { paths.into_iter().collect() }
     }
+}
+
+fn bytes(paths: &BTreeSet<String>) -> usize {
+    paths.iter().map(String::len).sum()
 }
 
 fn parent(path: &str) -> &str {
@@ -133,6 +138,16 @@ mod tests {
         assert_eq!(take(4096, "").len(), 4096);
         assert_eq!(take(4097, ""), ["d"]);
         assert_eq!(take(2000, &"x".repeat(100)), ["d"]);
+    }
+
+    #[test]
+    fn paths_that_are_long_in_sum_are_the_whole() {
+        let take = |length: usize| {
+            let mut batch = Batch::default();
+            (0..500).for_each(|n| batch.add(format!("{n:03}/{}", "x".repeat(length - 4))));
+            batch.take().len()
+        };
+        assert_eq!((take(400), take(401)), (500, 0));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
+    address::{self, with_id, with_query},
     config::{Device, Folder},
     event::Event,
 };
@@ -38,6 +39,14 @@ pub enum Error {
         /// The answer's text, trimmed.
         body: String,
     },
+    /// The call was not made: no address is so long.
+    #[error("call syncthing's `{call}`: an address of {bytes} bytes is too long")]
+    Address {
+        /// Method and the beginning of the path.
+        call: String,
+        /// Length of the path.
+        bytes: usize,
+    },
     /// The client could not be built.
     #[error("set up the client for syncthing's socket")]
     Build(#[source] reqwest::Error),
@@ -46,7 +55,7 @@ pub enum Error {
 impl Error {
     /// Whether syncthing did not answer at all (as opposed to answering with an error).
     pub fn is_connection(&self) -> bool {
-        matches!(self, Self::Call { .. })
+        matches!(self, Self::Call { source, .. } if !source.is_builder())
     }
 
     /// Whether syncthing says that the thing does not exist.
@@ -210,12 +219,13 @@ impl Client {
         self.json(Method::GET, "config/folders", |r| r).await
     }
 
-    /// Scans `subs` (paths relative to the folder; none means all of it) and returns when that is done.
+    /// Scans `subs` (paths relative to the folder; none means all of it) and returns when that is done. Paths that do
+    /// not fit in one call are scanned by several, one after the other.
     pub async fn scan(&self, folder: &str, subs: &[String]) -> Result<(), Error> {
-        let query: Vec<(&str, &str)> =
-            std::iter::once(("folder", folder)).chain(subs.iter().map(|s| ("sub", s.as_str()))).collect();
-        let path = with_query("db/scan", &query);
-        self.send(Method::POST, &path, |r| r.timeout(SCAN_LIMIT)).await
+        for call in address::scans(folder, subs) {
+            self.send(Method::POST, &call, |r| r.timeout(SCAN_LIMIT)).await?;
+        }
+        Ok(())
     }
 
     /// How far a folder is.
@@ -329,13 +339,12 @@ impl Client {
         path: &str,
         fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<reqwest::Response, Error> {
+        let Some(address) = address::of(path) else {
+            let start: String = path.chars().take(100).collect();
+            return Err(Error::Address { call: format!("{method} {start}..."), bytes: path.len() });
+        };
         let call = format!("{method} {path}");
-        // The host is never looked up: the connection is the Unix socket.
-        let request = self
-            .http
-            .request(method, format!("http://localhost/rest/{path}"))
-            .header("X-API-Key", &self.key)
-            .timeout(CALL_LIMIT);
+        let request = self.http.request(method, address).header("X-API-Key", &self.key).timeout(CALL_LIMIT);
         let answer =
             fill(request).send().await.map_err(|source| Error::Call { call: call.clone(), source })?;
         let status = answer.status();
@@ -354,33 +363,9 @@ fn absent_is_fine(result: Result<(), Error>) -> Result<(), Error> {
     }
 }
 
-/// The path of the thing with this id: one segment, whatever the id is.
-fn with_id(path: &str, id: &str) -> String {
-    use std::fmt::Write;
-    // These would lead elsewhere even when they are encoded; a NUL is in no id.
-    if matches!(id, "" | "." | "..") {
-        return format!("{path}/%00");
-    }
-    id.bytes().fold(format!("{path}/"), |mut path, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            path.push(char::from(byte));
-        } else {
-            // Writing to a string can't fail.
-            let _ = write!(path, "%{byte:02X}");
-        }
-        path
-    })
-}
-
-fn with_query(path: &str, query: &[(&str, &str)]) -> String {
-    let mut url = reqwest::Url::parse("http://localhost/").unwrap_or_else(|_| unreachable!("a constant URL"));
-    url.query_pairs_mut().extend_pairs(query);
-    format!("{path}?{}", url.query().unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Version, with_id, with_query};
+    use super::Version;
 
     #[test]
     fn a_directory_is_known_by_its_permissions() {
@@ -395,25 +380,5 @@ mod tests {
         assert!(
             !gone.is_directory(0o755) && !file.is_directory(0o755) && !Version::default().is_directory(0)
         );
-    }
-
-    #[test]
-    fn a_query_keeps_odd_names() {
-        let query = with_query("db/scan", &[("folder", "a b"), ("sub", "x&y=ü/+")]);
-        assert_eq!(query, "db/scan?folder=a+b&sub=x%26y%3D%C3%BC%2F%2B");
-    }
-
-    #[test]
-    fn an_id_stays_one_segment() {
-        let url = |id: &str| {
-            let url = format!("http://localhost/rest/{}", with_id("config/devices", id));
-            reqwest::Url::parse(&url).unwrap().path().to_owned()
-        };
-        assert_eq!(url("ABC-2"), "/rest/config/devices/ABC-2");
-        for (id, path) in
-            [("../options", "..%2Foptions"), ("a?b#c", "a%3Fb%23c"), ("..", "%00"), ("%2e", "%252e")]
-        {
-            assert_eq!(url(id), format!("/rest/config/devices/{path}"));
-        }
     }
 }

@@ -3,6 +3,7 @@
 //! Shared by the watcher (local side) and radar (node side), so that a field of syncthing's
 //! configuration has one spelling. Needs syncthing 1.27 to 2.x.
 
+mod address;
 mod batch;
 mod client;
 mod config;

@@ -1,7 +1,8 @@
 //! From changes in a container's directory to scans of its folder.
 //!
 //! Invariant: nothing is scanned before the root was checked. The first change is scanned at once, what comes
-//! during a scan goes together after it. A scan that failed is repeated, so no change is forgotten.
+//! during a scan goes together after it. A scan that failed is repeated, so no change is forgotten; one that is refused time
+//! and again is not repeated as it was, but becomes a scan of everything.
 //!
 //! A directory that syncthing knows as it is (it made it itself, mostly) is not scanned, only what is in it: each name that
 //! comes or goes gives it another ctime, which a scan takes for the container's change, and that wins over its deletion on
@@ -19,6 +20,9 @@ use crate::{
 };
 use ksync_common::Backoff;
 
+/// Refusals in a row of one scan after which everything is scanned instead: something in it is not taken.
+const REFUSALS: u32 = 4;
+
 /// Scans `folder` for each of `changes` until they end, or the root is lost, which `lost_tx` is told.
 pub(crate) async fn run(
     lead_root: LeadRoot,
@@ -28,6 +32,7 @@ pub(crate) async fn run(
 ) {
     let mut batch = Batch::fine();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    let mut refusals = 0;
     loop {
         let first = if batch.is_empty() {
             match changes.recv().await {
@@ -59,10 +64,14 @@ pub(crate) async fn run(
         }
         let subs = batch.take();
         match lead_root.syncthing.client.scan(&folder, &subs).await {
-            Ok(()) => backoff.reset(),
+            Ok(()) => {
+                backoff.reset();
+                refusals = 0;
+            }
             Err(error) => {
                 tracing::warn!(folder, error = &error as &dyn std::error::Error, "scan");
-                if subs.is_empty() {
+                refusals = if error.is_connection() { 0 } else { refusals + 1 };
+                if subs.is_empty() || refusals >= REFUSALS {
                     batch.add_all();
                 }
                 for sub in subs {
@@ -120,13 +129,56 @@ fn note(
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, sync::Arc};
+    use std::{
+        collections::BTreeSet,
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
 
     use ksync_tree::Ignore;
     use syncthing::Batch;
+    use tokio::sync::{mpsc, oneshot};
 
-    use super::{RootLost, note};
-    use crate::container::{attachment::fake::attached, watch::Change};
+    use super::{RootLost, note, run};
+    use crate::{
+        container::{attachment::fake::attached, watch::Change},
+        guards::off,
+        supervisor::node_syncthing::fake::node_syncthing,
+        sync::root_check::LeadRoot,
+    };
+
+    #[tokio::test]
+    async fn a_scan_that_is_refused_time_and_again_becomes_one_of_everything() {
+        let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let Some(lead) = attached("l", dirs[0].path()).await else {
+            return ksync_skip::skipped("mounts can't be cloned here");
+        };
+        let _no_view = off::all_but(&[]);
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let (whole_tx, mut whole_rx) = mpsc::unbounded_channel();
+        let said = Arc::clone(&calls);
+        let syncthing = node_syncthing(
+            dirs[1].path(),
+            Arc::new(move |call| {
+                said.lock().unwrap().push(call.to_owned());
+                if call.contains("&sub=") {
+                    return None;
+                }
+                whole_tx.send(()).unwrap();
+                Some(String::new())
+            }),
+        );
+        let lead_root = LeadRoot { lead, syncthing, mount_point: dirs[1].path().to_owned() };
+        let (changes_tx, changes_rx) = mpsc::channel(1);
+        let (lost_tx, _lost_rx) = oneshot::channel();
+        let scans = tokio::spawn(run(lead_root, "f".to_owned(), changes_rx, lost_tx));
+        changes_tx.send(Change::Path("odd".to_owned())).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), whole_rx.recv()).await.unwrap().unwrap();
+        drop(changes_tx);
+        scans.await.unwrap();
+        let calls = calls.lock().unwrap();
+        assert_eq!(calls.len(), 5, "{calls:?}");
+    }
 
     #[tokio::test]
     async fn what_is_ignored_is_not_scanned_and_deafness_is_an_end() {

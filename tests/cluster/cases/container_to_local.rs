@@ -7,7 +7,7 @@ use crate::suite::{
     App, Case, Sandbox,
     container::Container,
     eventually,
-    eventually::{SHORT, holds, throughout},
+    eventually::{LONG, SHORT, holds, throughout},
     steps,
 };
 
@@ -15,6 +15,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("what_the_container_does_comes_back", comes_back).on_each(),
     Case::new("other_replicas_write_for_themselves", others),
     Case::new("to_container_brings_nothing_back", one_way),
+    Case::new("many_long_names_at_once", many_long_names).on_each(),
 ];
 
 struct Scene<'a> {
@@ -46,6 +47,22 @@ impl Scene<'_> {
         self.comes();
         assert!(!self.sandbox.path(name).exists(), "`{name}` is still here");
     }
+}
+
+/// More and longer names than go in one request, each byte three in an address.
+fn many_long_names(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::idle(sandbox).apply(sandbox);
+    sandbox.sync(APP, CODE);
+    let scene = Scene { sandbox, container: app.only() };
+    let name = "ü".repeat(60);
+    scene.sh(&format!(
+        "mkdir -p made/{name} && i=0; while [ $i -lt 3000 ]; do echo $i >made/{name}/{name}$i; i=$((i+1)); done"
+    ));
+    eventually("all of the files", LONG, || sandbox.equal(&scene.container, CODE));
+    // And what comes after them.
+    scene.sh("echo later >later.txt");
+    scene.here("later.txt", "later\n");
 }
 
 fn comes_back(sandbox: &Sandbox) {
