@@ -14,7 +14,10 @@ use ksync_proto::radar::{
     LookRequest, SessionEvent, SessionRequest, VersionReply, VersionRequest, radar_client::RadarClient,
     session_event::Event,
 };
-use tokio::sync::mpsc;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::mpsc,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Code, Streaming,
@@ -198,24 +201,7 @@ pub(crate) async fn look(
 /// Brings HTTP/2 up on a new tunnel, and checks that the two versions go together.
 async fn dial(tunnel: &dyn Tunnel) -> Result<(RadarClient<Channel>, VersionReply), Error> {
     let stream = tunnel.open().await?;
-    let once = Mutex::new(Some(stream));
-    let connector = tower::service_fn(move |_| {
-        // One stream, one connection: a second try on the same channel must fail, not hang.
-        let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-        async move { stream.map(TokioIo::new).ok_or_else(|| std::io::Error::other("the tunnel is used up")) }
-    });
-    let channel = Endpoint::from_static("http://radar")
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_LIMIT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .connect_timeout(CALL_LIMIT)
-        .connect_with_connector(connector)
-        // Rust 1.90 can't prove the future of who connects `Send` with this one in it.
-        .boxed()
-        .await
-        .map_err(Error::Transport)?;
+    let channel = channel(stream).await.map_err(Error::Transport)?;
     let mut radar = RadarClient::new(channel).max_decoding_message_size(16 << 20);
 
     let found = limited("Version", radar.version(VersionRequest {})).await?.into_inner();
@@ -226,6 +212,32 @@ async fn dial(tunnel: &dyn Tunnel) -> Result<(RadarClient<Channel>, VersionReply
         return Err(Error::Lacks { radar: found.version, capability });
     }
     Ok((radar, found))
+}
+
+/// HTTP/2 on a stream.
+async fn channel(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<Channel, tonic::transport::Error> {
+    let once = Mutex::new(Some(stream));
+    let connector = tower::service_fn(move |_| {
+        // One stream, one connection: a second try on the same channel must fail, not hang.
+        let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move { stream.map(TokioIo::new).ok_or_else(|| std::io::Error::other("the tunnel is used up")) }
+    });
+    Endpoint::from_static("http://radar")
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_LIMIT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        // An answer that crosses the end of its call counts as an error of radar's, and the 1,024th in a connection's life
+        // would end it: a few days of edits.
+        .http2_max_local_error_reset_streams(None)
+        .connect_timeout(CALL_LIMIT)
+        .connect_with_connector(connector)
+        // Rust 1.90 can't prove the future of who connects `Send` with this one in it.
+        .boxed()
+        .await
 }
 
 /// What of [`NEEDED`] a radar does not know.
@@ -297,7 +309,84 @@ fn next_epoch() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{NEEDED, lacking, next_epoch};
+    use ksync_proto::radar::{VersionRequest, radar_client::RadarClient};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+        sync::mpsc,
+    };
+
+    use super::{NEEDED, channel, lacking, next_epoch};
+
+    /// Calls that are given up, more than the 1,024 answers and the 50 calls that h2 bears and remembers.
+    const GIVEN_UP: usize = 1200;
+    /// RFC 9113.
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const ACK: u8 = 1;
+    const END_STREAM: u8 = 1;
+    const END_HEADERS: u8 = 4;
+
+    fn frame(kind: u8, flags: u8, stream: &[u8], payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], stream, payload].concat()
+    }
+
+    /// A radar that begins to answer calls when all of them were given up, and refuses those that come later. Of the former
+    /// it tells each, and when it has begun.
+    async fn late(mut stream: DuplexStream, called_tx: mpsc::Sender<()>) -> std::io::Result<()> {
+        let status = [0x88];
+        let refusal = [&status[..], b"\x0f\x10\x10application/grpc\x00\x0bgrpc-status\x0212"].concat();
+        let mut given_up = Vec::new();
+        stream.read_exact(&mut [0; 24]).await?;
+        stream.write_all(&frame(SETTINGS, 0, &[0; 4], &[])).await?;
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await?;
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            stream.read_exact(&mut payload).await?;
+            let answer = match (head[3], head[4]) {
+                (HEADERS, _) if given_up.len() < GIVEN_UP => {
+                    called_tx.send(()).await.map_err(std::io::Error::other)?;
+                    Vec::new()
+                }
+                (HEADERS, _) => frame(HEADERS, END_HEADERS | END_STREAM, &head[5..], &refusal),
+                (RESET, _) => {
+                    given_up.push(head[5..].to_vec());
+                    if given_up.len() == GIVEN_UP {
+                        let begin = |id: &Vec<u8>| frame(HEADERS, END_HEADERS, id, &status);
+                        stream.write_all(&given_up.iter().flat_map(begin).collect::<Vec<u8>>()).await?;
+                        called_tx.send(()).await.map_err(std::io::Error::other)?;
+                    }
+                    Vec::new()
+                }
+                (SETTINGS, 0) => frame(SETTINGS, ACK, &[0; 4], &[]),
+                (PING, 0) => frame(PING, ACK, &[0; 4], &payload),
+                _ => Vec::new(),
+            };
+            stream.write_all(&answer).await?;
+        }
+    }
+
+    #[tokio::test]
+    async fn late_answers_to_many_calls_that_were_given_up_leave_the_connection_up() {
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        let (called_tx, mut called_rx) = mpsc::channel(1);
+        let answering = tokio::spawn(late(theirs, called_tx));
+        let mut radar = RadarClient::new(channel(ours).await.unwrap());
+        for _ in 0..GIVEN_UP {
+            let mut radar = radar.clone();
+            let call = tokio::spawn(async move { radar.version(VersionRequest {}).await });
+            called_rx.recv().await.unwrap();
+            call.abort();
+        }
+        // The late answers are on their way.
+        called_rx.recv().await.unwrap();
+        let refused = radar.version(VersionRequest {}).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unimplemented, "{refused:?}");
+        answering.abort();
+    }
 
     #[test]
     fn a_radar_without_what_is_needed_is_refused() {

@@ -40,6 +40,12 @@ const FRAME: u32 = 16 * 1024;
 /// Largest message; paths to fetch come in one.
 const MESSAGE: usize = 64 * 1024 * 1024;
 
+/// Calls that were given up before radar came to read of them, at most. A stall of the tunnel gathers them: each edit gives
+/// up the question about the one before. h2 takes more than 20 for an attack and ends the connection, and with it every
+/// attachment of the node; whoever may connect here has no need of one. A stall longer than the keepalive's two limits ends
+/// the connection anyway, and this many are not made in that time.
+const GIVEN_UP: usize = 1 << 16;
+
 /// Why radar can't serve.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -83,12 +89,7 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
         paths,
         stop: stop.clone(),
     };
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(FRAME)
+    let server = settings()
         .add_service(RadarServer::new(handlers).max_decoding_message_size(MESSAGE))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let mut server = tokio::spawn(server);
@@ -110,6 +111,17 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
     })
 }
 
+/// HTTP/2 as radar speaks it.
+fn settings() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_pending_accept_reset_streams(Some(GIVEN_UP))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+}
+
 fn ended(
     address: SocketAddr,
     served: Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>,
@@ -117,5 +129,54 @@ fn ended(
     match served {
         Ok(served) => served.map_err(|source| Error::Serve { address, source }),
         Err(error) => Err(Error::Listen { address, source: io::Error::other(error) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tonic::service::Routes;
+
+    use super::settings;
+
+    /// RFC 9113.
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    const PING: u8 = 6;
+    const GO_AWAY: u8 = 7;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    #[tokio::test]
+    async fn many_calls_that_are_given_up_at_once_leave_the_connection_up() {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let incoming = tokio_stream::once(std::io::Result::Ok(server));
+        let serving = tokio::spawn(settings().add_routes(Routes::default()).serve_with_incoming(incoming));
+        // What a stalled tunnel hands over in one piece: calls, each with its end, and the question of a keepalive.
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend(frame(4, 0, 0, &[]));
+        // POST, http, path `/`, authority `r`: no more than what h2 wants of a request.
+        let call = [0x83, 0x86, 0x84, 0x01, 0x01, b'r'];
+        for n in 0..2000 {
+            bytes.extend(frame(HEADERS, 0x5, 2 * n + 1, &call));
+            bytes.extend(frame(RESET, 0, 2 * n + 1, &8_u32.to_be_bytes()));
+        }
+        bytes.extend(frame(PING, 0, 0, &[0; 8]));
+        client.write_all(&bytes).await.unwrap();
+        loop {
+            let mut head = [0; 9];
+            client.read_exact(&mut head).await.unwrap();
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            client.read_exact(&mut payload).await.unwrap();
+            match head[3] {
+                GO_AWAY => panic!("radar ended it: {}", String::from_utf8_lossy(&payload[8..])),
+                PING if head[4] == 1 => break,
+                _ => {}
+            }
+        }
+        serving.abort();
     }
 }
