@@ -20,7 +20,7 @@ pub(crate) use error::Error;
 pub(crate) use loaded::{Config, Loaded, SpecError};
 pub(crate) use name::fresh_name;
 pub(crate) use position::Position;
-pub(crate) use spec::{Direction, Initial, ReloadMode, SpecDetails};
+pub(crate) use spec::{Direction, Initial, ReloadMode, SpecDetails, same_patterns};
 pub(crate) use store::Store;
 pub(crate) use store::write_whole;
 pub(crate) use yaml::to_yaml;

@@ -222,7 +222,7 @@ impl Spec {
             spec: self.details.name.clone(),
             container: container.clone(),
             remote_path: self.details.remotepath.clone(),
-            direction: self.details.direction.unwrap_or_default(),
+            direction: self.details.way(),
             initial: self.details.initial.unwrap_or_default(),
             reloading: Arc::clone(&self.reloading),
             reloads: Arc::clone(&self.shared.reloads),

@@ -62,7 +62,11 @@ impl Draft {
         let mut names = HashSet::new();
         for (index, item) in items.iter().enumerate() {
             let at = Item { text, layout: &layout, count: items.len(), index, key: place_of("spec") };
+            let specs = &loaded.config.spec;
             match at.read(item).and_then(|spec| {
+                if let Some(why) = specs.iter().find_map(|other| spec.patterns_differ_from(other)) {
+                    return Err((at.value("ignore"), format!("{why}: give both the same patterns")));
+                }
                 if names.insert(spec.name.clone()) {
                     Ok(spec)
                 } else {
@@ -350,6 +354,32 @@ mod tests {
         assert!(draft.text().contains("y: ''"));
         draft.remove("a").unwrap();
         assert_eq!(draft.config().spec, [spec("b")]);
+    }
+
+    #[test]
+    fn a_second_spec_of_a_directory_with_other_patterns_is_bad() {
+        let two = "- name: b\n  pod: q\n  localpath: /l\n  remotepath: /r\n  ignore: [x]\n";
+        let one = two.replace("name: b", "name: a").replace("[x]", "[x, y]");
+        let draft = draft(&format!("spec:\n{one}{two}"));
+        let [error] = draft.loaded().errors.as_slice() else { panic!("{:?}", draft.loaded()) };
+        assert_eq!(
+            error.to_string(),
+            "spec `b` at line 11 column 11: `ignore` differs from that of spec `a`, which syncs the same `localpath`: \
+             give both the same patterns"
+        );
+        assert_eq!(draft.config().spec.len(), 1);
+    }
+
+    #[test]
+    fn patterns_of_all_specs_of_a_directory_can_change_one_by_one() {
+        let mut draft = draft("");
+        for name in ["a", "b"] {
+            draft.add(&spec(name)).unwrap();
+        }
+        for name in ["a", "b"] {
+            assert!(draft.ignore(name, &["x".to_owned()]).unwrap());
+        }
+        assert_eq!((draft.config().spec.len(), draft.loaded().errors.len()), (2, 0));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! One spec of the file. Its keys are the old ksync's, and a few optional ones of ours that it passes over.
 
-use std::{fmt, num::NonZeroUsize};
+use std::{collections::BTreeSet, fmt, num::NonZeroUsize, path::Path};
 
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor},
+};
 
 /// All configuration required to sync a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -17,8 +20,8 @@ pub(crate) struct SpecDetails {
     /// Exactly one of `pod` and `selector` is set.
     #[serde(deserialize_with = "nullable")]
     pub pod: String,
-    /// A label selector.
-    #[serde(deserialize_with = "nullable")]
+    /// A label selector. In the file a list of its requirements will do.
+    #[serde(deserialize_with = "requirements")]
     pub selector: String,
     /// Empty: the file's, else the context's.
     #[serde(deserialize_with = "nullable")]
@@ -40,8 +43,14 @@ pub(crate) struct SpecDetails {
     pub ignore: Vec<String>,
     /// What wins at the first sync where the base knows nothing.
     pub initial: Option<Initial>,
-    /// Which way changes go.
+    /// Which way changes go; see [`SpecDetails::way`].
     pub direction: Option<Direction>,
+    /// The old ksync's `to-container`.
+    #[serde(deserialize_with = "nullable")]
+    pub localreadonly: bool,
+    /// The old ksync's way from the container only.
+    #[serde(deserialize_with = "nullable")]
+    pub remotereadonly: bool,
     /// How the app is given the new code, with `reload: true`.
     #[serde(rename = "reload-mode")]
     pub reload_mode: Option<ReloadMode>,
@@ -162,6 +171,20 @@ impl SpecDetails {
         format!("no pod {which} in namespace `{}`", self.namespace)
     }
 
+    /// Which way changes go, by whichever key says so.
+    pub(crate) fn way(&self) -> Direction {
+        let old = if self.localreadonly { Direction::ToContainer } else { Direction::default() };
+        self.direction.unwrap_or(old)
+    }
+
+    /// Why the two can't stand beside each other: a directory here has one set of patterns. One phrase.
+    pub(crate) fn patterns_differ_from(&self, other: &Self) -> Option<String> {
+        let same_path = Path::new(&self.localpath) == Path::new(&other.localpath);
+        (same_path && !same_patterns(&self.ignore, &other.ignore)).then(|| {
+            format!("`ignore` differs from that of spec `{}`, which syncs the same `localpath`", other.name)
+        })
+    }
+
     /// What makes a spec unusable whatever the machine and the cluster look like; one phrase.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.name.is_empty() {
@@ -175,12 +198,28 @@ impl SpecDetails {
                 return Err(format!("`{key}` is not an absolute path: `{path}`"));
             }
         }
+        if self.remotereadonly {
+            return Err("`remotereadonly: true` is not supported: no spec goes from the container to here only; remove the \
+                        key to go both ways"
+                .to_owned());
+        }
+        if self.localreadonly && self.direction == Some(Direction::Both) {
+            return Err("`localreadonly: true` and `direction: both` exclude each other: remove one of them"
+                .to_owned());
+        }
         match (self.selector.is_empty(), self.pod.is_empty()) {
             (true, true) => Err("neither `selector` nor `pod` is set".to_owned()),
             (false, false) => Err("both `selector` and `pod` are set".to_owned()),
             _ => Ok(()),
         }
     }
+}
+
+/// Whether two lists of patterns leave out the same. The order of those that bring something back counts.
+pub(crate) fn same_patterns(one: &[String], two: &[String]) -> bool {
+    let plain = |patterns: &[String]| !patterns.iter().any(|pattern| pattern.contains('!'));
+    let all = |patterns: &[String]| patterns.iter().cloned().collect::<BTreeSet<_>>();
+    one == two || plain(one) && all(one) == all(two)
 }
 
 /// The old ksync takes a null for an empty value.
@@ -190,9 +229,91 @@ fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// A selector as one text: the old ksync has a list of requirements, all of which count.
+fn requirements<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    struct Requirements;
+
+    impl<'de> Visitor<'de> for Requirements {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a label selector, as a text or as a list of texts")
+        }
+
+        fn visit_unit<E>(self) -> Result<String, E> {
+            Ok(String::new())
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<String, A::Error> {
+            let mut all = Vec::new();
+            while let Some(one) = list.next_element::<String>()? {
+                all.push(one);
+            }
+            Ok(all.join(","))
+        }
+    }
+
+    deserializer.deserialize_any(Requirements)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ReloadMode;
+    use super::{Direction, ReloadMode, SpecDetails};
+    use crate::config::yaml;
+
+    fn spec(more: &str) -> SpecDetails {
+        yaml::parse(&format!("name: a\nlocalpath: /l\nremotepath: /r\n{more}")).unwrap()
+    }
+
+    #[test]
+    fn an_old_ksyncs_keys_mean_what_they_meant() {
+        let old = spec("pod: p\nlocalreadonly: true\nremotereadonly: false\n");
+        assert_eq!((old.way(), old.check()), (Direction::ToContainer, Ok(())));
+        for keys in
+            ["", "localreadonly: false\n", "localreadonly: ~\nremotereadonly: ~\n", "direction: both\n"]
+        {
+            let both = spec(&format!("pod: p\n{keys}"));
+            assert_eq!((both.way(), both.check()), (Direction::Both, Ok(())), "{keys}");
+        }
+        let refused = |keys: &str| spec(&format!("pod: p\n{keys}")).check().unwrap_err();
+        assert!(refused("remotereadonly: true\n").starts_with("`remotereadonly: true` is not supported"));
+        assert!(refused("localreadonly: true\ndirection: both\n").contains("exclude each other"));
+    }
+
+    #[test]
+    fn a_directory_here_has_one_set_of_patterns() {
+        let differ = |one: &str, two: &str| {
+            let [one, two] = [one, two].map(|keys| spec(&format!("pod: p\n{keys}")));
+            two.patterns_differ_from(&one).is_some()
+        };
+        let why = spec("ignore: [x]").patterns_differ_from(&spec("")).unwrap();
+        assert_eq!(why, "`ignore` differs from that of spec `a`, which syncs the same `localpath`");
+        assert!(!differ("ignore: [x, y]", "ignore: [y, x]") && !differ("", "ignore: []"));
+        assert!(differ("ignore: [x, '!y']", "ignore: ['!y', x]"), "the first that matches decides");
+        let elsewhere = SpecDetails { localpath: "/m".into(), ..spec("") };
+        assert!(elsewhere.patterns_differ_from(&spec("ignore: [x]")).is_none());
+        let slash = SpecDetails { localpath: "/l/".into(), ..spec("") };
+        assert!(slash.patterns_differ_from(&spec("ignore: [x]")).is_some());
+    }
+
+    #[test]
+    fn a_selector_may_be_a_list() {
+        for (text, selector) in [
+            ("selector: [app=a, 'tier in (x, y)']", "app=a,tier in (x, y)"),
+            ("selector:\n- app=a\n", "app=a"),
+            ("selector: app=a", "app=a"),
+            ("selector: []\npod: p", ""),
+            ("selector: ~\npod: p", ""),
+        ] {
+            assert_eq!((spec(text).selector.as_str(), spec(text).check()), (selector, Ok(())), "{text}");
+        }
+        let problem = yaml::parse::<SpecDetails>("name: a\nselector: {app: a}\n").unwrap_err();
+        assert!(problem.message.contains("a label selector, as a text or as a list of texts"), "{problem:?}");
+    }
 
     #[test]
     fn reload_modes_read_as_they_print() {

@@ -156,6 +156,19 @@ pub(crate) fn beside(
             );
             return invalid(message, format!("run `kubectl ksync delete {}` first", other.name));
         }
+        if let Some(why) = new.patterns_differ_from(other) {
+            let patterns = |spec: &SpecDetails| match spec.ignore.as_slice() {
+                [] => "none".to_owned(),
+                patterns => format!("`{}`", patterns.join("`, `")),
+            };
+            let hint = format!(
+                "a directory has one set of patterns: give the same to both (spec `{}` has {}, this one {})",
+                other.name,
+                patterns(other),
+                patterns(new)
+            );
+            return invalid(why, hint);
+        }
         if local == Relation::Nested {
             let message = format!(
                 "local path `{}` and `{}` of spec `{}` lie in each other",
@@ -307,6 +320,19 @@ mod tests {
         ] {
             assert_eq!(told(&fine), None, "{fine:?}");
         }
+        let ignoring = |name: &str, pattern: &str| SpecDetails {
+            ignore: vec![pattern.to_owned()],
+            context: Some("c".into()),
+            ..spec(name, "app=b", "/src/a", "/code")
+        };
+        let refused = beside(&ignoring("two", "*.key"), &there, Inherited::default()).unwrap_err();
+        assert_eq!(
+            refused.message,
+            "`ignore` differs from that of spec `one`, which syncs the same `localpath`"
+        );
+        assert!(refused.hint.ends_with("(spec `one` has none, this one `*.key`)"), "{}", refused.hint);
+        let same = SpecDetails { remotepath: "/other".into(), ..ignoring("two", "a") };
+        assert_eq!(beside(&same, &[ignoring("one", "a")], Inherited::default()), Ok(()));
         let container = |name: &str, c: &str| SpecDetails {
             containername: c.into(),
             ..spec(name, "app=a", "/src/a", "/code")

@@ -28,7 +28,7 @@ use super::{
     process::LocalSyncthing,
     root::{self, LocalRoot},
 };
-use crate::blocking;
+use crate::{blocking, config::same_patterns};
 
 /// Why a local path can't be synced.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,12 @@ pub(crate) enum Error {
         path: PathBuf,
         /// The system's word.
         source: notify::Error,
+    },
+    /// A spec that leaves out something else has it.
+    #[error("`{path}` is synced with other `ignore` patterns")]
+    Patterns {
+        /// The local path.
+        path: PathBuf,
     },
     /// Somebody else's syncthing shares the directory.
     #[error("`{path}` is a folder of another syncthing (it has a `.stfolder`)")]
@@ -84,6 +90,8 @@ pub(crate) struct LocalFolder {
     pub path: PathBuf,
     /// What is not synced.
     pub ignore: Ignore,
+    /// What of it the specs say.
+    patterns: Vec<String>,
     /// Where what is replaced or removed here is kept.
     pub kept: PathBuf,
     /// Which container's changes come back.
@@ -260,7 +268,8 @@ impl LocalFolders {
         self.live.lock().await.get(path)?.folder.upgrade()
     }
 
-    /// The folder over `path`, opening it when nobody has yet. `path` is absolute.
+    /// The folder over `path`, opening it when nobody has yet. `path` is absolute. One that leaves out something else, most
+    /// of all that of a spec that is about to end, is refused: what is to stay out must not go out by another's patterns.
     pub(crate) async fn get(
         self: &Arc<Self>,
         path: &Path,
@@ -269,7 +278,8 @@ impl LocalFolders {
         let mut live = self.live.lock().await;
         if let Some(entry) = live.get(path) {
             if let Some(folder) = entry.folder.upgrade() {
-                return Ok(folder);
+                let same = same_patterns(&folder.patterns, patterns);
+                return same.then_some(folder).ok_or_else(|| Error::Patterns { path: path.to_owned() });
             }
             entry.closed.cancelled().await;
         }
@@ -343,6 +353,7 @@ impl LocalFolders {
             id,
             path: path.to_owned(),
             ignore,
+            patterns: patterns.to_vec(),
             kept,
             two_way: Election::default(),
             first_compared: OnceLock::new(),
@@ -356,5 +367,32 @@ impl LocalFolders {
             commands,
             _end: end.drop_guard(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Error, LocalFolders};
+    use crate::local::process::LocalSyncthing;
+
+    #[tokio::test]
+    async fn a_spec_never_goes_by_the_patterns_of_another() {
+        let [path, own] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let syncthing = LocalSyncthing::none(own.path().join("kept"));
+        let locals = LocalFolders::new(syncthing, "s", own.path().join("waiting"));
+        let get = |pattern: &str| {
+            let (locals, path, patterns) = (Arc::clone(&locals), path.path(), [pattern.to_owned()]);
+            async move { locals.get(path, &patterns).await }
+        };
+        let first = get("noise").await.unwrap();
+        assert!(Arc::ptr_eq(&first, &get("noise").await.unwrap()));
+        let error = get("secret").await.unwrap_err();
+        assert!(matches!(error, Error::Patterns { .. }), "{error}");
+        // The first spec was deleted.
+        drop(first);
+        let second = get("secret").await.unwrap();
+        assert!(second.ignore.matches("secret") && !second.ignore.matches("noise"));
     }
 }

@@ -29,6 +29,12 @@ impl LocalSyncthing {
         Ok(Arc::new(Self { state, stop, kept }))
     }
 
+    /// One that never runs.
+    #[cfg(test)]
+    pub(super) fn none(kept: PathBuf) -> Arc<Self> {
+        Arc::new(Self { state: watch::channel(State::Down(None)).1, stop: parent::Stop::none(), kept })
+    }
+
     /// Follows the process.
     pub(crate) fn state(&self) -> watch::Receiver<State> {
         self.state.clone()

@@ -101,6 +101,21 @@ fn a_second_spec_of_a_directory_is_told() {
 }
 
 #[test]
+fn a_second_spec_of_a_directory_with_other_patterns_is_refused() {
+    let bench = Bench::new();
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c" }] } });
+    FakeApi::of(&bench, &[(RADAR, 200, radar()), (PODS, 200, pods(&[pod]))]);
+    assert!(bench.command(&create(&["-p", "p", "--ignore", "*.log"])).status().unwrap().success());
+    let before = std::fs::read_to_string(bench.config()).unwrap();
+    let args = ["create", "--no-start", "--name", "t", "-p", "p", "--ignore", "*.key", "local", "/other"];
+    let refused = "error: `ignore` differs from that of spec `s`, which syncs the same `localpath`\n\
+                   hint: a directory has one set of patterns: give the same to both (spec `s` has `*.log`, this one \
+                   `*.key`)\n";
+    bench.says(&args, Says { status: 1, stdout: "", stderr: refused });
+    assert_eq!(std::fs::read_to_string(bench.config()).unwrap(), before, "nothing is written");
+}
+
+#[test]
 fn it_is_said_what_becomes_of_the_app() {
     let bench = Bench::new();
     let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c" }] } });

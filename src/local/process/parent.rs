@@ -64,6 +64,12 @@ pub(super) struct Stop {
 }
 
 impl Stop {
+    /// Of nothing.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self { stopping: Arc::default(), child: Arc::default(), ended: watch::channel(true).1 }
+    }
+
     pub(super) async fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.signal(Signal::TERM);

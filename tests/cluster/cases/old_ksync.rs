@@ -1,18 +1,21 @@
 //! The old ksync's file, verbatim: it loads, runs, and is rewritten with nothing lost.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use super::CODE;
 use crate::suite::{
     App, Case, Sandbox,
     container::Container,
     eventually,
-    eventually::{LONG, SHORT},
+    eventually::{LONG, SHORT, holds, throughout},
     ksync::Ksync,
     tree::Tree,
 };
 
-pub(super) const CASES: &[Case] = &[Case::new("the_old_ksyncs_file_runs_and_survives", verbatim)];
+pub(super) const CASES: &[Case] = &[
+    Case::new("the_old_ksyncs_file_runs_and_survives", verbatim),
+    Case::new("a_read_only_side_of_the_old_ksync", read_only),
+];
 
 const FILE: &str = r#"apikey: ksync
 context: ""
@@ -90,4 +93,35 @@ fn verbatim(sandbox: &Sandbox) {
     }
     ksync.watching("sunny-husky", containers.len(), SHORT);
     drop(named);
+}
+
+/// `localreadonly` keeps what containers write away from here, `remotereadonly` runs nothing, and a selector is a list.
+fn read_only(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
+    let spec = |name: &str, remote: &str, key: &str| {
+        format!(
+            "- name: {name}\n  selector:\n  - app=app\n  namespace: {}\n  localpath: {}\n  remotepath: {remote}\n  {key}: true\n",
+            sandbox.namespace,
+            sandbox.local().display()
+        )
+    };
+    let text =
+        format!("spec:\n{}{}", spec("main", CODE, "localreadonly"), spec("back", "/srv", "remotereadonly"));
+    fs::write(sandbox.ksync.config_file(), text).expect("write ksync.yaml");
+    sandbox.ksync.ok(&["watch", "--daemon"]);
+    let main = sandbox.watching(&containers, LONG);
+    assert!(main.two_way().is_none(), "{main:?}");
+    for container in &containers {
+        container.sh(sandbox.cluster(), "echo theirs >/code/a.txt && echo theirs >/code/b.txt");
+    }
+    throughout("what is here", Duration::from_secs(2), || {
+        holds(
+            sandbox.text("a.txt").as_deref() == Ok("a\n") && !sandbox.path("b.txt").exists(),
+            "a container's file",
+        )
+    });
+    let output = sandbox.ksync.run(&["get"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("`remotereadonly: true` is not supported"), "{said}");
 }
