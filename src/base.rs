@@ -193,7 +193,8 @@ fn entry(line: &str) -> Option<Entry> {
         'l' => Kind::Symlink,
         _ => return None,
     };
-    Some(Entry { path, kind, size, mtime_ns, mode, hash: None, target })
+    // An earlier version noted set-uid, set-gid and sticky, which are not compared any more.
+    Some(Entry { path, kind, size, mtime_ns, mode: mode & 0o777, hash: None, target })
 }
 
 #[cfg(test)]

@@ -89,7 +89,8 @@ pub(super) fn entry(entry: proto::Entry) -> Result<Entry, CallError> {
         kind,
         size: entry.size,
         mtime_ns: entry.mtime_ns,
-        mode: entry.mode,
+        // An older radar tells set-uid, set-gid and sticky too, which are not carried.
+        mode: entry.mode & 0o777,
         hash,
         target,
     })

@@ -3,10 +3,10 @@
 
 use crate::entry::Kind;
 use crate::error::Error;
-use crate::root::{Root, reading};
+use crate::root::{Owner, Root, reading};
 use crate::stat::{entry_at, lstat, mtime_of, name_of, open_regular, permissions, size_of};
 use crate::write::{
-    Attributes, Owner, Pending, ensure_dir, ensure_parent, finish_dir, make_way, rename_over, stage_symlink,
+    Attributes, Pending, ensure_dir, ensure_parent, finish_dir, make_way, rename_over, stage_symlink,
 };
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
@@ -31,7 +31,7 @@ pub enum Removed {
 /// content, mode and mtime. A replaced entry's owner is kept, a new one gets that of its directory; missing parents
 /// are made with the modes that they have in `from`.
 pub fn copy_entry(from: &Root, to: &Root, path: &str) -> Result<(), Error> {
-    copy_to(from, path, to, path, Owner::FromParent)
+    copy_to(from, path, to, path, to.owner())
 }
 
 /// A regular file, read as a whole: for copies to several trees.
@@ -71,7 +71,7 @@ impl Original {
     /// Puts it into another tree, as [`copy_entry`] does; the modes of missing parents are those of `from`.
     pub fn put(&self, from: &Root, to: &Root) -> Result<(), Error> {
         let Self { path, content, mode, mtime_ns } = self;
-        let owner = Owner::FromParent;
+        let owner = to.owner();
         let (target, name) = ensure_parent(to, path, owner, |above| mode_in(from, above))?;
         let mut pending = Pending::create(&target, path)?;
         pending.take(content)?;
@@ -89,12 +89,12 @@ impl Original {
 /// Missing parents are made. A directory that is not empty is moved only within one file system.
 pub fn move_entry(from: &Root, from_path: &str, to: &Root, to_path: &str) -> Result<(), Error> {
     let (source, source_name) = from.parent(from_path)?;
-    let (target, target_name) = ensure_parent(to, to_path, Owner::FromParent, |_| 0o755)?;
+    let (target, target_name) = ensure_parent(to, to_path, to.owner(), |_| 0o755)?;
     make_way(&target, target_name, lstat(&target, target_name, to_path)?.as_ref(), to_path)?;
     match rustix::fs::renameat(&source, source_name, &target, target_name) {
         Ok(()) => Ok(()),
         Err(Errno::XDEV) => {
-            copy_to(from, from_path, to, to_path, Owner::FromParent)?;
+            copy_to(from, from_path, to, to_path, to.owner())?;
             match remove_entry(from, from_path)? {
                 Removed::NotEmpty => Err(Error::NotEmpty { path: from_path.to_owned() }),
                 Removed::Gone(_) | Removed::Missing => Ok(()),
@@ -210,7 +210,8 @@ mod tests {
             copy_entry(&from, &to, path).unwrap();
             assert_eq!(stat_entry(&to, path, true).unwrap(), stat_entry(&from, path, true).unwrap());
         }
-        assert_eq!(fs::metadata(b.path().join("d")).unwrap().mode() & 0o7777, 0o2750);
+        let mode = |path: &str| fs::metadata(b.path().join(path)).unwrap().mode() & 0o7777;
+        assert_eq!((mode("d"), mode("d/e/f")), (0o750, 0o751), "set-uid and set-gid are each side's own");
         assert!(copy_entry(&from, &to, "none").unwrap_err().is_not_found());
     }
 
@@ -226,11 +227,43 @@ mod tests {
             Original::read(&from, path, 3).unwrap().unwrap().put(&from, &to).unwrap();
             assert_eq!(stat_entry(&to, path, true).unwrap(), stat_entry(&from, path, true).unwrap());
         }
-        assert_eq!(fs::metadata(b.path().join("d")).unwrap().mode() & 0o7777, 0o2750);
+        assert_eq!(fs::metadata(b.path().join("d")).unwrap().mode() & 0o7777, 0o750);
         assert_eq!(fs::read_dir(b.path()).unwrap().count(), 2, "no temporary is left there");
         assert_eq!(Original::read(&from, "f", 2).unwrap(), None, "too large");
         assert_eq!(Original::read(&from, "d", 3).unwrap(), None, "a directory");
         assert!(Original::read(&from, "none", 3).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn what_is_new_in_a_volume_with_fs_group_belongs_to_the_app() {
+        let (a, b, from, to) = pair();
+        if chown(b.path(), Some(0), Some(3000)).is_err() {
+            return ksync_skip::skipped("files can't be given to others here");
+        }
+        // As the kubelet leaves a volume.
+        fs::set_permissions(b.path(), fs::Permissions::from_mode(0o2775)).unwrap();
+        fs::create_dir(a.path().join("d")).unwrap();
+        for path in ["f", "d/f", "old"] {
+            fs::write(a.path().join(path), "here").unwrap();
+        }
+        fs::write(b.path().join("old"), "theirs").unwrap();
+        chown(b.path().join("old"), Some(1001), Some(3000)).unwrap();
+        let to = to.used_by(1000);
+        for path in ["f", "d/f", "old"] {
+            copy_entry(&from, &to, path).unwrap();
+        }
+        let owner = |path: &str| {
+            let meta = fs::metadata(b.path().join(path)).unwrap();
+            (meta.uid(), meta.gid(), meta.mode() & 0o7777)
+        };
+        assert_eq!(owner("f"), (1000, 3000, 0o644));
+        assert_eq!((owner("d"), owner("d/f")), ((1000, 3000, 0o2755), (1000, 3000, 0o644)));
+        assert_eq!(owner("old"), (1001, 3000, 0o644), "one that is replaced keeps its owner");
+        // Elsewhere the directory's owner is the right one.
+        fs::set_permissions(b.path(), fs::Permissions::from_mode(0o775)).unwrap();
+        fs::write(a.path().join("g"), "here").unwrap();
+        copy_entry(&from, &to, "g").unwrap();
+        assert_eq!(owner("g"), (0, 3000, 0o644));
     }
 
     #[test]

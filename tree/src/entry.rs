@@ -25,7 +25,7 @@ pub struct Entry {
     pub size: u64,
     /// Nanoseconds since the epoch.
     pub mtime_ns: i64,
-    /// Permission bits with setuid, setgid and sticky (`& 0o7777`); 0o777 for symlinks.
+    /// Permission bits without set-uid, set-gid and sticky (`& 0o777`); 0o777 for symlinks.
     pub mode: u32,
     /// BLAKE3 of a regular file's content, where it was asked for.
     pub hash: Option<[u8; 32]>,

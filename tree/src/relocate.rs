@@ -4,9 +4,9 @@
 use crate::entry::{Entry, Kind};
 use crate::error::Error;
 use crate::path::join;
-use crate::root::Root;
+use crate::root::{Owner, Root};
 use crate::stat::{Exact, entry_at, lstat, mtime_of, open_regular, size_of};
-use crate::write::{Attributes, Owner, Pending, ensure_parent, place_new, temp_name, write_symlink};
+use crate::write::{Attributes, Pending, ensure_parent, place_new, temp_name, write_symlink};
 use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -92,7 +92,7 @@ fn across(source: &NameAt<'_>, target: &NameAt<'_>) -> Result<bool, Error> {
 }
 
 fn directory(source: &NameAt<'_>, target: &NameAt<'_>, entry: &Entry) -> Result<bool, Error> {
-    let mode = Mode::from_bits_truncate((entry.mode & 0o7777) as _);
+    let mode = Mode::from_bits_truncate(entry.mode as _);
     match rustix::fs::mkdirat(target.dir, target.name, mode) {
         Ok(()) => {}
         Err(Errno::EXIST) => return Ok(false),

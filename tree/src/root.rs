@@ -9,11 +9,25 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+/// Whom a written entry belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The writing process.
+    AsIs,
+    /// As the entry that it replaces, else as the directory that it is in; of a root that is [`Root::used_by`] somebody as
+    /// with the next.
+    FromParent,
+    /// The same, but a directory that its group shares (set-gid and writable by the group, as Kubernetes makes volumes with
+    /// `fsGroup`) gives the group alone, and this is the user: by the directory's owner, root, the app could not write.
+    FromParentOr(u32),
+}
+
 /// An open directory below which all paths are resolved.
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
     identity: Identity,
+    user: Option<u32>,
 }
 
 /// Flags that open a directory only to go through it or to stat below it.
@@ -43,7 +57,19 @@ impl Root {
             return Err(Error::NotADirectory { path: ".".to_owned() });
         }
         let identity = identity_of(&stat);
-        Ok(Self { fd, identity })
+        Ok(Self { fd, identity, user: None })
+    }
+
+    /// The user that works in the tree, by the number that files have here. Where a directory is shared by its group, what is
+    /// new in it belongs to that user, as if the user had made it ([`Owner::FromParent`]).
+    #[must_use]
+    pub fn used_by(self, user: u32) -> Self {
+        Self { user: Some(user), ..self }
+    }
+
+    /// Whom new entries belong to, of those who are to be had from their place.
+    pub(crate) fn owner(&self) -> Owner {
+        self.user.map_or(Owner::FromParent, Owner::FromParentOr)
     }
 
     /// Device and inode of the root; they can't change while it is open.
@@ -54,7 +80,7 @@ impl Root {
     /// The same open directory once more.
     pub fn try_clone(&self) -> Result<Self, Error> {
         let fd = self.fd.try_clone().map_err(|e| Error::io("duplicate", ".", e))?;
-        Ok(Self { fd, identity: self.identity })
+        Ok(Self { fd, identity: self.identity, user: self.user })
     }
 
     /// A descriptor of the root itself that its names can be read from.

@@ -150,10 +150,15 @@ pub(crate) fn name_of(kind: FileType) -> &'static str {
     }
 }
 
+/// The bits that are carried. Set-uid, set-gid and sticky are each side's own: a program that becomes root there must not
+/// come here, and a volume's set-gid directories stay what they are.
+pub(crate) const PERMISSIONS: u32 = 0o777;
+
+/// The permission bits of an entry that are carried.
 pub(crate) fn permissions(stat: &Stat) -> u32 {
     #[allow(clippy::useless_conversion)] // 16 bits on macOS
     let mode = u32::from(stat.st_mode);
-    mode & 0o7777
+    mode & PERMISSIONS
 }
 
 pub(crate) fn size_of(stat: &Stat) -> u64 {

@@ -14,7 +14,7 @@ use crate::entry::{Entry, Kind};
 use crate::error::Error;
 use crate::root::Root;
 use crate::stat::{Exact, entry_at, lstat, open_regular};
-use crate::write::{Owner, ensure_parent, place_new, temp_name};
+use crate::write::{ensure_parent, place_new, temp_name};
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -143,7 +143,7 @@ pub fn move_known(
     known: Known<'_>,
 ) -> Result<Swapped, Error> {
     let (source, source_name) = from.parent(from_path)?;
-    let (dir, name) = ensure_parent(to, to_path, Owner::FromParent, |_| 0o755)?;
+    let (dir, name) = ensure_parent(to, to_path, to.owner(), |_| 0o755)?;
     let temp = temp_name();
     match rustix::fs::renameat(&source, source_name, &dir, temp.as_str()) {
         Ok(()) => {}
@@ -173,8 +173,8 @@ pub fn copy_known(
     to_path: &str,
     known: Known<'_>,
 ) -> Result<Swapped, Error> {
-    let (dir, name) = ensure_parent(to, to_path, Owner::FromParent, |_| 0o755)?;
-    let temp = stage_copy(from, from_path, &dir, name, to_path, Owner::FromParent)?;
+    let (dir, name) = ensure_parent(to, to_path, to.owner(), |_| 0o755)?;
+    let temp = stage_copy(from, from_path, &dir, name, to_path, to.owner())?;
     place(&dir, &temp, name, to_path, known)
 }
 

@@ -8,11 +8,12 @@ use crate::pack::Counts;
 use crate::path::{components, covers};
 use crate::pax;
 use crate::root::Root;
+use crate::stat::PERMISSIONS;
 use crate::write::{Attributes, Pending, ensure_dir, ensure_parent, finish_dir, write_symlink};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
-pub use crate::write::Owner;
+pub use crate::root::Owner;
 
 /// Mode of a directory that the stream needs but does not contain.
 const PARENT_MODE: u32 = 0o755;
@@ -121,7 +122,7 @@ fn describe<R: Read>(item: &tar::Entry<'_, R>, extended: &[u8]) -> Result<Entry,
     let path = if kind == Kind::Dir { text.strip_suffix('/').unwrap_or(text) } else { text };
     components(path)?;
     let seconds = header.mtime().map_err(read_error)?;
-    let mode = header.mode().map_err(read_error)? & 0o7777;
+    let mode = header.mode().map_err(read_error)? & PERMISSIONS;
     Ok(Entry {
         path: path.to_owned(),
         kind,
@@ -151,7 +152,10 @@ impl<F: FnMut(&Entry)> Unpacker<'_, F> {
         if self.options.only.is_some_and(|only| !asked(only, &entry)) {
             return Err(Error::Refused { path: entry.path, reason: "it was not asked for" });
         }
-        let owner = self.options.owner;
+        let owner = match self.options.owner {
+            Owner::FromParent => self.root.owner(),
+            other => other,
+        };
         let (dir, name) = ensure_parent(self.root, &entry.path, owner, |_| PARENT_MODE)?;
         let keep = self.options.keep;
         let attributes = Attributes { mode: entry.mode, mtime_ns: Some(entry.mtime_ns), owner, keep };

@@ -2,8 +2,8 @@
 //! and renamed. A reader sees the old entry or the new one, whole; an error leaves nothing behind.
 
 use crate::error::Error;
-use crate::root::{Root, reading, through};
-use crate::stat::{lstat, permissions};
+use crate::root::{Owner, Root, reading, through};
+use crate::stat::{PERMISSIONS, lstat, permissions};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use std::collections::hash_map::RandomState;
@@ -35,15 +35,6 @@ fn is_syncthings_temp(name: &str) -> bool {
 /// Whether `name` (one component) is that of an unfinished file, ours or syncthing's.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     is_temp(name) || is_syncthings_temp(name)
-}
-
-/// Whom a written entry belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// The writing process.
-    AsIs,
-    /// As the entry that it replaces, else as the directory that it is in.
-    FromParent,
 }
 
 /// What an entry is given before it is renamed into place.
@@ -282,7 +273,8 @@ pub(crate) fn ensure_dir(
             chown(&fd, parent, path)?;
         }
     }
-    rustix::fs::fchmod(&fd, mode_of(mode)).map_err(|e| Error::io("chmod", path, e))?;
+    // As the system made it, of a set-gid directory a set-gid one.
+    set_dir_mode(&fd, path, mode)?;
     Ok((fd, true))
 }
 
@@ -316,11 +308,18 @@ pub(crate) fn ensure_parent<'p>(
 
 /// Gives a directory its mode and mtime, after everything below it is in place.
 pub(crate) fn finish_dir(fd: &OwnedFd, path: &str, mode: u32, mtime_ns: i64) -> Result<(), Error> {
-    let stat = rustix::fs::fstat(fd).map_err(|e| Error::io("stat", path, e))?;
-    if permissions(&stat) != mode {
-        rustix::fs::fchmod(fd, mode_of(mode)).map_err(|e| Error::io("chmod", path, e))?;
-    }
+    set_dir_mode(fd, path, mode)?;
     rustix::fs::futimens(fd, &times(mtime_ns)).map_err(|e| Error::io("set the mtime of", path, e))
+}
+
+/// Gives a directory its permission bits; what it has beside them stays.
+fn set_dir_mode(fd: &OwnedFd, path: &str, mode: u32) -> Result<(), Error> {
+    let stat = rustix::fs::fstat(fd).map_err(|e| Error::io("stat", path, e))?;
+    if permissions(&stat) == mode & PERMISSIONS {
+        return Ok(());
+    }
+    let own = Mode::from_raw_mode(stat.st_mode) & (Mode::SUID | Mode::SGID | Mode::SVTX);
+    rustix::fs::fchmod(fd, mode_of(mode) | own).map_err(|e| Error::io("chmod", path, e))
 }
 
 /// A rename can't replace a directory by a file: an empty one is removed first, a full one is an error.
@@ -340,10 +339,14 @@ type Ids = (u32, u32);
 fn owner_for(dir: &OwnedFd, there: Option<&Stat>, owner: Owner, path: &str) -> Result<Option<Ids>, Error> {
     match (owner, there) {
         (Owner::AsIs, _) => Ok(None),
-        (Owner::FromParent, Some(stat)) => Ok(Some((stat.st_uid, stat.st_gid))),
-        (Owner::FromParent, None) => {
+        (_, Some(stat)) => Ok(Some((stat.st_uid, stat.st_gid))),
+        (owner, None) => {
             let stat = rustix::fs::fstat(dir).map_err(|e| Error::io("stat the directory of", path, e))?;
-            Ok(Some((stat.st_uid, stat.st_gid)))
+            let mode = Mode::from_raw_mode(stat.st_mode);
+            Ok(Some(match owner {
+                Owner::FromParentOr(user) if mode.contains(Mode::SGID | Mode::WGRP) => (user, stat.st_gid),
+                _ => (stat.st_uid, stat.st_gid),
+            }))
         }
     }
 }
@@ -396,7 +399,7 @@ fn settle_owner(result: rustix::io::Result<()>, right_user: bool, path: &str) ->
 
 fn mode_of(mode: u32) -> Mode {
     #[allow(clippy::unnecessary_cast, clippy::cast_possible_truncation)] // 16 bits on macOS
-    Mode::from_raw_mode((mode & 0o7777) as rustix::fs::RawMode)
+    Mode::from_raw_mode((mode & PERMISSIONS) as rustix::fs::RawMode)
 }
 
 pub(crate) fn times(mtime_ns: i64) -> Timestamps {
@@ -432,7 +435,7 @@ mod tests {
         let root = Root::open(dir.path()).unwrap();
         write_file(&root, "f", b"x", Some(0o4750), Owner::AsIs).unwrap();
         assert_eq!(fs::read(outside.path()).unwrap(), b"");
-        assert_eq!(fs::symlink_metadata(dir.path().join("f")).unwrap().mode() & 0o7777, 0o4750);
+        assert_eq!(fs::symlink_metadata(dir.path().join("f")).unwrap().mode() & 0o7777, 0o750);
         assert_eq!(names(dir.path()), ["f"]);
     }
 
@@ -478,6 +481,21 @@ mod tests {
         } else {
             ksync_skip::skipped("files can't be given to others here: modes alone are checked");
         }
+    }
+
+    #[test]
+    fn a_directorys_set_gid_and_sticky_bits_are_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &str| fs::metadata(dir.path().join(path)).unwrap().mode() & 0o7777;
+        fs::create_dir(dir.path().join("shared")).unwrap();
+        fs::set_permissions(dir.path().join("shared"), fs::Permissions::from_mode(0o3775)).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let (shared, _) = root.parent("shared/new").unwrap();
+        ensure_dir(&shared, "new", "shared/new", 0o4755, Owner::FromParent, false).unwrap();
+        assert_eq!(mode("shared/new"), 0o2755, "as `mkdir` there makes one");
+        finish_dir(&reading(&root.reading().unwrap(), "shared", "shared").unwrap(), "shared", 0o4750, 0)
+            .unwrap();
+        assert_eq!(mode("shared"), 0o3750);
     }
 
     #[test]

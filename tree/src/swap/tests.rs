@@ -1,4 +1,5 @@
 use super::*;
+use crate::root::Owner;
 use crate::stat::stat_entry;
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File, OpenOptions};

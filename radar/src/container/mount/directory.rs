@@ -129,6 +129,8 @@ fn open_here(pid: i32, path: &str) -> Result<Directory, Error> {
         path: path.to_owned(),
         source: std::io::Error::other(error),
     })?;
+    // Of a pod with a user namespace it is open which numbers a volume takes.
+    let root = if user.outside == user.inside { root.used_by(user.outside.0) } else { root };
     Ok(Directory { root, tree, path: resolved, identity, created, case_insensitive, submounts })
 }
 
