@@ -7,6 +7,7 @@
 
 mod list;
 mod restore;
+mod set_aside;
 mod sweep;
 
 use std::{
@@ -20,6 +21,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 pub(crate) use list::{Folder, Item, conflicts, dismiss, list};
 pub(crate) use restore::{Restored, restore};
+pub(crate) use set_aside::set_aside;
 pub(crate) use sweep::{SIZE, sweep, trim};
 
 /// How many copies of a path of one kind are kept.

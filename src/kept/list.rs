@@ -126,7 +126,7 @@ fn changed(meta: &Metadata) -> Timestamp {
 
 /// The path without syncthing's tag: `NAME~YYYYMMDD-HHMMSS.EXT`, in which the extension may be missing. Source:
 /// lib/versioner/util.go of syncthing.
-fn untagged(path: &str) -> Option<String> {
+pub(super) fn untagged(path: &str) -> Option<String> {
     let (dir, name) = path.rsplit_once('/').map_or(("", path), |(dir, name)| (dir, name));
     let (stem, rest) = name.rsplit_once('~')?;
     let (tag, extension) = rest.split_at_checked(15)?;

@@ -134,6 +134,7 @@ impl Actor {
                 rollbacks: start.rollbacks,
                 pending_file: start.pending_file,
                 own_writes: Arc::clone(&start.own_writes),
+                ignore: start.ignore.clone(),
             },
             changes: LocalChanges::new(&start.id, &start.path, start.own_writes, start.edits),
             patterns: ActivePatterns::new(&start.path, start.patterns),
@@ -164,6 +165,7 @@ impl Actor {
         let mut events: Option<mpsc::Receiver<Event>> = None;
         let mut rescan = Instant::now();
         let mut changes: Option<mpsc::Receiver<Event>> = None;
+        let mut pulled: Option<mpsc::Receiver<Event>> = None;
         let mut root_check = Instant::now();
         self.syncthing.mark_changed();
         // A watcher was killed before it had put it back. Nothing is attached yet.
@@ -180,7 +182,7 @@ impl Actor {
                         State::Down(reason) => (None, reason.clone()),
                     };
                     scan = None;
-                    (events, changes) = (None, None);
+                    (events, changes, pulled) = (None, None, None);
                     if running.take().is_some() {
                         self.changes.restarted();
                     }
@@ -190,6 +192,7 @@ impl Actor {
                         self.begin(&now).await;
                         events = Some(follow(now.client.clone(), "RemoteIndexUpdated", end.child_token()));
                         changes = Some(follow(now.client.clone(), "LocalChangeDetected", end.child_token()));
+                        pulled = Some(follow(now.client.clone(), "ItemFinished", end.child_token()));
                         running = Some(now);
                     }
                 }
@@ -228,6 +231,7 @@ impl Actor {
                     }
                 }
                 Some(event) = next(&mut changes) => self.changes.found(&event),
+                Some(event) = next(&mut pulled) => self.remote.pulled(&event),
                 done = scan_over(&mut scan), if scan.is_some() => {
                     scan = None;
                     if done.sequence.is_ok() {
@@ -504,6 +508,8 @@ impl Actor {
         {
             debug!(%error, "remove the folder");
         }
+        let root = Arc::clone(&self.root);
+        blocking::run(move || root.sweep()).await;
         if let Err(error) = ignore::remove(&self.path) {
             warn!(error = ksync_common::chain(&error), "sweep the local path");
         }

@@ -307,6 +307,7 @@ impl LocalFolders {
         if path.join(".stfolder").exists() {
             return Err(Error::Foreign { path: path.to_owned() });
         }
+        root_dir.sweep();
         let ignore = ignore::install(path, patterns, &BTreeSet::new())?;
         let fs_watch = FsWatch::start(path, ignore.clone())
             .map_err(|source| Error::Watch { path: path.to_owned(), source })?;
@@ -378,7 +379,7 @@ mod tests {
     use crate::local::process::LocalSyncthing;
 
     #[tokio::test]
-    async fn a_spec_never_goes_by_the_patterns_of_another() {
+    async fn a_spec_never_goes_by_the_patterns_of_another_and_finds_nothing_unfinished() {
         let [path, own] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let syncthing = LocalSyncthing::none(own.path().join("kept"));
         let locals = LocalFolders::new(syncthing, "s", own.path().join("waiting"));
@@ -386,7 +387,13 @@ mod tests {
             let (locals, path, patterns) = (Arc::clone(&locals), path.path(), [pattern.to_owned()]);
             async move { locals.get(path, &patterns).await }
         };
+        std::fs::create_dir(path.path().join("d")).unwrap();
+        for left in [".syncthing.f.tmp", "d/.ksync.0.tmp", "d/mine.tmp"] {
+            std::fs::write(path.path().join(left), "").unwrap();
+        }
         let first = get("noise").await.unwrap();
+        let there = |name: &str| path.path().join(name).exists();
+        assert!(!there(".syncthing.f.tmp") && !there("d/.ksync.0.tmp") && there("d/mine.tmp"));
         assert!(Arc::ptr_eq(&first, &get("noise").await.unwrap()));
         let error = get("secret").await.unwrap_err();
         assert!(matches!(error, Error::Patterns { .. }), "{error}");

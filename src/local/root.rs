@@ -13,6 +13,7 @@ use std::{
 
 use ksync_procfs::Mount;
 use ksync_tree::{Identity, Root};
+use tracing::{info, warn};
 
 use crate::{
     guards::{self, Guard},
@@ -88,6 +89,18 @@ impl LocalRoot {
     /// Whether names in other letters are other names, in all of it as far as can be known.
     pub(super) fn tells_names_apart(&self) -> bool {
         ksync_tree::is_case_sensitive(&self.root(), ".stignore") && !has_mounts(&self.path)
+    }
+
+    /// Removes what pulls that were cut off have left: nobody goes on with it, because each syncthing starts with an empty
+    /// database. Not to be called while syncthing has the folder.
+    pub(super) fn sweep(&self) {
+        match ksync_tree::sweep_unfinished(&self.root(), &[]) {
+            Ok(0) => {}
+            Ok(files) => info!(files, path = %self.path.display(), "removed unfinished files"),
+            Err(error) => {
+                warn!(error = ksync_common::chain(&error), path = %self.path.display(), "remove unfinished files");
+            }
+        }
     }
 
     /// Takes the directory that is at the path now, when the old one was removed; returns whether it did.

@@ -4,7 +4,7 @@
 //! The first pattern that matches decides. `foo` matches that name at any depth, `/foo` only at the root, `a/b` a
 //! stretch of names. `*` and `?` stay within a name, `**` doesn't; `[a-z]`, `[!a-z]`, `{a,b}` and `\` work. What
 //! matches covers everything below it; `foo/` and `foo/**` cover only what is below. `!` takes back in, `(?i)` ignores
-//! case, `(?d)` is accepted (only syncthing acts on it). Lines that start with `//` are comments. `#include` is refused.
+//! case, `(?d)` lets what matches go with its directory. Lines that start with `//` are comments. `#include` is refused.
 //! Documented at docs.syncthing.net/users/ignoring.html; details as in syncthing 1.30's lib/ignore.
 
 mod glob;
@@ -16,32 +16,33 @@ use std::borrow::Cow;
 /// First line of a `.stignore` that ksync wrote.
 pub const STIGNORE_HEADER: &str = "// Written by kubectl-ksync; changes here are overwritten.";
 
+/// What has `(?d)` goes with its directory: it is made anew, or nobody misses it.
 const DEFAULTS: &[&str] = &[
     // version control and syncthing's own
     ".git",
     ".stfolder",
     ".stignore",
     ".stversions",
-    ".syncthing.*.tmp",
-    "~syncthing~*.tmp",
+    "(?d).syncthing.*.tmp",
+    "(?d)~syncthing~*.tmp",
     "*.sync-conflict-*",
     // ours
     "(?d).ksync.*.tmp",
     // vim: swap files, the write probe; most editors: backups
-    ".*.swp",
-    ".*.swo",
-    ".*.swx",
-    "4913",
-    "*~",
+    "(?d).*.swp",
+    "(?d).*.swo",
+    "(?d).*.swx",
+    "(?d)4913",
+    "(?d)*~",
     // emacs: locks and auto-save; kate; LibreOffice; JetBrains' safe write
-    ".#*",
-    "[#]*[#]",
-    ".*.kate-swp",
-    ".~lock.*[#]",
-    "*___jb_tmp___",
-    "*___jb_old___",
+    "(?d).#*",
+    "(?d)[#]*[#]",
+    "(?d).*.kate-swp",
+    "(?d).~lock.*[#]",
+    "(?d)*___jb_tmp___",
+    "(?d)*___jb_old___",
     // what the interpreter writes beside the source
-    "__pycache__",
+    "(?d)__pycache__",
 ];
 
 /// The pattern that matches the relative path `path`, what is below it, and hardly anything else: blanks at its end and
@@ -76,6 +77,7 @@ pub struct Ignore {
 #[allow(clippy::struct_excessive_bools)] // each is one mark of the pattern's syntax
 struct Rule {
     negate: bool,
+    deletable: bool,
     fold: bool,
     rooted: bool,
     /// `foo/`: what is below, not the directory itself.
@@ -116,11 +118,17 @@ impl Ignore {
 
     /// Whether `path` (relative, `/` between names) is ignored, by itself or with a directory above it.
     pub fn matches(&self, path: &str) -> bool {
+        self.deciding(path).is_some_and(|rule| !rule.negate)
+    }
+
+    /// Whether `path` is ignored by a pattern with `(?d)`: it does not keep the directory that it is in from being deleted.
+    pub fn goes_with_its_directory(&self, path: &str) -> bool {
+        self.deciding(path).is_some_and(|rule| !rule.negate && rule.deletable)
+    }
+
+    fn deciding(&self, path: &str) -> Option<&Rule> {
         let folded = if self.folds { Cow::Owned(path.to_lowercase()) } else { Cow::Borrowed(path) };
-        self.rules
-            .iter()
-            .find(|rule| rule.matches(if rule.fold { &folded } else { path }))
-            .is_some_and(|rule| !rule.negate)
+        self.rules.iter().find(|rule| rule.matches(if rule.fold { &folded } else { path }))
     }
 
     /// Whether what is called `name` is left out wherever it lies, with all below it: by a rule for the name alone or for
@@ -208,7 +216,7 @@ impl Rule {
         for plain in expand(body)? {
             let tokens = tokens(&plain)?;
             let single = !tokens.iter().any(|token| matches!(token, Token::DoubleStar | Token::Char('/')));
-            rules.push(Self { negate, fold, rooted, below_only, single, tokens });
+            rules.push(Self { negate, deletable, fold, rooted, below_only, single, tokens });
         }
         Ok(rules)
     }

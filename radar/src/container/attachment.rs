@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use ksync_tree::{Identity, Ignore, Root, below, covers};
+use ksync_tree::{Identity, Ignore, Removed, Root, below, covers, remove_with_junk};
 
 use crate::container::{
     init_process::InitProcess, mount::directory::Directory, mountinfo::Submount, runtime::ContainerId,
@@ -114,6 +114,16 @@ impl Attachment {
     pub(crate) fn is_idle_at(&self, path: &str) -> bool {
         let ignore = self.ignore();
         self.about.excludes(path) || (!ignore.has_negation() && ignore.matches(path))
+    }
+
+    /// Removes the entry at `path`, and with a directory what is left out and may go with it.
+    pub(crate) fn remove(&self, path: &str) -> Result<Removed, ksync_tree::Error> {
+        remove_with_junk(&self.root, path, &self.ignore(), &self.mounts())
+    }
+
+    /// What is mounted below the directory.
+    pub(crate) fn mounts(&self) -> Vec<String> {
+        self.about.submounts.iter().map(|submount| submount.path.clone()).collect()
     }
 
     /// Remembers what the client leaves out.

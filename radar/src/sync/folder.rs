@@ -33,6 +33,7 @@ mod client_events;
 mod command;
 mod ending;
 mod error;
+mod left_out;
 mod progress;
 mod pull_errors;
 mod report;
@@ -205,6 +206,12 @@ impl Folder {
         stop::stop(&self.lead_root, &self.id).await;
         pause.abort();
         let followers = fanout::snapshot(&self.followers);
+        // A connection that broke in the middle of a file leaves its beginning there.
+        for attachment in std::iter::once(&self.lead_root.lead).chain(&followers) {
+            if attachment.life.alive() {
+                pull_errors::sweep(attachment).await;
+            }
+        }
         self.over(ending.farewell(&self.lead_root.lead, followers.iter().chain(&self.aliases)));
         // Whoever still waits for an answer gets none, but not before all is done.
         commands_rx.close();
@@ -388,7 +395,9 @@ impl Folder {
             Direction::Both => {
                 self.lead_root.check().await?;
                 let now = self.progress.status().await?;
-                if let Some(reason) = progress::not_proven(&now).filter(|_| guards::on(Guard::ReceiveOnly)) {
+                let stays = self.progress.failed(&now).await?.stays;
+                let lacks = progress::not_proven(&now, stays);
+                if let Some(reason) = lacks.filter(|_| guards::on(Guard::ReceiveOnly)) {
                     return Err(Error::NotProven { folder: self.id.clone(), reason });
                 }
                 if self.sending == Sending::Off {
@@ -422,7 +431,10 @@ impl Folder {
                 self.stage_times.note(Stage::Finished);
                 client_events::item(&self.sink, &self.lead_root.lead.id, &item, &action, error.as_deref());
                 match error {
-                    Some(error) => pull_errors::remove_unfinished(&self.lead_root.lead, &item, &error),
+                    Some(error) => {
+                        pull_errors::remove_unfinished(&self.lead_root.lead, &item, &error);
+                        left_out::clear(&self.lead_root, &self.id, &item, &error);
+                    }
                     None => self.queue_change(item, &action),
                 }
                 false

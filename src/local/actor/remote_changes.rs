@@ -4,7 +4,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use ksync_tree::{Root, stat_entry};
+use ksync_tree::{Ignore, Root, stat_entry};
+use syncthing::{Event, TypedEvent};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -38,6 +39,8 @@ pub(super) struct RemoteChanges {
     /// Keeps both; the deletions that wait for a person are in the state.
     pub(super) pending_file: PendingFile,
     pub(super) own_writes: Arc<OwnWrites>,
+    /// What is left out.
+    pub(super) ignore: Ignore,
 }
 
 impl RemoteChanges {
@@ -96,7 +99,7 @@ impl RemoteChanges {
         for burst in pending_deletions.iter() {
             files += if accept {
                 self.root.check().map_err(|reason| Closed::new(&reason))?;
-                let applied = deletions::apply_pending(&self.path, &self.kept, burst).await;
+                let applied = deletions::apply_pending(&self.path, &self.kept, burst, &self.ignore).await;
                 let gone = applied.map_err(|error| Closed::new(&ksync_common::chain(&error)))?;
                 self.note_own_writes(&gone);
                 let count = burst.files_of(&gone);
@@ -133,8 +136,13 @@ impl RemoteChanges {
         if wait || self.root.check().is_err() || self.state_tx.borrow().error().is_some() {
             return;
         }
-        let folder =
-            SyncedFolder { client: &running.client, id: &self.id, path: &self.path, kept: &self.kept };
+        let folder = SyncedFolder {
+            client: &running.client,
+            id: &self.id,
+            path: &self.path,
+            kept: &self.kept,
+            ignore: &self.ignore,
+        };
         match deletions::apply(&folder, &mut self.deletions).await {
             Ok(outcome) => {
                 self.trim_kept(kept::Kind::Deleted, outcome.removed.clone());
@@ -159,6 +167,22 @@ impl RemoteChanges {
         if let Ok(root) = Root::open(&self.path) {
             self.own_writes.done(&root, paths);
         }
+    }
+
+    /// syncthing has brought something from a container. What it replaced is kept for good, beside what comes next.
+    pub(super) fn pulled(&self, event: &Event) {
+        let TypedEvent::ItemFinished { folder, item, kind, action, error: None } = event.typed() else {
+            return;
+        };
+        if folder != self.id || kind != "file" || action != "update" {
+            return;
+        }
+        let kept = self.kept.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = kept::set_aside(&kept, &item) {
+                warn!(path = item, %error, "set a replaced file aside");
+            }
+        });
     }
 
     /// Beside what comes next: one more of each of `paths` was kept.

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use ksync_tree::{Entry, Kind, Removed, Root, move_entry, remove_entry, stat_entry};
+use ksync_tree::{Entry, Ignore, Kind, Removed, Root, move_entry, remove_with_junk, stat_entry};
 use syncthing::{Batch, Client};
 use tokio::time::Instant;
 
@@ -34,6 +34,8 @@ pub(in crate::local) struct SyncedFolder<'a> {
     pub(in crate::local) id: &'a str,
     pub(in crate::local) path: &'a Path,
     pub(in crate::local) kept: &'a Path,
+    /// What is left out.
+    pub(in crate::local) ignore: &'a Ignore,
 }
 
 /// What was done.
@@ -81,8 +83,8 @@ pub(in crate::local) async fn apply(
     // What is below a directory goes before the directory.
     paths.sort_by(|a, b| b.cmp(a));
     let moment = kept::Kind::Deleted.moment(folder.kept);
-    let (root, kept) = (folder.path.to_owned(), moment.clone());
-    let removed = blocking::run(move || remove(&root, &kept, paths)).await?;
+    let (root, kept, ignore) = (folder.path.to_owned(), moment.clone(), folder.ignore.clone());
+    let removed = blocking::run(move || remove(&root, &kept, paths, &ignore)).await?;
     for path in &removed {
         queue.paths.remove(path);
     }
@@ -130,12 +132,13 @@ pub(in crate::local) async fn apply_pending(
     root: &Path,
     kept: &Path,
     burst: &PendingBurst,
+    ignore: &Ignore,
 ) -> Result<Vec<String>, Error> {
-    let (at, burst) = (root.to_owned(), burst.clone());
+    let (at, burst, ignore) = (root.to_owned(), burst.clone(), ignore.clone());
     let kept = kept::Kind::Accepted.moment(kept);
     blocking::run(move || {
         let paths = burst.unchanged(&Root::open(&at)?)?;
-        remove(&at, &kept, paths)
+        remove(&at, &kept, paths, &ignore)
     })
     .await
 }
@@ -173,15 +176,20 @@ async fn confirmed(
     Ok(confirmed)
 }
 
-/// Moves `paths` out of `root` into `kept`; returns those that are gone. A directory goes once it is empty:
-/// what is in it was not deleted over there, or not yet.
-pub(super) fn remove(root: &Path, kept: &Path, mut paths: Vec<String>) -> Result<Vec<String>, Error> {
+/// Moves `paths` out of `root` into `kept`; returns those that are gone. A directory goes once nothing is in it but what
+/// `ignore` lets go with it: what else is there was not deleted over there, or not yet.
+pub(super) fn remove(
+    root: &Path,
+    kept: &Path,
+    mut paths: Vec<String>,
+    ignore: &Ignore,
+) -> Result<Vec<String>, Error> {
     let root = Root::open(root)?;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(kept);
     made.map_err(|source| Error::Kept { path: kept.to_owned(), source })?;
     let kept = Root::open(kept)?;
     let mut failed = None;
-    paths.retain(|path| match remove_one(&root, &kept, path) {
+    paths.retain(|path| match remove_one(&root, &kept, path, ignore) {
         Ok(gone) => gone,
         Err(error) => {
             failed = Some(error);
@@ -198,9 +206,11 @@ pub(super) fn remove(root: &Path, kept: &Path, mut paths: Vec<String>) -> Result
     }
 }
 
-fn remove_one(root: &Root, kept: &Root, path: &str) -> Result<bool, ksync_tree::Error> {
+fn remove_one(root: &Root, kept: &Root, path: &str, ignore: &Ignore) -> Result<bool, ksync_tree::Error> {
     match stat_entry(root, path, false)? {
-        Some(entry) if entry.kind == Kind::Dir => Ok(remove_entry(root, path)? != Removed::NotEmpty),
+        Some(entry) if entry.kind == Kind::Dir => {
+            Ok(remove_with_junk(root, path, ignore, &[])? != Removed::NotEmpty)
+        }
         Some(_) => move_entry(root, path, kept, path).map(|()| true),
         None => Ok(true),
     }
@@ -209,6 +219,8 @@ fn remove_one(root: &Root, kept: &Root, path: &str) -> Result<bool, ksync_tree::
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use ksync_tree::Ignore;
 
     use super::remove;
 
@@ -219,9 +231,11 @@ mod tests {
         fs::write(here.path().join("d/gone"), "g").unwrap();
         fs::write(here.path().join("d/mine"), "m").unwrap();
         let kept = kept.path().join("x");
-        let asked = ["d/sub", "d/gone", "d", "never"].map(str::to_owned).to_vec();
-        let gone = remove(here.path(), &kept, asked).unwrap();
-        assert_eq!(gone, ["d/sub", "d/gone", "never"]);
+        let asked = ["d/sub", "d/gone", "d", "never", "cached"].map(str::to_owned).to_vec();
+        fs::create_dir_all(here.path().join("cached/__pycache__")).unwrap();
+        fs::write(here.path().join("cached/__pycache__/m.pyc"), "m").unwrap();
+        let gone = remove(here.path(), &kept, asked, &Ignore::with_defaults(&[]).unwrap()).unwrap();
+        assert_eq!(gone, ["d/sub", "d/gone", "never", "cached"]);
         assert!(!here.path().join("d/gone").exists() && !here.path().join("d/sub").exists());
         assert_eq!(fs::read_to_string(here.path().join("d/mine")).unwrap(), "m");
         assert_eq!(fs::read_to_string(kept.join("d/gone")).unwrap(), "g");

@@ -82,7 +82,7 @@ fn directory(root: &Root, workshop: &Path, shop: &Root, path: &str, mode: u32) -
     let failed = |source| Error::Kept { path: workshop.to_owned(), source };
     let new = workshop.join("d");
     fs::create_dir(&new).map_err(failed)?;
-    fs::set_permissions(&new, fs::Permissions::from_mode(mode & 0o7777)).map_err(failed)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode & 0o777)).map_err(failed)?;
     let moved = move_new(shop, "d", root, path);
     if !matches!(moved, Ok(true)) {
         fs::remove_dir(&new).map_err(failed)?;
@@ -113,7 +113,8 @@ mod tests {
         let paths = ["taken", "d/f", "d/empty", "d"];
         let before = entries(here.path(), &paths);
         let moment = kept.path().join("deleted/m");
-        let gone = remove(here.path(), &moment, paths.map(str::to_owned).to_vec()).unwrap();
+        let paths = paths.map(str::to_owned).to_vec();
+        let gone = remove(here.path(), &moment, paths.clone(), &ksync_tree::Ignore::none()).unwrap();
         assert_eq!(gone, paths);
         fs::write(here.path().join("taken"), "new").unwrap();
         let by = std::sync::Arc::new(ContainerRef::default());

@@ -12,6 +12,7 @@ use crate::suite::{
 
 pub(super) const CASES: &[Case] = &[
     Case::new("what_a_container_deleted_is_restored", restored).on_each(),
+    Case::new("what_was_here_before_a_second_change_is_kept", twice_within_a_second).on_each(),
     Case::new("no_conflict_copy_reaches_a_container", conflict).needs(&[Need::Processes]),
     Case::new("what_loses_to_a_later_edit_is_kept", later).needs(&[Need::Processes]),
     Case::new("a_log_that_changes_all_the_time_does_not_fill_what_is_kept", log).on_each(),
@@ -48,6 +49,28 @@ fn restored(sandbox: &Sandbox) {
     sandbox.ksync.watching("main", 1, LONG);
     sandbox.arrives(&[container], CODE);
     assert_eq!(sandbox.text("b.txt").as_deref(), Ok("b.txt\n"));
+}
+
+/// What a container writes twice within a second replaces what was here once.
+fn twice_within_a_second(sandbox: &Sandbox) {
+    sandbox.write("d/a.txt", "original\n");
+    let container = App::idle(sandbox).apply(sandbox).only();
+    sandbox.sync(APP, CODE);
+    for round in 0..5 {
+        let original = format!("original {round}\n");
+        sandbox.write("d/a.txt", &original);
+        sandbox.arrives(std::slice::from_ref(&container), CODE);
+        container.sh(
+            sandbox.cluster(),
+            &format!("cd /code/d && for i in 1 2 3; do echo {round}.$i >a.txt; sleep 0.3; done"),
+        );
+        eventually("the last of the container's changes", SHORT, || {
+            let here = sandbox.text("d/a.txt")?;
+            holds(here == format!("{round}.3\n"), here)
+        });
+        let kept = sandbox.ksync.kept();
+        assert!(kept.contains(&original), "{round}: {kept:?}");
+    }
 }
 
 /// Both sides change a file while the local syncthing stands still, the container last: syncthing lets it win, and that

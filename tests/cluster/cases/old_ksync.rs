@@ -121,7 +121,6 @@ fn read_only(sandbox: &Sandbox) {
             "a container's file",
         )
     });
-    let output = sandbox.ksync.run(&["get"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = sandbox.ksync.run(&["get"]).stderr;
     assert!(said.contains("`remotereadonly: true` is not supported"), "{said}");
 }

@@ -26,6 +26,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("what_is_no_file_is_warned_of", specials),
     Case::new("much_at_once_arrives", much),
     Case::new("ignored_files_stay_here", ignored),
+    Case::new("ignored_things_hold_no_directory", ignored_things_hold_no_directory),
 ];
 
 fn make_executable(path: &Path) {
@@ -344,4 +345,36 @@ fn ignored(sandbox: &Sandbox) {
             .and_then(|here| here.equals(&there, sandbox.cluster().precision()))
             .expect("all but what is ignored");
     }
+}
+
+/// What an interpreter has left in a directory goes with it; what a person has named stays, and holds nothing up.
+fn ignored_things_hold_no_directory(sandbox: &Sandbox) {
+    for name in ["pkg/sub/m.py", "logs/a.txt", "top.txt"] {
+        sandbox.write(name, "here\n");
+    }
+    let containers = App::idle(sandbox).twice_everywhere().apply(sandbox).all();
+    sandbox.sync(&[APP, &["--ignore", "*.log"]].concat(), CODE);
+    for container in &containers {
+        let line = "cd /code && mkdir pkg/__pycache__ pkg/sub/__pycache__ && echo c >pkg/__pycache__/m.pyc && \
+                    echo c >pkg/sub/__pycache__/m.pyc && echo c >pkg/sub/.m.py.swp && echo l >logs/x.log";
+        container.sh(sandbox.cluster(), line);
+    }
+    fs::rename(sandbox.path("pkg"), sandbox.path("pkg2")).expect("rename");
+    fs::remove_dir_all(sandbox.path("logs")).expect("rm -r");
+    for container in &containers {
+        eventually("all but what is named", SHORT, || {
+            let there = container.sh(sandbox.cluster(), "cd /code && find . -type f | sort");
+            holds(there == "./logs/x.log\n./pkg2/sub/m.py\n./top.txt\n", there)
+        });
+    }
+    sandbox.watching(&containers, Duration::from_secs(10));
+    // And what comes after.
+    sandbox.write("top.txt", "edited\n");
+    for container in &containers {
+        eventually("an edit", SHORT, || {
+            let there = container.read(sandbox.cluster(), "/code/top.txt")?;
+            holds(there == "edited\n", there)
+        });
+    }
+    sandbox.watching(&containers, Duration::from_secs(10));
 }

@@ -204,7 +204,7 @@ pub(super) async fn remove(
         paths.sort_unstable_by(|a, b| ksync_tree::compare(b, a));
         let mut left = Vec::new();
         for path in paths {
-            if ksync_tree::remove_entry(&attachment.root, &path)? == ksync_tree::Removed::NotEmpty {
+            if attachment.remove(&path)? == ksync_tree::Removed::NotEmpty {
                 left.push(path);
             }
         }

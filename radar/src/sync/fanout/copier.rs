@@ -12,7 +12,7 @@ use std::{
 use ksync_proto::radar::{ItemFinished, session_event::Event};
 use ksync_tree::{
     DifferenceKind, ListOptions, Listing, Original, Removed, copy_entry, covers, differences, list,
-    remove_entry, stat_entry,
+    stat_entry,
 };
 
 use super::{
@@ -172,7 +172,7 @@ impl Copier {
         if self.leaves_out(follower, path) {
             return self.failures.clear(&follower.id, path);
         }
-        let error = match remove_entry(&follower.root, path) {
+        let error = match follower.remove(path) {
             // No failure: what keeps it is the container's own, and stays.
             Ok(Removed::NotEmpty) => Some(format!("`{path}` has content of its own in this container")),
             Err(error) if !error.is_not_found() => {

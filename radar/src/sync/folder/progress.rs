@@ -12,7 +12,7 @@ use ksync_proto::radar::SettleReply;
 use syncthing::FolderStatus;
 use tokio::sync::watch;
 
-use super::{error::Error, pull_errors};
+use super::{error::Error, left_out, pull_errors};
 use crate::{
     container::attachment::Attachment,
     supervisor::{events::KINDS, node_syncthing::NodeSyncthing},
@@ -79,16 +79,22 @@ impl Progress {
         Ok(connected.contains(&self.device))
     }
 
-    async fn errors(&self, now: &FolderStatus) -> Result<Vec<String>, Error> {
-        let mut errors: Vec<String> =
-            (!now.error.is_empty()).then(|| now.error.clone()).into_iter().collect();
-        if now.pull_errors > 0 {
-            let failed = self.syncthing.client.folder_errors(&self.id).await;
-            let failed = failed?;
-            errors.extend(failed.iter().map(pull_errors::sentence));
+    /// What syncthing could not do.
+    pub(super) async fn failed(&self, now: &FolderStatus) -> Result<Failed, Error> {
+        if now.pull_errors == 0 {
+            return Ok(Failed::default());
         }
-        errors.extend(self.queue.failures(&fanout::snapshot(&self.followers)));
-        Ok(errors)
+        let all = self.syncthing.client.folder_errors(&self.id).await?;
+        let count = all.len();
+        let failures = left_out::failures(&self.lead, all).await;
+        let stays = u64::try_from(count - failures.len()).unwrap_or_default();
+        Ok(Failed { sentences: failures.iter().map(pull_errors::sentence).collect(), stays })
+    }
+
+    fn errors(&self, now: &FolderStatus, failed: &Failed) -> Vec<String> {
+        let own = (!now.error.is_empty()).then(|| now.error.clone());
+        let followers = self.queue.failures(&fanout::snapshot(&self.followers));
+        own.into_iter().chain(failed.sentences.iter().cloned()).chain(followers).collect()
     }
 
     /// Waits until everything up to `sequence` of the client's index is here and in all followers, at most `limit`, or
@@ -109,12 +115,16 @@ impl Progress {
             // To ask while syncthing pulls would only take its time: it tells when it is through.
             self.rest(until).await;
             let now = self.status().await?;
-            let here =
-                now.state == "idle" && now.need_total_items == 0 && self.remote_sequence(&now) >= sequence;
-            if here && self.connected().await? && self.everywhere().await? {
-                return Ok(self.answer(true, self.errors(&now).await?));
+            let failed = self.failed(&now).await?;
+            let has_all = now.state == "idle" && now.need_total_items <= failed.stays;
+            if has_all
+                && self.remote_sequence(&now) >= sequence
+                && self.connected().await?
+                && self.everywhere().await?
+            {
+                return Ok(self.answer(true, self.errors(&now, &failed)));
             }
-            let errors = self.errors(&now).await?;
+            let errors = self.errors(&now, &failed);
             // While it pulls, syncthing knows of no errors.
             let stand = is_at_rest(&now) && self.stand(&errors);
             if stand && errors != known || tokio::time::Instant::now() >= until {
@@ -196,15 +206,24 @@ impl Failing {
     }
 }
 
-/// Why a folder may not become two-way, if so.
-pub(super) fn not_proven(now: &FolderStatus) -> Option<String> {
+/// What of its work syncthing could not do.
+#[derive(Debug, Default)]
+pub(super) struct Failed {
+    /// A sentence for each.
+    sentences: Vec<String>,
+    /// How many directories stay where they are for what is left out of them, beside those.
+    pub(super) stays: u64,
+}
+
+/// Why a folder may not become two-way, if so. `stays` items that it needs count as done.
+pub(super) fn not_proven(now: &FolderStatus, stays: u64) -> Option<String> {
     if now.state != "idle" {
         return Some(format!(
             "is not idle but `{}`",
             if now.state.is_empty() { "paused" } else { &now.state }
         ));
     }
-    if now.need_total_items > 0 {
+    if now.need_total_items > stays {
         return Some(format!("still needs {} items", now.need_total_items));
     }
     (now.receive_only_changed_deletes > 0).then(|| {
@@ -328,6 +347,32 @@ mod tests {
         assert!(begun.elapsed() >= limit && !again.settled, "after {:?}", begun.elapsed());
     }
 
+    #[tokio::test]
+    async fn a_directory_that_stays_for_what_is_left_out_of_it_holds_nothing_up() {
+        let (dir, at) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(at.path().join("pkg")).unwrap();
+        std::fs::write(at.path().join("pkg/x.log"), "").unwrap();
+        let answers: Answers = Arc::new(|call| {
+            Some(if call.starts_with("GET db/status") {
+                r#"{"state":"idle","needTotalItems":1,"pullErrors":1,"remoteSequence":{"D":90}}"#.to_owned()
+            } else if call.starts_with("GET folder/errors") {
+                let why = "delete dir: directory has been deleted on a remote device but is not empty";
+                format!(r#"{{"errors":[{{"path":"pkg","error":"{why}"}}]}}"#)
+            } else {
+                r#"{"connections":{"D":{"connected":true}}}"#.to_owned()
+            })
+        });
+        let Some((progress, _seen_tx)) = progress(dir.path(), at.path(), answers).await else {
+            return ksync_skip::skipped("mounts can't be cloned here");
+        };
+        let settle = async || progress.settle(5, &[], Duration::from_millis(50)).await.unwrap();
+        assert!(!settle().await.settled, "the file is one that is synced");
+        let ignore = ksync_tree::Ignore::with_defaults(&["*.log".to_owned()]).unwrap();
+        progress.lead.set_ignore(Arc::new(ignore));
+        let told = settle().await;
+        assert!(told.settled && told.errors.is_empty(), "{told:?}");
+    }
+
     #[test]
     fn only_what_stands_for_a_while_is_news() {
         let (mut failing, begin) = (Failing::default(), tokio::time::Instant::now());
@@ -341,7 +386,9 @@ mod tests {
     #[test]
     fn only_a_complete_idle_folder_becomes_two_way() {
         let idle = FolderStatus { state: "idle".into(), ..FolderStatus::default() };
-        assert_eq!(not_proven(&idle), None);
+        assert_eq!(not_proven(&idle, 0), None);
+        let needs = FolderStatus { need_total_items: 3, ..idle.clone() };
+        assert_eq!(not_proven(&needs, 3), None, "what stays counts as done");
         let cases = [
             (FolderStatus { state: "scanning".into(), ..idle.clone() }, "is not idle but `scanning`"),
             (FolderStatus { state: String::new(), ..idle.clone() }, "is not idle but `paused`"),
@@ -352,7 +399,7 @@ mod tests {
             ),
         ];
         for (status, reason) in cases {
-            assert_eq!(not_proven(&status).as_deref(), Some(reason));
+            assert_eq!(not_proven(&status, 0).as_deref(), Some(reason));
         }
     }
 }

@@ -46,8 +46,8 @@ pub(super) fn remove_unfinished(lead: &Arc<Attachment>, path: &str, error: &str)
     });
 }
 
-/// Removes what pulls that were cut off have left, before syncthing has the folder: nobody goes on with it, because
-/// every folder begins with an empty database.
+/// Removes what pulls that were cut off have left, before syncthing has the folder and when it has it no more: nobody goes
+/// on with it, because every folder begins with an empty database.
 pub(super) async fn sweep(lead: &Arc<Attachment>) {
     let (lead, id) = (Arc::clone(lead), lead.id.clone());
     let sweeping = move || sweep_unfinished(&lead.root, &lead.about.excluded());
