@@ -1,7 +1,7 @@
 //! Keeping a file of ours out of git, by the repository's own `info/exclude`, which nobody commits.
 //!
 //! A line that we add stands below one that says so, names the file by its place in the repository, and goes with the
-//! file; no other line is touched.
+//! file; no other line is touched. The worktrees of a repository have one such file, and a line in it counts for all.
 
 use std::{
     fs, io,
@@ -17,7 +17,7 @@ const MARK: &str = "# kubectl-ksync adds the next line, and removes it";
 /// Keeps `name`, a file in the directory `root`, out of the repository that holds it, if one does. The error comes with
 /// what was tried and on which file.
 pub(super) fn add(root: &Path, name: &str) -> Result<(), (&'static str, PathBuf, io::Error)> {
-    let Some((git, line)) = repository(root, name) else { return Ok(()) };
+    let Some(Repository { git, line, .. }) = repository(root, name) else { return Ok(()) };
     let path = git.join("info/exclude");
     let text = read(&path).map_err(|error| ("read", path.clone(), error))?;
     if lines(&text).any(|other| [line.as_bytes(), name.as_bytes()].contains(&other.trim_ascii())) {
@@ -34,9 +34,12 @@ pub(super) fn add(root: &Path, name: &str) -> Result<(), (&'static str, PathBuf,
 
 /// Takes back what [`add`] has added; what others have written there stays, byte for byte.
 pub(super) fn remove(root: &Path, name: &str) -> Result<(), (&'static str, PathBuf, io::Error)> {
-    let Some((git, line)) = repository(root, name) else { return Ok(()) };
+    let Some(Repository { git, top, below, line }) = repository(root, name) else { return Ok(()) };
     let path = git.join("info/exclude");
     let text = read(&path).map_err(|error| ("read", path.clone(), error))?;
+    if worktrees(&git).any(|other| !is_same(&other, &top) && other.join(&below).exists()) {
+        return Ok(());
+    }
     let ours = format!("{MARK}\n{line}\n").into_bytes();
     let starts = |at: &usize| (*at == 0 || text[at - 1] == b'\n') && text[*at..].starts_with(&ours);
     let Some(at) = (0..text.len()).find(starts) else { return Ok(()) };
@@ -44,17 +47,60 @@ pub(super) fn remove(root: &Path, name: &str) -> Result<(), (&'static str, PathB
     write_whole(&path, &rest).map_err(|error| ("write", path.clone(), error))
 }
 
-/// The `.git` above `root`, and the pattern that means `name` in `root` and nothing else.
-fn repository(root: &Path, name: &str) -> Option<(PathBuf, String)> {
-    let top = root.ancestors().find(|dir| dir.join(".git").exists())?;
-    let git = top.join(".git");
-    let below = root.strip_prefix(top).ok()?.join(name);
+/// The repository that holds a file.
+struct Repository {
+    /// Where its `info/exclude` is.
+    git: PathBuf,
+    /// The top of its worktree.
+    top: PathBuf,
+    /// The file's place in the worktree.
+    below: PathBuf,
+    /// The pattern that means this place and nothing else.
+    line: String,
+}
+
+/// The repository above `root`, and the place of the file `name` in `root`.
+fn repository(root: &Path, name: &str) -> Option<Repository> {
+    let top = root.ancestors().find(|dir| dir.join(".git").exists())?.to_owned();
+    let git = git_dir(&top)?;
+    let below = root.strip_prefix(&top).ok()?.join(name);
     // A path that is not UTF-8 can't be a local path. A line break has no other way into a pattern.
     let special = |c| matches!(c, '*' | '?' | '[' | '\\');
     let escaped = below.to_str()?.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c]));
     let pattern = escaped.map(|c| if c == '\n' { '?' } else { c }).collect::<String>();
-    // A worktree or submodule has a file `.git`, whose repository is not ours to search for.
-    git.is_dir().then(|| (git, format!("/{pattern}")))
+    Some(Repository { git, top, line: format!("/{pattern}"), below })
+}
+
+/// The directory with the `info/exclude` that counts in the worktree at `top`. In a submodule and in a further worktree
+/// `.git` is a file that names the directory, and a worktree's names the one that all worktrees share. Source:
+/// gitrepository-layout(5).
+fn git_dir(top: &Path) -> Option<PathBuf> {
+    let git = top.join(".git");
+    if git.is_dir() {
+        return Some(git);
+    }
+    let text = fs::read_to_string(&git).ok()?;
+    let own = top.join(text.strip_prefix("gitdir:")?.trim());
+    let shared = match fs::read_to_string(own.join("commondir")) {
+        Ok(text) => own.join(text.trim()),
+        Err(_) => own,
+    };
+    // What is no repository is nobody's to write into. It is named by way of the worktree's own: `../..`.
+    shared.join("HEAD").is_file().then(|| fs::canonicalize(&shared).ok()).flatten()
+}
+
+/// The tops of all worktrees of a repository.
+fn worktrees(git: &Path) -> impl Iterator<Item = PathBuf> {
+    let further = fs::read_dir(git.join("worktrees")).into_iter().flatten().filter_map(|entry| {
+        let entry = entry.ok()?;
+        let text = fs::read_to_string(entry.path().join("gitdir")).ok()?;
+        Some(entry.path().join(text.trim()).parent()?.to_owned())
+    });
+    git.parent().map(Path::to_owned).into_iter().chain(further)
+}
+
+fn is_same(one: &Path, two: &Path) -> bool {
+    one == two || matches!((fs::canonicalize(one), fs::canonicalize(two)), (Ok(one), Ok(two)) if one == two)
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -70,7 +116,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, process::Command};
+    use std::{fs, path::Path, process::Command};
 
     use super::{add, remove};
 
@@ -118,23 +164,77 @@ mod tests {
         }
     }
 
+    fn has_git() -> bool {
+        Command::new("git").arg("--version").output().is_ok()
+    }
+
+    fn git_in(dir: &Path, args: &[&str]) -> String {
+        let mut command = Command::new("git");
+        let command = command.current_dir(dir).args(args).env("GIT_CONFIG_NOSYSTEM", "1").env("HOME", dir);
+        let who = [("NAME", "a"), ("EMAIL", "a@example.com")];
+        for (key, value) in who {
+            command.env(format!("GIT_AUTHOR_{key}"), value).env(format!("GIT_COMMITTER_{key}"), value);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     #[test]
-    fn git_understands_the_line() {
-        if Command::new("git").arg("--version").output().is_err() {
+    fn worktrees_and_submodules_have_their_line_too() {
+        if !has_git() {
             return ksync_skip::skipped("no git here");
         }
         let dir = tempfile::tempdir().unwrap();
-        let git = |args: &[&str]| {
-            let mut command = Command::new("git");
-            command
-                .current_dir(dir.path())
-                .args(args)
-                .env("GIT_CONFIG_NOSYSTEM", "1")
-                .env("HOME", dir.path());
-            let output = command.output().unwrap();
-            assert!(output.status.success(), "{args:?}: {output:?}");
-            String::from_utf8(output.stdout).unwrap()
-        };
+        let at = |name: &str| dir.path().join(name);
+        let status = |name: &str| git_in(&at(name), &["status", "--porcelain", "-uall"]);
+        for repository in ["main", "library"] {
+            fs::create_dir(at(repository)).unwrap();
+            git_in(&at(repository), &["init", "-q"]);
+            git_in(&at(repository), &["commit", "-q", "--allow-empty", "-m", "first"]);
+        }
+        git_in(&at("main"), &["worktree", "add", "-q", "../second"]);
+        let library = at("library").display().to_string();
+        let add_module =
+            ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", &library, "module"];
+        git_in(&at("main"), &add_module);
+        git_in(&at("main"), &["commit", "-q", "-m", "second"]);
+        let trees = ["main", "second", "main/module"];
+        for tree in trees {
+            fs::write(at(tree).join(".stignore"), "").unwrap();
+            assert!(status(tree).contains("?? .stignore\n"), "{tree}");
+        }
+        for tree in trees {
+            add(&at(tree), ".stignore").unwrap();
+        }
+        for tree in trees {
+            assert_eq!(status(tree), "", "{tree}");
+        }
+        // The line of the one is that of the other.
+        for (gone, left) in [("main", "second"), ("second", "main")] {
+            fs::remove_file(at(gone).join(".stignore")).unwrap();
+            remove(&at(gone), ".stignore").unwrap();
+            assert_eq!(status(left), "", "{left}");
+            fs::write(at(gone).join(".stignore"), "").unwrap();
+        }
+        for tree in trees {
+            fs::remove_file(at(tree).join(".stignore")).unwrap();
+        }
+        for tree in trees {
+            remove(&at(tree), ".stignore").unwrap();
+            fs::write(at(tree).join(".stignore"), "").unwrap();
+            assert_eq!(status(tree), "?? .stignore\n", "{tree}: nothing of ours is left");
+            fs::remove_file(at(tree).join(".stignore")).unwrap();
+        }
+    }
+
+    #[test]
+    fn git_understands_the_line() {
+        if !has_git() {
+            return ksync_skip::skipped("no git here");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let git = |args: &[&str]| git_in(dir.path(), args);
         git(&["init", "-q"]);
         let root = dir.path().join("a [b]*? \\c!#");
         fs::create_dir(&root).unwrap();
