@@ -111,6 +111,7 @@ async fn remote(cluster: &ClusterConfig, limit: Duration, printer: Printer) -> a
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let had_namespace = deleted(cluster, namespaces.delete(NAMESPACE, &DeleteParams::default())).await?;
     if had_namespace {
+        printer.say("waiting until namespace `ksync-system` is gone");
         gone(cluster, deadline, "namespace `ksync-system`", || async {
             Ok(namespaces.get_opt(NAMESPACE).await?.is_some())
         })
@@ -137,6 +138,8 @@ async fn deleted<T>(
     match cluster.call_raw(call).await? {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        // It is on its way out already.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(true),
         Err(error) => Err(explain(&error, &cluster.server)),
     }
 }

@@ -69,6 +69,7 @@ pub(crate) async fn run(
     let cluster = ClusterConfig::load(cluster_args).await?;
     let fetched = syncthing(&home, args.syncthing.as_deref(), printer).await?;
     let client = cluster.client().await?;
+    wait::namespace_gone(&client, &cluster, args.timeout, printer).await?;
     let applied = install::radar(&client, &cluster, &wanted, args.force, printer).await?;
     super::ensure::woken(&home, &cluster).await;
     let nodes = wait::rollout(&client, &cluster, args.timeout, printer).await?;

@@ -31,9 +31,10 @@ const REST_FACTOR: u32 = 20;
 /// Entries that can't be synced and are named.
 const MOST_WARNINGS: usize = 20;
 
-/// The warning where there are more directories than the system lets watch.
+/// The warning where there are more directories, or watchers, than the system allows.
 const UNWATCHED: &str = "the system lets watch no more directories: changes in some of them are found only every 10 s (leave \
-                         directories out with `ignore`, or raise `fs.inotify.max_user_watches`)";
+                         directories out with `ignore`, or raise `fs.inotify.max_user_watches`; where many programs watch \
+                         files, `fs.inotify.max_user_instances`)";
 
 /// What every container of the spec has acknowledged. While it is the same, the base that was written is up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! `init` and `clean` without a cluster: what they say, what they leave. With one, the cluster suite runs them.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use assert_cmd::Command;
 use kubectl_ksync::Lock;
@@ -134,8 +134,8 @@ fn clean_takes_away_what_init_has_made() {
     let lock = Lock::try_acquire(&bench.home().join("contexts/other-0/lock")).unwrap();
     let bin = bench.home().join("bin");
     let stdout = "radar removed from the cluster of context `dev`\n";
-    let shared =
-        "radar is shared: nobody can sync with this cluster until `kubectl ksync init` is run again\n";
+    let shared = "radar is shared: nobody can sync with this cluster until `kubectl ksync init` is run again\n\
+         waiting until namespace `ksync-system` is gone\n";
     let kept =
         format!("{shared}kept `{}`: a watcher of another context runs the syncthing in it\n", bin.display());
     bench.says(&["clean"], Says { status: 0, stdout, stderr: &kept });
@@ -146,4 +146,26 @@ fn clean_takes_away_what_init_has_made() {
     bench.says(&["clean"], Says { status: 0, stdout, stderr: &removed });
     assert!(!bin.exists() && bench.home().join("contexts/other-0/base/spec").exists());
     bench.says(&["clean"], Says { status: 0, stdout, stderr: shared });
+}
+
+#[test]
+fn init_waits_for_the_end_of_a_namespace_that_goes() {
+    let bench = Bench::new();
+    let going = json!({
+        "kind": "Namespace", "apiVersion": "v1",
+        "metadata": { "name": "ksync-system", "deletionTimestamp": "2026-01-01T00:00:00Z" },
+    });
+    let api = FakeApi::of(&bench, &[("GET /api/v1/namespaces/ksync-system", 200, going)]);
+    let program = bench.path("syncthing");
+    fs::write(&program, "#!/bin/sh\necho 'syncthing v1.30.0 \"a\" (go1.24 linux-amd64)'\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = program.display().to_string();
+    let output = bench.command(&["init", "--syncthing", &program, "--timeout", "1s"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let told = "namespace `ksync-system` is being removed: waiting until it is gone\n\
+                error: namespace `ksync-system` is still being removed after 1s\n\
+                hint: `kubectl get namespace ksync-system -o yaml` shows what holds it up\n";
+    assert!(stderr.ends_with(told), "{stderr}");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!api.asked().iter().any(|call| call.starts_with("PATCH")), "{:?}", api.asked());
 }

@@ -55,15 +55,42 @@ impl Watch {
         changes_tx: Sender<Change>,
     ) -> Result<Self, Error> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
-        let inotify = inotify::init(flags).map_err(kernel("make a queue", ""))?;
+        match inotify::init(flags) {
+            Ok(inotify) => {
+                let mut tree = Tree::new(inotify, root, excluded, idle, most);
+                tree.add("")?;
+                Self::spawn(move |stop| run(tree, stop, &changes_tx))
+            }
+            // `fs.inotify.max_user_instances`: on a node, root's share is others' too. As with directories beyond the limit.
+            Err(Errno::MFILE) => {
+                tracing::warn!(
+                    "no more inotify queues than fs.inotify.max_user_instances: nothing is watched"
+                );
+                Self::spawn(move |stop| unwatched(stop, UNWATCHED_EVERY, &changes_tx))
+            }
+            Err(errno) => Err(kernel("make a queue", "")(errno)),
+        }
+    }
+
+    fn spawn(work: impl FnOnce(&OwnedFd) + Send + 'static) -> Result<Self, Error> {
         let (stop_rx, stop) = pipe_with(PipeFlags::CLOEXEC).map_err(kernel("make a pipe", ""))?;
-        let mut tree = Tree::new(inotify, root, excluded, idle, most);
-        tree.add("")?;
         std::thread::Builder::new()
             .name("ksync-inotify".to_owned())
-            .spawn(move || run(tree, &stop_rx, &changes_tx))
+            .spawn(move || work(&stop_rx))
             .map_err(|source| Error::Kernel { operation: "start a thread", path: ".".to_owned(), source })?;
         Ok(Self { _stop: stop })
+    }
+}
+
+/// In place of a watch: everything is scanned now and then.
+fn unwatched(stop: &OwnedFd, every: Duration, changes_tx: &Sender<Change>) {
+    let mut change = Change::Limited;
+    while changes_tx.blocking_send(change).is_ok() {
+        match wait(&[stop], Some(Instant::now() + every)) {
+            Ok(woken) if woken.is_empty() => change = Change::All,
+            Ok(_) => return,
+            Err(errno) => return broken(changes_tx, "waited for", errno),
+        }
     }
 }
 
@@ -103,13 +130,11 @@ fn run(mut tree: Tree, stop: &OwnedFd, changes_tx: &Sender<Change>) {
                 return;
             }
         }
-        match wait(&tree, stop, until) {
-            Ok(Woken::Events) => {}
-            Ok(Woken::Time) => continue,
-            Ok(Woken::Stop) => return,
-            Err(errno) => {
-                return broken(changes_tx, "waited for", errno);
-            }
+        match wait(&[tree.queue(), stop], until).as_deref() {
+            Ok([]) => continue,
+            Ok([.., 1]) => return,
+            Ok(_) => {}
+            Err(errno) => return broken(changes_tx, "waited for", *errno),
         }
         match read(&mut tree) {
             Ok(changes) => {
@@ -143,13 +168,8 @@ fn share_of_limit(limit: Option<&str>) -> usize {
     limit.and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(8192).div_ceil(8)
 }
 
-enum Woken {
-    Events,
-    Time,
-    Stop,
-}
-
-fn wait(tree: &Tree, stop: &OwnedFd, until: Option<Instant>) -> Result<Woken, Errno> {
+/// Waits until one of `fds` has something to read, or `until`; returns the numbers of those that have.
+fn wait(fds: &[&OwnedFd], until: Option<Instant>) -> Result<Vec<usize>, Errno> {
     let timeout = until.map(|until| {
         let left = until.saturating_duration_since(Instant::now());
         // Never round down to a busy loop.
@@ -159,11 +179,10 @@ fn wait(tree: &Tree, stop: &OwnedFd, until: Option<Instant>) -> Result<Woken, Er
             tv_nsec: left.subsec_nanos().into(),
         }
     });
-    let mut fds = [PollFd::new(tree.queue(), PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-    match poll(&mut fds, timeout.as_ref()) {
-        Ok(0) | Err(Errno::INTR) => Ok(Woken::Time),
-        Ok(_) if !fds[1].revents().is_empty() => Ok(Woken::Stop),
-        Ok(_) => Ok(Woken::Events),
+    let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::IN)).collect();
+    match poll(&mut polled, timeout.as_ref()) {
+        Ok(0) | Err(Errno::INTR) => Ok(Vec::new()),
+        Ok(_) => Ok((0..fds.len()).filter(|&n| !polled[n].revents().is_empty()).collect()),
         Err(errno) => Err(errno),
     }
 }
@@ -210,7 +229,9 @@ mod tests {
     use ksync_tree::Root;
     use tokio::sync::mpsc::{Receiver, channel};
 
-    use super::{BACKLOG, Change, Watch, broken, share_of_limit};
+    use rustix::pipe::pipe;
+
+    use super::{BACKLOG, Change, Watch, broken, share_of_limit, unwatched};
 
     fn watch(dir: &Path, excluded: &[&str]) -> (Watch, Receiver<Change>) {
         let (tx, rx) = channel(BACKLOG);
@@ -230,6 +251,18 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn without_a_queue_everything_is_scanned_now_and_then_until_it_ends() {
+        let (tx, mut rx) = channel(BACKLOG);
+        let (stop_rx, stop) = pipe().unwrap();
+        let watching = std::thread::spawn(move || unwatched(&stop_rx, Duration::from_millis(20), &tx));
+        for change in [Change::Limited, Change::All, Change::All] {
+            assert_eq!(rx.recv().await, Some(change));
+        }
+        drop(stop);
+        watching.join().unwrap();
     }
 
     #[tokio::test]

@@ -1,10 +1,10 @@
-//! Waiting for radar on every node, and saying for each that is not well why.
+//! Waiting for an earlier radar's end, then for radar on every node, and saying for each that is not well why.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{Event, Pod},
+    core::v1::{Event, Namespace, Pod},
 };
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use tokio::time::Instant;
@@ -23,6 +23,39 @@ use crate::{
 const POLL: Duration = Duration::from_millis(300);
 /// How many of a pod's warnings are told.
 const WARNINGS: usize = 3;
+
+/// Waits until a namespace that is being removed (`clean`, just before) is gone: nothing can be made in it meanwhile.
+pub(super) async fn namespace_gone(
+    client: &Client,
+    cluster: &ClusterConfig,
+    limit: Duration,
+    printer: Printer,
+) -> Result<(), UserError> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let deadline = Instant::now() + limit;
+    let mut told = false;
+    loop {
+        let namespace = match cluster.call_raw(namespaces.get_opt(NAMESPACE)).await? {
+            Ok(namespace) => namespace,
+            // Who may not look at it gets to hear of it when something is applied.
+            Err(kube::Error::Api(status)) if status.code == 403 => return Ok(()),
+            Err(error) => return Err(explain(&error, &cluster.server)),
+        };
+        if namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_none()) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let message =
+                format!("namespace `{NAMESPACE}` is still being removed after {}s", limit.as_secs());
+            let hint = format!("`kubectl get namespace {NAMESPACE} -o yaml` shows what holds it up");
+            return Err(UserError::new(message, hint));
+        }
+        if !std::mem::replace(&mut told, true) {
+            printer.say(format!("namespace `{NAMESPACE}` is being removed: waiting until it is gone"));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
 
 /// Waits until radar is ready on every node that is to have it; returns on how many.
 pub(super) async fn rollout(

@@ -75,7 +75,10 @@ type Tx = channel::Tx<FsEvent>;
 
 /// A watch of a tree; ends when dropped.
 pub(in crate::local) struct FsWatch {
-    _watcher: Arc<Mutex<RecommendedWatcher>>,
+    /// None where the system allows no more of them.
+    _watcher: Option<Arc<Mutex<RecommendedWatcher>>>,
+    /// As long as this is there, more may come.
+    _tx: Tx,
     /// Each with when it came.
     pub(in crate::local) rx: channel::Rx<FsEvent>,
 }
@@ -83,29 +86,52 @@ pub(in crate::local) struct FsWatch {
 impl FsWatch {
     /// Watches everything below `root` that `ignore` does not name. Returns when the watch is in place.
     pub(in crate::local) fn start(root: &Path, ignore: Ignore) -> Result<Self, notify::Error> {
+        let config = Config::default().with_follow_symlinks(false);
+        Self::start_with(root, ignore, |mut sink| {
+            RecommendedWatcher::new(move |event| sink.take(event), config)
+        })
+    }
+
+    fn start_with(
+        root: &Path,
+        ignore: Ignore,
+        watcher: impl FnOnce(Sink) -> notify::Result<RecommendedWatcher>,
+    ) -> Result<Self, notify::Error> {
         let (tx, rx) = channel::channel(WAITING, FsEvent::Rescan, FsEvent::is_found_by_a_scan);
         // Without a bound: the system's thread must not wait for whoever reads these, because he asks that thread to watch
         // each of them. There is one for a directory that came, and he waits for nothing else.
         let (arrivals_tx, arrivals) = std_mpsc::channel();
-        let mut sink = Sink {
+        let sink = Sink {
             base: root.to_owned(),
             ignore: ignore.clone(),
             tx: tx.clone(),
             arrivals: arrivals_tx,
             leaving: None,
         };
-        let config = Config::default().with_follow_symlinks(false);
-        let watcher = RecommendedWatcher::new(move |event| sink.take(event), config)?;
-        let watcher = Arc::new(Mutex::new(watcher));
+        let watcher = match watcher(sink) {
+            Ok(watcher) => Arc::new(Mutex::new(watcher)),
+            // As with directories beyond the limit: none is watched.
+            Err(error) if is_exhausted(&error) => {
+                tx.send(FsEvent::WatchLimit);
+                return Ok(Self { _watcher: None, _tx: tx, rx });
+            }
+            Err(error) => return Err(error),
+        };
         let recursive = RecursiveWatch { root: root.to_owned(), ignore, watcher: Arc::downgrade(&watcher) };
         if recursive.add(root)? == Coverage::Full {
             tx.send(FsEvent::WatchLimit);
         }
-        let base = root.to_owned();
-        let told = recursive.follow(arrivals, move |dir, coverage| arrived(&tx, &base, dir, coverage));
+        let (base, told_tx) = (root.to_owned(), tx.clone());
+        let told = recursive.follow(arrivals, move |dir, coverage| arrived(&told_tx, &base, dir, coverage));
         told.map_err(notify::Error::io)?;
-        Ok(Self { _watcher: watcher, rx })
+        Ok(Self { _watcher: Some(watcher), _tx: tx, rx })
     }
+}
+
+/// Whether the system allows no further watcher: of a user's (`fs.inotify.max_user_instances`) or of a process's open files.
+fn is_exhausted(error: &notify::Error) -> bool {
+    matches!(&error.kind, notify::ErrorKind::Io(error)
+        if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()))
 }
 
 /// What it means that a directory came, and was watched.
@@ -279,6 +305,19 @@ mod tests {
 
     fn moved(from: &str, to: &str) -> FsEvent {
         FsEvent::Renamed { from: from.into(), to: to.into() }
+    }
+
+    #[tokio::test]
+    async fn without_a_watcher_the_limit_is_told_and_nothing_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let exhausted = || notify::Error::io(std::io::Error::from(rustix::io::Errno::MFILE));
+        let start =
+            |error: notify::Error| FsWatch::start_with(dir.path(), Ignore::none(), move |_| Err(error));
+        let mut watch = start(exhausted()).unwrap();
+        assert_eq!(watch.rx.recv().await.map(|(_, event)| event), Some(FsEvent::WatchLimit));
+        let more = tokio::time::timeout(Duration::from_millis(50), watch.rx.recv()).await;
+        assert!(more.is_err(), "it goes on: {more:?}");
+        assert!(start(notify::Error::generic("else")).is_err());
     }
 
     #[tokio::test]
