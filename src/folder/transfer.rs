@@ -24,6 +24,8 @@ use crate::{
 
 /// Bytes of one message.
 const CHUNK: usize = 128 << 10;
+/// Bytes of paths in one message, of which radar takes 64 MB.
+const PATHS: usize = 4 << 20;
 /// Messages under way.
 const QUEUE: usize = 16;
 
@@ -102,6 +104,39 @@ async fn receive(
     paths: Vec<String>,
     max_bytes: Option<u64>,
 ) -> Result<(), Interruption> {
+    for some in portions(paths, PATHS) {
+        receive_some(attachment, Arc::clone(&root), some, max_bytes).await?;
+    }
+    Ok(())
+}
+
+/// The paths in their order, in portions that a message takes: of `most` bytes, or a single path.
+fn portions(paths: Vec<String>, most: usize) -> Vec<Vec<String>> {
+    let mut portions: Vec<Vec<String>> = Vec::new();
+    let mut bytes = most;
+    for path in paths {
+        // With what stands between two paths.
+        let size = path.len() + 8;
+        match portions.last_mut() {
+            Some(portion) if bytes + size <= most => {
+                portion.push(path);
+                bytes += size;
+            }
+            _ => {
+                portions.push(vec![path]);
+                bytes = size;
+            }
+        }
+    }
+    portions
+}
+
+async fn receive_some(
+    attachment: &Attachment,
+    root: Arc<Root>,
+    paths: Vec<String>,
+    max_bytes: Option<u64>,
+) -> Result<(), Interruption> {
     let asked: BTreeSet<String> = paths.iter().cloned().collect();
     let mut fetched = attachment.fetch(paths).await?;
     let (tx, rx) = mpsc::channel::<Vec<u8>>(QUEUE);
@@ -127,8 +162,16 @@ async fn receive(
 }
 
 /// Removes the named entries of the container; returns the directories that hold something still.
-pub(super) async fn remove(attachment: &Attachment, paths: Vec<String>) -> Result<Vec<String>, Interruption> {
-    let left = attachment.remove(paths).await?;
+pub(super) async fn remove(
+    attachment: &Attachment,
+    mut paths: Vec<String>,
+) -> Result<Vec<String>, Interruption> {
+    // What is below a directory goes before the directory, whichever portion it is in.
+    paths.sort_unstable_by(|a, b| ksync_tree::compare(b, a));
+    let mut left = Vec::new();
+    for some in portions(paths, PATHS) {
+        left.extend(attachment.remove(some).await?);
+    }
     if !left.is_empty() {
         debug!(?left, "not empty in the container");
     }
@@ -257,5 +300,22 @@ impl Read for Source {
                 None => return Ok(0),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::portions;
+
+    #[test]
+    fn no_portion_of_paths_is_larger_than_a_message_takes() {
+        let paths: Vec<String> = (0..100).map(|n| format!("{n:092}")).collect();
+        for (most, sizes) in [(1000, vec![10; 10]), (999, [vec![9; 11], vec![1]].concat()), (1, vec![1; 100])]
+        {
+            let portions = portions(paths.clone(), most);
+            assert_eq!(portions.iter().map(Vec::len).collect::<Vec<_>>(), sizes, "{most}");
+            assert_eq!(portions.concat(), paths);
+        }
+        assert!(portions(Vec::new(), 1000).is_empty());
     }
 }

@@ -91,11 +91,10 @@ impl Look<'_> {
                 return Ok(false);
             }
             if self.ignore.matches(&path) {
-                let goes = self.ignore.goes_with_its_directory(&path);
-                if goes {
-                    self.junk.push(path)
+                if self.ignore.goes_with_its_directory(&path) {
+                    self.junk.push(path);
                 } else {
-                    self.stays = true
+                    self.stays = true;
                 }
                 continue;
             }

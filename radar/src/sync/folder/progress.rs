@@ -24,6 +24,8 @@ use crate::{
 
 /// Looks again this often, should an event be missed.
 const AGAIN: Duration = Duration::from_millis(250);
+/// Failures that are told at most: they go in one message, and the client names what it knows in each question.
+const TOLD: usize = 500;
 /// What fails is told when it stands for this long: most of it goes well at the next try.
 const STANDING: Duration = Duration::from_secs(2);
 
@@ -94,7 +96,7 @@ impl Progress {
     fn errors(&self, now: &FolderStatus, failed: &Failed) -> Vec<String> {
         let own = (!now.error.is_empty()).then(|| now.error.clone());
         let followers = self.queue.failures(&fanout::snapshot(&self.followers));
-        own.into_iter().chain(failed.sentences.iter().cloned()).chain(followers).collect()
+        own.into_iter().chain(failed.sentences.iter().cloned()).chain(followers).take(TOLD).collect()
     }
 
     /// Waits until everything up to `sequence` of the client's index is here and in all followers, at most `limit`, or
