@@ -472,6 +472,9 @@ impl Actor {
                 self.failures = 0;
                 if subs.is_empty() {
                     self.full_scan = took;
+                    // Of pulls that were given up: of a file that changed meanwhile, most of all.
+                    let root = Arc::clone(&self.root);
+                    tokio::task::spawn_blocking(move || root.sweep(true));
                 }
                 self.state_tx.send_modify(|s| {
                     // What was noticed and is no news is no edit.
@@ -509,7 +512,7 @@ impl Actor {
             debug!(%error, "remove the folder");
         }
         let root = Arc::clone(&self.root);
-        blocking::run(move || root.sweep()).await;
+        blocking::run(move || root.sweep(false)).await;
         if let Err(error) = ignore::remove(&self.path) {
             warn!(error = ksync_common::chain(&error), "sweep the local path");
         }

@@ -307,7 +307,7 @@ impl LocalFolders {
         if path.join(".stfolder").exists() {
             return Err(Error::Foreign { path: path.to_owned() });
         }
-        root_dir.sweep();
+        root_dir.sweep(false);
         let ignore = ignore::install(path, patterns, &BTreeSet::new())?;
         let fs_watch = FsWatch::start(path, ignore.clone())
             .map_err(|source| Error::Watch { path: path.to_owned(), source })?;

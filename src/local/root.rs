@@ -9,6 +9,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use ksync_procfs::Mount;
@@ -19,6 +20,9 @@ use crate::{
     guards::{self, Guard},
     lock::{self, DirLock},
 };
+
+/// syncthing goes on with a file that it is at within this time.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Why a directory can't be synced.
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +96,10 @@ impl LocalRoot {
     }
 
     /// Removes what pulls that were cut off have left: nobody goes on with it, because each syncthing starts with an empty
-    /// database. Not to be called while syncthing has the folder.
-    pub(super) fn sweep(&self) {
-        match ksync_tree::sweep_unfinished(&self.root(), &[]) {
+    /// database. While syncthing has the folder, what it has touched in the last minute (`in_use`) is left.
+    pub(super) fn sweep(&self, in_use: bool) {
+        let quiet = if in_use { QUIET } else { Duration::ZERO };
+        match ksync_tree::sweep_unfinished(&self.root(), &[], quiet) {
             Ok(0) => {}
             Ok(files) => info!(files, path = %self.path.display(), "removed unfinished files"),
             Err(error) => {

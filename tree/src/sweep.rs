@@ -6,45 +6,58 @@ use crate::root::{Root, reading};
 use crate::write::is_unfinished;
 use rustix::fs::{AtFlags, FileType};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, SystemTime};
 
 /// Removes every unfinished file below `root` but what is at or below one of `exclude`; returns how many there were. What
-/// can't be looked at or removed is left. Nobody else may be writing there.
-pub fn sweep_unfinished(root: &Root, exclude: &[String]) -> Result<usize, Error> {
-    let mut swept = 0;
-    directory(&root.reading()?, "", 0, exclude, &mut swept)?;
-    Ok(swept)
+/// can't be looked at or removed is left. Nobody else may be writing there, unless it goes on at least once in `quiet`: what
+/// was touched since then is left too.
+pub fn sweep_unfinished(root: &Root, exclude: &[String], quiet: Duration) -> Result<usize, Error> {
+    let mut sweep = Sweep { exclude, before: SystemTime::now().checked_sub(quiet), swept: 0 };
+    sweep.directory(&root.reading()?, "", 0)?;
+    Ok(sweep.swept)
 }
 
-fn directory(
-    dir: &OwnedFd,
-    prefix: &str,
-    depth: usize,
-    exclude: &[String],
-    swept: &mut usize,
-) -> Result<(), Error> {
-    let listed = rustix::fs::Dir::read_from(dir).map_err(|e| Error::io("read the directory", prefix, e))?;
-    for item in listed {
-        let item = item.map_err(|e| Error::io("read the directory", prefix, e))?;
-        let Ok(name) = item.file_name().to_str() else { continue };
-        let path = join(prefix, name);
-        if matches!(name, "." | "..") || exclude.iter().any(|above| covers(above, &path)) {
-            continue;
-        }
-        let kind = match item.file_type() {
-            FileType::Unknown => rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-                .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
-            told => told,
-        };
-        if kind == FileType::RegularFile && is_unfinished(name) {
-            *swept += usize::from(rustix::fs::unlinkat(dir, name, AtFlags::empty()).is_ok());
-        } else if kind == FileType::Directory && depth + 1 < MAX_DEPTH {
-            // It may be gone, or not be ours to read.
-            if let Ok(below) = reading(dir, name, &path) {
-                directory(&below, &path, depth + 1, exclude, swept)?;
+struct Sweep<'a> {
+    exclude: &'a [String],
+    before: Option<SystemTime>,
+    swept: usize,
+}
+
+impl Sweep<'_> {
+    fn directory(&mut self, dir: &OwnedFd, prefix: &str, depth: usize) -> Result<(), Error> {
+        let failed = |e| Error::io("read the directory", prefix, e);
+        for item in rustix::fs::Dir::read_from(dir).map_err(failed)? {
+            let item = item.map_err(failed)?;
+            let Ok(name) = item.file_name().to_str() else { continue };
+            let path = join(prefix, name);
+            if matches!(name, "." | "..") || self.exclude.iter().any(|above| covers(above, &path)) {
+                continue;
+            }
+            let kind = match item.file_type() {
+                FileType::Unknown => rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+                told => told,
+            };
+            if kind == FileType::RegularFile && is_unfinished(name) && self.is_quiet(dir, name) {
+                self.swept += usize::from(rustix::fs::unlinkat(dir, name, AtFlags::empty()).is_ok());
+            } else if kind == FileType::Directory && depth + 1 < MAX_DEPTH {
+                // It may be gone, or not be ours to read.
+                if let Ok(below) = reading(dir, name, &path) {
+                    self.directory(&below, &path, depth + 1)?;
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// By its ctime: a file gets the mtime that it is to have just before it is finished.
+    fn is_quiet(&self, dir: &OwnedFd, name: &str) -> bool {
+        let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+        #[allow(clippy::unnecessary_cast)] // the width differs between platforms
+        let touched = u64::try_from(stat.st_ctime as i64).map(Duration::from_secs);
+        let touched = touched.map(|since| SystemTime::UNIX_EPOCH + since);
+        touched.is_ok_and(|touched| self.before.is_some_and(|before| touched <= before))
+    }
 }
 
 #[cfg(test)]
@@ -66,11 +79,13 @@ mod tests {
         fs::write(outside.path().join(".syncthing.a.tmp"), "").unwrap();
         symlink(outside.path(), dir.path().join("out")).unwrap();
         let root = Root::open(dir.path()).unwrap();
-        assert_eq!(sweep_unfinished(&root, &["volume".to_owned()]).unwrap(), 3);
+        let exclude = ["volume".to_owned()];
+        assert_eq!(sweep_unfinished(&root, &exclude, Duration::from_secs(60)).unwrap(), 0, "just written");
+        assert_eq!(sweep_unfinished(&root, &exclude, Duration::ZERO).unwrap(), 3);
         for left in ["a", "d/.syncthing.e.tmp", "d/x.tmp", ".syncthing.a", "volume/.syncthing.a.tmp"] {
             assert!(dir.path().join(left).exists(), "{left}");
         }
         assert!(outside.path().join(".syncthing.a.tmp").exists());
-        assert_eq!(sweep_unfinished(&root, &[]).unwrap(), 1);
+        assert_eq!(sweep_unfinished(&root, &[], Duration::ZERO).unwrap(), 1);
     }
 }

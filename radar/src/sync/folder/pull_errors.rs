@@ -3,7 +3,7 @@
 //! Invariant: a file that finds no room takes none from the others. One that is too large is refused before a byte of
 //! it is written ([`min_disk_free`]); what two have filled together is given back ([`remove_unfinished`]).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ksync_tree::{Removed, Root, remove_entry, sweep_unfinished};
 use rustix::fs::fstatvfs;
@@ -50,7 +50,7 @@ pub(super) fn remove_unfinished(lead: &Arc<Attachment>, path: &str, error: &str)
 /// on with it, because every folder begins with an empty database.
 pub(super) async fn sweep(lead: &Arc<Attachment>) {
     let (lead, id) = (Arc::clone(lead), lead.id.clone());
-    let sweeping = move || sweep_unfinished(&lead.root, &lead.about.excluded());
+    let sweeping = move || sweep_unfinished(&lead.root, &lead.about.excluded(), Duration::ZERO);
     match tokio::task::spawn_blocking(sweeping).await {
         Ok(Ok(0)) => {}
         Ok(Ok(files)) => tracing::info!(attachment = id, files, "removed unfinished files"),
