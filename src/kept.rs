@@ -1,5 +1,6 @@
 //! What was taken out of a local folder on a container's word: `kept/<folder>/<kind>/<moment>/<path>`, where a moment is
-//! one going of several files together. What syncthing replaces it keeps by itself: `kept/<folder>/replaced/<path~time>`.
+//! one going of several files together. What syncthing replaces it keeps by itself: `kept/<folder>/replaced/<path~time>`, and
+//! is then set aside: `kept/<folder>/set-aside/<path~moment>`.
 //! `kept/<folder>/local-path` says whose it is.
 //!
 //! Kept for a week, the five newest of a path, and within a size, the oldest goes first. Nothing here touches a user's
@@ -39,6 +40,8 @@ pub enum Kind {
     Accepted,
     /// A container's content replaced it while syncing.
     Replaced,
+    /// The same, taken out of syncthing's hands.
+    SetAside,
     /// A container's content, changed while apart, replaced it.
     ReplacedAtAttach,
     /// A container's content, which local content replaced there at the first sync.
@@ -52,10 +55,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Deleted,
         Self::Accepted,
         Self::Replaced,
+        Self::SetAside,
         Self::ReplacedAtAttach,
         Self::FirstSync,
         Self::Conflict,
@@ -69,6 +73,7 @@ impl Kind {
             Self::Deleted => "deleted",
             Self::Accepted => "accepted",
             Self::Replaced => "replaced",
+            Self::SetAside => "set-aside",
             Self::ReplacedAtAttach => "replaced-at-attach",
             Self::FirstSync => "first-sync",
             Self::Conflict => "conflicts",
@@ -81,7 +86,7 @@ impl Kind {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Deleted | Self::Accepted => "deleted",
-            Self::Replaced | Self::ReplacedAtAttach => "replaced",
+            Self::Replaced | Self::SetAside | Self::ReplacedAtAttach => "replaced",
             Self::FirstSync => "first-sync",
             Self::Conflict | Self::Dismissed => "conflict",
             Self::Restored => "restored",

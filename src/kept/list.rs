@@ -10,7 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Kind, children, moment_of, noted};
+use super::{Kind, children, moment_of, noted, set_aside};
 
 /// What is kept of one local path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +82,12 @@ fn of_kind(folder: &Path, kind: Kind, items: &mut Vec<Item>) -> io::Result<()> {
         return walk(&dir, "", &mut |path, place, meta| {
             let Some(path) = untagged(path) else { return };
             items.push(Item { path, at: changed(meta), kind, size: meta.len(), place });
+        });
+    }
+    if kind == Kind::SetAside {
+        return walk(&dir, "", &mut |path, place, meta| {
+            let Some((path, at)) = set_aside::parse(path) else { return };
+            items.push(Item { path: path.to_owned(), at, kind, size: meta.len(), place });
         });
     }
     for dir in children(&dir)? {

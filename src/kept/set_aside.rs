@@ -2,90 +2,74 @@
 //!
 //! syncthing names a copy by the second, and a second replacement within it takes the first copy's place: the content that
 //! was here before the container wrote would be gone. Its index goes out four times a second at most, so there is time to give
-//! the first copy an earlier second, which is free. Invariant: no copy takes another's place here.
+//! the first copy a name that is never given twice: `set-aside/PATH~MOMENT`, all copies of a path beside each other.
 
 use std::{
     fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
-use jiff::{ToSpan, civil::DateTime};
+use super::{COPIES, Kind, list::untagged, moment_of, stamp};
 
-use super::{Kind, list::untagged};
+/// The path and the moment of what is called `name` below the directory of these.
+pub(super) fn parse(name: &str) -> Option<(&str, jiff::Timestamp)> {
+    let (path, stamp) = name.rsplit_once('~')?;
+    Some((path, moment_of(stamp)?))
+}
 
-/// How syncthing writes the time in a copy's name. Source: lib/versioner/util.go of syncthing.
-const TAG: &str = "%Y%m%d-%H%M%S";
-/// What is older than this has no second of its own to share.
-const RECENT: Duration = Duration::from_secs(2);
-/// How far back a free second is looked for.
-const SECONDS: i64 = 600;
-
-/// Gives the newest of syncthing's copies of the file at `path` in the kept directory `folder` an earlier second, if it was
-/// made just now; returns whether it did.
-pub(crate) fn set_aside(folder: &Path, path: &str) -> io::Result<bool> {
+/// Sets syncthing's copies of the file at `path` in the kept directory `folder` aside, and removes what there is too much of;
+/// returns how many copies there were.
+pub(crate) fn set_aside(folder: &Path, path: &str) -> io::Result<usize> {
     let (below, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let dir = folder.join(Kind::Replaced.dir()).join(below);
-    let copies = match fs::read_dir(&dir) {
-        Ok(copies) => copies,
-        // It was a new file, and nothing is kept.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    let names = copies.filter_map(|copy| copy.ok()?.file_name().into_string().ok());
-    let Some(newest) = names.filter(|copy| untagged(copy).is_some_and(|of| of == name)).max() else {
-        return Ok(false);
-    };
-    let place = dir.join(&newest);
-    if !is_recent(&place)? {
-        return Ok(false);
+    // Where there are none, it was a new file.
+    let copies = named(&folder.join(Kind::Replaced.dir()).join(below), |copy| {
+        untagged(copy).is_some_and(|of| of == name)
+    })?;
+    if copies.is_empty() {
+        return Ok(0);
     }
-    for earlier in (1..=SECONDS).filter_map(|seconds| retagged(&newest, seconds)) {
-        match move_to_free(&place, &dir.join(earlier)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            moved => return moved.map(|()| true),
+    let aside = folder.join(Kind::SetAside.dir()).join(below);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&aside)?;
+    for copy in &copies {
+        fs::rename(copy, aside.join(format!("{name}~{}", stamp())))?;
+    }
+    // A log that changes all the time must not fill the disk until the next sweep.
+    let all = named(&aside, |copy| parse(copy).is_some_and(|(of, _)| of == name))?;
+    for old in all.iter().rev().skip(COPIES) {
+        match fs::remove_file(old) {
+            // A sweep was faster, or a restore.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
         }
     }
-    Ok(false)
+    Ok(copies.len())
 }
 
-/// Whether a file was put where it is just now.
-fn is_recent(place: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let meta = place.symlink_metadata()?;
-    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(meta.ctime().try_into().unwrap_or_default());
-    // A clock that was put back tells nothing.
-    Ok(at.elapsed().is_ok_and(|age| age < RECENT))
-}
-
-/// A copy's name with a time so many seconds earlier.
-fn retagged(copy: &str, seconds: i64) -> Option<String> {
-    let (stem, rest) = copy.rsplit_once('~')?;
-    let (tag, extension) = rest.split_at_checked(15)?;
-    let earlier = DateTime::strptime(TAG, tag).ok()?.checked_sub(seconds.seconds()).ok()?;
-    Some(format!("{stem}~{}{extension}", earlier.strftime(TAG)))
-}
-
-fn move_to_free(from: &PathBuf, to: &Path) -> io::Result<()> {
-    // A link never takes another's place, as a rename does.
-    fs::hard_link(from, to)?;
-    fs::remove_file(from)
+/// What is in a directory and named so, sorted; nothing where there is none.
+fn named(dir: &Path, is: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(&is) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use super::{Kind, retagged, set_aside};
-    use crate::kept::{list, note};
-
-    #[test]
-    fn an_earlier_second_is_named_as_syncthing_does() {
-        let name = |copy: &str, seconds| retagged(copy, seconds).unwrap();
-        assert_eq!(name("a~b~20260101-000001.txt", 2), "a~b~20251231-235959.txt");
-        assert_eq!(name("Makefile~20260301-000000", 1), "Makefile~20260228-235959");
-        assert_eq!((retagged("b~notes.txt", 1), retagged("b~20261399-000000", 1)), (None, None));
-    }
+    use super::{COPIES, Kind, set_aside};
+    use crate::kept::{list, note, sweep};
 
     #[test]
     fn replacements_within_a_second_leave_a_copy_each() {
@@ -95,20 +79,24 @@ mod tests {
         let syncthings = folder.join("replaced/d");
         fs::create_dir_all(&syncthings).unwrap();
         fs::write(syncthings.join("ab~20260101-000000.txt"), "another file").unwrap();
-        let versions = ["original", "the container's first", "its second"];
-        for content in versions {
+        let replace = |content: &str| {
             fs::write(syncthings.join("a~20260101-000000.txt"), content).unwrap();
-            assert!(set_aside(&folder, "d/a.txt").unwrap());
-        }
-        assert!(!set_aside(&folder, "new").unwrap() && !set_aside(&folder, "d/none.txt").unwrap());
-        let items = list(dir.path()).unwrap().remove(0).items;
-        let of = |path: &str| {
-            let own = items.iter().filter(|item| item.path == path && item.kind == Kind::Replaced);
+            assert_eq!(set_aside(&folder, "d/a.txt").unwrap(), 1);
+        };
+        let of = |path: &str, kind: Kind| {
+            sweep(dir.path());
+            let items = list(dir.path()).unwrap().remove(0).items;
+            let own = items.iter().filter(|item| item.path == path && item.kind == kind);
             let mut contents: Vec<_> = own.map(|item| fs::read_to_string(&item.place).unwrap()).collect();
             contents.sort();
             contents
         };
-        assert_eq!(of("d/a.txt"), ["its second", "original", "the container's first"]);
-        assert_eq!(of("d/ab.txt"), ["another file"]);
+        replace("original");
+        replace("the container's first");
+        assert_eq!((set_aside(&folder, "new").unwrap(), set_aside(&folder, "d/none.txt").unwrap()), (0, 0));
+        assert_eq!(of("d/a.txt", Kind::SetAside), ["original", "the container's first"]);
+        assert_eq!(of("d/ab.txt", Kind::Replaced), ["another file"]);
+        (0..COPIES).for_each(|n| replace(&n.to_string()));
+        assert_eq!(of("d/a.txt", Kind::SetAside), ["0", "1", "2", "3", "4"], "the newest stay");
     }
 }

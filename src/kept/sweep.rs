@@ -75,7 +75,8 @@ fn sweep_at(kept: &Path, now: Timestamp, limit: u64) -> io::Result<usize> {
         }
     }
     for folder in &folders {
-        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Replaced) {
+        let has_moments = |kind: &Kind| !matches!(kind, Kind::Replaced | Kind::SetAside);
+        for kind in Kind::ALL.into_iter().filter(has_moments) {
             for moment in children(&folder.dir.join(kind.dir()))? {
                 remove_empty(&moment, now)?;
             }

@@ -433,7 +433,9 @@ impl Folder {
                 match error {
                     Some(error) => {
                         pull_errors::remove_unfinished(&self.lead_root.lead, &item, &error);
-                        left_out::clear(&self.lead_root, &self.id, &item, &error);
+                        if action == "delete" {
+                            left_out::clear(&self.lead_root, &self.id, &item, &error);
+                        }
                     }
                     None => self.queue_change(item, &action),
                 }

@@ -12,13 +12,19 @@ use syncthing::PullError;
 use crate::{container::attachment::Attachment, sync::root_check::LeadRoot};
 use ksync_common::chain;
 
-/// How syncthing begins to say why a directory can't go (lib/model/folder_sendrecv.go).
-const CONTENT: &str = "directory has been deleted on a remote device but ";
+/// Whether an error of a deletion is about what is in a directory: in syncthing's words (lib/model/folder_sendrecv.go), or in
+/// the system's, where syncthing has taken what it found for the container's own.
+fn is_of_content(error: &str) -> bool {
+    let error = error.to_lowercase();
+    ["directory has been deleted on a remote device but ", "directory not empty"]
+        .iter()
+        .any(|words| error.contains(words))
+}
 
 /// Has what may go with the directory at `path` removed, if that is what the `error` of its deletion is about. syncthing's
 /// next try deletes the directory.
 pub(super) fn clear(lead_root: &LeadRoot, folder: &str, path: &str, error: &str) {
-    if !error.contains(CONTENT) {
+    if !is_of_content(error) {
         return;
     }
     let (lead_root, folder, path) = (lead_root.clone(), folder.to_owned(), path.to_owned());
@@ -52,16 +58,20 @@ fn junk_of(lead: &Attachment, path: &str) -> Result<Vec<String>, ksync_tree::Err
     }
 }
 
+fn is_of_deletion(failed: &PullError) -> bool {
+    failed.error.contains("delete dir: ") && is_of_content(&failed.error)
+}
+
 /// Those of `failed` that are failures: not a directory that stays for what a person leaves out of it.
 pub(super) async fn failures(lead: &Arc<Attachment>, failed: Vec<PullError>) -> Vec<PullError> {
-    if !failed.iter().any(|failed| failed.error.contains(CONTENT)) {
+    if !failed.iter().any(is_of_deletion) {
         return failed;
     }
     let (lead, all) = (Arc::clone(lead), failed.clone());
     let looking = tokio::task::spawn_blocking(move || {
         let (ignore, mounts) = (lead.ignore(), lead.mounts());
         let stays = |failed: &PullError| {
-            failed.error.contains(CONTENT)
+            is_of_deletion(failed)
                 && matches!(rest(&lead.root, &failed.path, &ignore, &mounts), Ok(Rest::LeftOut))
         };
         all.into_iter().filter(|failed| !stays(failed)).collect()
@@ -84,11 +94,13 @@ mod tests {
     use syncthing::PullError;
     use tokio::sync::mpsc;
 
-    use super::{CONTENT, clear, failures};
+    use super::{clear, failures};
     use crate::{
         container::attachment::fake::attached, guards::off, supervisor::node_syncthing::fake::node_syncthing,
         sync::root_check::LeadRoot,
     };
+
+    const CONTENT: &str = "directory has been deleted on a remote device but ";
 
     #[tokio::test]
     async fn what_may_go_goes_and_is_scanned_without_its_directory() {
@@ -135,11 +147,12 @@ mod tests {
             fs::write(dir.path().join(path), "").unwrap();
         }
         let failed = |path: &str, error: &str| PullError { path: path.to_owned(), error: error.to_owned() };
-        let content = format!("delete dir: {CONTENT}is not empty");
+        let content = format!("syncing: delete dir: {CONTENT}is not empty");
         let all = vec![
             failed("stays", &content),
             failed("stays/deep", &content),
             failed("fails", &content),
+            failed("stays", "syncing: delete dir: remove /sync/f/stays: directory not empty"),
             failed("stays", "permission denied"),
         ];
         let left: Vec<String> = failures(&lead, all).await.into_iter().map(|failed| failed.path).collect();

@@ -358,7 +358,7 @@ mod tests {
             Some(if call.starts_with("GET db/status") {
                 r#"{"state":"idle","needTotalItems":1,"pullErrors":1,"remoteSequence":{"D":90}}"#.to_owned()
             } else if call.starts_with("GET folder/errors") {
-                let why = "delete dir: directory has been deleted on a remote device but is not empty";
+                let why = "syncing: delete dir: remove /sync/f/pkg: directory not empty";
                 format!(r#"{{"errors":[{{"path":"pkg","error":"{why}"}}]}}"#)
             } else {
                 r#"{"connections":{"D":{"connected":true}}}"#.to_owned()
