@@ -10,7 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Kind, children, moment_of, noted, set_aside};
+use super::{Kind, children, moment_of, noted};
 
 /// What is kept of one local path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,7 @@ fn of_kind(folder: &Path, kind: Kind, items: &mut Vec<Item>) -> io::Result<()> {
     }
     if kind == Kind::SetAside {
         return walk(&dir, "", &mut |path, place, meta| {
-            let Some((path, at)) = set_aside::parse(path) else { return };
+            let Some((path, at)) = of_aside(path) else { return };
             items.push(Item { path: path.to_owned(), at, kind, size: meta.len(), place });
         });
     }
@@ -128,6 +128,12 @@ fn walk(dir: &Path, below: &str, found: &mut impl FnMut(&str, PathBuf, &Metadata
 fn changed(meta: &Metadata) -> Timestamp {
     let nanos = i32::try_from(meta.ctime_nsec()).unwrap_or_default();
     Timestamp::new(meta.ctime(), nanos).unwrap_or_default()
+}
+
+/// The path and the moment of what is set aside as `PATH~MOMENT`.
+pub(super) fn of_aside(name: &str) -> Option<(&str, Timestamp)> {
+    let (path, stamp) = name.rsplit_once('~')?;
+    Some((path, moment_of(stamp)?))
 }
 
 /// The path without syncthing's tag: `NAME~YYYYMMDD-HHMMSS.EXT`, in which the extension may be missing. Source:

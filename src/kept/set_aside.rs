@@ -10,13 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{COPIES, Kind, list::untagged, moment_of, stamp};
-
-/// The path and the moment of what is called `name` below the directory of these.
-pub(super) fn parse(name: &str) -> Option<(&str, jiff::Timestamp)> {
-    let (path, stamp) = name.rsplit_once('~')?;
-    Some((path, moment_of(stamp)?))
-}
+use super::{
+    COPIES, Kind,
+    list::{of_aside, untagged},
+    stamp,
+};
 
 /// Sets syncthing's copies of the file at `path` in the kept directory `folder` aside, and removes what there is too much of;
 /// returns how many copies there were.
@@ -35,7 +33,7 @@ pub(crate) fn set_aside(folder: &Path, path: &str) -> io::Result<usize> {
         fs::rename(copy, aside.join(format!("{name}~{}", stamp())))?;
     }
     // A log that changes all the time must not fill the disk until the next sweep.
-    let all = named(&aside, |copy| parse(copy).is_some_and(|(of, _)| of == name))?;
+    let all = named(&aside, |copy| of_aside(copy).is_some_and(|(of, _)| of == name))?;
     for old in all.iter().rev().skip(COPIES) {
         match fs::remove_file(old) {
             // A sweep was faster, or a restore.
