@@ -10,6 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".ksync.radar.v1.Bytes")
         .bytes(".ksync.radar.v1.SeedRequest.data")
         .bytes(".ksync.radar.v1.FetchReply.data")
+        .bytes(".ksync.radar.v1.StageRequest.data")
+        .bytes(".ksync.radar.v1.ReadReply.data")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -14,6 +14,7 @@ mod messages;
 mod routes;
 mod settle_dedup;
 mod state;
+mod sync;
 mod wire;
 
 use std::{
@@ -41,6 +42,7 @@ pub(crate) use messages::{
     SettleReply, StagesAgo,
 };
 pub(crate) use state::NodeState;
+pub(crate) use sync::Patterns;
 
 use crate::tunnel::PortForward;
 

@@ -7,50 +7,11 @@ use std::{
 
 use crate::{
     decide::{Action, Policy, decide},
-    local::{Change, Local, below},
+    digest::Digest,
+    local::{Change, Local, Unknown, below},
+    op::{Holds, Op, OpId, Outcome, Side, Wanted},
     state::{Keep, Known, State, is_dir, same},
 };
-
-/// Where an operation is carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// In the local directory.
-    Here,
-    /// In the container.
-    There,
-}
-
-/// Number of an operation, rising.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OpId(pub u64);
-
-/// What is to be done at one path of one side. Operations of a side are carried out in the order of their numbers.
-#[derive(Debug, Clone)]
-pub struct Op {
-    /// Its number.
-    pub id: OpId,
-    /// Where.
-    pub side: Side,
-    /// At which path.
-    pub path: Arc<str>,
-    /// What stands there: nothing else may be replaced.
-    pub old: State,
-    /// What is to stand there, as it is on the other side.
-    pub new: State,
-    /// Whether what stands there is kept first, and why.
-    pub keep: Option<Keep>,
-}
-
-/// What came of an operation.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// It is done, and this stands there now.
-    Done(State),
-    /// This stands there, which is not what was to be replaced (or its directory is not there, or is not empty).
-    Refused(State),
-    /// It failed and has changed nothing; it is decided anew by [`Container::retry`].
-    Failed,
-}
 
 /// A path at which the container is not simply like the local side.
 #[derive(Debug, Clone)]
@@ -68,10 +29,22 @@ struct Exception {
 #[derive(Debug)]
 pub struct Container {
     except: BTreeMap<Arc<str>, Exception>,
+    /// To be decided.
     dirty: BTreeSet<Arc<str>>,
+    /// Decided: something goes there, when nothing comes anywhere any more.
+    removals: BTreeSet<Arc<str>>,
+    /// Decided, and waiting for what is under way or to be begun elsewhere.
+    blocked: BTreeSet<Arc<str>>,
     flights: BTreeMap<OpId, Arc<str>>,
     policy: Policy,
     next_id: u64,
+    unknown: Unknown,
+    holds: Holds,
+    /// Paths at which something is to be done that can't be done now: it has failed, waits for a person, or can't be looked
+    /// at.
+    waiting: BTreeSet<Arc<str>>,
+    /// What is known of paths by now that was not before; none where both sides agree in what is here.
+    news: Vec<(Arc<str>, Option<Known>)>,
 }
 
 impl Container {
@@ -85,9 +58,15 @@ impl Container {
         let mut container = Self {
             except: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            removals: BTreeSet::new(),
+            blocked: BTreeSet::new(),
             flights: BTreeMap::new(),
             policy,
             next_id: 0,
+            unknown: Unknown::default(),
+            holds: Holds::default(),
+            waiting: BTreeSet::new(),
+            news: Vec::new(),
         };
         let mut there: BTreeMap<Arc<str>, State> = listing.into_iter().collect();
         for (path, _) in local.iter() {
@@ -111,9 +90,96 @@ impl Container {
         self.except.get(path).map_or_else(|| local.get(path), |exception| exception.there.clone())
     }
 
+    /// The sum of all that is known to be in the container.
+    pub fn digest(&self, local: &Local) -> Digest {
+        let mut digest = local.digest();
+        for (path, exception) in &self.except {
+            if let Some(here) = local.get(path) {
+                digest.remove(path, &here);
+            }
+            if let Some(there) = &exception.there {
+                digest.add(path, there);
+            }
+        }
+        digest
+    }
+
     /// What is to be remembered of the container: the paths at which it is not known to be like the local side.
     pub fn exceptions(&self) -> impl Iterator<Item = (&Arc<str>, &Known)> {
         self.except.iter().map(|(path, exception)| (path, &exception.known))
+    }
+
+    /// What was known of a path of a container that is not attached.
+    pub(crate) fn remember(&mut self, local: &Local, path: &Arc<str>, known: Option<Known>) {
+        let Some(known) = known else { return drop(self.except.remove(path)) };
+        let there = local.get(path);
+        if let Some(exception) = self.except.get_mut(path) {
+            exception.known = known;
+        } else {
+            let exception = Exception { there, known, flight: None, own: false, failed: false };
+            self.except.insert(Arc::clone(path), exception);
+        }
+    }
+
+    /// What has become known since this was last asked for, in order; none where both sides agree in what is here.
+    pub fn take_news(&mut self) -> Vec<(Arc<str>, Option<Known>)> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// What can't be looked at in the container, from now on.
+    pub fn set_unknown(&mut self, unknown: Unknown) {
+        self.unknown = unknown;
+        self.reconsider();
+    }
+
+    /// Everything is looked at again: what can't be looked at may be something else by now.
+    pub fn reconsider(&mut self) {
+        self.dirty.extend(self.except.keys().cloned());
+    }
+
+    /// What is not done before a person has agreed, from now on.
+    pub fn set_holds(&mut self, holds: Holds) {
+        if self.holds != holds {
+            self.holds = holds;
+            self.reconsider();
+        }
+    }
+
+    /// What is to be done and is not under way: where, and what stands there and is to stand there.
+    pub fn wanted<'a>(&'a self, local: &'a Local) -> impl Iterator<Item = Wanted> + use<'a> {
+        self.except.iter().filter(|(_, exception)| exception.flight.is_none()).filter_map(
+            |(path, exception)| {
+                let here = local.get(path);
+                let never = matches!(exception.known, Known::Never(_));
+                let (side, old, new) = match self.decision(&here, exception) {
+                    Action::Agree | Action::Leave => return None,
+                    Action::Send(_) => (Side::There, exception.there.clone(), here),
+                    Action::Take(_) => (Side::Here, here, exception.there.clone()),
+                };
+                Some(Wanted { path: Arc::clone(path), side, old, new, never })
+            },
+        )
+    }
+
+    /// What the container has removed, and is still here, is put back there.
+    pub fn undo_removals(&mut self, local: &Local) {
+        let paths: Vec<Arc<str>> = self
+            .wanted(local)
+            .filter(|wanted| wanted.side == Side::Here && wanted.new.is_none())
+            .map(|wanted| wanted.path)
+            .collect();
+        for path in paths {
+            if let Some(exception) = self.except.get_mut(&path) {
+                exception.known = Known::Agreed { here: None, there: None };
+                self.news.push((Arc::clone(&path), Some(exception.known.clone())));
+            }
+            self.touch(&path);
+        }
+    }
+
+    /// Whether something at a path was once known to be on both sides.
+    pub(crate) fn was_in_sync(&self, path: &str) -> bool {
+        self.except.get(path).is_none_or(|exception| !matches!(exception.known, Known::Never(_)))
     }
 
     /// What is known of a path.
@@ -124,7 +190,17 @@ impl Container {
 
     /// Whether nothing is to be done and nothing under way.
     pub fn is_settled(&self) -> bool {
-        self.dirty.is_empty() && self.flights.is_empty()
+        self.is_idle() && self.blocked.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether something is to be done at a path that can't be done now.
+    pub fn is_waiting(&self, path: &str) -> bool {
+        self.waiting.contains(path)
+    }
+
+    /// Whether all that can be done now is done.
+    pub fn is_idle(&self) -> bool {
+        self.dirty.is_empty() && self.removals.is_empty() && self.flights.is_empty()
     }
 
     /// Something changed here.
@@ -136,6 +212,10 @@ impl Container {
             own: false,
             failed: false,
         });
+        // What failed with the old state may go well with the new one.
+        if let Some(exception) = self.except.get_mut(&change.path) {
+            exception.failed = false;
+        }
         self.touch(&change.path);
     }
 
@@ -146,6 +226,7 @@ impl Container {
             Some(exception) if same(&exception.there, &there) => exception.there = there,
             Some(exception) => {
                 exception.there = there;
+                exception.failed = false;
                 let path = Arc::from(path);
                 self.touch(&path);
             }
@@ -180,6 +261,7 @@ impl Container {
     /// A path is looked at again, and so are the directories above it, which may have waited for it.
     fn touch(&mut self, path: &Arc<str>) {
         self.dirty.insert(Arc::clone(path));
+        self.removals.remove(path);
         let mut above: &str = path;
         while let Some((parent, _)) = above.rsplit_once('/') {
             if let Some((parent, exception)) = self.except.get_key_value(parent)
@@ -220,9 +302,13 @@ impl Container {
             }
         }
         let failed = exception.failed;
+        self.news.push((Arc::clone(&path), Some(exception.known.clone())));
         self.touch(&path);
         if failed {
             self.dirty.remove(&path);
+            self.removals.remove(&path);
+            self.blocked.remove(&path);
+            self.waiting.insert(Arc::clone(&path));
         }
         self.forget(local, &path);
     }
@@ -231,32 +317,48 @@ impl Container {
     fn forget(&mut self, local: &Local, path: &str) {
         let Some(exception) = self.except.get(path) else { return };
         if exception.flight.is_none() && same(&local.get(path), &exception.there) {
-            self.except.remove(path);
+            if let Some((path, _)) = self.except.remove_entry(path) {
+                self.waiting.remove(&path);
+                self.news.push((path, None));
+            }
             self.dirty.remove(path);
+            self.removals.remove(path);
+            self.blocked.remove(path);
         }
     }
 
     /// Operations to begin now, at most `most`. Each is under way until [`Container::over`].
     pub fn begin(&mut self, local: &Local, most: usize) -> Vec<Op> {
         let mut begun = Vec::new();
-        let dirty: Vec<Arc<str>> = std::mem::take(&mut self.dirty).into_iter().collect();
-        let (additions, removals): (Vec<_>, Vec<_>) =
-            dirty.into_iter().partition(|path| !self.removes(local, path));
-        // What goes from below upwards, then what comes from above downwards.
-        for path in removals.into_iter().rev().chain(additions) {
-            if begun.len() >= most {
-                self.dirty.insert(path);
-                continue;
-            }
-            match self.step(local, &path) {
-                Step::Begin(op) => begun.push(op),
-                Step::Wait => {
-                    self.dirty.insert(path);
-                }
-                Step::Rest => {}
+        // What waits for something else is looked at again at the latest when there is nothing else.
+        if self.dirty.is_empty() && self.removals.is_empty() && self.flights.is_empty() {
+            self.dirty = std::mem::take(&mut self.blocked);
+        }
+        // What comes, from above downwards: what is renamed is there under its new name before the old one goes.
+        while begun.len() < most
+            && let Some(path) = self.dirty.pop_first()
+        {
+            if self.removes(local, &path) {
+                self.removals.insert(path);
+            } else {
+                self.try_begin(local, path, &mut begun);
             }
         }
+        // What goes, from below upwards.
+        while begun.len() < most
+            && let Some(path) = self.removals.pop_last()
+        {
+            self.try_begin(local, path, &mut begun);
+        }
         begun
+    }
+
+    fn try_begin(&mut self, local: &Local, path: Arc<str>, begun: &mut Vec<Op>) {
+        match self.step(local, &path) {
+            Step::Begin(op) => begun.push(op),
+            Step::Wait => drop(self.blocked.insert(path)),
+            Step::Rest => {}
+        }
     }
 
     /// Whether the decision for a path is that something goes.
@@ -280,23 +382,32 @@ impl Container {
     }
 
     fn step(&mut self, local: &Local, path: &Arc<str>) -> Step {
+        self.waiting.remove(path);
+        self.blocked.remove(path);
         let Some(exception) = self.except.get(path) else { return Step::Rest };
         if exception.flight.is_some() {
             // Its end is news.
             return Step::Rest;
         }
-        if exception.failed {
+        if exception.failed || local.is_unknown(path) || self.unknown.concerns(path) {
+            self.waiting.insert(Arc::clone(path));
             return Step::Rest;
         }
         let here = local.get(path);
         let there = exception.there.clone();
         let decision = self.decision(&here, exception);
+        let is_never = matches!(exception.known, Known::Never(_));
         let Some(action) = self.over_what_is_below(local, path, &here, &there, decision) else {
             return Step::Wait;
         };
+        if self.is_held(&here, &there, is_never, action) {
+            self.waiting.insert(Arc::clone(path));
+            return Step::Rest;
+        }
         let (side, old, new, keep) = match action {
             Action::Agree => {
                 self.except.remove(path);
+                self.news.push((Arc::clone(path), None));
                 return Step::Rest;
             }
             Action::Leave => {
@@ -320,10 +431,21 @@ impl Container {
                 Side::There => Known::Sending { old, new, keep },
                 Side::Here => Known::Taking { old, new },
             };
+            self.news.push((Arc::clone(path), Some(under_way.clone())));
             let before = std::mem::replace(&mut exception.known, under_way);
             exception.flight = Some((op.clone(), before));
         }
         Step::Begin(op)
+    }
+
+    /// Whether a decision waits for a person.
+    fn is_held(&self, here: &State, there: &State, is_never: bool, action: Action) -> bool {
+        match action {
+            Action::Send(_) => self.holds.removals_there && here.is_none(),
+            Action::Take(_) if there.is_none() => self.holds.removals_here,
+            Action::Take(_) => self.holds.pulls && here.is_none() && is_never,
+            Action::Agree | Action::Leave => false,
+        }
     }
 
     /// The action for a path, where it would take a directory away, in the light of what is in that directory: it goes
@@ -338,33 +460,24 @@ impl Container {
     ) -> Option<Action> {
         match action {
             Action::Send(keep) if is_dir(there) && !is_dir(here) => {
-                let mut waits = false;
-                for (below, state) in self.entries_there(local, path) {
-                    if self.is_going(&below, Side::There) || state.is_none() {
-                        continue;
-                    }
-                    waits = true;
-                    // A file of ours takes the directory's place: what is in it can't come here.
-                    if here.is_none() && !self.would_send(local, &below) {
-                        let stays =
-                            if self.policy.two_way { Action::Take(Keep::Taken) } else { Action::Leave };
-                        return Some(stays);
-                    }
-                }
-                (!waits).then_some(Action::Send(keep))
+                let mut staying = self
+                    .entries_there(local, path)
+                    .filter(|(below, state)| state.is_some() && !self.is_going(below, Side::There));
+                let Some((first, _)) = staying.next() else { return Some(Action::Send(keep)) };
+                // A file of ours takes the directory's place: what is in it can't come here.
+                let stays = here.is_none()
+                    && (!self.would_send(local, &first)
+                        || staying.any(|(below, _)| !self.would_send(local, &below)));
+                let other = if self.policy.two_way { Action::Take(Keep::Taken) } else { Action::Leave };
+                stays.then_some(other)
             }
             Action::Take(keep) if is_dir(here) && !is_dir(there) => {
-                let mut waits = false;
-                for (below, _) in local.below(path) {
-                    if self.is_going(below, Side::Here) {
-                        continue;
-                    }
-                    waits = true;
-                    if self.would_send(local, below) || !self.except.contains_key(below) {
-                        return Some(Action::Send(there.as_ref().map(|_| Keep::Conflict)));
-                    }
-                }
-                (!waits).then_some(Action::Take(keep))
+                let mut staying = local.below(path).filter(|(below, _)| !self.is_going(below, Side::Here));
+                let Some((first, _)) = staying.next() else { return Some(Action::Take(keep)) };
+                let is_ours =
+                    |below: &Arc<str>| self.would_send(local, below) || !self.except.contains_key(below);
+                let stays = is_ours(first) || staying.any(|(below, _)| is_ours(below));
+                stays.then(|| Action::Send(there.as_ref().map(|_| Keep::Conflict)))
             }
             // The container has taken a directory away on its own, into which something goes now.
             Action::Leave

@@ -8,12 +8,20 @@
 
 mod container;
 mod decide;
+mod digest;
+mod group;
+mod journal;
 mod local;
+mod op;
 #[cfg(test)]
 mod simulation;
 mod state;
 
-pub use container::{Container, Op, OpId, Outcome, Side};
+pub use container::Container;
 pub use decide::{Action, First, Policy, decide};
-pub use local::{Change, Local};
+pub use digest::Digest;
+pub use group::{Group, Member};
+pub use journal::{BadRecord, Record};
+pub use local::{Change, Local, Unknown};
+pub use op::{Holds, Op, OpId, Outcome, Side, Wanted};
 pub use state::{Keep, Known, Past, State, same, same_content};

@@ -11,7 +11,7 @@ use ksync_tree::{Entry, Kind};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use crate::{
-    Container, Keep, Known, Local, Op, Outcome, Past, Policy, Side, State,
+    Group, Keep, Op, Outcome, Policy, Record, Side, State,
     state::{is_dir, same},
 };
 
@@ -88,16 +88,17 @@ fn content(state: &State) -> Option<u64> {
     Some(u64::from_le_bytes(hash[..8].try_into().unwrap()))
 }
 
-/// One container, its engine, and what is between them.
+/// One container, and what is between it and the watcher.
 struct Remote {
     disk: Disk,
-    engine: Container,
     /// Operations on their way, in order.
     there: VecDeque<Op>,
     /// News and answers on their way back, in order.
     back: VecDeque<News>,
-    /// What is on the disk of the watcher: what is known of each path.
-    stored: BTreeMap<String, Known>,
+}
+
+fn name(index: usize) -> Arc<str> {
+    Arc::from(index.to_string())
 }
 
 enum News {
@@ -108,7 +109,9 @@ enum News {
 struct World {
     rng: SmallRng,
     here: Disk,
-    local: Local,
+    group: Group,
+    /// What is on the disk of the watcher.
+    journal: Vec<String>,
     /// Paths changed here that the scan has not found yet.
     unscanned: BTreeSet<String>,
     remotes: Vec<Remote>,
@@ -130,19 +133,17 @@ fn policy(index: usize) -> Policy {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let local = Local::default();
-        let remote = |index| Remote {
-            disk: Disk::default(),
-            engine: Container::new(&local, [], |_| Known::Never(Past::None), policy(index)),
-            there: VecDeque::new(),
-            back: VecDeque::new(),
-            stored: BTreeMap::new(),
-        };
+        let remote = |_| Remote { disk: Disk::default(), there: VecDeque::new(), back: VecDeque::new() };
         let remotes = (0..CONTAINERS).map(remote).collect();
+        let mut group = Group::default();
+        for index in 0..CONTAINERS {
+            group.attach(&name(index), [], policy(index));
+        }
         Self {
             rng: SmallRng::seed_from_u64(seed),
             here: Disk::default(),
-            local,
+            group,
+            journal: Vec::new(),
             unscanned: BTreeSet::new(),
             remotes,
             kept: BTreeSet::new(),
@@ -216,15 +217,14 @@ impl World {
     /// The local scan finds a path.
     fn scan(&mut self, path: &str) {
         self.unscanned.remove(path);
-        if let Some(change) = self.local.set(path, self.here.get(path)) {
-            self.remotes.iter_mut().for_each(|remote| remote.engine.changed_here(&change));
-        }
+        self.group.here(path, self.here.get(path));
     }
 
     /// A container's next operation is begun; those here are done at once, compare-and-swap.
     fn begin(&mut self, index: usize) {
         let most = self.rng.random_range(1..4);
-        let ops = self.remotes[index].engine.begin(&self.local, most);
+        let ops = self.group.begin(&name(index), most);
+        self.write_down();
         for op in ops {
             self.log.push(format!(
                 "{index}: op {:?} {} {} -> {} keep {:?}",
@@ -234,16 +234,15 @@ impl World {
                 shown(&op.new),
                 op.keep
             ));
-            let under_way = match op.side {
-                Side::There => Known::Sending { old: op.old.clone(), new: op.new.clone(), keep: op.keep },
-                Side::Here => Known::Taking { old: op.old.clone(), new: op.new.clone() },
-            };
-            self.remotes[index].stored.insert(op.path.to_string(), under_way);
             match op.side {
                 Side::There => self.remotes[index].there.push_back(op),
                 Side::Here => self.apply_here(index, op),
             }
         }
+    }
+
+    fn write_down(&mut self) {
+        self.journal.extend(self.group.take_records().iter().map(Record::line));
     }
 
     fn apply_here(&mut self, index: usize, op: Op) {
@@ -313,7 +312,7 @@ impl World {
     fn hear(&mut self, index: usize) {
         match self.remotes[index].back.pop_front() {
             Some(News::Seen(path, state)) => {
-                self.remotes[index].engine.seen_there(&self.local, &path, state);
+                self.group.there(&name(index), &path, state);
             }
             Some(News::Over(op, outcome)) => self.over(index, op, outcome),
             None => {}
@@ -321,20 +320,24 @@ impl World {
     }
 
     fn over(&mut self, index: usize, op: Op, outcome: Outcome) {
-        let remote = &mut self.remotes[index];
-        remote.engine.over(&self.local, op.id, outcome);
-        let known = remote.engine.known(&self.local, &op.path);
-        remote.stored.insert(op.path.to_string(), known);
+        self.group.over(&name(index), &op, outcome);
+        if self.rng.random() {
+            self.write_down();
+        }
     }
 
     /// The watcher dies and starts again: what was under way is lost, done or not.
     fn restart(&mut self) {
         self.log.push("restart".to_owned());
-        self.local = Local::default();
-        self.unscanned.clear();
-        for (path, entry) in &self.here.0 {
-            self.local.set(path, Some(Arc::clone(entry)));
+        // What was not written down is lost. Now and then all of it is written anew.
+        self.group = Group::recover(self.journal.iter().map(|line| Record::read(line).unwrap()));
+        if self.rng.random() {
+            self.journal = self.group.snapshot().iter().map(Record::line).collect();
+            self.group = Group::recover(self.journal.iter().map(|line| Record::read(line).unwrap()));
         }
+        self.unscanned.clear();
+        let here = self.here.0.iter();
+        self.group.listed(here.map(|(path, entry)| (Arc::from(path.as_str()), Some(Arc::clone(entry)))));
         for index in 0..self.remotes.len() {
             // What was sent is carried out, or not.
             while !self.remotes[index].there.is_empty() {
@@ -358,10 +361,25 @@ impl World {
             .iter()
             .map(|(path, entry)| (Arc::from(path.as_str()), Some(Arc::clone(entry))))
             .collect();
-        let stored = &remote.stored;
-        let known =
-            |path: &str| stored.get(path).cloned().unwrap_or(Known::Agreed { here: None, there: None });
-        remote.engine = Container::new(&self.local, listing, known, policy(index));
+        self.group.attach(&name(index), listing, policy(index));
+    }
+
+    /// The connection breaks: what was under way is done or not, and its answer lost.
+    fn reconnect(&mut self, index: usize) {
+        self.log.push(format!("reconnect {index}"));
+        self.group.detach(&name(index));
+        while !self.remotes[index].there.is_empty() && self.rng.random() {
+            self.apply_there(index);
+        }
+        // Meanwhile people go on.
+        for _ in 0..self.rng.random_range(0..3) {
+            self.write_here();
+            self.write_there(index);
+            if let Some(path) = self.unscanned.iter().next().cloned() {
+                self.scan(&path);
+            }
+        }
+        self.attach(index);
     }
 
     /// Until nothing is to be done on any side.
@@ -378,10 +396,11 @@ impl World {
                     self.hear(index);
                 }
             }
-            let idle = |remote: &Remote| {
-                remote.engine.is_settled() && remote.there.is_empty() && remote.back.is_empty()
-            };
-            if self.unscanned.is_empty() && self.remotes.iter().all(idle) {
+            let idle = (0..self.remotes.len()).all(|index| {
+                let settled = self.group.container(&name(index)).is_some_and(|(_, c)| c.is_settled());
+                settled && self.remotes[index].there.is_empty() && self.remotes[index].back.is_empty()
+            });
+            if self.unscanned.is_empty() && idle {
                 return self.judge();
             }
         }
@@ -418,7 +437,7 @@ impl World {
     fn run(&mut self) {
         for _ in 0..STEPS {
             let index = self.rng.random_range(0..self.remotes.len());
-            match self.rng.random_range(0..40) {
+            match self.rng.random_range(0..41) {
                 0..6 => self.write_here(),
                 6..10 => self.write_there(index),
                 10..16 => {
@@ -429,6 +448,7 @@ impl World {
                 16..24 => self.begin(index),
                 24..31 => self.apply_there(index),
                 31..39 => self.hear(index),
+                39 => self.reconnect(index),
                 _ => self.restart(),
             }
         }

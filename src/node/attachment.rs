@@ -5,6 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use ksync_engine::FromFar;
 use ksync_proto::radar::{
     AttachRequest as WireAttachRequest, DetachRequest, FetchReply, FetchRequest, JoinRequest, ListRequest,
     RemoveRequest, SeedRequest, SetDirectionRequest, SettleRequest,
@@ -18,6 +19,7 @@ use super::{
     call_error::{CallError, limited},
     link::Link,
     messages::{AttachReply, AttachRequest, ReloadReply, ReloadRequest, Role, SettleReply},
+    sync::{self, Patterns, RemoteFar},
     wire,
 };
 use crate::config::Direction;
@@ -193,6 +195,16 @@ impl Attachment {
         let mut request = Request::new(wire::reload_request(&self.link.session_id, &self.id, request));
         request.set_timeout(limit);
         wire::reload_reply(self.link.radar.clone().reload(request).await?.into_inner())
+    }
+
+    /// Opens the directory for ksync's own engine: radar lists it, tells what happens in it, and does what it is asked for.
+    /// What is received ends with the attachment or the connection.
+    pub(crate) async fn open(
+        &self,
+        patterns: &Patterns<'_>,
+        inline: u64,
+    ) -> Result<(RemoteFar, mpsc::Receiver<FromFar>), CallError> {
+        Ok(sync::open(&self.link.sync().await?, &self.id, patterns, inline))
     }
 
     /// Lets go of the directory.

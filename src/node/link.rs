@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -25,8 +25,10 @@ use tonic::{
 };
 
 use super::{
+    call_error::CallError,
     messages::{AttachmentEvent, LookReply},
     settle_dedup::SettleDedup,
+    sync::SyncStream,
     wire,
 };
 use crate::{
@@ -146,6 +148,25 @@ pub(crate) struct Link {
     pub(super) capabilities: Vec<String>,
     /// The questions that several containers wait for.
     pub(super) settle_dedup: SettleDedup,
+    /// The stream of all its attachments that are open for ksync's own engine.
+    sync: tokio::sync::Mutex<Option<Arc<SyncStream>>>,
+}
+
+impl Link {
+    /// The sync stream of this link. It is begun when it is first asked for, and anew when it has ended.
+    pub(super) async fn sync(&self) -> Result<Arc<SyncStream>, CallError> {
+        if !self.capabilities.iter().any(|has| has == "sync") {
+            let radar = &self.radar_version;
+            let lacks = format!("radar {radar} on this node does not know `sync`: run `kubectl ksync init`");
+            return Err(CallError::Refused(lacks));
+        }
+        let mut slot = self.sync.lock().await;
+        if let Some(stream) = slot.as_ref().filter(|stream| !stream.has_ended()) {
+            return Ok(Arc::clone(stream));
+        }
+        let stream = SyncStream::begin(self.radar.clone(), &self.session_id).await?;
+        Ok(Arc::clone(slot.insert(stream)))
+    }
 }
 
 /// The session stream: while it is pumped, the lease is held.
@@ -279,6 +300,7 @@ async fn open_session(
         radar_version: found.version,
         capabilities: found.capabilities,
         settle_dedup: SettleDedup::default(),
+        sync: tokio::sync::Mutex::default(),
     };
     Ok((link, Session { events, _hello: hello }))
 }

@@ -12,6 +12,7 @@ mod identity;
 mod ignore;
 mod junk;
 mod list;
+mod look;
 mod memory;
 mod pack;
 mod path;
@@ -32,13 +33,20 @@ pub use identity::Identity;
 pub use ignore::{Ignore, STIGNORE_HEADER, pattern_of};
 pub use junk::{Rest, remove_junk, remove_with_junk, rest};
 pub use list::{ListOptions, Listing, is_composed, list, list_chunks};
+pub use look::{Found, Looked, Read, content_of, look, look_into, read};
 pub use memory::{give_back, share as share_memory};
 pub use pack::{Counts, pack};
 pub use path::{below, compare, covers, is_below};
 pub use relocate::{move_new, remove_same};
 pub use root::Root;
-pub use stat::stat_entry;
-pub use swap::{Displaced, Known, Swapped, Verdict, copy_known, move_known, remove_known};
+pub use stat::{Exact, stat_entry, stat_exact};
+pub use swap::{
+    Displaced, Known, Old, Swapped, Verdict, copy_known,
+    evacuate::evacuate,
+    leftover::find_displaced,
+    move_known, remove_known,
+    staging::{Staged, Staging, make_parents, put_dir, put_symlink, set_attributes},
+};
 pub use sweep::sweep_unfinished;
 pub use unpack::{Owner, UnpackOptions, unpack};
-pub use write::{TEMP_PREFIX, TEMP_SUFFIX, is_temp};
+pub use write::{TEMP_PREFIX, TEMP_SUFFIX, is_displaced, is_temp};

@@ -26,7 +26,7 @@ pub fn stat_entry(root: &Root, path: &str, hash: bool) -> Result<Option<Entry>, 
 /// What a name stood for at one moment, without reading it: two equal ones mean that nothing was written, replaced or
 /// renamed in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Exact {
+pub struct Exact {
     /// In bytes.
     pub size: u64,
     /// Nanoseconds since the epoch.
@@ -48,14 +48,13 @@ impl Exact {
     }
 
     /// Whether it is the same file with the same content, under whatever name: a rename moves the ctime.
-    pub(crate) fn same_content(&self, other: &Self) -> bool {
+    pub fn same_content(&self, other: &Self) -> bool {
         Self { ctime_ns: 0, ..*self } == Self { ctime_ns: 0, ..*other }
     }
 }
 
 /// What stands at `path`, of whatever kind; `None` when nothing does.
-#[cfg(test)]
-pub(crate) fn stat_exact(root: &Root, path: &str) -> Result<Option<Exact>, Error> {
+pub fn stat_exact(root: &Root, path: &str) -> Result<Option<Exact>, Error> {
     match root.parent(path).and_then(|(dir, name)| lstat(&dir, name, path)) {
         Err(e) if e.is_not_found() => Ok(None),
         other => Ok(other?.map(|stat| Exact::of(&stat))),

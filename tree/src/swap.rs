@@ -14,7 +14,7 @@ use crate::entry::{Entry, Kind};
 use crate::error::Error;
 use crate::root::Root;
 use crate::stat::{Exact, entry_at, lstat, open_regular};
-use crate::write::{ensure_parent, place_new, temp_name};
+use crate::write::{displaced_name, ensure_parent, is_displaced, place_new};
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,6 +28,15 @@ pub enum Known<'a> {
     Entry(&'a Entry),
 }
 
+/// What becomes of an old entry that turned out to be the known one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Old {
+    /// It is removed.
+    Dropped,
+    /// It stays under its private name ([`Swapped::Held`]) until the caller discards it.
+    Held,
+}
+
 /// How a swap ended.
 #[derive(Debug)]
 #[must_use]
@@ -36,8 +45,8 @@ pub enum Swapped {
     Done,
     /// Something else stands there than the caller knows. It stays, and nothing has changed.
     Refused,
-    /// What stood there is still open for writing, was written meanwhile, or can't be judged now. What was asked for is done,
-    /// unless something newer came into its place.
+    /// What stood there is still open for writing, was written meanwhile, can't be judged now, or was to be held. What was
+    /// asked for is done, unless something newer came into its place.
     Held(Displaced),
 }
 
@@ -49,6 +58,8 @@ pub struct Displaced {
     dir: OwnedFd,
     name: String,
     path: String,
+    /// Where it is, relative to the same root.
+    at: String,
     known: Entry,
 }
 
@@ -67,13 +78,15 @@ impl Displaced {
     /// What will be known as `name` in `dir`. Made before the file gets that name: nothing may fail from then on.
     fn new(dir: &OwnedFd, name: &str, path: &str, known: &Entry) -> Result<Self, Error> {
         let dir = dir.try_clone().map_err(|e| Error::io("duplicate", path, e))?;
-        Ok(Self { dir, name: name.to_owned(), path: path.to_owned(), known: known.clone() })
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        let at = crate::path::join(above, name);
+        Ok(Self { dir, name: name.to_owned(), path: path.to_owned(), at, known: known.clone() })
     }
 
     /// Judges it for the first time. What can't be judged is held like one that is open, and says why when it is judged
     /// again: an error here would have it removed with what was to replace it.
     fn judge_first(&self) -> Verdict {
-        self.judge().unwrap_or(Verdict::Busy)
+        judge(&self.dir, &self.name, &self.path, &self.known).unwrap_or(Verdict::Busy)
     }
 
     /// Path of the place that it was taken from.
@@ -82,25 +95,34 @@ impl Displaced {
     }
 
     /// Path of the file itself, relative to the same root.
-    pub fn at(&self) -> String {
-        let above = self.path.rsplit_once('/').map_or("", |(above, _)| above);
-        crate::path::join(above, &self.name)
+    pub fn at(&self) -> &str {
+        &self.at
     }
 
-    /// Looks whether it changed since it was known.
+    /// It was moved to the root itself, with the name that it has ([`evacuate`]).
+    pub fn moved_to(&mut self, root: &Root) -> Result<(), Error> {
+        self.dir = root.reading()?;
+        self.at.clone_from(&self.name);
+        Ok(())
+    }
+
+    /// Looks whether it changed since it was known. What changed and is open for writing may change again.
     pub fn judge(&self) -> Result<Verdict, Error> {
-        judge(&self.dir, &self.name, &self.path, &self.known)
+        let verdict = judge(&self.dir, &self.name, &self.path, &self.known)?;
+        let changes =
+            verdict == Verdict::Changed && writers(&self.dir, &self.name, &self.path)? == Writers::Some;
+        Ok(if changes { Verdict::Busy } else { verdict })
     }
 
     /// Removes it from the disk.
     pub fn discard(self) -> Result<(), Error> {
-        discard(&self.dir, &self.name, &self.at())
+        discard(&self.dir, &self.name, &self.at)
     }
 }
 
 /// Removes the file, symlink or empty directory at `path` while it is the `known` one. A directory that is not empty is
 /// [`Swapped::Refused`]; so is any entry of a kind that is not synced.
-pub fn remove_known(root: &Root, path: &str, known: &Entry) -> Result<Swapped, Error> {
+pub fn remove_known(root: &Root, path: &str, known: &Entry, old: Old) -> Result<Swapped, Error> {
     let (dir, name) = match root.parent(path) {
         Err(e) if e.is_not_found() => return Ok(Swapped::Done),
         other => other?,
@@ -116,7 +138,7 @@ pub fn remove_known(root: &Root, path: &str, known: &Entry) -> Result<Swapped, E
         return Ok(if lstat(&dir, name, path)?.is_none() { Swapped::Done } else { Swapped::Refused });
     }
     between(Point::Looked);
-    let temp = temp_name();
+    let temp = displaced_name();
     let displaced = Displaced::new(&dir, &temp, path, known)?;
     match rustix::fs::renameat(&dir, name, &dir, temp.as_str()) {
         Ok(()) => {}
@@ -126,6 +148,7 @@ pub fn remove_known(root: &Root, path: &str, known: &Entry) -> Result<Swapped, E
     between(Point::Moved);
     let goes_back = || matches!(place_new(&dir, &temp, name, path), Ok(true));
     match displaced.judge_first() {
+        Verdict::Same if old == Old::Held => Ok(Swapped::Held(displaced)),
         Verdict::Same => discard(&dir, &temp, path).map(|()| Swapped::Done),
         // Unless somebody has put something new there meanwhile: then both stand, and the older one is kept.
         Verdict::Changed if goes_back() => Ok(Swapped::Refused),
@@ -144,7 +167,7 @@ pub fn move_known(
 ) -> Result<Swapped, Error> {
     let (source, source_name) = from.parent(from_path)?;
     let (dir, name) = ensure_parent(to, to_path, to.owner(), |_| 0o755)?;
-    let temp = temp_name();
+    let temp = displaced_name();
     match rustix::fs::renameat(&source, source_name, &dir, temp.as_str()) {
         Ok(()) => {}
         Err(Errno::XDEV) => {
@@ -156,7 +179,7 @@ pub fn move_known(
         }
         Err(e) => return Err(Error::io("move", from_path, e)),
     }
-    let placed = try_place(&dir, &temp, name, to_path, known);
+    let placed = try_place(&dir, &temp, name, to_path, known, Old::Dropped);
     if matches!(placed, Err(_) | Ok(Swapped::Refused)) {
         let back = rustix::fs::renameat(&dir, temp.as_str(), &source, source_name);
         back.map_err(|e| Error::io("put back", from_path, e))?;
@@ -175,19 +198,24 @@ pub fn copy_known(
 ) -> Result<Swapped, Error> {
     let (dir, name) = ensure_parent(to, to_path, to.owner(), |_| 0o755)?;
     let temp = stage_copy(from, from_path, &dir, name, to_path, to.owner())?;
-    place(&dir, &temp, name, to_path, known)
+    let held = displaced_name();
+    rustix::fs::renameat(&dir, temp.as_str(), &dir, held.as_str())
+        .map_err(|e| Error::io("stage", to_path, e))?;
+    place(&dir, &held, name, to_path, known, Old::Dropped)
 }
 
 /// Gives the entry that was made as `temp` in `dir` the name `name`, while what stands there is the `known` one. Where it
-/// is refused or fails, `temp` is gone.
+/// is refused or fails, `temp` is gone. What is displaced has the name `temp` then, which no sweep may take.
 pub(crate) fn place(
     dir: &OwnedFd,
     temp: &str,
     name: &str,
     path: &str,
     known: Known<'_>,
+    old: Old,
 ) -> Result<Swapped, Error> {
-    let placed = try_place(dir, temp, name, path, known);
+    debug_assert!(is_displaced(temp), "a sweep would take `{temp}`");
+    let placed = try_place(dir, temp, name, path, known, old);
     if matches!(placed, Err(_) | Ok(Swapped::Refused)) {
         // The error that ends it is the one to tell; a leftover is ignored by name everywhere.
         let _ = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
@@ -195,7 +223,14 @@ pub(crate) fn place(
     placed
 }
 
-fn try_place(dir: &OwnedFd, temp: &str, name: &str, path: &str, known: Known<'_>) -> Result<Swapped, Error> {
+fn try_place(
+    dir: &OwnedFd,
+    temp: &str,
+    name: &str,
+    path: &str,
+    known: Known<'_>,
+    old: Old,
+) -> Result<Swapped, Error> {
     let Known::Entry(entry) = known else {
         between(Point::Looked);
         return Ok(if place_new(dir, temp, name, path)? { Swapped::Done } else { Swapped::Refused });
@@ -210,12 +245,13 @@ fn try_place(dir: &OwnedFd, temp: &str, name: &str, path: &str, known: Known<'_>
         Ok(()) => {}
         Err(Errno::NOENT) => return Ok(Swapped::Refused),
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            return without_exchange(dir, temp, name, path, entry);
+            return without_exchange(dir, temp, name, path, entry, old);
         }
         Err(e) => return Err(Error::io("rename into place", path, e)),
     }
     between(Point::Moved);
     match displaced.judge_first() {
+        Verdict::Same if old == Old::Held => Ok(Swapped::Held(displaced)),
         Verdict::Same => discard(dir, temp, path).map(|()| Swapped::Done),
         Verdict::Busy => Ok(Swapped::Held(displaced)),
         Verdict::Changed => Ok(swap_back(displaced, name, &Exact::of(&ours))),
@@ -250,8 +286,9 @@ fn without_exchange(
     name: &str,
     path: &str,
     known: &Entry,
+    old: Old,
 ) -> Result<Swapped, Error> {
-    let away = temp_name();
+    let away = displaced_name();
     let displaced = Displaced::new(dir, &away, path, known)?;
     match rustix::fs::renameat(dir, name, dir, away.as_str()) {
         Ok(()) => {}
@@ -272,7 +309,7 @@ fn without_exchange(
             return Err(error);
         }
     };
-    if verdict == Verdict::Same {
+    if verdict == Verdict::Same && (old == Old::Dropped || !placed) {
         discard(dir, &away, path)?;
         return Ok(if placed { Swapped::Done } else { Swapped::Refused });
     }
@@ -407,6 +444,10 @@ pub(crate) enum Point {
     /// It is back in its place, and what had replaced it was not judged yet.
     Back,
 }
+
+pub(crate) mod evacuate;
+pub(crate) mod leftover;
+pub(crate) mod staging;
 
 #[cfg(not(test))]
 fn between(_point: Point) {}

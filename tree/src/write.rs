@@ -32,9 +32,9 @@ fn is_syncthings_temp(name: &str) -> bool {
     name.ends_with(TEMP_SUFFIX) && (name.starts_with(".syncthing.") || name.starts_with("~syncthing~"))
 }
 
-/// Whether `name` (one component) is that of an unfinished file, ours or syncthing's.
+/// Whether `name` (one component) is that of an unfinished file, ours or syncthing's, of which nothing is lost with it.
 pub(crate) fn is_unfinished(name: &str) -> bool {
-    is_temp(name) || is_syncthings_temp(name)
+    is_temp(name) && !is_displaced(name) || is_syncthings_temp(name)
 }
 
 /// What an entry is given before it is renamed into place.
@@ -72,19 +72,9 @@ impl<'d> Pending<'d> {
         &mut self.file
     }
 
-    /// Writes all of its content, for which room is made first: where the file system gives blocks out late (ext4), a rename
-    /// over another file would wait until they are given out and on their way to the disk.
+    /// Writes all of its content, for which room is made first.
     pub(crate) fn take(&mut self, content: &[u8]) -> Result<(), Error> {
-        #[cfg(target_os = "linux")]
-        if !content.is_empty() {
-            use rustix::fs::{FallocateFlags, fallocate};
-            match fallocate(&self.file, FallocateFlags::empty(), 0, content.len() as u64) {
-                // Not every file system can, and none has to.
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => {}
-                Err(e) => return Err(Error::io("write", self.path, e)),
-            }
-        }
-        self.file.write_all(content).map_err(|e| Error::io("write", self.path, e))
+        write_with_room(&mut self.file, content, self.path)
     }
 
     /// Sets the attributes that the file is to have under `name`, and leaves it under its temporary name, which is the
@@ -110,18 +100,42 @@ impl<'d> Pending<'d> {
     }
 
     fn prepare(&self, there: Option<&Stat>, attributes: Attributes) -> Result<(), Error> {
-        // The owner first: a change of owner clears setuid.
-        if let Some(owner) = owner_for(self.dir, there, attributes.owner, self.path)? {
-            chown(&self.file, owner, self.path)?;
-        }
-        rustix::fs::fchmod(&self.file, mode_of(attributes.mode))
-            .map_err(|e| Error::io("chmod", self.path, e))?;
-        if let Some(mtime_ns) = attributes.mtime_ns {
-            rustix::fs::futimens(&self.file, &times(mtime_ns))
-                .map_err(|e| Error::io("set the mtime of", self.path, e))?;
-        }
-        Ok(())
+        give_attributes(&self.file, self.dir, there, attributes, self.path)
     }
+}
+
+/// Gives an unfinished file the attributes that it is to have in the place of what is `there`.
+pub(crate) fn give_attributes(
+    file: &File,
+    dir: &OwnedFd,
+    there: Option<&Stat>,
+    attributes: Attributes,
+    path: &str,
+) -> Result<(), Error> {
+    // The owner first: a change of owner clears setuid.
+    if let Some(owner) = owner_for(dir, there, attributes.owner, path)? {
+        chown(file, owner, path)?;
+    }
+    rustix::fs::fchmod(file, mode_of(attributes.mode)).map_err(|e| Error::io("chmod", path, e))?;
+    if let Some(mtime_ns) = attributes.mtime_ns {
+        rustix::fs::futimens(file, &times(mtime_ns)).map_err(|e| Error::io("set the mtime of", path, e))?;
+    }
+    Ok(())
+}
+
+/// Makes room for `content` in a new file, and writes it: where the file system gives blocks out late (ext4), a rename over
+/// another file would wait until they are given out and on their way to the disk.
+pub(crate) fn write_with_room(file: &mut File, content: &[u8], path: &str) -> Result<(), Error> {
+    #[cfg(target_os = "linux")]
+    if !content.is_empty() {
+        use rustix::fs::{FallocateFlags, fallocate};
+        match fallocate(&*file, FallocateFlags::empty(), 0, content.len() as u64) {
+            // Not every file system can, and none has to.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => {}
+            Err(e) => return Err(Error::io("write", path, e)),
+        }
+    }
+    file.write_all(content).map_err(|e| Error::io("write", path, e))
 }
 
 impl Drop for Pending<'_> {
@@ -397,7 +411,7 @@ fn settle_owner(result: rustix::io::Result<()>, right_user: bool, path: &str) ->
     }
 }
 
-fn mode_of(mode: u32) -> Mode {
+pub(crate) fn mode_of(mode: u32) -> Mode {
     #[allow(clippy::unnecessary_cast, clippy::cast_possible_truncation)] // 16 bits on macOS
     Mode::from_raw_mode((mode & PERMISSIONS) as rustix::fs::RawMode)
 }
@@ -408,10 +422,27 @@ pub(crate) fn times(mtime_ns: i64) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
+/// Whether `name` (one component) is that of a file that was replaced or removed and may be nobody's copy yet, or of one that
+/// was to come into its place.
+pub fn is_displaced(name: &str) -> bool {
+    name.strip_prefix(TEMP_PREFIX).is_some_and(|rest| rest.starts_with(DISPLACED)) && is_temp(name)
+}
+
+/// What follows the prefix in the name of a displaced file.
+const DISPLACED: &str = "was-";
+
+/// A name for what is displaced. Nothing sweeps it away unseen.
+pub(crate) fn displaced_name() -> String {
+    format!("{TEMP_PREFIX}{DISPLACED}{:016x}{TEMP_SUFFIX}", random())
+}
+
 pub(crate) fn temp_name() -> String {
+    format!("{TEMP_PREFIX}{:016x}{TEMP_SUFFIX}", random())
+}
+
+fn random() -> u64 {
     // RandomState is keyed by the system's random source: the name can't be guessed and waited for.
-    let random = RandomState::new().build_hasher().finish();
-    format!("{TEMP_PREFIX}{random:016x}{TEMP_SUFFIX}")
+    RandomState::new().build_hasher().finish()
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
     Direction as WireDirection, FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest,
-    LookReply, LookRequest, ReloadReply, ReloadRequest, RemoveReply, RemoveRequest, SeedReply, SeedRequest,
-    SessionEvent, SessionRequest, SetDirectionReply, SetDirectionRequest, SettleReply, SettleRequest,
-    Submount, VersionReply, VersionRequest, radar_server::Radar,
+    LookReply, LookRequest, ReadReply, ReadRequest, ReloadReply, ReloadRequest, RemoveReply, RemoveRequest,
+    SeedReply, SeedRequest, SessionEvent, SessionRequest, SetDirectionReply, SetDirectionRequest,
+    SettleReply, SettleRequest, StageReply, StageRequest, Submount, SyncReply, SyncRequest, VersionReply,
+    VersionRequest, radar_server::Radar,
 };
 use rand::RngExt;
 use tokio::sync::oneshot;
@@ -31,6 +32,7 @@ use crate::{
     reload::Reloader,
     supervisor::node_syncthing::NodeSyncthingRx,
     sync::{
+        endpoints::{Endpoints, Opened},
         folder::{Command as FolderCommand, Direction},
         registry::{Command, IfHeld, Registry},
     },
@@ -42,6 +44,7 @@ mod reload;
 mod replies;
 mod session;
 mod streams;
+mod sync;
 mod validate;
 
 use replies::{Replies, Reply};
@@ -63,6 +66,7 @@ const CAPABILITIES: &[&str] = &[
     "direction",
     "reload",
     "reload-grace",
+    "sync",
 ];
 /// How long [`Handlers::settle`] waits for a client that sets no deadline.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -71,6 +75,8 @@ const SETTLE: Duration = Duration::from_secs(30);
 pub(crate) struct Handlers {
     /// Who owns sessions and attachments.
     pub(crate) registry: Registry,
+    /// Who syncs attachments that are open for ksync's own engine.
+    pub(crate) endpoints: Endpoints,
     /// Where containers are found.
     pub(crate) runtimes: Runtimes,
     /// How apps get to run new code.
@@ -248,11 +254,40 @@ impl Radar for Handlers {
         })?;
         Ok(Response::new(BasePathReply { path }))
     }
+
+    type SyncStream = Replies<SyncReply>;
+
+    async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Reply<Self::SyncStream> {
+        sync::open(self.registry.clone(), self.endpoints.clone(), request.into_inner()).await
+    }
+
+    async fn stage(&self, request: Request<Streaming<StageRequest>>) -> Reply<StageReply> {
+        let mut stream = request.into_inner();
+        let first = stream.message().await?;
+        let mut first = first.ok_or_else(|| Status::invalid_argument("the stream names no file"))?;
+        let names = (std::mem::take(&mut first.session_id), std::mem::take(&mut first.attachment_id));
+        let opened = self.opened(names.0, names.1).await?;
+        sync::content::stage(opened, first, stream).await?;
+        Ok(Response::new(StageReply {}))
+    }
+
+    type ReadStream = Replies<ReadReply>;
+
+    async fn read(&self, request: Request<ReadRequest>) -> Reply<Self::ReadStream> {
+        let ReadRequest { session_id, attachment_id, path, expected } = request.into_inner();
+        let opened = self.opened(session_id, attachment_id).await?;
+        Ok(Response::new(sync::content::read(opened, path, expected)?))
+    }
 }
 
 impl Handlers {
     async fn find(&self, session: String, id: String) -> Result<Arc<Attachment>, Status> {
         Ok(self.registry.ask(|reply| Command::Find(session, id, reply)).await?)
+    }
+
+    async fn opened(&self, session: String, id: String) -> Result<Arc<Opened>, Status> {
+        let attachment = self.find(session, id).await?;
+        Ok(self.endpoints.find(&attachment.id)?)
     }
 }
 

@@ -20,8 +20,12 @@ use tonic::transport::{Server, server::TcpIncoming};
 use quickack::QuickAck;
 
 use crate::{
-    api::handlers::Handlers, container::runtime::Runtimes, paths::Paths, reload::Reloader,
-    supervisor::node_syncthing, sync::registry::Registry,
+    api::handlers::Handlers,
+    container::runtime::Runtimes,
+    paths::Paths,
+    reload::Reloader,
+    supervisor::node_syncthing,
+    sync::{endpoints::Endpoints, registry::Registry},
 };
 
 /// How long the good order may take.
@@ -83,6 +87,7 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
     let runtimes = Runtimes::below(host);
     let handlers = Handlers {
         registry: registry.clone(),
+        endpoints: Endpoints::default(),
         reloader: Reloader::new(runtimes.clone()),
         runtimes,
         syncthing_rx,

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use crate::{
     container::{init_process, mount, runtime},
     reload,
-    sync::{folder, registry},
+    sync::{endpoints, folder, registry},
 };
 
 fn status(code: Code, error: &dyn StdError) -> Status {
@@ -113,6 +113,26 @@ impl From<folder::Error> for Status {
         };
         status(code, &error)
     }
+}
+
+impl From<endpoints::Error> for Status {
+    fn from(error: endpoints::Error) -> Self {
+        use endpoints::Error as E;
+        let code = match &error {
+            E::Tree(error) => return from_tree(error),
+            E::NotOpen { .. } => Code::NotFound,
+            E::Busy { .. } | E::Lost(_) | E::Changed { .. } => Code::Aborted,
+            E::LeftOut { .. } => Code::FailedPrecondition,
+            E::Staged { .. } => Code::ResourceExhausted,
+            E::Watch(_) | E::Thread { .. } | E::Start { .. } => Code::Internal,
+        };
+        status(code, &error)
+    }
+}
+
+/// Of a message that can't be read.
+pub(crate) fn from_wire(error: &ksync_wire::Error) -> Status {
+    status(Code::InvalidArgument, error)
 }
 
 impl From<registry::Error> for Status {

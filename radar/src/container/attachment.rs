@@ -10,6 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 use ksync_tree::{Identity, Ignore, Removed, Root, below, covers, remove_with_junk};
+use tokio_util::sync::CancellationToken;
 
 use crate::container::{
     init_process::InitProcess, mount::directory::Directory, mountinfo::Submount, runtime::ContainerId,
@@ -28,6 +29,8 @@ pub(crate) struct Attachment {
     pub(crate) root: Root,
     /// What the client is told of it.
     pub(crate) about: About,
+    /// Cancelled when nobody holds it any more.
+    pub(crate) let_go: CancellationToken,
     /// Another clone of it, until it is bound.
     tree: Mutex<Option<OwnedFd>>,
     /// What the client leaves out of listings, so what is not copied between containers either.
@@ -89,6 +92,7 @@ impl Attachment {
             life,
             root,
             about,
+            let_go: CancellationToken::new(),
             tree: Mutex::new(Some(tree)),
             // The defaults are patterns that can be read: the tree crate's tests say so.
             ignore: Mutex::new(Arc::new(Ignore::with_defaults(&[]).unwrap_or_default())),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every change after [`Watch::start`] returned leads to a [`Change`] that covers it. A directory is
 //! watched before its names are read, an overflow of the queue becomes [`Change::All`]. What syncthing itself
-//! finishes is not reported at once, so that its own writing starts no scan.
+//! finishes is not reported at once where it is the one that writes there, so that its own writing starts no scan.
 
 use std::{
     mem::MaybeUninit,
@@ -24,7 +24,7 @@ mod change;
 mod error;
 mod tree;
 
-pub(crate) use change::{Change, Idle};
+pub(crate) use change::{Change, Idle, Writer};
 pub(crate) use error::Error;
 
 use change::InotifyEvent;
@@ -46,18 +46,19 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Watches all directories below `root` but those at `excluded` and those that are `idle`, up to `most`. Blocks for as
-    /// long as reading all directories takes. inotify --changes--> the folder's scanner.
+    /// long as reading all directories takes. inotify --changes--> the folder's scanner, or an endpoint.
     pub(crate) fn start(
         root: Root,
         excluded: Vec<String>,
         idle: Idle,
         most: usize,
+        writer: Writer,
         changes_tx: Sender<Change>,
     ) -> Result<Self, Error> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         match inotify::init(flags) {
             Ok(inotify) => {
-                let mut tree = Tree::new(inotify, root, excluded, idle, most);
+                let mut tree = Tree::new(inotify, root, excluded, idle, most, writer);
                 tree.add("")?;
                 Self::spawn(move |stop| run(tree, stop, &changes_tx))
             }
@@ -104,7 +105,7 @@ pub(crate) fn marks(
 ) -> Result<Vec<InotifyMark>, Error> {
     let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
     let inotify = inotify::init(flags).map_err(kernel("make a queue", ""))?;
-    let mut tree = Tree::new(inotify, root, excluded, idle, most);
+    let mut tree = Tree::new(inotify, root, excluded, idle, most, Writer::Syncthing);
     tree.add("")?;
     let marks = ksync_procfs::own_inotify_marks(tree.queue());
     marks.map_err(|error| Error::Kernel { operation: "read", path: error.path, source: error.source })
@@ -231,13 +232,17 @@ mod tests {
 
     use rustix::pipe::pipe;
 
-    use super::{BACKLOG, Change, Watch, broken, share_of_limit, unwatched};
+    use super::{BACKLOG, Change, Watch, Writer, broken, share_of_limit, unwatched};
 
     fn watch(dir: &Path, excluded: &[&str]) -> (Watch, Receiver<Change>) {
+        watch_beside(Writer::Syncthing, dir, excluded)
+    }
+
+    fn watch_beside(writer: Writer, dir: &Path, excluded: &[&str]) -> (Watch, Receiver<Change>) {
         let (tx, rx) = channel(BACKLOG);
         let excluded = excluded.iter().map(|e| (*e).to_owned()).collect();
         let idle = Box::new(|path: &str| path.ends_with("idle") || path.contains(".syncthing."));
-        (Watch::start(Root::open(dir).unwrap(), excluded, idle, 1000, tx).unwrap(), rx)
+        (Watch::start(Root::open(dir).unwrap(), excluded, idle, 1000, writer, tx).unwrap(), rx)
     }
 
     /// Collects until `last` is reported, and returns what came before it.
@@ -318,6 +323,18 @@ mod tests {
         assert!(until(&mut rx, "end").await.is_empty());
     }
 
+    /// A container may have a syncthing of its own.
+    #[tokio::test]
+    async fn where_syncthing_does_not_write_for_us_what_becomes_of_its_temporaries_is_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_watch, mut rx) = watch_beside(Writer::Endpoint, dir.path(), &[]);
+        for temp in [".syncthing.a.tmp", ".ksync.was-1.tmp"] {
+            fs::write(dir.path().join(temp), "new").unwrap();
+            fs::rename(dir.path().join(temp), dir.path().join("a")).unwrap();
+            assert!(until(&mut rx, "a").await.is_empty());
+        }
+    }
+
     #[tokio::test]
     async fn what_is_excluded_is_not_watched() {
         let dir = tempfile::tempdir().unwrap();
@@ -346,7 +363,7 @@ mod tests {
         fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
         let (tx, mut rx) = channel(BACKLOG);
         let root = Root::open(dir.path()).unwrap();
-        let _watch = Watch::start(root, Vec::new(), Box::new(|_| false), 3, tx).unwrap();
+        let _watch = Watch::start(root, Vec::new(), Box::new(|_| false), 3, Writer::Syncthing, tx).unwrap();
         assert_eq!(rx.recv().await, Some(Change::Limited));
         assert_eq!((share_of_limit(Some("65536\n")), share_of_limit(None)), (8192, 1024));
     }
@@ -366,7 +383,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (tx, mut rx) = channel(1);
         let root = Root::open(dir.path()).unwrap();
-        let watch = Watch::start(root, Vec::new(), Box::new(|_| false), 1000, tx).unwrap();
+        let watch = Watch::start(root, Vec::new(), Box::new(|_| false), 1000, Writer::Syncthing, tx).unwrap();
         let names = (0..100).map(|n| format!("f{n:02}"));
         for name in names.clone().chain(["last".to_owned()]) {
             fs::write(dir.path().join(name), "x").unwrap();

@@ -239,7 +239,8 @@ impl Folder {
         // The patterns are known by now: a client lists before it joins.
         let patterns = Arc::clone(&lead);
         let idle: watch::Idle = Box::new(move |path| patterns.is_idle_at(path));
-        let start = move || Watch::start(root, excluded, idle, watch::share(), changes_tx);
+        let start =
+            move || Watch::start(root, excluded, idle, watch::share(), watch::Writer::Syncthing, changes_tx);
         let watch = tokio::task::spawn_blocking(start).await;
         let watch = watch.map_err(|error| Error::WatchTask { reason: error.to_string() })?;
         self.watch = Some(watch?);

@@ -87,10 +87,13 @@ fn what_is_known_is_replaced_and_removed() {
     assert!(matches!(here.swap(&known), Swapped::Done));
     assert_eq!((here.text(), here.names()), ("new".to_owned(), vec!["f".to_owned()]));
     assert!(matches!(here.swap(&known), Swapped::Refused), "it is another one now");
-    assert!(matches!(remove_known(&here.root, "f", &known).unwrap(), Swapped::Refused));
-    assert!(matches!(remove_known(&here.root, "f", &here.known()).unwrap(), Swapped::Done));
+    assert!(matches!(remove_known(&here.root, "f", &known, Old::Dropped).unwrap(), Swapped::Refused));
+    assert!(matches!(remove_known(&here.root, "f", &here.known(), Old::Dropped).unwrap(), Swapped::Done));
     assert_eq!(here.names(), Vec::<String>::new());
-    assert!(matches!(remove_known(&here.root, "f", &known).unwrap(), Swapped::Done), "gone already");
+    assert!(
+        matches!(remove_known(&here.root, "f", &known, Old::Dropped).unwrap(), Swapped::Done),
+        "gone already"
+    );
     assert!(matches!(here.swap(&known), Swapped::Refused), "a deletion is a change");
     let placed = copy_known(&here.from, "f", &here.root, "a/b", Known::Nothing).unwrap();
     assert!(matches!(placed, Swapped::Done));
@@ -158,7 +161,9 @@ fn who_opened_before_and_writes_after_loses_nothing() {
 
     let known = here.known();
     let file = OpenOptions::new().write(true).open(here.f()).unwrap();
-    let Swapped::Held(displaced) = remove_known(&here.root, "f", &known).unwrap() else { panic!("held") };
+    let Swapped::Held(displaced) = remove_known(&here.root, "f", &known, Old::Dropped).unwrap() else {
+        panic!("held")
+    };
     assert!(!here.f().exists());
     drop(file);
     assert_eq!(displaced.judge().unwrap(), Verdict::Same, "opened, and never written");
@@ -195,7 +200,7 @@ fn a_removal_that_was_too_late_gives_back() {
     let here = Here::new();
     let (known, f) = (here.known(), here.f());
     at(Point::Looked, move || append(&f, "+theirs"));
-    assert!(matches!(remove_known(&here.root, "f", &known).unwrap(), Swapped::Refused));
+    assert!(matches!(remove_known(&here.root, "f", &known, Old::Dropped).unwrap(), Swapped::Refused));
     assert_eq!((here.text(), here.names().len()), ("old+theirs".to_owned(), 1));
 
     let (known, f) = (here.known(), here.f());
@@ -204,7 +209,9 @@ fn a_removal_that_was_too_late_gives_back() {
         append(&f, "+more");
         at(Point::Moved, move || fs::write(again, "made anew").unwrap());
     });
-    let Swapped::Held(displaced) = remove_known(&here.root, "f", &known).unwrap() else { panic!("held") };
+    let Swapped::Held(displaced) = remove_known(&here.root, "f", &known, Old::Dropped).unwrap() else {
+        panic!("held")
+    };
     assert_eq!(
         (here.text(), read(&displaced, &here)),
         ("made anew".to_owned(), "old+theirs+more".to_owned())
@@ -233,16 +240,19 @@ fn every_kind_is_swapped() {
     assert_eq!(fs::read_to_string(here.dir.path().join("l")).unwrap(), "new");
     // Directories: only empty ones go, and none is replaced.
     let d = known("d");
-    assert!(matches!(remove_known(&here.root, "d", &d).unwrap(), Swapped::Refused));
-    assert!(matches!(remove_known(&here.root, "d/full", &known("d/full")).unwrap(), Swapped::Done));
+    assert!(matches!(remove_known(&here.root, "d", &d, Old::Dropped).unwrap(), Swapped::Refused));
+    assert!(matches!(
+        remove_known(&here.root, "d/full", &known("d/full"), Old::Dropped).unwrap(),
+        Swapped::Done
+    ));
     fs::write(here.incoming.path().join("g"), "x").unwrap();
     let refused = move_known(&here.from, "g", &here.root, "d", Known::Entry(&d)).unwrap();
     assert!(matches!(refused, Swapped::Refused));
-    assert!(matches!(remove_known(&here.root, "d", &d).unwrap(), Swapped::Done));
+    assert!(matches!(remove_known(&here.root, "d", &d, Old::Dropped).unwrap(), Swapped::Done));
     rustix::fs::mkfifoat(rustix::fs::CWD, here.dir.path().join("p"), rustix::fs::Mode::RWXU).unwrap();
     let refused = move_known(&here.from, "g", &here.root, "p", Known::Entry(&link)).unwrap();
     assert!(matches!(refused, Swapped::Refused));
-    assert!(matches!(remove_known(&here.root, "p", &link).unwrap(), Swapped::Refused));
+    assert!(matches!(remove_known(&here.root, "p", &link, Old::Dropped).unwrap(), Swapped::Refused));
 }
 
 #[test]
@@ -250,7 +260,7 @@ fn in_two_steps_nothing_is_lost_either() {
     let swap = |here: &Here, known: &Entry| {
         let (dir, name) = here.root.parent("f").unwrap();
         let temp = stage_copy(&here.from, "f", &dir, name, "f", Owner::AsIs).unwrap();
-        let swapped = without_exchange(&dir, &temp, name, "f", known).unwrap();
+        let swapped = without_exchange(&dir, &temp, name, "f", known, Old::Dropped).unwrap();
         if matches!(swapped, Swapped::Refused) {
             fs::remove_file(here.dir.path().join(temp)).unwrap();
         }
@@ -292,15 +302,32 @@ fn what_cannot_be_judged_is_never_removed() {
 
     let known = here.known();
     UNJUDGED.set(true);
-    let Swapped::Held(displaced) = remove_known(&here.root, "f", &known).unwrap() else { panic!("held") };
+    let Swapped::Held(displaced) = remove_known(&here.root, "f", &known, Old::Dropped).unwrap() else {
+        panic!("held")
+    };
     assert_eq!(read(&displaced, &here), "new");
 
     let here = Here::new();
     let (known, (dir, name)) = (here.known(), here.root.parent("f").unwrap());
     let temp = stage_copy(&here.from, "f", &dir, name, "f", Owner::AsIs).unwrap();
     UNJUDGED.set(true);
-    let Swapped::Held(displaced) = without_exchange(&dir, &temp, name, "f", &known).unwrap() else {
+    let Swapped::Held(displaced) = without_exchange(&dir, &temp, name, "f", &known, Old::Dropped).unwrap()
+    else {
         panic!("held")
     };
     assert_eq!((here.text(), read(&displaced, &here)), ("new".to_owned(), "old".to_owned()));
+}
+
+#[test]
+fn what_changed_and_is_still_written_is_not_judged_yet() {
+    let here = Here::new();
+    let known = here.known();
+    let mut writer = OpenOptions::new().write(true).open(here.f()).unwrap();
+    let Swapped::Held(displaced) = here.swap(&known) else { panic!("held") };
+    writer.set_len(0).unwrap();
+    assert_eq!(displaced.judge().unwrap(), Verdict::Busy);
+    writer.write_all(b"more").unwrap();
+    drop(writer);
+    assert_eq!(displaced.judge().unwrap(), Verdict::Changed);
+    assert_eq!(read(&displaced, &here), "more");
 }

@@ -14,6 +14,11 @@ pub(crate) async fn attached(id: &str, path: &Path) -> Option<Arc<Attachment>> {
 
 /// The same in a container whose init is `pid`, a process of this machine.
 pub(crate) async fn attached_to(id: &str, pid: u32, path: &Path) -> Option<Arc<Attachment>> {
+    Some(Arc::new(attachment(id, pid, path).await?))
+}
+
+/// One that nobody holds yet, of session `s`.
+pub(crate) async fn attachment(id: &str, pid: u32, path: &Path) -> Option<Attachment> {
     let pid = i32::try_from(pid).unwrap();
     let directory = open_directory(pid, &path.display().to_string()).await.ok()?;
     let claim = Claim {
@@ -26,5 +31,5 @@ pub(crate) async fn attached_to(id: &str, pid: u32, path: &Path) -> Option<Arc<A
         path: directory.path.clone(),
         identity: directory.identity,
     };
-    Some(Arc::new(Attachment::new(id.into(), claim, InitProcess::with_pid(pid).unwrap(), directory)))
+    Some(Attachment::new(id.into(), claim, InitProcess::with_pid(pid).unwrap(), directory))
 }

@@ -17,6 +17,15 @@ pub(crate) enum Change {
     Limited,
 }
 
+/// Who writes what comes from the client into a watched directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// The node's syncthing: what it finishes is no news.
+    Syncthing,
+    /// An endpoint, which knows by itself what it has written.
+    Endpoint,
+}
+
 /// Tells of a path that neither it nor anything below it is of interest.
 pub(crate) type Idle = Box<dyn Fn(&str) -> bool + Send>;
 

@@ -18,7 +18,7 @@ use rustix::{
 };
 
 use super::{
-    change::{Change, Idle, InotifyEvent},
+    change::{Change, Idle, InotifyEvent, Writer},
     error::{Error, kernel},
 };
 use crate::container::mount::open_beneath;
@@ -37,6 +37,7 @@ pub(super) struct Tree {
     idle: Idle,
     /// Directories that may be watched.
     most: usize,
+    writer: Writer,
     dirs: HashMap<i32, String>,
     /// What is reported at a later time, unless something comes that settles it.
     late: BTreeMap<String, Instant>,
@@ -48,13 +49,21 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn new(queue: OwnedFd, root: Root, excluded: Vec<String>, idle: Idle, most: usize) -> Self {
+    pub(super) fn new(
+        queue: OwnedFd,
+        root: Root,
+        excluded: Vec<String>,
+        idle: Idle,
+        most: usize,
+        writer: Writer,
+    ) -> Self {
         Self {
             queue,
             root,
             excluded,
             idle,
             most,
+            writer,
             dirs: HashMap::new(),
             late: BTreeMap::new(),
             finishing: None,
@@ -181,7 +190,7 @@ impl Tree {
             return Vec::new();
         }
         if is_syncthings(name) {
-            if what.contains(ReadFlags::MOVED_FROM) {
+            if what.contains(ReadFlags::MOVED_FROM) && self.writer == Writer::Syncthing {
                 self.finishing = Some(event.cookie);
             }
             return Vec::new();

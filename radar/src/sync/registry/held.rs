@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use jiff::{Timestamp, Unit};
 use ksync_proto::radar::Role;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::DropGuard, task::AbortOnDropHandle};
 
 use super::{command::IfHeld, error::Error};
 use crate::container::attachment::{Attachment, Claim, Clash, clash};
@@ -24,6 +24,8 @@ pub(super) struct Held {
     pub(super) role: Option<Role>,
     /// Waits for the container's end.
     pub(super) _exit: AbortOnDropHandle<()>,
+    /// Tells whoever works on it that it is held no more.
+    pub(super) _let_go: DropGuard,
 }
 
 /// What a claim comes to.

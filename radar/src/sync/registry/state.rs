@@ -306,6 +306,7 @@ impl State {
             joined: false,
             role: None,
             _exit: exit,
+            _let_go: attachment.let_go.clone().drop_guard(),
         };
         self.attachments.insert(attachment.id.clone(), held);
         attachment

@@ -1,0 +1,168 @@
+//! What is known to be in a directory.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use ksync_merge::{Digest, State};
+use ksync_tree::{Entry, Exact, Kind};
+
+/// An entry, and what tells that it is still the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) exact: Exact,
+}
+
+/// What is known to be in a directory, by path.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    seen: BTreeMap<Arc<str>, Seen>,
+    digest: Digest,
+}
+
+impl Index {
+    pub(crate) fn get(&self, path: &str) -> Option<&Seen> {
+        self.seen.get(path)
+    }
+
+    pub(crate) fn state(&self, path: &str) -> State {
+        self.get(path).map(|seen| Arc::clone(&seen.entry))
+    }
+
+    pub(crate) fn is_dir(&self, path: &str) -> bool {
+        self.get(path).is_some_and(|seen| seen.entry.kind == Kind::Dir)
+    }
+
+    pub(crate) fn put(&mut self, path: &str, entry: Arc<Entry>, exact: Exact) {
+        self.digest.add(path, &entry);
+        match self.seen.get_mut(path) {
+            Some(seen) => {
+                self.digest.remove(path, &seen.entry);
+                *seen = Seen { entry, exact };
+            }
+            None => drop(self.seen.insert(Arc::from(path), Seen { entry, exact })),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, path: &str) -> bool {
+        let Some(seen) = self.seen.remove(path) else { return false };
+        self.digest.remove(path, &seen.entry);
+        true
+    }
+
+    /// All that is below `path`, the root's being empty; parents before children.
+    pub(crate) fn below(&self, path: &str) -> impl Iterator<Item = (&Arc<str>, &Seen)> {
+        let (from, to) = if path.is_empty() {
+            (Bound::Unbounded, Bound::Unbounded)
+        } else {
+            // `0` is the byte after `/`.
+            (
+                Bound::Included(Arc::<str>::from(format!("{path}/"))),
+                Bound::Excluded(Arc::<str>::from(format!("{path}0"))),
+            )
+        };
+        self.seen.range::<Arc<str>, _>((from, to))
+    }
+
+    /// What is in the directory `path` itself.
+    pub(crate) fn children(&self, path: &str) -> Vec<Arc<str>> {
+        let depth = if path.is_empty() { 0 } else { path.len() + 1 };
+        let mut children = Vec::new();
+        let mut skip: Option<Arc<str>> = None;
+        loop {
+            let from = match &skip {
+                None if path.is_empty() => Bound::Unbounded,
+                None => Bound::Included(Arc::<str>::from(format!("{path}/"))),
+                // Past all that is below the child before.
+                Some(child) => Bound::Included(Arc::clone(child)),
+            };
+            let to = if path.is_empty() {
+                Bound::Unbounded
+            } else {
+                Bound::Excluded(Arc::<str>::from(format!("{path}0")))
+            };
+            let mut range = self.seen.range::<Arc<str>, _>((from, to));
+            let Some((next, seen)) = range.next() else { return children };
+            // What is below a child may come before its siblings (`a/x` after `a-b`), so a child is known by its depth.
+            let name = &next[depth..];
+            if let Some(at) = name.find('/') {
+                skip = Some(Arc::from(format!("{}0", &next[..depth + at])));
+                continue;
+            }
+            children.push(Arc::clone(next));
+            let _ = seen;
+            skip = Some(Arc::from(format!("{next}\0")));
+        }
+    }
+
+    /// The first directory after `path`, the root being first of all; none after the last.
+    pub(crate) fn dir_after(&self, path: &str) -> Option<Arc<str>> {
+        let range = self.seen.range::<str, _>((Bound::Excluded(path), Bound::Unbounded));
+        range.filter(|(_, seen)| seen.entry.kind == Kind::Dir).map(|(path, _)| Arc::clone(path)).next()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Seen)> {
+        self.seen.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: Kind) -> Arc<Entry> {
+        Arc::new(Entry {
+            path: String::new(),
+            kind,
+            size: 0,
+            mtime_ns: 0,
+            mode: 0o755,
+            hash: None,
+            target: None,
+        })
+    }
+
+    fn index(paths: &[&str]) -> Index {
+        let mut index = Index::default();
+        for path in paths {
+            let exact = Exact { size: 0, mtime_ns: 0, ctime_ns: 0, ino: 0 };
+            let kind = if path.contains('f') { Kind::File } else { Kind::Dir };
+            index.put(path, entry(kind), exact);
+        }
+        index
+    }
+
+    #[test]
+    fn children_are_those_of_one_directory() {
+        let index = index(&["a", "a-f", "a/b", "a/b/f", "a/b0f", "a/f", "b", "b/f"]);
+        let children = |path: &str| index.children(path).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(children(""), ["a", "a-f", "b"]);
+        assert_eq!(children("a"), ["a/b", "a/b0f", "a/f"]);
+        assert_eq!(children("a/b"), ["a/b/f"]);
+        assert_eq!(children("c"), Vec::<String>::new());
+        assert_eq!(index.dir_after("").as_deref(), Some("a"));
+        assert_eq!(index.dir_after("a").as_deref(), Some("a/b"));
+        assert_eq!(index.dir_after("b"), None);
+    }
+
+    #[test]
+    fn the_digest_is_of_what_is_there_whatever_came_before() {
+        let (mut one, two) = (index(&["a", "a/f"]), index(&["a/f", "a"]));
+        assert_eq!(one.digest(), two.digest());
+        one.remove("a/f");
+        assert_ne!(one.digest(), two.digest());
+        assert_eq!(one.digest(), index(&["a"]).digest());
+        one.put("a/f", entry(Kind::Symlink), Exact { size: 0, mtime_ns: 0, ctime_ns: 0, ino: 0 });
+        assert_ne!(one.digest(), two.digest());
+        one.remove("a/f");
+        one.remove("a");
+        assert_eq!(one.digest(), Digest::default());
+    }
+}

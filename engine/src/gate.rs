@@ -1,0 +1,82 @@
+//! Whether a container's deletions are applied here: a burst is judged as a whole, once it is over. Pure.
+
+use std::time::{Duration, Instant};
+
+/// How long nothing more must have been removed.
+const QUIET: Duration = Duration::from_millis(60);
+/// A burst is judged after this at the latest.
+const LONGEST: Duration = Duration::from_millis(1500);
+/// Fewer files are never asked about.
+pub(crate) const MANY: usize = 20;
+
+/// Where a container's deletions stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// There are none.
+    Idle,
+    /// A burst goes on.
+    Burst {
+        /// When it began.
+        since: Instant,
+        /// When something was last removed.
+        last: Instant,
+    },
+    /// They are being applied.
+    Open,
+    /// A person is asked.
+    Asked,
+}
+
+impl Gate {
+    /// Something was removed.
+    pub(crate) fn removed(&mut self, now: Instant) {
+        *self = match *self {
+            Self::Idle | Self::Open => Self::Burst { since: now, last: now },
+            Self::Burst { since, .. } => Self::Burst { since, last: now },
+            Self::Asked => Self::Asked,
+        };
+    }
+
+    /// When it is to be judged; none while it is not.
+    pub(crate) fn due(self) -> Option<Instant> {
+        match self {
+            Self::Burst { since, last } => Some((last + QUIET).min(since + LONGEST)),
+            Self::Idle | Self::Open | Self::Asked => None,
+        }
+    }
+}
+
+/// Whether so many of the files that are here may be removed without asking.
+pub(crate) fn is_much(files: usize, of: usize) -> bool {
+    files >= MANY && files * 2 > of
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_judged_when_it_is_over_and_not_later_than_its_limit() {
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let mut gate = Gate::Idle;
+        assert_eq!(gate.due(), None);
+        gate.removed(at(0));
+        assert_eq!(gate.due(), Some(at(60)));
+        gate.removed(at(50));
+        assert_eq!(gate.due(), Some(at(110)));
+        for ms in (100..3000).step_by(50) {
+            gate.removed(at(ms));
+        }
+        assert_eq!(gate.due(), Some(at(1500)));
+        gate = Gate::Asked;
+        gate.removed(at(4000));
+        assert_eq!((gate, gate.due()), (Gate::Asked, None));
+    }
+
+    #[test]
+    fn more_than_half_is_much_unless_it_is_little() {
+        assert!(is_much(20, 39) && is_much(100, 100));
+        assert!(!is_much(20, 40) && !is_much(19, 19));
+    }
+}

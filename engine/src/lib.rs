@@ -1,0 +1,24 @@
+//! Keeps one local directory and its containers' directories equal: news of all sides in, operations out, by the one merge
+//! (`ksync_merge`), carried out by each side's one writer (`ksync_endpoint`).
+
+mod command;
+mod contents;
+mod dispatcher;
+mod engine;
+mod far;
+mod gate;
+mod journal;
+mod keep;
+mod member;
+mod state;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod turn;
+
+pub use command::{Check, Command, Config, Edits};
+pub use engine::{Engine, StartError};
+pub use far::{Far, FarContent, FromFar, Pieces, ToFar};
+pub use journal::{Journal, JournalError};
+pub use keep::Keeper;
+pub use state::{MemberState, Question, STALE, State};

@@ -1,0 +1,295 @@
+//! Real directories on both sides, real writers, real swaps: seeds of deeds that nobody picked.
+
+mod deeds;
+mod in_process;
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ksync_endpoint::Options;
+use ksync_merge::{First, Keep};
+use ksync_tree::{Ignore, ListOptions, Owner, Root, list};
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use crate::{Check, Command, Config, Edits, Engine, Keeper};
+use deeds::{Books, Writer};
+use in_process::InProcess;
+
+#[derive(Debug)]
+struct KeptBelow(std::path::PathBuf, std::sync::atomic::AtomicU64);
+
+impl Keeper for KeptBelow {
+    fn place(&self, _: Keep) -> std::io::Result<std::path::PathBuf> {
+        let number = self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let place = self.0.join(number.to_string());
+        std::fs::create_dir_all(&place)?;
+        Ok(place)
+    }
+
+    fn kept(&self, _: Keep, _: &str) {}
+}
+
+fn options() -> Options {
+    Options {
+        ignore: Ignore::with_defaults(&[]).unwrap(),
+        exclude: Vec::new(),
+        junk: Options::junk(&[]),
+        owner: Owner::AsIs,
+        inline: 64,
+    }
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    keeper: Arc<KeptBelow>,
+    engine: Engine,
+    containers: Vec<Container>,
+}
+
+struct Container {
+    name: Arc<str>,
+    far: Arc<InProcess>,
+}
+
+impl World {
+    fn new(containers: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("here")).unwrap();
+        std::fs::create_dir(dir.path().join("private")).unwrap();
+        let keeper = Arc::new(KeptBelow(dir.path().join("kept"), 0.into()));
+        let engine = start(dir.path(), &keeper);
+        let mut world = Self { dir, keeper, engine, containers: Vec::new() };
+        for index in 0..containers {
+            std::fs::create_dir(world.dir.path().join(format!("there{index}"))).unwrap();
+        }
+        world.containers = (0..containers).map(|index| world.container(index)).collect();
+        world
+    }
+
+    fn container(&self, index: usize) -> Container {
+        let root = Root::open(&self.dir.path().join(format!("there{index}"))).unwrap();
+        Container { name: Arc::from(format!("container{index}")), far: InProcess::start(root, options()) }
+    }
+
+    async fn attach(&self, index: usize) {
+        let Container { name, far } = &self.containers[index];
+        let from = far.take_from();
+        let (name, far) = (Arc::clone(name), Arc::clone(far) as Arc<dyn crate::Far>);
+        self.engine.send(Command::Attach { name, far, from, two_way: index == 0 }).await;
+    }
+
+    /// Waits until all containers are known to be equal, from now on.
+    async fn watching(&self) {
+        self.engine.hint_all();
+        self.containers.iter().for_each(|container| container.far.hint_all());
+        let since = Instant::now();
+        let mut state = self.engine.state();
+        let settled = state.wait_for(|state| {
+            state.members.len() == self.containers.len()
+                && state.members.values().all(|member| {
+                    member.is_watching(Instant::now()) && member.as_of.is_some_and(|as_of| as_of > since)
+                })
+        });
+        if tokio::time::timeout(Duration::from_secs(30), settled).await.is_err() {
+            let dir = self.dir.path().display();
+            let listing = std::process::Command::new("find").arg(self.dir.path()).output().unwrap();
+            println!("{}", String::from_utf8_lossy(&listing.stdout));
+            panic!("no rest in {dir}: {:#?}", self.engine.state().borrow());
+        }
+        self.engine.send(Command::Synced).await;
+    }
+
+    fn tree(&self, name: &str) -> Vec<(String, u32, Option<[u8; 32]>)> {
+        let root = Root::open(&self.dir.path().join(name)).unwrap();
+        let options = ListOptions { hash: true, ignore: &Ignore::none(), exclude: &[] };
+        let listing = list(&root, &options).unwrap();
+        listing.entries.into_iter().map(|e| (e.path, e.mode & 0o777, e.hash)).collect()
+    }
+}
+
+fn start(dir: &Path, keeper: &Arc<KeptBelow>) -> Engine {
+    Engine::start(Config {
+        root: Root::open(&dir.join("here")).unwrap(),
+        options: options(),
+        journal: dir.join("journal"),
+        keeper: Arc::clone(keeper) as Arc<dyn Keeper>,
+        first: First::Local,
+        check: Check::new(|| Ok(())),
+        edits: Edits::new(|_| {}),
+    })
+    .unwrap()
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn edits_of_both_sides_are_everywhere() {
+    let world = World::new(2);
+    let at = |path: &str| world.dir.path().join(path);
+    let large = "x".repeat(1_000_000);
+    write(&at("here/a/small"), "small");
+    write(&at("here/a/large"), &large);
+    std::os::unix::fs::symlink("a/small", at("here/link")).unwrap();
+    world.engine.hint_all();
+    world.attach(0).await;
+    world.attach(1).await;
+    world.watching().await;
+    assert_eq!(std::fs::read_to_string(at("there1/a/large")).unwrap(), large);
+    assert_eq!(world.tree("here"), world.tree("there0"));
+    assert_eq!(world.tree("here"), world.tree("there1"));
+    // An edit there comes here, and goes to the other container.
+    write(&at("there0/a/small"), "of the container");
+    write(&at("there0/b/large"), &(large.clone() + "2"));
+    std::fs::remove_file(at("here/link")).unwrap();
+    world.watching().await;
+    assert_eq!(std::fs::read_to_string(at("here/a/small")).unwrap(), "of the container");
+    assert_eq!(std::fs::read_to_string(at("there1/b/large")).unwrap(), large + "2");
+    assert_eq!(world.tree("here"), world.tree("there0"));
+    assert_eq!(world.tree("here"), world.tree("there1"));
+    // What the container's edit has replaced here is kept.
+    assert!(everything(world.dir.path()).contains(&"small".to_owned()));
+}
+
+/// All contents below a directory.
+fn everything(dir: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Ok(meta) = path.symlink_metadata() else { continue };
+        if meta.is_dir() {
+            all.extend(everything(&path));
+        } else if meta.is_file() {
+            all.extend(std::fs::read_to_string(&path));
+        }
+    }
+    all
+}
+
+/// What was done by whom, for the seed that fails.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn one_seed(seed: u64) {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut world = World::new(2);
+    let books = Arc::new(Books::default());
+    let dir = world.dir.path().to_owned();
+    let early = rng.random_range(0..20);
+    let mut writers: Vec<Writer> = ["here", "there0", "there1"]
+        .iter()
+        .enumerate()
+        .map(|(index, side)| Writer::new(&dir, side, seed * 3 + index as u64, &books))
+        .collect();
+    for _ in 0..early {
+        let index = rng.random_range(0..3);
+        writers[index].deed();
+    }
+    world.attach(0).await;
+    world.attach(1).await;
+    for _ in 0..rng.random_range(1..4) {
+        // Writers on all sides at once, without any regard for each other.
+        let deeds = rng.random_range(5..80);
+        let pause = rng.random_range(0..3_000);
+        let threads: Vec<_> = std::mem::take(&mut writers)
+            .into_iter()
+            .enumerate()
+            .map(|(index, mut writer)| {
+                let hint: Box<dyn Fn(&str) + Send> = if index == 0 {
+                    let engine = world.engine.clone();
+                    Box::new(move |path| engine.hint(path, ksync_endpoint::Depth::Tree))
+                } else {
+                    let far = Arc::clone(&world.containers[index - 1].far);
+                    Box::new(move |path| far.hint(path))
+                };
+                std::thread::spawn(move || {
+                    for _ in 0..deeds {
+                        for path in writer.deed() {
+                            hint(&path);
+                        }
+                        std::thread::sleep(Duration::from_micros(writer.pause(pause)));
+                    }
+                    writer
+                })
+            })
+            .collect();
+        // Meanwhile the watcher dies, or a connection breaks.
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..40))).await;
+        match rng.random_range(0..4) {
+            0 => {
+                world.engine = start(&dir, &world.keeper);
+                for index in 0..2 {
+                    world.containers[index] = world.container(index);
+                    world.attach(index).await;
+                }
+            }
+            1 => {
+                let index = rng.random_range(0..2);
+                world.containers[index] = world.container(index);
+                world.attach(index).await;
+            }
+            _ => {}
+        }
+        let joining = move || threads.into_iter().map(|t| t.join().unwrap()).collect();
+        writers = tokio::task::spawn_blocking(joining).await.unwrap();
+    }
+    world.watching().await;
+    // What is on its way to a safe place may be seen in neither.
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        let missing = books.missing(&everything(&dir).into_iter().collect());
+        if missing.is_empty() {
+            break;
+        }
+        if Instant::now() > until {
+            let listing = std::process::Command::new("find").arg(&dir).output().unwrap();
+            println!("{}", String::from_utf8_lossy(&listing.stdout));
+            panic!("seed {seed}: nowhere: {missing:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.tree("here"), world.tree("there0"), "seed {seed}");
+    let own = writers[2].touched();
+    let others: Vec<_> = world.tree("there1");
+    for entry in world.tree("here") {
+        let is_own =
+            own.iter().any(|path| ksync_tree::covers(path, &entry.0) || ksync_tree::covers(&entry.0, path));
+        assert!(is_own || others.contains(&entry), "seed {seed}: {entry:?} is not in the second container");
+    }
+}
+
+#[test]
+fn whatever_happens_both_sides_become_equal_and_nothing_is_lost() {
+    let seeds = std::env::var("KSYNC_ENGINE_SEEDS").unwrap_or_else(|_| "0..12".to_owned());
+    let (from, to) = seeds.split_once("..").unwrap();
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+    tracing::subscriber::set_global_default(subscriber.with_writer(move || writer.clone()).finish()).unwrap();
+    for seed in from.parse::<u64>().unwrap()..to.parse().unwrap() {
+        log.0.lock().unwrap().clear();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(one_seed(seed))));
+        if run.is_err() {
+            println!("{}", String::from_utf8_lossy(&log.0.lock().unwrap()));
+            panic!("seed {seed}");
+        }
+    }
+}

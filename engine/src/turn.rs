@@ -1,0 +1,588 @@
+//! What the engine does with what it hears, and what it begins then.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Instant,
+};
+
+use ksync_endpoint::{Applied, Content, Depth, Input, News, Output};
+use ksync_merge::{First, Group, Holds, Keep, Outcome, Policy, Side, State, Unknown};
+use ksync_tree::Kind;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    command::{Check, Command, Edits},
+    dispatcher::{Dispatcher, Event, Job},
+    far::{Far, FarContent, FromFar, ToFar},
+    gate::{self, Gate},
+    journal::Journal,
+    member::Attached,
+    state::Question,
+};
+
+/// Operations of one container that are under way at most.
+const WINDOW: usize = 512;
+
+/// A local directory and its containers at work.
+pub(crate) struct Running {
+    pub(crate) group: Group,
+    pub(crate) journal: Journal,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) first: First,
+    pub(crate) check: Check,
+    pub(crate) edits: Edits,
+    pub(crate) members: HashMap<Arc<str>, Attached>,
+    pub(crate) generation: u64,
+    /// What was told so far of the local listing, while it is not complete.
+    pub(crate) here_listing: Option<BTreeMap<Arc<str>, State>>,
+    /// The mark that the local side has not answered.
+    pub(crate) here_marked: Option<(u64, Instant)>,
+    pub(crate) state: crate::State,
+    pub(crate) state_tx: watch::Sender<crate::State>,
+}
+
+impl Running {
+    /// When a burst of removals is to be judged.
+    pub(crate) fn next_gate(&self) -> Option<tokio::time::Instant> {
+        self.members.values().filter_map(|member| member.gate.due()).min().map(Into::into)
+    }
+
+    pub(crate) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Attach { name, far, from, two_way } => self.attach(name, far, from, two_way),
+            Command::Detach(name) => self.detach(&name),
+            Command::Forget(name) => {
+                self.detach(&name);
+                self.group.forget(&name);
+            }
+            Command::TwoWay(name, two_way) => self.set_two_way(&name, two_way),
+            Command::Synced => self.group.set_synced(),
+            Command::Answer { name, agree } => self.answer(&name, agree),
+        }
+    }
+
+    fn attach(
+        &mut self,
+        name: Arc<str>,
+        far: Arc<dyn Far>,
+        mut from: mpsc::Receiver<FromFar>,
+        two_way: bool,
+    ) {
+        self.detach(&name);
+        self.generation += 1;
+        let generation = self.generation;
+        let (events_tx, of) = (self.dispatcher.events_tx.clone(), Arc::clone(&name));
+        tokio::spawn(async move {
+            loop {
+                let message = from.recv().await;
+                let over = message.is_none();
+                let sent = events_tx.send(Event::Far(Arc::clone(&of), generation, message)).await;
+                if over || sent.is_err() {
+                    return;
+                }
+            }
+        });
+        let policy = self.policy(&name, two_way);
+        self.members.insert(name, Attached::new(far, generation, policy));
+    }
+
+    /// Forgets what is under way there: nobody will tell what came of it.
+    pub(crate) fn detach(&mut self, name: &str) {
+        if self.members.remove(name).is_some() {
+            self.group.detach(name);
+            self.dispatcher.forget(name);
+            self.state.members.remove(name);
+        }
+    }
+
+    pub(crate) fn hear(&mut self, event: Event) {
+        match event {
+            Event::Here(output) => self.hear_here(output),
+            Event::Far(name, generation, message) => {
+                if self.members.get(&name).is_some_and(|member| member.generation == generation) {
+                    match message {
+                        Some(message) => self.hear_far(&name, message),
+                        None => self.detach(&name),
+                    }
+                }
+            }
+            Event::Read(all) => {
+                for (number, content) in all {
+                    match content {
+                        Ok(content) => self.dispatcher.read(number, content),
+                        Err(reason) => self.unread(number, &reason),
+                    }
+                }
+            }
+            Event::StagedThere(number, Ok(())) => self.dispatcher.send_job(number, FarContent::Staged),
+            Event::StagedThere(number, Err(reason)) => self.unread(number, &reason),
+            Event::StagedHere(number, Ok(staging)) => {
+                self.dispatcher.do_here(number, Content::Staged(*staging));
+            }
+            Event::StagedHere(number, Err(reason)) => {
+                if let Some(job) = self.dispatcher.over(number) {
+                    self.over(&job, Outcome::Failed, Some(reason));
+                }
+            }
+            Event::Kept(of, number, Ok(())) => {
+                tracing::trace!(?of, number, "a displaced file is in safety");
+                self.release(of, number);
+            }
+            // It stays where it is, and is told of again when its container is attached again.
+            Event::Kept(_, number, Err(reason)) => {
+                tracing::warn!(number, reason, "bring a displaced file to safety; it stays where it is");
+            }
+        }
+    }
+
+    /// A displaced file is in safety: it may go.
+    fn release(&mut self, of: Option<(Arc<str>, u64)>, number: u64) {
+        let Some((name, generation)) = of else { return self.dispatcher.release_here(number) };
+        if let Some(member) = self.members.get_mut(&name).filter(|member| member.generation == generation) {
+            member.reasons.remove(&number);
+            member.far.send(ToFar::Release(number));
+        }
+    }
+
+    fn hear_here(&mut self, output: Output) {
+        match output {
+            Output::News(news) => self.news_here(news),
+            Output::Missed(count) => {
+                tracing::info!(count, "the audit found changes here that no event had told of");
+            }
+            Output::Listed => {
+                if let Some(listing) = self.here_listing.take() {
+                    self.listed_here(listing);
+                }
+            }
+            Output::Applied(number, applied) => self.applied_here(number, applied),
+            Output::Held(file) => self.dispatcher.keep_here(&file),
+            Output::Marked { number, digest, .. } => self.marked_here(number, digest),
+            Output::Skipped(skipped) => {
+                self.group.unknown_here(Unknown::new(skipped.keys().cloned()));
+                self.state.skipped = Arc::new(skipped);
+            }
+        }
+    }
+
+    fn news_here(&mut self, news: Vec<News>) {
+        for News { path, state, content } in news {
+            if let (Some(hash), Some(content)) = (state.as_ref().and_then(|entry| entry.hash), content) {
+                self.dispatcher.contents.put(hash, content);
+            }
+            let Some(listing) = &mut self.here_listing else {
+                self.change_here(&path, state);
+                continue;
+            };
+            match state {
+                Some(state) => drop(listing.insert(path, Some(state))),
+                None => drop(listing.remove(&path)),
+            }
+        }
+    }
+
+    /// Somebody has changed something here.
+    fn change_here(&mut self, path: &str, state: State) {
+        let file = is_file(&state) || is_file(&self.group.local().get(path));
+        if self.group.here(path, state) {
+            self.state.edits += 1;
+            if file {
+                self.edits.tell(path);
+            }
+        }
+    }
+
+    fn listed_here(&mut self, listing: BTreeMap<Arc<str>, State>) {
+        self.group.listed(listing);
+        self.state.listed = true;
+        for name in self.members.keys().cloned().collect::<Vec<_>>() {
+            self.take_in(&name);
+        }
+    }
+
+    pub(crate) fn policy(&self, name: &str, two_way: bool) -> Policy {
+        let synced = self.group.was_synced();
+        Policy {
+            two_way,
+            first: (!synced).then_some(self.first),
+            precious: !synced || self.group.knows(name),
+        }
+    }
+
+    /// Both sides are listed: they are merged from here on.
+    fn take_in(&mut self, name: &Arc<str>) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        if !self.state.listed || !member.state.listed {
+            return;
+        }
+        let Some(listing) = member.listing.take() else { return };
+        if self.group.container(name).is_some() {
+            // Told once more: what differs was not told in its time.
+            let differing = differing(&mut self.group, name, &listing);
+            member.state.healed += differing.len() as u64;
+            for (path, state) in differing {
+                self.group.there(name, &path, state);
+            }
+            return;
+        }
+        self.group.attach(name, listing, member.policy);
+        let Some((local, container)) = self.group.container(name) else { return };
+        container.set_unknown(Unknown::new(member.skipped.keys().cloned()));
+        let gone = |wanted: &ksync_merge::Wanted| {
+            wanted.side == Side::There && wanted.new.is_none() && !wanted.never && is_file(&wanted.old)
+        };
+        let gone = container.wanted(local).filter(gone).count();
+        let of = local.iter().filter(|(_, entry)| entry.kind != Kind::Dir).count() + gone;
+        let doubt = gate::is_much(gone, of);
+        container.set_holds(Holds { removals_here: true, removals_there: doubt, pulls: false });
+        if doubt {
+            member.state.question = Some(Question::GoneHere { files: gone, of });
+        }
+        let (removals, _) = removals_here(&mut self.group, name);
+        if removals > 0
+            && let Some(member) = self.members.get_mut(name)
+        {
+            member.gate.removed(Instant::now());
+        }
+    }
+
+    fn hear_far(&mut self, name: &Arc<str>, message: FromFar) {
+        match message {
+            FromFar::News(news) => self.news_there(name, news),
+            FromFar::Missed(count) => {
+                if let Some(member) = self.members.get_mut(name) {
+                    member.state.healed += count;
+                }
+            }
+            FromFar::Listed => {
+                if let Some(member) = self.members.get_mut(name) {
+                    member.state.listed = true;
+                }
+                self.take_in(name);
+            }
+            FromFar::Applied { number, outcome, error, shell, held } => {
+                let Some(job) = self.dispatcher.over(number) else { return };
+                if let Some(member) = self.members.get_mut(name) {
+                    member.in_flight -= 1;
+                    member.state.shells += u64::from(shell);
+                    if let Some(held) = held {
+                        member.reasons.insert(held, job.op.keep.unwrap_or(Keep::Conflict));
+                    }
+                }
+                self.over(&job, outcome, error);
+            }
+            FromFar::Held(file) => {
+                let Some(member) = self.members.get(name) else { return };
+                let why = member.reasons.get(&file.number).copied().unwrap_or(Keep::Conflict);
+                let of = (Arc::clone(name), member.generation);
+                self.dispatcher.keep_there(of, &member.far, why, file);
+            }
+            FromFar::Marked { number, digest, .. } => self.marked_there(name, number, digest),
+            FromFar::Skipped(skipped) => {
+                if let Some((_, container)) = self.group.container(name) {
+                    container.set_unknown(Unknown::new(skipped.keys().cloned()));
+                }
+                if let Some(member) = self.members.get_mut(name) {
+                    member.skipped = skipped;
+                }
+            }
+        }
+    }
+
+    fn news_there(&mut self, name: &Arc<str>, news: Vec<News>) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        for News { path, state, content } in news {
+            if let (Some(hash), Some(content)) = (state.as_ref().and_then(|entry| entry.hash), content) {
+                self.dispatcher.contents.put(hash, content);
+            }
+            if let Some(listing) = &mut member.listing {
+                match &state {
+                    Some(_) => drop(listing.insert(Arc::clone(&path), state.clone())),
+                    None => drop(listing.remove(&path)),
+                }
+            }
+            let gone = state.is_none();
+            self.group.there(name, &path, state);
+            if gone && self.group.local().get(&path).is_some() {
+                member.gate.removed(Instant::now());
+            }
+        }
+    }
+
+    fn applied_here(&mut self, number: u64, applied: Applied) {
+        let Some(job) = self.dispatcher.over(number) else { return };
+        let Applied { outcome, error, held, .. } = applied;
+        if let Some(held) = held {
+            self.dispatcher.held_here(held, job.op.keep.unwrap_or(Keep::Conflict));
+        }
+        self.over(&job, outcome, error);
+    }
+
+    /// What came of a job. Of one whose attachment has ended, what is here counts all the same.
+    fn over(&mut self, job: &Job, outcome: Outcome, error: Option<String>) {
+        if job.op.side == Side::Here
+            && let Outcome::Done(state) | Outcome::Refused(state) = &outcome
+        {
+            self.group.here(&job.op.path, state.clone());
+        }
+        let Some(member) = self.members.get_mut(&job.name).filter(|m| m.generation == job.generation) else {
+            return;
+        };
+        match (&outcome, error) {
+            (Outcome::Failed, reason) => {
+                let reason = reason.unwrap_or_default();
+                member.failures.insert(job.op.path.to_string(), reason);
+            }
+            _ => drop(member.failures.remove(&*job.op.path)),
+        }
+        if let Some((local, container)) = self.group.container(&job.name) {
+            container.over(local, job.op.id, outcome);
+        }
+    }
+
+    /// A local file is not what it was: it is looked at, and its news decide anew.
+    fn unread(&mut self, number: u64, reason: &str) {
+        let Some(job) = self.dispatcher.over(number) else { return };
+        tracing::debug!(path = &*job.op.path, reason, "read what is to be sent");
+        self.dispatcher.here.send(Input::Hint(job.op.path.to_string(), Depth::Entry));
+        if let Some(member) = self.members.get_mut(&job.name).filter(|m| m.generation == job.generation) {
+            member.in_flight -= 1;
+        }
+        self.over(&job, Outcome::Failed, Some(reason.to_owned()));
+    }
+
+    pub(crate) fn retry(&mut self) {
+        for (name, member) in &mut self.members {
+            if let Some((_, container)) = self.group.container(name)
+                && !member.failures.is_empty()
+            {
+                container.retry();
+            }
+        }
+    }
+
+    pub(crate) fn set_two_way(&mut self, name: &Arc<str>, two_way: bool) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        member.policy.two_way = two_way;
+        if let Some((_, container)) = self.group.container(name) {
+            container.set_policy(member.policy);
+        }
+        // What the container has removed meanwhile is a burst that is over.
+        if removals_here(&mut self.group, name).0 > 0
+            && let Some(member) = self.members.get_mut(name)
+        {
+            member.gate.removed(Instant::now());
+        }
+    }
+
+    pub(crate) fn answer(&mut self, name: &Arc<str>, agree: bool) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        let Some((local, container)) = self.group.container(name) else { return };
+        match member.state.question.take() {
+            Some(Question::Removed { .. }) if agree => member.gate = Gate::Open,
+            Some(Question::Removed { .. }) => {
+                container.undo_removals(local);
+                member.gate = Gate::Idle;
+            }
+            Some(question @ Question::GoneHere { .. }) if !agree => member.state.question = Some(question),
+            Some(Question::GoneHere { .. }) => {
+                container.set_holds(Holds { removals_here: true, ..Holds::default() });
+            }
+            None => {}
+        }
+    }
+
+    /// Begins what can be begun, and tells how far everything is.
+    pub(crate) fn turn(&mut self) {
+        match self.check.check() {
+            Ok(()) => {
+                if self.state.halted.take().is_some() {
+                    self.dispatcher.here.send(Input::Everything);
+                }
+                self.judge_gates();
+                self.begin();
+            }
+            Err(reason) => self.state.halted = Some(reason),
+        }
+        self.tell();
+    }
+
+    fn judge_gates(&mut self) {
+        let now = Instant::now();
+        for (name, member) in &mut self.members {
+            // A removal may be decided long after it was made: something else stood in its way.
+            if member.gate == Gate::Idle
+                && self.group.container(name).is_some_and(|(_, c)| c.is_idle() && !c.is_settled())
+                && removals_here(&mut self.group, name).0 > 0
+            {
+                member.gate.removed(now);
+            }
+            if member.gate.due().is_none_or(|due| due > now) {
+                continue;
+            }
+            let (_, files) = removals_here(&mut self.group, name);
+            let of = self.group.local().iter().filter(|(_, entry)| entry.kind != Kind::Dir).count();
+            if gate::is_much(files, of) {
+                member.gate = Gate::Asked;
+                member.state.question = Some(Question::Removed { files, of });
+            } else {
+                member.gate = Gate::Open;
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        if !self.state.listed {
+            return;
+        }
+        let names: Vec<Arc<str>> = self.members.keys().cloned().collect();
+        let mut begun: Vec<Job> = Vec::new();
+        for name in names {
+            let Some(member) = self.members.get_mut(&name) else { continue };
+            if member.listing.is_some() && !member.state.listed {
+                continue;
+            }
+            let room = WINDOW.saturating_sub(member.in_flight);
+            let Some((local, container)) = self.group.container(&name) else { continue };
+            if member.gate == Gate::Open {
+                container.set_holds(Holds { removals_here: false, ..Holds::default() });
+            }
+            let ops = container.begin(local, room);
+            if member.gate == Gate::Open && container.is_idle() {
+                container.set_holds(Holds { removals_here: true, ..Holds::default() });
+                member.gate = Gate::Idle;
+            }
+            let (generation, far) = (member.generation, &member.far);
+            let job = |op| Job { name: Arc::clone(&name), generation, op, far: Arc::clone(far) };
+            begun.extend(ops.into_iter().map(job));
+        }
+        let records = self.group.take_records();
+        if let Err(error) = self.write_down(&records) {
+            let reason = ksync_common::chain(&error);
+            tracing::error!(reason, "what is to be done can't be written down: it is not done");
+            for job in begun {
+                self.over(&job, Outcome::Failed, Some(reason.clone()));
+            }
+            return;
+        }
+        for job in begun.iter().filter(|job| job.op.side == Side::There) {
+            if let Some(member) = self.members.get_mut(&job.name) {
+                member.in_flight += 1;
+            }
+        }
+        self.dispatcher.dispatch(begun);
+    }
+
+    fn write_down(&mut self, records: &[ksync_merge::Record]) -> Result<(), crate::JournalError> {
+        self.journal.add(records)?;
+        if self.journal.is_long() {
+            self.journal.rewrite(&self.group.snapshot())?;
+        }
+        Ok(())
+    }
+
+    /// Asks both sides for their sums.
+    pub(crate) fn mark(&mut self) {
+        let number = self.dispatcher.number();
+        self.here_marked = Some((number, Instant::now()));
+        self.dispatcher.here.send(Input::Mark(number));
+    }
+
+    fn marked_here(&mut self, number: u64, digest: ksync_merge::Digest) {
+        let Some((_, since)) = self.here_marked.take_if(|(marked, _)| *marked == number) else { return };
+        if self.here_listing.is_some() || !self.dispatcher.rests_here() {
+            return;
+        }
+        if digest != self.group.local().digest() {
+            tracing::warn!("what is known of the local directory is not what it holds: it is told anew");
+            self.here_listing = Some(BTreeMap::new());
+            return self.dispatcher.here.send(Input::List);
+        }
+        for member in self.members.values_mut().filter(|member| member.listing.is_none()) {
+            member.marked = Some((number, since));
+            member.far.send(ToFar::Mark(number));
+        }
+    }
+
+    fn marked_there(&mut self, name: &Arc<str>, number: u64, digest: ksync_merge::Digest) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        let Some((_, since)) = member.marked.take_if(|(marked, _)| *marked == number) else { return };
+        if member.in_flight > 0 || member.listing.is_some() {
+            return;
+        }
+        let Some((local, container)) = self.group.container(name) else { return };
+        if container.digest(local) != digest {
+            tracing::warn!(
+                container = &**name,
+                "what is known of a container is not what it holds: it is told anew"
+            );
+            member.listing = Some(BTreeMap::new());
+            return member.far.send(ToFar::List);
+        }
+        if container.is_settled() {
+            member.state.as_of = Some(since);
+        }
+    }
+
+    fn tell(&mut self) {
+        let mut fresh = false;
+        for (name, member) in &mut self.members {
+            let listed = member.state.listed;
+            if let Some((_, container)) = self.group.container(name) {
+                let settled = listed && container.is_settled() && member.in_flight == 0;
+                fresh |= settled && !member.state.settled;
+                member.state.settled = settled;
+                member.failures.retain(|path, _| container.is_waiting(path));
+                if settled {
+                    member.state.holds = self.state.edits;
+                }
+            }
+            member.state.behind = member.in_flight;
+            if *member.state.failures != member.failures {
+                member.state.failures = Arc::new(member.failures.clone());
+            }
+            self.state.members.insert(Arc::clone(name), member.state.clone());
+        }
+        // Who is through is compared at once.
+        if fresh && self.here_marked.is_none() {
+            self.mark();
+        }
+        let state = &self.state;
+        self.state_tx.send_if_modified(|told| {
+            let news = told != state;
+            if news {
+                told.clone_from(state);
+            }
+            news
+        });
+    }
+}
+
+fn is_file(state: &State) -> bool {
+    state.as_ref().is_some_and(|entry| entry.kind != Kind::Dir)
+}
+
+/// What a container has removed that is here still: how many entries, and how many of them are files.
+fn removals_here(group: &mut Group, name: &str) -> (usize, usize) {
+    let Some((local, container)) = group.container(name) else { return (0, 0) };
+    let removed = |wanted: &ksync_merge::Wanted| wanted.side == Side::Here && wanted.new.is_none();
+    let removed = container.wanted(local).filter(removed);
+    removed.fold((0, 0), |(all, files), wanted| (all + 1, files + usize::from(is_file(&wanted.old))))
+}
+
+/// Where a listing is not what is known of a container.
+fn differing(group: &mut Group, name: &str, listing: &BTreeMap<Arc<str>, State>) -> Vec<(Arc<str>, State)> {
+    let Some((local, container)) = group.container(name) else { return Vec::new() };
+    let mut paths: BTreeSet<Arc<str>> = listing.keys().cloned().collect();
+    paths.extend(local.iter().map(|(path, _)| Arc::clone(path)));
+    paths.extend(container.exceptions().map(|(path, _)| Arc::clone(path)));
+    paths
+        .into_iter()
+        .filter_map(|path| {
+            let now = listing.get(&path).cloned().flatten();
+            let known = container.there(local, &path);
+            (!ksync_merge::same(&now, &known)).then_some((path, now))
+        })
+        .collect()
+}

@@ -1,0 +1,268 @@
+//! A channel: the task that starts the endpoint of an attachment, feeds it, and ends it.
+//!
+//! Invariant: the directory is watched before it is listed. Whatever ends the channel, nothing is written in the directory
+//! after its last reply.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use ksync_endpoint::{Content as JobContent, Depth, Driver, Endpoint, Input, Job, Options};
+use ksync_tree::{Ignore, Owner, sweep_unfinished};
+use ksync_wire::{Content, End, Ended, Open, Reply, Request};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::{
+    error::Error,
+    host::{HINTED, LOOK, Telling},
+    opened::Opened,
+    replies::Replies,
+    table::{Endpoints, PATIENCE, Seat},
+};
+use crate::{
+    container::{
+        attachment::Attachment,
+        watch::{self, Change, Idle, Watch, Writer},
+    },
+    sync::root_check::RootLost,
+};
+
+/// How often the directory is looked after without any event.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Requests that may wait for the endpoint.
+const WAITING: usize = 256;
+/// Hints that go in together.
+const TOGETHER: usize = 4096;
+/// Most content that is told with a file, whatever is asked for.
+const INLINE: u64 = 1 << 20;
+
+/// Opens an attachment. Its requests go in; the channel ends when what is returned is dropped.
+pub(crate) fn open(
+    endpoints: Endpoints,
+    attachment: Arc<Attachment>,
+    open: Open,
+    replies: Replies,
+) -> mpsc::Sender<Request> {
+    let (requests_tx, requests_rx) = mpsc::channel(WAITING);
+    tokio::spawn(live(endpoints, attachment, open, requests_rx, replies));
+    requests_tx
+}
+
+/// Lives from the opening of an attachment to its end, and says why it ended.
+async fn live(
+    endpoints: Endpoints,
+    attachment: Arc<Attachment>,
+    open: Open,
+    requests_rx: mpsc::Receiver<Request>,
+    replies: Replies,
+) {
+    let ended = match endpoints.seat(&attachment).await {
+        Ok(seat) => {
+            let opened = Arc::clone(&seat.opened);
+            let ended = match start(endpoints, seat, open, replies.clone()).await {
+                Ok(started) => started.run(requests_rx, &replies).await,
+                Err(error) => refusal(&error),
+            };
+            opened.end();
+            if tokio::time::timeout(PATIENCE, opened.gone.cancelled()).await.is_err() {
+                tracing::error!(
+                    attachment = attachment.id,
+                    "the endpoint does not end: its file system hangs"
+                );
+            }
+            ended
+        }
+        Err(error) => refusal(&error),
+    };
+    tracing::info!(attachment = attachment.id, end = ?ended.end, reason = ended.reason, "sync ended");
+    // The stream may be what has ended.
+    drop(replies.replies_tx.send((replies.channel, Reply::Ended(ended))).await);
+}
+
+struct Started {
+    opened: Arc<Opened>,
+    changes_rx: mpsc::Receiver<Change>,
+    lost_rx: oneshot::Receiver<RootLost>,
+    hinted: Arc<Notify>,
+    _watch: Watch,
+}
+
+async fn start(endpoints: Endpoints, seat: Seat, open: Open, replies: Replies) -> Result<Started, Error> {
+    let attachment = seat.opened.attachment.id.clone();
+    let started = tokio::task::spawn_blocking(move || start_blocking(&endpoints, seat, open, replies)).await;
+    started.map_err(|error| Error::Start { attachment, reason: error.to_string() })?
+}
+
+fn start_blocking(endpoints: &Endpoints, seat: Seat, open: Open, replies: Replies) -> Result<Started, Error> {
+    let opened = Arc::clone(&seat.opened);
+    let attachment = &opened.attachment;
+    let ignore = Ignore::new(&open.ignore)?;
+    attachment.set_ignore(Arc::new(ignore.clone()));
+    let exclude = attachment.about.excluded();
+    opened.checks.check()?;
+    // What others have under way in a volume that they share is theirs.
+    let alone = !endpoints.shares(attachment);
+    if alone {
+        let swept = sweep_unfinished(&attachment.root, &exclude, std::time::Duration::ZERO)?;
+        tracing::debug!(attachment = attachment.id, swept, "unfinished files of earlier runs");
+    }
+    let (changes_tx, changes_rx) = mpsc::channel(watch::BACKLOG);
+    let patterns = Arc::clone(attachment);
+    let idle: Idle = Box::new(move |path| patterns.is_idle_at(path));
+    let root = attachment.root.try_clone()?;
+    let watch = Watch::start(root, exclude.clone(), idle, watch::share(), Writer::Endpoint, changes_tx)?;
+    let options = Options {
+        ignore,
+        exclude,
+        junk: Options::junk(&open.named),
+        owner: Owner::FromParent,
+        inline: open.inline.min(INLINE),
+    };
+    let mut endpoint = Endpoint::new(attachment.root.try_clone()?, options);
+    if alone {
+        let left = endpoint.adopt_displaced()?;
+        if left > 0 {
+            tracing::info!(attachment = attachment.id, left, "an earlier run has left displaced files");
+        }
+    }
+    let (lost_tx, lost_rx) = oneshot::channel();
+    let hinted = Arc::new(Notify::new());
+    let telling = Telling {
+        opened: Arc::clone(&opened),
+        replies,
+        lost_tx: Some(lost_tx),
+        hinted: Arc::clone(&hinted),
+        runtime: tokio::runtime::Handle::current(),
+        _seat: seat,
+    };
+    let driver = Driver::start_with(endpoint, "ksync-endpoint", telling);
+    let driver = driver.map_err(|source| Error::Thread { attachment: attachment.id.clone(), source })?;
+    opened.runs(driver);
+    Ok(Started { opened, changes_rx, lost_rx, hinted, _watch: watch })
+}
+
+impl Started {
+    async fn run(mut self, mut requests_rx: mpsc::Receiver<Request>, replies: &Replies) -> Ended {
+        let opened = Arc::clone(&self.opened);
+        let exited = opened.checks.exited();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut hinting = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = exited.cancelled() => return lost(RootLost::Exited),
+                lost_now = &mut self.lost_rx => {
+                    return lost_now.map_or_else(|_| ended(End::Closed, "its endpoint has ended"), lost);
+                }
+                () = opened.attachment.let_go.cancelled() => {
+                    return ended(End::Detached, "the attachment was let go of");
+                }
+                () = opened.stop.cancelled() => return ended(End::Closed, "it was opened anew"),
+                () = opened.gone.cancelled() => return ended(End::Closed, "its endpoint has ended"),
+                () = replies.replies_tx.closed() => return ended(End::Closed, "its stream has ended"),
+                request = requests_rx.recv(), if opened.room.is_free() => match request {
+                    Some(request) => obey(&opened, request),
+                    None => return ended(End::Closed, "it was closed"),
+                },
+                () = opened.room.freed(), if !opened.room.is_free() => {}
+                () = self.hinted.notified(), if hinting => hinting = false,
+                change = self.changes_rx.recv(), if !hinting => {
+                    let Some(change) = change else {
+                        return ended(End::RootChanged, "file system events have ended");
+                    };
+                    let more = std::iter::from_fn(|| self.changes_rx.try_recv().ok()).take(TOGETHER);
+                    if let Err(reason) = hint(&opened, std::iter::once(change).chain(more)) {
+                        return ended(End::RootChanged, reason);
+                    }
+                    hinting = true;
+                }
+                _ = look.tick() => opened.send(Input::Mark(LOOK)),
+            }
+        }
+    }
+}
+
+fn obey(opened: &Opened, request: Request) {
+    match request {
+        Request::Job { number, path, old, new, content, keep } => {
+            let content = match content {
+                Content::None => JobContent::None,
+                Content::Staged => opened
+                    .staged
+                    .take(number, &path, new.as_deref())
+                    .map_or(JobContent::None, JobContent::Staged),
+                Content::Whole(content, hash) => {
+                    opened.room.take(number, content.len());
+                    // The job of another content fails as one without.
+                    if hash.is_some() && new.as_ref().is_none_or(|new| new.hash != hash) {
+                        JobContent::None
+                    } else {
+                        JobContent::Whole(content)
+                    }
+                }
+            };
+            if !matches!(content, JobContent::Whole(_)) {
+                opened.room.take(number, 0);
+            }
+            opened.send(Input::Job(number, Job { path, old, new, content, keep }));
+        }
+        Request::Mark(HINTED | LOOK) | Request::Open(_) | Request::Close => {}
+        Request::Mark(number) => opened.send(Input::Mark(number)),
+        Request::Release(number) => opened.send(Input::Release(number)),
+        Request::List => opened.send(Input::List),
+    }
+}
+
+/// Has the endpoint look where something changed, and say when it has. What changes meanwhile is looked at after that, once,
+/// however often it changes.
+fn hint(opened: &Opened, changes: impl Iterator<Item = Change>) -> Result<(), String> {
+    let (mut hints, mut everything) = (BTreeMap::new(), false);
+    for change in changes {
+        let (path, depth) = match change {
+            Change::Path(path) => (path, Depth::Tree),
+            Change::Directory(path) => (path, Depth::Entry),
+            Change::All => {
+                everything = true;
+                continue;
+            }
+            Change::Limited => {
+                tracing::warn!(
+                    attachment = opened.attachment.id,
+                    "more directories than its share of fs.inotify.max_user_watches: all is looked at every 10 s"
+                );
+                everything = true;
+                continue;
+            }
+            Change::Broken(reason) => return Err(reason),
+        };
+        let deepest = hints.entry(path).or_insert(depth);
+        *deepest = depth.max(*deepest);
+    }
+    if everything {
+        opened.send(Input::Everything);
+    } else {
+        for (path, depth) in hints {
+            opened.send(Input::Hint(path, depth));
+        }
+    }
+    opened.send(Input::Mark(HINTED));
+    Ok(())
+}
+
+fn ended(end: End, reason: impl Into<String>) -> Ended {
+    Ended { end, reason: reason.into() }
+}
+
+fn lost(lost: RootLost) -> Ended {
+    let end = match lost {
+        RootLost::Exited => End::ContainerExited,
+        RootLost::Changed(_) => End::RootChanged,
+    };
+    ended(end, lost.to_string())
+}
+
+fn refusal(error: &Error) -> Ended {
+    match error {
+        Error::Lost(RootLost::Exited) => ended(End::ContainerExited, error.to_string()),
+        Error::Lost(RootLost::Changed(_)) => ended(End::RootChanged, error.to_string()),
+        _ => ended(End::Closed, ksync_common::chain(error)),
+    }
+}

@@ -1,0 +1,123 @@
+//! What an endpoint's thread tells, and the guards that this goes through.
+//!
+//! Invariant: nothing that says that something is gone, and no listing, leaves before the container was found alive with the
+//! directory in its place after the look; no job begins before the same.
+
+use std::sync::Arc;
+
+use ksync_endpoint::{Applied, Host, News, Output};
+use ksync_merge::Outcome;
+use ksync_wire::Reply;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, mpsc::error::TrySendError, oneshot},
+};
+
+use super::{opened::Opened, replies::Replies, table::Seat};
+use crate::sync::root_check::RootLost;
+
+/// The mark after hints: its answer lets the next ones go in.
+pub(super) const HINTED: u64 = u64::MAX;
+/// A mark to have the directory looked after.
+pub(super) const LOOK: u64 = u64::MAX - 1;
+/// News go out in pieces of about this size, so that few of them wait for a slow client.
+const PIECE: usize = 64 << 10;
+
+/// What the endpoint of an attachment works for.
+pub(super) struct Telling {
+    pub(super) opened: Arc<Opened>,
+    pub(super) replies: Replies,
+    /// What ended it. thread --lost--> channel
+    pub(super) lost_tx: Option<oneshot::Sender<RootLost>>,
+    /// Told when the hints so far were looked at.
+    pub(super) hinted: Arc<Notify>,
+    /// Where a full stream is waited for.
+    pub(super) runtime: Handle,
+    /// Free when the thread ends.
+    pub(super) _seat: Seat,
+}
+
+impl Host for Telling {
+    fn tell(&mut self, output: Output) -> bool {
+        if self.opened.stop.is_cancelled() {
+            return false;
+        }
+        match output {
+            Output::News(news) => {
+                let says_gone = news.iter().any(|news| news.state.is_none());
+                (!says_gone || self.stands()) && self.news(news)
+            }
+            // What was not listed counts as gone.
+            Output::Listed => self.stands() && self.send(Reply::Listed),
+            Output::Missed(count) => self.send(Reply::Missed(count)),
+            Output::Applied(number, applied) => {
+                self.opened.room.give_back(number);
+                self.applied(number, applied)
+            }
+            Output::Held(file) => self.send(Reply::Held(file)),
+            Output::Marked { number: HINTED, .. } => {
+                self.hinted.notify_one();
+                true
+            }
+            Output::Marked { number: LOOK, .. } => self.stands(),
+            Output::Marked { number, digest, rounds } => {
+                self.stands() && self.send(Reply::Marked { number, digest, rounds })
+            }
+            Output::Skipped(skipped) => self.send(Reply::Skipped(skipped)),
+        }
+    }
+
+    fn may_apply(&mut self) -> bool {
+        !self.opened.stop.is_cancelled() && self.stands()
+    }
+}
+
+impl Telling {
+    /// Whether the container lives and has the directory in its place; else this is the end.
+    fn stands(&mut self) -> bool {
+        let Err(lost) = self.opened.checks.check() else { return true };
+        if let Some(lost_tx) = self.lost_tx.take() {
+            // The channel may be ending for another reason already.
+            drop(lost_tx.send(lost));
+        }
+        false
+    }
+
+    fn applied(&mut self, number: u64, applied: Applied) -> bool {
+        let Applied { outcome, error, shell, held, .. } = applied;
+        let says_gone = matches!(outcome, Outcome::Refused(None));
+        (!says_gone || self.stands()) && self.send(Reply::Applied { number, outcome, error, shell, held })
+    }
+
+    fn news(&self, news: Vec<News>) -> bool {
+        let (mut piece, mut size) = (Vec::new(), 0);
+        for one in news {
+            size += ksync_wire::size_of(&one);
+            piece.push(one);
+            if size >= PIECE {
+                size = 0;
+                if !self.send(Reply::News(std::mem::take(&mut piece))) {
+                    return false;
+                }
+            }
+        }
+        piece.is_empty() || self.send(Reply::News(piece))
+    }
+
+    /// Waits while the client has not read what came before, unless this is to end.
+    fn send(&self, reply: Reply) -> bool {
+        let Replies { channel, replies_tx } = &self.replies;
+        let reply = match replies_tx.try_send((*channel, reply)) {
+            Ok(()) => return true,
+            Err(TrySendError::Closed(_)) => return false,
+            Err(TrySendError::Full(reply)) => reply,
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.opened.stop.cancelled() => false,
+                sent = replies_tx.send(reply) => sent.is_ok(),
+            }
+        })
+    }
+}

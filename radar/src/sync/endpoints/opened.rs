@@ -1,0 +1,122 @@
+//! An attachment that is open, as its channel, its thread and the calls beside the stream see it.
+
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc},
+    time::Duration,
+};
+
+use ksync_endpoint::{Driver, Input};
+use ksync_tree::{Entry, Exact, Kind, content_of, is_displaced, look};
+use tokio_util::sync::CancellationToken;
+
+use super::{checks::Checks, error::Error, room::Room, staged::Staged};
+use crate::container::attachment::Attachment;
+
+/// How long an endpoint may take to say what stands at a path: it may be in the middle of a large tree.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// An attachment that is open.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(super) attachment: Arc<Attachment>,
+    pub(super) checks: Checks,
+    /// Cancelled when it is to end: nothing more is written or told from then on.
+    pub(super) stop: CancellationToken,
+    /// Cancelled when it has ended.
+    pub(super) gone: CancellationToken,
+    pub(super) room: Room,
+    pub(super) staged: Staged,
+    /// None before the endpoint runs, and when it is to end.
+    driver: Mutex<Option<Driver>>,
+}
+
+impl Opened {
+    pub(super) fn new(attachment: Arc<Attachment>) -> Self {
+        Self {
+            checks: Checks::of(&attachment),
+            attachment,
+            stop: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            room: Room::default(),
+            staged: Staged::default(),
+            driver: Mutex::default(),
+        }
+    }
+
+    /// Whether this has to end before an endpoint of `next` begins.
+    pub(super) fn precedes(&self, next: &Attachment) -> bool {
+        let leaves = self.attachment.let_go.is_cancelled() || self.stop.is_cancelled();
+        self.attachment.id == next.id || leaves && self.attachment.claim.identity == next.claim.identity
+    }
+
+    /// The endpoint runs; unless it was to end meanwhile.
+    pub(super) fn runs(&self, driver: Driver) {
+        let mut slot = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.stop.is_cancelled() {
+            *slot = Some(driver);
+        }
+    }
+
+    /// It is to end.
+    pub(super) fn end(&self) {
+        self.stop.cancel();
+        drop(self.driver.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.staged.end();
+    }
+
+    /// Tells or asks the endpoint something; one that is to end hears nothing.
+    pub(super) fn send(&self, input: Input) {
+        if let Some(driver) = &*self.driver.lock().unwrap_or_else(PoisonError::into_inner) {
+            driver.send(input);
+        }
+    }
+
+    /// Hands out the content of the file at `path` in pieces, while it is the `expected` one to the end. Blocks.
+    pub(crate) fn read(
+        &self,
+        path: &str,
+        expected: &Entry,
+        mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let changed = || Error::Changed { path: path.to_owned() };
+        if self.attachment.about.excludes(path) {
+            return Err(Error::LeftOut { path: path.to_owned() });
+        }
+        let exact = self.exact(path, expected)?.ok_or_else(changed)?;
+        let mut hasher = blake3::Hasher::new();
+        let all = content_of(&self.attachment.root, path, &exact, |piece| {
+            hasher.update(piece);
+            take(piece)
+        })?;
+        let as_expected = expected.hash.is_none_or(|hash| hash == *hasher.finalize().as_bytes());
+        if all && as_expected { Ok(()) } else { Err(changed()) }
+    }
+
+    /// What tells that the file at `path` is still the expected one; none where it is another.
+    fn exact(&self, path: &str, expected: &Entry) -> Result<Option<Exact>, Error> {
+        let (entry, exact) = if path.rsplit('/').next().is_some_and(is_displaced) {
+            // The endpoint has no news of these.
+            let Some(looked) = look(&self.attachment.root, path)? else { return Ok(None) };
+            (Arc::new(looked.entry), looked.exact)
+        } else {
+            let (reply_tx, reply_rx) = std_mpsc::sync_channel(1);
+            self.send(Input::Exact(path.to_owned(), reply_tx));
+            match reply_rx.recv_timeout(ANSWER) {
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok(None),
+                Err(std_mpsc::RecvTimeoutError::Timeout) => {
+                    return Err(Error::Busy { attachment: self.attachment.id.clone() });
+                }
+                Err(std_mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(Error::NotOpen { attachment: self.attachment.id.clone() });
+                }
+            }
+        };
+        let same = entry.kind == Kind::File
+            && expected.kind == Kind::File
+            && entry.size == expected.size
+            && (entry.hash.is_none() || expected.hash.is_none() || entry.hash == expected.hash);
+        Ok(same.then_some(exact))
+    }
+}
