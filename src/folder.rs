@@ -8,6 +8,7 @@
 mod app_changes;
 mod attached;
 mod conflicts;
+mod direct;
 mod equalise;
 mod follow;
 mod interruption;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use attached::Attached;
+use direct::DirectFollower;
 use equalise::Equaliser;
 use follow::Follower;
 
@@ -137,6 +139,12 @@ impl Folder {
         let attached = slot.insert(self.attach(Arc::clone(&node), link, take_over).await?);
         if !attached.excluded.is_empty() {
             local.exclude(attached.excluded.clone()).await?;
+        }
+        if let Some(engine) = &local.engine {
+            let target = self.target(attached);
+            let _listed = self.reloads.list(target.clone());
+            let _followed = automatic.follow(target);
+            return self.direct(automatic).follow(engine, attached, there, backoff).await;
         }
         let equaliser = self.equaliser(automatic);
         let proved = if attached.role.is_some() {
@@ -249,6 +257,16 @@ impl Folder {
             initial: self.initial,
             local: &self.local,
             base: &self.base,
+            automatic,
+            status: &self.status,
+        }
+    }
+
+    fn direct<'a>(&'a self, automatic: &'a Automatic) -> DirectFollower<'a> {
+        DirectFollower {
+            container: &self.container,
+            direction: self.direction,
+            local: &self.local,
             automatic,
             status: &self.status,
         }

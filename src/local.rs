@@ -6,6 +6,7 @@ mod actor;
 mod approval;
 mod conflict;
 mod deletions;
+mod direct;
 mod election;
 mod folder;
 mod fs_watch;
@@ -16,6 +17,7 @@ mod root;
 
 pub(crate) use actor::{Closed, LocalStages, LocalState};
 pub(crate) use approval::{ContainerRef, FirstPull, FirstPullQuestion, PendingBurst, PendingFile};
+pub(crate) use direct::{AGES, INLINE};
 pub(crate) use election::{Registration, Seat};
 pub(crate) use folder::{Answered, ExcludeError, LocalFolder, LocalFolders, Share};
 pub(crate) use history::{KnownVersions, LocalEdit};

@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, OnceLock, Weak},
 };
 
+use ksync_engine::Engine;
 use ksync_tree::{Ignore, Root};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::{
@@ -21,6 +22,7 @@ use tracing::{Instrument, info_span, warn};
 use super::{
     actor::{Actor, Closed, Command, LocalState, Start, taken_up},
     approval::{ContainerRef, FirstPull, FirstPullApproval, PendingFile},
+    direct::{self, DIRECT},
     election::Election,
     fs_watch::FsWatch,
     history::{Listings, LocalEdits, OwnWrites, RecentVersions},
@@ -46,6 +48,12 @@ pub(crate) enum Error {
         path: PathBuf,
         /// The system's word.
         source: notify::Error,
+    },
+    /// The engine can't start.
+    #[error("start the engine of the local path")]
+    Engine {
+        /// Why.
+        source: ksync_engine::StartError,
     },
     /// A spec that leaves out something else has it.
     #[error("`{path}` is synced with other `ignore` patterns")]
@@ -91,7 +99,9 @@ pub(crate) struct LocalFolder {
     /// What is not synced.
     pub ignore: Ignore,
     /// What of it the specs say.
-    patterns: Vec<String>,
+    pub patterns: Vec<String>,
+    /// The engine that keeps it equal, where folders go that way.
+    pub engine: Option<Engine>,
     /// Where what is replaced or removed here is kept.
     pub kept: PathBuf,
     /// Which container's changes come back.
@@ -326,7 +336,21 @@ impl LocalFolders {
         let (pending_deletions, rollbacks) = pending_file.load();
         let (state_tx, state) = watch::channel(LocalState { pending_deletions, ..LocalState::default() });
         let (own_writes, edits) = (Arc::<OwnWrites>::default(), Arc::<LocalEdits>::default());
-        let actor = Actor::new(Start {
+        let span = info_span!(parent: None, "local", path = %path.display());
+        let engine = DIRECT
+            .then(|| {
+                direct::start(&direct::Start {
+                    root: &root_dir,
+                    ignore: &ignore,
+                    named: patterns,
+                    kept: &kept,
+                    journal: self.waiting.join(format!("{id}.ancestors")),
+                    edits: &edits,
+                })
+            })
+            .transpose()
+            .map_err(|source| Error::Engine { source })?;
+        let start = Start {
             id: id.clone(),
             path: path.to_owned(),
             root: Arc::clone(&root_dir),
@@ -340,13 +364,12 @@ impl LocalFolders {
             versions: Arc::clone(&versions),
             own_writes: Arc::clone(&own_writes),
             edits: Arc::clone(&edits),
-        });
-        let span = info_span!(parent: None, "local", path = %path.display());
-        let task = actor.run(fs_watch, commands_rx, end.clone());
+        };
+        let work = work(start, engine.clone(), fs_watch, commands_rx, end.clone());
         tokio::spawn(
             async move {
                 let _closed = closed.drop_guard();
-                task.await;
+                work.await;
             }
             .instrument(span),
         );
@@ -355,6 +378,7 @@ impl LocalFolders {
             path: path.to_owned(),
             ignore,
             patterns: patterns.to_vec(),
+            engine,
             kept,
             two_way: Election::default(),
             first_compared: OnceLock::new(),
@@ -368,6 +392,20 @@ impl LocalFolders {
             commands,
             _end: end.drop_guard(),
         })
+    }
+}
+
+/// The work of a folder's task, by the engine where there is one.
+async fn work(
+    start: Start,
+    engine: Option<Engine>,
+    fs_watch: FsWatch,
+    commands: mpsc::UnboundedReceiver<Command>,
+    end: CancellationToken,
+) {
+    match engine {
+        Some(engine) => direct::run(engine, fs_watch, start.state_tx, commands, end).await,
+        None => Actor::new(start).run(fs_watch, commands, end).await,
     }
 }
 
