@@ -288,7 +288,7 @@ pub(crate) fn ensure_dir(
         }
     }
     // As the system made it, of a set-gid directory a set-gid one.
-    set_dir_mode(&fd, path, mode)?;
+    set_own_mode(&fd, path, mode)?;
     Ok((fd, true))
 }
 
@@ -322,12 +322,12 @@ pub(crate) fn ensure_parent<'p>(
 
 /// Gives a directory its mode and mtime, after everything below it is in place.
 pub(crate) fn finish_dir(fd: &OwnedFd, path: &str, mode: u32, mtime_ns: i64) -> Result<(), Error> {
-    set_dir_mode(fd, path, mode)?;
+    set_own_mode(fd, path, mode)?;
     rustix::fs::futimens(fd, &times(mtime_ns)).map_err(|e| Error::io("set the mtime of", path, e))
 }
 
-/// Gives a directory its permission bits; what it has beside them stays.
-fn set_dir_mode(fd: &OwnedFd, path: &str, mode: u32) -> Result<(), Error> {
+/// Gives an open entry its permission bits; what it has beside them stays.
+pub(crate) fn set_own_mode(fd: &OwnedFd, path: &str, mode: u32) -> Result<(), Error> {
     let stat = rustix::fs::fstat(fd).map_err(|e| Error::io("stat", path, e))?;
     if permissions(&stat) == mode & PERMISSIONS {
         return Ok(());

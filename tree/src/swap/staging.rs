@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::root::{Owner, Root, reading};
 use crate::stat::{Exact, lstat, open_regular, permissions};
 use crate::write::{
-    Attributes, displaced_name, ensure_dir, ensure_parent, give_attributes, mode_of, stage_symlink, times,
-    write_with_room,
+    Attributes, displaced_name, ensure_dir, ensure_parent, give_attributes, set_own_mode, stage_symlink,
+    times, write_with_room,
 };
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -185,11 +185,7 @@ pub fn set_attributes(root: &Root, path: &str, new: &Entry) -> Result<Option<Sta
     } else {
         reading(&dir, name, path)?
     };
-    let stat = rustix::fs::fstat(&fd).map_err(|e| Error::io("stat", path, e))?;
-    let mode = permissions(&stat) & !0o777 | new.mode & 0o777;
-    if permissions(&stat) != mode {
-        rustix::fs::fchmod(&fd, mode_of(mode)).map_err(|e| Error::io("chmod", path, e))?;
-    }
+    set_own_mode(&fd, path, new.mode)?;
     if new.kind == Kind::File {
         rustix::fs::futimens(&fd, &times(new.mtime_ns))
             .map_err(|e| Error::io("set the mtime of", path, e))?;
