@@ -97,11 +97,7 @@ impl Group {
 
     /// What has become known since this was last asked for. To be written down before what [`Group::begin`] returned is done.
     pub fn take_records(&mut self) -> Vec<Record> {
-        for (name, member) in &mut self.members {
-            for (path, known) in member.container.take_news() {
-                self.records.push(Record::Known { member: Arc::clone(name), path, known });
-            }
-        }
+        self.flush();
         std::mem::take(&mut self.records)
     }
 

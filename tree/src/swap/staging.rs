@@ -81,8 +81,7 @@ impl Staging {
     ) -> Result<(Swapped, Staged), Error> {
         let there = lstat(&self.dir, &self.name, &self.path)?;
         let owner = if owner == Owner::FromParent { self.usual } else { owner };
-        let attributes =
-            Attributes { mode: new.mode & 0o777, mtime_ns: Some(new.mtime_ns), owner, keep: false };
+        let attributes = Attributes { mode: new.mode, mtime_ns: Some(new.mtime_ns), owner, keep: false };
         if let Some(file) = self.file.take() {
             give_attributes(&file, &self.dir, there.as_ref(), attributes, &self.path)?;
         }
@@ -146,7 +145,7 @@ pub fn put_dir(
     let displaced = match known {
         Known::Nothing => None,
         Known::Entry(entry) if entry.kind == Kind::Dir => {
-            let (Some(_) | None) = set_attributes(root, path, new)?;
+            set_attributes(root, path, new)?;
             return Ok(Swapped::Done);
         }
         Known::Entry(entry) => {
@@ -164,7 +163,7 @@ pub fn put_dir(
     if displaced.is_none() && lstat(&dir, name, path)?.is_some() {
         return Ok(Swapped::Refused);
     }
-    let made = ensure_dir(&dir, name, path, new.mode & 0o777, owner, true);
+    let made = ensure_dir(&dir, name, path, new.mode, owner, true);
     match (made, displaced) {
         (_, Some(displaced)) => Ok(Swapped::Held(displaced)),
         (Ok(_), None) => Ok(Swapped::Done),

@@ -36,6 +36,16 @@ async fn until(replies_rx: &mut mpsc::Receiver<(u32, Reply)>, last: &str) -> BTr
     told
 }
 
+/// Waits until a reply waits for its client.
+async fn waiting<T>(replies_rx: &mpsc::Receiver<T>) {
+    let waits = async {
+        while replies_rx.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waits).await.expect("a reply waits for its client");
+}
+
 #[tokio::test]
 async fn a_client_that_is_slow_to_read_misses_nothing_and_holds_up_no_later_opening() {
     let (endpoints, dir) = (Endpoints::default(), tempfile::tempdir().unwrap());
@@ -49,9 +59,7 @@ async fn a_client_that_is_slow_to_read_misses_nothing_and_holds_up_no_later_open
     for name in &names {
         fs::write(dir.path().join(name), &content).unwrap();
     }
-    while replies_rx.is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    waiting(&replies_rx).await;
     fs::write(dir.path().join("last"), "x").unwrap();
     let told = until(&mut replies_rx, "last").await;
     assert!(names.iter().all(|name| told.contains(name)), "{} of {}", told.len(), names.len());
@@ -60,9 +68,7 @@ async fn a_client_that_is_slow_to_read_misses_nothing_and_holds_up_no_later_open
     for name in &names {
         fs::write(dir.path().join(name), b"y").unwrap();
     }
-    while replies_rx.is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    waiting(&replies_rx).await;
     let (_requests_tx, mut later_rx) = opened(&endpoints, dir.path()).await.unwrap();
     assert!(until(&mut later_rx, "last").await.len() > 200);
 }
