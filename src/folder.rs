@@ -66,6 +66,8 @@ pub(crate) struct Folder {
     pub nodes: Arc<Nodes>,
     /// The local side.
     pub local: Arc<LocalFolder>,
+    /// What the container is one of.
+    pub kind: Arc<str>,
     /// What was last known equal.
     pub base: watch::Receiver<Option<Arc<Base>>>,
     /// Whether it takes the directory over from others.
@@ -137,7 +139,7 @@ impl Folder {
         let link = self.link(&node).await?;
         // In the slot at once: whatever fails from here on, it is detached.
         let attached = slot.insert(self.attach(Arc::clone(&node), link, take_over).await?);
-        if !attached.excluded.is_empty() {
+        if !attached.excluded.is_empty() && local.engine.is_none() {
             local.exclude(attached.excluded.clone()).await?;
         }
         if let Some(engine) = &local.engine {
@@ -264,8 +266,10 @@ impl Folder {
 
     fn direct<'a>(&'a self, automatic: &'a Automatic) -> DirectFollower<'a> {
         DirectFollower {
-            container: &self.container,
+            source: self.container_ref(),
+            kind: &self.kind,
             direction: self.direction,
+            initial: self.initial,
             local: &self.local,
             automatic,
             status: &self.status,

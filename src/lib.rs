@@ -10,6 +10,7 @@ mod folder;
 mod guards;
 mod home;
 mod kept;
+mod kind;
 mod local;
 mod lock;
 mod node;

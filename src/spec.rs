@@ -24,6 +24,7 @@ use crate::{
     cluster,
     config::{Direction, SpecDetails},
     folder::{Folder, TakeOver},
+    kind::{ContainerKind, KindFile},
     local::{LocalFolder, LocalFolders},
     node::Nodes,
     reload::{Policy, Reloads},
@@ -32,6 +33,9 @@ use crate::{
     targets::{RemoteContainer, ServiceList, Targets, targets},
 };
 use ksync_common::Backoff;
+
+/// Entries that can't be synced and are named.
+const MOST_WARNINGS: usize = 20;
 
 /// A watch is renewed this often, so that a dead one is noticed: a laptop sleeps.
 const WATCH_LIMIT_S: u32 = 60;
@@ -85,6 +89,7 @@ impl Spec {
         let mut services = ServiceList::default();
         let file = BaseFile::new(&self.shared.bases, &self.details.name, self.base_of());
         let base_tx = watch::Sender::new(file.load().map(Arc::new));
+        let kind = KindFile::new(&self.shared.bases, &self.details.name, self.base_of()).load_or_create();
         let work = async {
             let Some(local) = end.run_until_cancelled(self.open_local()).await else { return };
             let base_rx = base_tx.subscribe();
@@ -93,14 +98,50 @@ impl Spec {
             }
             let mut base_writer =
                 BaseWriter::new(&self.details.name, &self.shared.board, &local, &file, &base_tx);
+            let warnings = self.warn(&local);
+            let write = async {
+                match local.engine {
+                    Some(_) => warnings.await,
+                    None => base_writer.follow().await,
+                }
+            };
             let both = async {
-                tokio::join!(self.follow_pods(&local, &mut services, &base_rx), base_writer.follow());
+                tokio::join!(self.follow_pods(&local, &kind, &mut services, &base_rx), write);
             };
             let _ = end.run_until_cancelled(Box::pin(both)).await;
-            base_writer.finish().await;
+            if local.engine.is_none() {
+                base_writer.finish().await;
+            }
             services.close().await;
         };
         Box::pin(work.instrument(span)).await;
+    }
+
+    /// Names what is here and can't be synced, and that the system watches only some of the directories, while they are so.
+    async fn warn(&self, local: &LocalFolder) {
+        let Some(engine) = &local.engine else { return };
+        let (mut state, mut here) = (engine.state(), local.state());
+        loop {
+            let skipped = Arc::clone(&state.borrow_and_update().skipped);
+            let unwatched = here.borrow_and_update().unwatched;
+            let skipped = skipped.iter().take(MOST_WARNINGS);
+            let warnings = skipped.map(|(path, reason)| format!("not synced: {path} ({reason})"));
+            let warnings: Vec<String> =
+                warnings.chain(unwatched.then(|| base_writer::UNWATCHED.to_owned())).collect();
+            self.shared.board.modify_if(|board| {
+                let Some(spec) = board.specs.get_mut(&self.details.name) else { return false };
+                let news = spec.warnings != warnings;
+                spec.warnings = warnings;
+                news
+            });
+            let changed = tokio::select! {
+                changed = state.changed() => changed,
+                changed = here.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
     }
 
     /// What a base must be of to count for this spec: the same paths of the same target, on the same file system.
@@ -130,6 +171,7 @@ impl Spec {
     async fn follow_pods(
         &self,
         local: &Arc<LocalFolder>,
+        kind: &ContainerKind,
         services: &mut ServiceList,
         base: &watch::Receiver<Option<Arc<Base>>>,
     ) {
@@ -137,7 +179,7 @@ impl Spec {
         let mut backoff = Backoff::new(WATCH_AGAIN, WATCH_AGAIN_AT_LAST);
         let mut doubtful = false;
         loop {
-            let error = self.follow_watch(local, services, base, doubtful, &mut backoff).await;
+            let error = self.follow_watch(local, kind, services, base, doubtful, &mut backoff).await;
             doubtful = false;
             if let Some(error) = error.filter(|error| !cluster::is_expired(error)) {
                 doubtful = matches!(error, watcher::Error::WatchStartFailed(_));
@@ -152,6 +194,7 @@ impl Spec {
     async fn follow_watch(
         &self,
         local: &Arc<LocalFolder>,
+        kind: &ContainerKind,
         services: &mut ServiceList,
         base: &watch::Receiver<Option<Arc<Base>>>,
         mut doubtful: bool,
@@ -185,9 +228,9 @@ impl Spec {
             let pods = store.state();
             let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
             let ids = found.running.iter().map(|container| container.id.clone()).collect();
-            local.running(&details.name, ids);
+            local.running(&details.name, kind, ids).await;
             self.reloading.ready(found.ready.clone());
-            services.follow(&found.running, |container, end| self.start(local, base, container, end));
+            services.follow(&found.running, |container, end| self.start(local, kind, base, container, end));
             if !doubtful {
                 backoff.reset();
                 self.report_targets(&found);
@@ -198,6 +241,7 @@ impl Spec {
     fn start(
         &self,
         local: &Arc<LocalFolder>,
+        kind: &ContainerKind,
         base: &watch::Receiver<Option<Arc<Base>>>,
         container: &RemoteContainer,
         end: CancellationToken,
@@ -228,6 +272,7 @@ impl Spec {
             reloads: Arc::clone(&self.shared.reloads),
             nodes: Arc::clone(&self.shared.nodes),
             local: Arc::clone(local),
+            kind: Arc::clone(&kind.name),
             base: base.clone(),
             take_over: self.shared.take_over.of(&self.details.name),
             status: self.shared.board.service(&self.details.name, state),

@@ -227,6 +227,11 @@ impl BoardTx {
         self.0.send_modify(change);
     }
 
+    /// Changes the board where `change` says that there is news.
+    pub(crate) fn modify_if(&self, change: impl FnOnce(&mut Board) -> bool) {
+        self.0.send_if_modified(change);
+    }
+
     /// Puts a spec on the board, waiting.
     pub(crate) fn add_spec(&self, details: SpecDetails) {
         self.0.send_modify(|board| {

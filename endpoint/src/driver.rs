@@ -9,7 +9,7 @@ use std::{
 };
 
 use ksync_merge::Digest;
-use ksync_tree::{Entry, Exact};
+use ksync_tree::{Entry, Exact, Root};
 
 use crate::{
     apply::{Applied, Job, apply},
@@ -40,6 +40,8 @@ pub enum Input {
     Release(u64),
     /// All that is here is to be told once more.
     List,
+    /// The directory was made anew: this is it now. All that is different in it is told.
+    Root(Root),
     /// What stands at a path, and what tells that it is still the same. server --reply--> whoever reads it
     Exact(String, mpsc::SyncSender<Option<(Arc<Entry>, Exact)>>),
 }
@@ -208,6 +210,10 @@ impl<H: Host> Running<H> {
                     self.endpoint.entries().map(|(path, entry)| News::bare(path, entry)).collect();
                 self.news(all)?;
                 self.tell(Output::Listed)
+            }
+            Input::Root(root) => {
+                let news = self.endpoint.replace_root(root);
+                self.news(news)
             }
             Input::Exact(path, reply) => {
                 // Whoever asked may have given up.

@@ -84,6 +84,15 @@ impl Endpoint {
         news
     }
 
+    /// The directory was made anew. What was displaced in the one before is not found any more.
+    pub(crate) fn replace_root(&mut self, root: Root) -> Vec<News> {
+        self.root = root;
+        self.held = Held::default();
+        self.shells.clear();
+        self.audit = None;
+        self.look("", Depth::Tree)
+    }
+
     /// Takes in what earlier runs have displaced here and nobody has brought to safety; returns how many there are. Nobody
     /// else may be at work in the directory.
     pub fn adopt_displaced(&mut self) -> Result<usize, Error> {

@@ -1,15 +1,16 @@
 //! What an engine is made of, and what it is told.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use ksync_endpoint::Options;
 use ksync_merge::First;
 use ksync_tree::Root;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     far::{Far, FromFar},
     keep::Keeper,
+    state::Questions,
 };
 
 /// What an engine is made of.
@@ -23,26 +24,24 @@ pub struct Config {
     pub journal: PathBuf,
     /// Where what is replaced or removed goes.
     pub keeper: Arc<dyn Keeper>,
-    /// Which side wins a first sync.
-    pub first: First,
     /// Whether the local path leads to `root`; a sentence where it does not.
     pub check: Check,
-    /// Hears of each file and symlink that somebody has changed here.
+    /// Hears of each file and symlink that somebody has changed here, with the number of the edit.
     pub edits: Edits,
 }
 
-/// Hears of paths that somebody has changed here.
+/// Hears of paths that were changed, each with a number.
 #[derive(Clone)]
-pub struct Edits(Arc<dyn Fn(&str) + Send + Sync>);
+pub struct Edits(Arc<dyn Fn(&str, u64) + Send + Sync>);
 
 impl Edits {
     /// By this function.
-    pub fn new(hear: impl Fn(&str) + Send + Sync + 'static) -> Self {
+    pub fn new(hear: impl Fn(&str, u64) + Send + Sync + 'static) -> Self {
         Self(Arc::new(hear))
     }
 
-    pub(crate) fn tell(&self, path: &str) {
-        (self.0)(path);
+    pub(crate) fn tell(&self, path: &str, number: u64) {
+        (self.0)(path, number);
     }
 }
 
@@ -73,34 +72,64 @@ impl std::fmt::Debug for Check {
     }
 }
 
+/// The name of a container of a kind: `id` has no blanks.
+pub fn name(id: &str, kind: &str) -> Arc<str> {
+    Arc::from(format!("{id} {kind}"))
+}
+
+/// The id of the container with this [`name`].
+pub fn id_of(name: &str) -> &str {
+    name.split(' ').next().unwrap_or_default()
+}
+
+/// A container that is attached.
+#[derive(Debug)]
+pub struct Attach {
+    /// Its name, which tells it from its successors ([`name`]).
+    pub name: Arc<str>,
+    /// Tells the attachment from others of the same name.
+    pub number: u64,
+    /// What it is one of: once all of a kind were in sync, what fresh ones hold is no more than their image's.
+    pub kind: Arc<str>,
+    /// The way there.
+    pub far: Arc<dyn Far>,
+    /// The way back; its end is the attachment's.
+    pub from: mpsc::Receiver<FromFar>,
+    /// Whether what it writes comes here.
+    pub two_way: bool,
+    /// Which side wins a first sync.
+    pub first: First,
+    /// Paths that are not synced with it, with all that is below.
+    pub excluded: Vec<String>,
+    /// Hears of each file and symlink whose content it is given before it is in sync for the first time.
+    pub brought: Edits,
+}
+
 /// What an engine is told.
 #[derive(Debug)]
 pub enum Command {
-    /// A container is attached; what it tells comes through `from`, whose end is the attachment's.
-    Attach {
-        /// Its name, which tells it from its successors.
-        name: Arc<str>,
-        /// The way there.
-        far: Arc<dyn Far>,
-        /// The way back.
-        from: mpsc::Receiver<FromFar>,
-        /// Whether what it writes comes here.
-        two_way: bool,
+    /// A container is attached.
+    Attach(Box<Attach>),
+    /// The attachment of this name and number is over; the container is remembered.
+    Detach(Arc<str>, u64),
+    /// These containers of a kind run: others whose kind is of the same family are no more.
+    Running {
+        /// The kind's name.
+        kind: Arc<str>,
+        /// What the names of all kinds of its family begin with.
+        family: String,
+        /// Names of those that run ([`name`]).
+        names: BTreeSet<Arc<str>>,
     },
-    /// A container is not attached any more, and is remembered.
-    Detach(Arc<str>),
-    /// A container is no more.
-    Forget(Arc<str>),
     /// Whether what a container writes comes here, from now on.
     TwoWay(Arc<str>, bool),
-    /// All containers of the local directory are in sync for the first time: what fresh ones hold from here on is no more than
-    /// their image's.
-    Synced,
-    /// A person's answer to what a container's removals, or removals here, wait for.
+    /// A person's answer to all questions that there are.
     Answer {
-        /// The container.
-        name: Arc<str>,
-        /// Whether they are to be done; else what was removed comes back.
+        /// Whether what was asked about is to be done; else it is undone.
         agree: bool,
+        /// What was asked. engine --reply--> whoever answers
+        reply: oneshot::Sender<Vec<Questions>>,
     },
+    /// The local directory was made anew: this is it now.
+    Root(Root),
 }

@@ -60,7 +60,7 @@ pub struct Engine {
 impl Engine {
     /// Starts it. Everything here is looked at first.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let Config { root, options, journal, keeper, first, check, edits } = config;
+        let Config { root, options, journal, keeper, check, edits } = config;
         let (journal, recovered) = Journal::open(&journal)?;
         if let Some(reason) = &recovered.damaged {
             tracing::warn!(reason, "what was known is damaged: what is not known any more is compared anew");
@@ -75,20 +75,21 @@ impl Engine {
         let tell = move |output| tell_tx.blocking_send(Event::Here(output)).is_ok();
         let here = Driver::start(endpoint, "ksync-local", tell).map_err(StartError::Thread)?;
         let (commands_tx, commands_rx) = mpsc::channel(BACKLOG);
-        let (state_tx, state_rx) = watch::channel(State::default());
+        let state = State { two_way: group.two_way().cloned(), ..State::default() };
+        let (state_tx, state_rx) = watch::channel(state.clone());
         let dispatcher = Dispatcher::new(here.clone(), here_root, inline, keeper, events_tx);
         let running = Running {
             group,
             journal,
             dispatcher,
-            first,
             check,
             edits,
             members: HashMap::new(),
+            running: HashMap::new(),
             generation: 0,
             here_listing: Some(BTreeMap::new()),
             here_marked: None,
-            state: State::default(),
+            state,
             state_tx,
         };
         let end = CancellationToken::new();

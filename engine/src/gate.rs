@@ -23,6 +23,8 @@ pub(crate) enum Gate {
     },
     /// They are being applied.
     Open,
+    /// The same, because a person has agreed.
+    Agreed,
     /// A person is asked.
     Asked,
 }
@@ -31,17 +33,22 @@ impl Gate {
     /// Something was removed.
     pub(crate) fn removed(&mut self, now: Instant) {
         *self = match *self {
-            Self::Idle | Self::Open => Self::Burst { since: now, last: now },
+            Self::Idle | Self::Open | Self::Agreed => Self::Burst { since: now, last: now },
             Self::Burst { since, .. } => Self::Burst { since, last: now },
             Self::Asked => Self::Asked,
         };
+    }
+
+    /// Whether they are applied.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Agreed)
     }
 
     /// When it is to be judged; none while it is not.
     pub(crate) fn due(self) -> Option<Instant> {
         match self {
             Self::Burst { since, last } => Some((last + QUIET).min(since + LONGEST)),
-            Self::Idle | Self::Open | Self::Asked => None,
+            Self::Idle | Self::Open | Self::Agreed | Self::Asked => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Keeps one local directory and its containers' directories equal: news of all sides in, operations out, by the one merge
 //! (`ksync_merge`), carried out by each side's one writer (`ksync_endpoint`).
 
+mod ask;
 mod command;
 mod contents;
 mod dispatcher;
@@ -16,9 +17,9 @@ mod tests;
 mod transfer;
 mod turn;
 
-pub use command::{Check, Command, Config, Edits};
+pub use command::{Attach, Check, Command, Config, Edits, id_of, name};
 pub use engine::{Engine, StartError};
 pub use far::{Far, FarContent, FromFar, Pieces, ToFar};
 pub use journal::{Journal, JournalError};
 pub use keep::Keeper;
-pub use state::{MemberState, Question, STALE, State};
+pub use state::{FirstPull, MemberState, Much, Questions, STALE, State};

@@ -1,14 +1,20 @@
 //! One attached container, as the engine holds it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
 
-use ksync_merge::{Keep, Policy, State};
+use ksync_merge::{Holds, Keep, Policy, State};
+use tokio::sync::mpsc;
 
-use crate::{far::Far, gate::Gate, state::MemberState};
+use crate::{
+    command::{Attach, Edits},
+    far::{Far, FromFar},
+    gate::Gate,
+    state::MemberState,
+};
 
 /// An attached container.
 #[derive(Debug)]
@@ -17,6 +23,12 @@ pub(crate) struct Attached {
     /// Tells it from earlier attachments of the same name.
     pub(crate) generation: u64,
     pub(crate) policy: Policy,
+    pub(crate) excluded: Vec<String>,
+    pub(crate) brought: Edits,
+    /// Edits here that it may not hold yet, the oldest first.
+    pub(crate) edits: VecDeque<(u64, Arc<str>)>,
+    /// It was in sync since it was attached.
+    pub(crate) was_settled: bool,
     /// What was told so far of a listing that is not complete.
     pub(crate) listing: Option<BTreeMap<Arc<str>, State>>,
     /// Why displaced files are to be kept, by their number.
@@ -32,11 +44,17 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
-    pub(crate) fn new(far: Arc<dyn Far>, generation: u64, policy: Policy) -> Self {
-        Self {
+    /// What its engine was told of it; `generation` is never used twice.
+    pub(crate) fn new(attach: Attach, generation: u64, policy: Policy) -> (Self, mpsc::Receiver<FromFar>) {
+        let Attach { number, far, from, two_way, excluded, brought, .. } = attach;
+        let attached = Self {
             far,
             generation,
             policy,
+            excluded,
+            brought,
+            edits: VecDeque::new(),
+            was_settled: false,
             listing: Some(BTreeMap::new()),
             reasons: HashMap::new(),
             marked: None,
@@ -44,7 +62,17 @@ impl Attached {
             failures: BTreeMap::new(),
             skipped: BTreeMap::new(),
             in_flight: 0,
-            state: MemberState::default(),
+            state: MemberState { number, two_way, ..MemberState::default() },
+        };
+        (attached, from)
+    }
+
+    /// What is not done now.
+    pub(crate) fn holds(&self) -> Holds {
+        Holds {
+            removals_here: !self.gate.is_open(),
+            removals_there: self.state.questions.gone_here.is_some(),
+            pulls: self.state.questions.first_pull.is_some(),
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct State {
     pub skipped: Arc<BTreeMap<String, String>>,
     /// Counts edits that were made here.
     pub edits: u64,
+    /// The container whose writes come here, or came here last.
+    pub two_way: Option<Arc<str>>,
     /// The attached containers, by name.
     pub members: BTreeMap<Arc<str>, MemberState>,
 }
@@ -30,37 +32,62 @@ pub struct MemberState {
     pub settled: bool,
     /// When both sides were last found to hold the same, by their own sums of all that is there.
     pub as_of: Option<Instant>,
-    /// Operations that are to be done or under way.
+    /// Tells the attachment from others of the same name.
+    pub number: u64,
+    /// What it writes comes here.
+    pub two_way: bool,
+    /// Entries at which something is to be done or under way.
     pub behind: usize,
+    /// The most that there ever were of them since it was last in sync.
+    pub most_behind: usize,
     /// What fails, with the reasons.
     pub failures: Arc<BTreeMap<String, String>>,
     /// Directories that stay in the container for what a person has left out by a pattern.
     pub shells: u64,
     /// What waits for a person.
-    pub question: Option<Question>,
+    pub questions: Questions,
     /// The number of the last edit here that the container holds.
     pub holds: u64,
     /// Differences that were found by comparing sums, or by the audit, and mended.
     pub healed: u64,
 }
 
-/// What a person is asked.
+/// What a person is asked about a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Questions {
+    /// It has removed much of what is here. All of that is still here.
+    pub removed: Option<Much>,
+    /// Much of what it holds is gone here. All of that is still there.
+    pub gone_here: Option<Much>,
+    /// Much is only there, and was never here.
+    pub first_pull: Option<FirstPull>,
+}
+
+impl Questions {
+    /// Whether nothing is asked.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Files that may be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Much {
+    /// How many.
+    pub files: usize,
+    /// Of how many that were in sync.
+    pub of: usize,
+}
+
+/// Files that only a container has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
-    /// The container has removed much of what is here. It is all still here.
-    Removed {
-        /// Files, of how many.
-        files: usize,
-        /// That are here.
-        of: usize,
-    },
-    /// Much of what the container holds is gone here.
-    GoneHere {
-        /// Files, of how many.
-        files: usize,
-        /// That were in sync.
-        of: usize,
-    },
+pub struct FirstPull {
+    /// Files and symlinks.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Paths that hold all of these files and nothing that is here; each stands for all below it.
+    pub tops: Vec<String>,
 }
 
 /// A claim that is older than this is none.
@@ -70,6 +97,6 @@ impl MemberState {
     /// Whether both sides are known to hold the same now.
     pub fn is_watching(&self, now: Instant) -> bool {
         let fresh = self.as_of.is_some_and(|as_of| now.saturating_duration_since(as_of) < STALE);
-        self.settled && self.failures.is_empty() && self.question.is_none() && fresh
+        self.settled && self.failures.is_empty() && self.questions.is_none() && fresh
     }
 }

@@ -14,7 +14,7 @@ use ksync_merge::{First, Keep};
 use ksync_tree::{Ignore, ListOptions, Owner, Root, list};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use crate::{Check, Command, Config, Edits, Engine, Keeper};
+use crate::{Attach, Check, Command, Config, Edits, Engine, Keeper};
 use deeds::{Books, Writer};
 use in_process::InProcess;
 
@@ -55,7 +55,7 @@ struct Container {
 }
 
 impl World {
-    fn new(containers: usize) -> Self {
+    async fn new(containers: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("here")).unwrap();
         std::fs::create_dir(dir.path().join("private")).unwrap();
@@ -66,19 +66,37 @@ impl World {
             std::fs::create_dir(world.dir.path().join(format!("there{index}"))).unwrap();
         }
         world.containers = (0..containers).map(|index| world.container(index)).collect();
+        world.run().await;
         world
+    }
+
+    async fn run(&self) {
+        let names = self.containers.iter().map(|container| Arc::clone(&container.name)).collect();
+        let running = Command::Running { kind: "app/1".into(), family: "app/".into(), names };
+        self.engine.send(running).await;
     }
 
     fn container(&self, index: usize) -> Container {
         let root = Root::open(&self.dir.path().join(format!("there{index}"))).unwrap();
-        Container { name: Arc::from(format!("container{index}")), far: InProcess::start(root, options()) }
+        Container { name: crate::name(&format!("container{index}"), "app/1"), far: InProcess::start(root, options()) }
     }
 
     async fn attach(&self, index: usize) {
         let Container { name, far } = &self.containers[index];
         let from = far.take_from();
         let (name, far) = (Arc::clone(name), Arc::clone(far) as Arc<dyn crate::Far>);
-        self.engine.send(Command::Attach { name, far, from, two_way: index == 0 }).await;
+        let attach = Attach {
+            name,
+            number: 0,
+            kind: "app/1".into(),
+            far,
+            from,
+            two_way: index == 0,
+            first: First::Local,
+            excluded: Vec::new(),
+            brought: Edits::new(|_, _| {}),
+        };
+        self.engine.send(Command::Attach(Box::new(attach))).await;
     }
 
     /// Waits until all containers are known to be equal, from now on.
@@ -99,7 +117,6 @@ impl World {
             println!("{}", String::from_utf8_lossy(&listing.stdout));
             panic!("no rest in {dir}: {:#?}", self.engine.state().borrow());
         }
-        self.engine.send(Command::Synced).await;
     }
 
     fn tree(&self, name: &str) -> Vec<(String, u32, Option<[u8; 32]>)> {
@@ -116,9 +133,8 @@ fn start(dir: &Path, keeper: &Arc<KeptBelow>) -> Engine {
         options: options(),
         journal: dir.join("journal"),
         keeper: Arc::clone(keeper) as Arc<dyn Keeper>,
-        first: First::Local,
         check: Check::new(|| Ok(())),
-        edits: Edits::new(|_| {}),
+        edits: Edits::new(|_, _| {}),
     })
     .unwrap()
 }
@@ -130,7 +146,7 @@ fn write(path: &Path, text: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn edits_of_both_sides_are_everywhere() {
-    let world = World::new(2);
+    let world = World::new(2).await;
     let at = |path: &str| world.dir.path().join(path);
     let large = "x".repeat(1_000_000);
     write(&at("here/a/small"), "small");
@@ -188,7 +204,7 @@ impl std::io::Write for Log {
 
 async fn one_seed(seed: u64) {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let mut world = World::new(2);
+    let mut world = World::new(2).await;
     let books = Arc::new(Books::default());
     let dir = world.dir.path().to_owned();
     let early = rng.random_range(0..20);
@@ -234,6 +250,7 @@ async fn one_seed(seed: u64) {
         match rng.random_range(0..4) {
             0 => {
                 world.engine = start(&dir, &world.keeper);
+                world.run().await;
                 for index in 0..2 {
                     world.containers[index] = world.container(index);
                     world.attach(index).await;

@@ -7,18 +7,19 @@ use std::{
 };
 
 use ksync_endpoint::{Applied, Content, Depth, Input, News, Output};
-use ksync_merge::{First, Group, Holds, Keep, Outcome, Policy, Side, State, Unknown};
-use ksync_tree::Kind;
-use tokio::sync::{mpsc, watch};
+use ksync_merge::{Group, Keep, Outcome, Policy, Side, State, Unknown};
+use ksync_tree::{Kind, Root};
+use tokio::sync::watch;
 
 use crate::{
-    command::{Check, Command, Edits},
+    ask,
+    command::{Attach, Check, Command, Edits},
     dispatcher::{Dispatcher, Event, Job},
-    far::{Far, FarContent, FromFar, ToFar},
-    gate::{self, Gate},
+    far::{FarContent, FromFar, ToFar},
+    gate::Gate,
     journal::Journal,
     member::Attached,
-    state::Question,
+    state::Questions,
 };
 
 /// Operations of one container that are under way at most.
@@ -29,10 +30,11 @@ pub(crate) struct Running {
     pub(crate) group: Group,
     pub(crate) journal: Journal,
     pub(crate) dispatcher: Dispatcher,
-    pub(crate) first: First,
     pub(crate) check: Check,
     pub(crate) edits: Edits,
     pub(crate) members: HashMap<Arc<str>, Attached>,
+    /// Names of the containers that run, by kind.
+    pub(crate) running: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(crate) generation: u64,
     /// What was told so far of the local listing, while it is not complete.
     pub(crate) here_listing: Option<BTreeMap<Arc<str>, State>>,
@@ -50,28 +52,32 @@ impl Running {
 
     pub(crate) fn obey(&mut self, command: Command) {
         match command {
-            Command::Attach { name, far, from, two_way } => self.attach(name, far, from, two_way),
-            Command::Detach(name) => self.detach(&name),
-            Command::Forget(name) => {
-                self.detach(&name);
-                self.group.forget(&name);
+            Command::Attach(attach) => self.attach(*attach),
+            Command::Detach(name, number) => {
+                if self.members.get(&name).is_some_and(|member| member.state.number == number) {
+                    self.detach(&name);
+                }
             }
+            Command::Running { kind, family, names } => self.set_running(kind, &family, names),
             Command::TwoWay(name, two_way) => self.set_two_way(&name, two_way),
-            Command::Synced => self.group.set_synced(),
-            Command::Answer { name, agree } => self.answer(&name, agree),
+            Command::Answer { agree, reply } => {
+                // Whoever asked may have given up.
+                let _ = reply.send(self.answer(agree));
+            }
+            Command::Root(root) => self.replace_root(root),
         }
     }
 
-    fn attach(
-        &mut self,
-        name: Arc<str>,
-        far: Arc<dyn Far>,
-        mut from: mpsc::Receiver<FromFar>,
-        two_way: bool,
-    ) {
+    fn attach(&mut self, attach: Attach) {
+        let name = Arc::clone(&attach.name);
         self.detach(&name);
         self.generation += 1;
         let generation = self.generation;
+        let policy = self.policy(&attach);
+        if attach.two_way {
+            self.group.set_two_way(&name);
+        }
+        let (member, mut from) = Attached::new(attach, generation, policy);
         let (events_tx, of) = (self.dispatcher.events_tx.clone(), Arc::clone(&name));
         tokio::spawn(async move {
             loop {
@@ -83,8 +89,29 @@ impl Running {
                 }
             }
         });
-        let policy = self.policy(&name, two_way);
-        self.members.insert(name, Attached::new(far, generation, policy));
+        self.members.insert(name, member);
+    }
+
+    fn set_running(&mut self, kind: Arc<str>, family: &str, names: BTreeSet<Arc<str>>) {
+        let is_one = |name: &str| name.split_once(' ').is_some_and(|(_, kind)| kind.starts_with(family));
+        let gone: Vec<Arc<str>> =
+            self.group.names().filter(|name| is_one(name) && !names.contains(*name)).cloned().collect();
+        for name in gone {
+            self.detach(&name);
+            self.group.forget(&name);
+        }
+        self.running.retain(|kind, _| !kind.starts_with(family));
+        self.running.insert(kind, names);
+    }
+
+    fn replace_root(&mut self, root: Root) {
+        match root.try_clone() {
+            Ok(clone) => {
+                self.dispatcher.here_root = Arc::new(clone);
+                self.dispatcher.here.send(Input::Root(root));
+            }
+            Err(error) => tracing::error!(error = ksync_common::chain(&error), "open the local directory once more"),
+        }
     }
 
     /// Forgets what is under way there: nobody will tell what came of it.
@@ -187,8 +214,12 @@ impl Running {
         let file = is_file(&state) || is_file(&self.group.local().get(path));
         if self.group.here(path, state) {
             self.state.edits += 1;
+            let (number, path) = (self.state.edits, Arc::<str>::from(path));
+            for member in self.members.values_mut() {
+                member.edits.push_back((number, Arc::clone(&path)));
+            }
             if file {
-                self.edits.tell(path);
+                self.edits.tell(&path, number);
             }
         }
     }
@@ -201,12 +232,12 @@ impl Running {
         }
     }
 
-    pub(crate) fn policy(&self, name: &str, two_way: bool) -> Policy {
-        let synced = self.group.was_synced();
+    fn policy(&self, attach: &Attach) -> Policy {
+        let synced = self.group.was_synced(&attach.kind);
         Policy {
-            two_way,
-            first: (!synced).then_some(self.first),
-            precious: !synced || self.group.knows(name),
+            two_way: attach.two_way,
+            first: (!synced).then_some(attach.first),
+            precious: !synced || self.group.knows(&attach.name),
         }
     }
 
@@ -229,22 +260,8 @@ impl Running {
         self.group.attach(name, listing, member.policy);
         let Some((local, container)) = self.group.container(name) else { return };
         container.set_unknown(Unknown::new(member.skipped.keys().cloned()));
-        let gone = |wanted: &ksync_merge::Wanted| {
-            wanted.side == Side::There && wanted.new.is_none() && !wanted.never && is_file(&wanted.old)
-        };
-        let gone = container.wanted(local).filter(gone).count();
-        let of = local.iter().filter(|(_, entry)| entry.kind != Kind::Dir).count() + gone;
-        let doubt = gate::is_much(gone, of);
-        container.set_holds(Holds { removals_here: true, removals_there: doubt, pulls: false });
-        if doubt {
-            member.state.question = Some(Question::GoneHere { files: gone, of });
-        }
-        let (removals, _) = removals_here(&mut self.group, name);
-        if removals > 0
-            && let Some(member) = self.members.get_mut(name)
-        {
-            member.gate.removed(Instant::now());
-        }
+        container.exclude(member.excluded.clone());
+        ask::compared(member, local, container);
     }
 
     fn hear_far(&mut self, name: &Arc<str>, message: FromFar) {
@@ -329,6 +346,9 @@ impl Running {
         let Some(member) = self.members.get_mut(&job.name).filter(|m| m.generation == job.generation) else {
             return;
         };
+        if job.op.is_news && !member.was_settled && matches!(outcome, Outcome::Done(_)) {
+            member.brought.tell(&job.op.path, self.state.edits);
+        }
         match (&outcome, error) {
             (Outcome::Failed, reason) => {
                 let reason = reason.unwrap_or_default();
@@ -362,35 +382,33 @@ impl Running {
         }
     }
 
-    pub(crate) fn set_two_way(&mut self, name: &Arc<str>, two_way: bool) {
+    fn set_two_way(&mut self, name: &Arc<str>, two_way: bool) {
         let Some(member) = self.members.get_mut(name) else { return };
-        member.policy.two_way = two_way;
-        if let Some((_, container)) = self.group.container(name) {
-            container.set_policy(member.policy);
+        (member.policy.two_way, member.state.two_way) = (two_way, two_way);
+        if two_way {
+            self.group.set_two_way(name);
+        } else {
+            member.state.questions.first_pull = None;
         }
-        // What the container has removed meanwhile is a burst that is over.
-        if removals_here(&mut self.group, name).0 > 0
-            && let Some(member) = self.members.get_mut(name)
-        {
-            member.gate.removed(Instant::now());
+        let Some((local, container)) = self.group.container(name) else { return };
+        container.set_policy(member.policy);
+        if two_way {
+            ask::pulls(member, local, container);
+            // What the container has removed meanwhile is a burst that is over.
+            ask::removed(member, local, container);
         }
     }
 
-    pub(crate) fn answer(&mut self, name: &Arc<str>, agree: bool) {
-        let Some(member) = self.members.get_mut(name) else { return };
-        let Some((local, container)) = self.group.container(name) else { return };
-        match member.state.question.take() {
-            Some(Question::Removed { .. }) if agree => member.gate = Gate::Open,
-            Some(Question::Removed { .. }) => {
-                container.undo_removals(local);
-                member.gate = Gate::Idle;
+    fn answer(&mut self, agree: bool) -> Vec<Questions> {
+        let mut asked = Vec::new();
+        for (name, member) in &mut self.members {
+            if let Some((local, container)) = self.group.container(name)
+                && !member.state.questions.is_none()
+            {
+                asked.push(ask::answer(member, local, container, agree));
             }
-            Some(question @ Question::GoneHere { .. }) if !agree => member.state.question = Some(question),
-            Some(Question::GoneHere { .. }) => {
-                container.set_holds(Holds { removals_here: true, ..Holds::default() });
-            }
-            None => {}
         }
+        asked
     }
 
     /// Begins what can be begun, and tells how far everything is.
@@ -400,7 +418,7 @@ impl Running {
                 if self.state.halted.take().is_some() {
                     self.dispatcher.here.send(Input::Everything);
                 }
-                self.judge_gates();
+                self.judge();
                 self.begin();
             }
             Err(reason) => self.state.halted = Some(reason),
@@ -408,26 +426,11 @@ impl Running {
         self.tell();
     }
 
-    fn judge_gates(&mut self) {
+    fn judge(&mut self) {
         let now = Instant::now();
         for (name, member) in &mut self.members {
-            // A removal may be decided long after it was made: something else stood in its way.
-            if member.gate == Gate::Idle
-                && self.group.container(name).is_some_and(|(_, c)| c.is_idle() && !c.is_settled())
-                && removals_here(&mut self.group, name).0 > 0
-            {
-                member.gate.removed(now);
-            }
-            if member.gate.due().is_none_or(|due| due > now) {
-                continue;
-            }
-            let (_, files) = removals_here(&mut self.group, name);
-            let of = self.group.local().iter().filter(|(_, entry)| entry.kind != Kind::Dir).count();
-            if gate::is_much(files, of) {
-                member.gate = Gate::Asked;
-                member.state.question = Some(Question::Removed { files, of });
-            } else {
-                member.gate = Gate::Open;
+            if let Some((local, container)) = self.group.container(name) {
+                ask::judge(member, local, container, now);
             }
         }
     }
@@ -445,13 +448,15 @@ impl Running {
             }
             let room = WINDOW.saturating_sub(member.in_flight);
             let Some((local, container)) = self.group.container(&name) else { continue };
-            if member.gate == Gate::Open {
-                container.set_holds(Holds { removals_here: false, ..Holds::default() });
+            container.set_holds(member.holds());
+            let mut ops = container.begin(local, room);
+            if member.gate == Gate::Agreed {
+                let deletions = ops.iter_mut().filter(|op| op.keep == Some(Keep::Deleted));
+                deletions.for_each(|op| op.keep = Some(Keep::Accepted));
             }
-            let ops = container.begin(local, room);
-            if member.gate == Gate::Open && container.is_idle() {
-                container.set_holds(Holds { removals_here: true, ..Holds::default() });
+            if member.gate.is_open() && container.is_idle() {
                 member.gate = Gate::Idle;
+                container.set_holds(member.holds());
             }
             let (generation, far) = (member.generation, &member.far);
             let job = |op| Job { name: Arc::clone(&name), generation, op, far: Arc::clone(far) };
@@ -525,6 +530,16 @@ impl Running {
         }
     }
 
+    /// Kinds of which all containers that run are in sync, and that are not known to have been before.
+    fn settled_kinds(&self) -> Vec<Arc<str>> {
+        let is_settled =
+            |name: &Arc<str>| self.members.get(name).is_some_and(|member| member.state.settled);
+        let settled = self.running.iter().filter(|(kind, names)| {
+            !self.group.was_synced(kind) && !names.is_empty() && names.iter().all(is_settled)
+        });
+        settled.map(|(kind, _)| Arc::clone(kind)).collect()
+    }
+
     fn tell(&mut self) {
         let mut fresh = false;
         for (name, member) in &mut self.members {
@@ -534,15 +549,25 @@ impl Running {
                 fresh |= settled && !member.state.settled;
                 member.state.settled = settled;
                 member.failures.retain(|path, _| container.is_waiting(path));
-                if settled {
-                    member.state.holds = self.state.edits;
+                member.was_settled |= settled;
+                member.state.behind = container.behind();
+                let most = member.state.behind.max(member.state.most_behind);
+                member.state.most_behind = if settled { 0 } else { most };
+                while member.edits.front().is_some_and(|(_, path)| listed && container.is_done(path)) {
+                    member.edits.pop_front();
                 }
+                member.state.holds = member.edits.front().map_or(self.state.edits, |(number, _)| number - 1);
             }
-            member.state.behind = member.in_flight;
             if *member.state.failures != member.failures {
                 member.state.failures = Arc::new(member.failures.clone());
             }
             self.state.members.insert(Arc::clone(name), member.state.clone());
+        }
+        for kind in self.settled_kinds() {
+            self.group.set_synced(&kind);
+        }
+        if self.state.two_way.as_ref() != self.group.two_way() {
+            self.state.two_way = self.group.two_way().cloned();
         }
         // Who is through is compared at once.
         if fresh && self.here_marked.is_none() {
@@ -561,14 +586,6 @@ impl Running {
 
 fn is_file(state: &State) -> bool {
     state.as_ref().is_some_and(|entry| entry.kind != Kind::Dir)
-}
-
-/// What a container has removed that is here still: how many entries, and how many of them are files.
-fn removals_here(group: &mut Group, name: &str) -> (usize, usize) {
-    let Some((local, container)) = group.container(name) else { return (0, 0) };
-    let removed = |wanted: &ksync_merge::Wanted| wanted.side == Side::Here && wanted.new.is_none();
-    let removed = container.wanted(local).filter(removed);
-    removed.fold((0, 0), |(all, files), wanted| (all + 1, files + usize::from(is_file(&wanted.old))))
 }
 
 /// Where a listing is not what is known of a container.

@@ -5,12 +5,14 @@ use std::{
     sync::Arc,
 };
 
+use ksync_tree::covers;
+
 use crate::{
     decide::{Action, Policy, decide},
     digest::Digest,
     local::{Change, Local, Unknown, below},
     op::{Holds, Op, OpId, Outcome, Side, Wanted},
-    state::{Keep, Known, State, is_dir, same},
+    state::{Keep, Known, Past, State, is_dir, same, same_content},
 };
 
 /// A path at which the container is not simply like the local side.
@@ -39,6 +41,8 @@ pub struct Container {
     policy: Policy,
     next_id: u64,
     unknown: Unknown,
+    /// Left out with all that is below: what the container has mounted there, and is not synced.
+    excluded: Vec<String>,
     holds: Holds,
     /// Paths at which something is to be done that can't be done now: it has failed, waits for a person, or can't be looked
     /// at.
@@ -64,6 +68,7 @@ impl Container {
             policy,
             next_id: 0,
             unknown: Unknown::default(),
+            excluded: Vec::new(),
             holds: Holds::default(),
             waiting: BTreeSet::new(),
             news: Vec::new(),
@@ -132,6 +137,12 @@ impl Container {
         self.reconsider();
     }
 
+    /// Paths that are left out with all that is below, from now on.
+    pub fn exclude(&mut self, paths: Vec<String>) {
+        self.excluded = paths;
+        self.reconsider();
+    }
+
     /// Everything is looked at again: what can't be looked at may be something else by now.
     pub fn reconsider(&mut self) {
         self.dirty.extend(self.except.keys().cloned());
@@ -151,7 +162,7 @@ impl Container {
             |(path, exception)| {
                 let here = local.get(path);
                 let never = matches!(exception.known, Known::Never(_));
-                let (side, old, new) = match self.decision(&here, exception) {
+                let (side, old, new) = match self.decision(path, &here, exception) {
                     Action::Agree | Action::Leave => return None,
                     Action::Send(_) => (Side::There, exception.there.clone(), here),
                     Action::Take(_) => (Side::Here, here, exception.there.clone()),
@@ -161,16 +172,19 @@ impl Container {
         )
     }
 
-    /// What the container has removed, and is still here, is put back there.
-    pub fn undo_removals(&mut self, local: &Local) {
+    /// What is gone on one side, and is to go on `side`, is put back where it is gone.
+    pub fn undo_removals(&mut self, local: &Local, side: Side) {
         let paths: Vec<Arc<str>> = self
             .wanted(local)
-            .filter(|wanted| wanted.side == Side::Here && wanted.new.is_none())
+            .filter(|wanted| wanted.side == side && wanted.new.is_none())
             .map(|wanted| wanted.path)
             .collect();
         for path in paths {
             if let Some(exception) = self.except.get_mut(&path) {
-                exception.known = Known::Agreed { here: None, there: None };
+                exception.known = match side {
+                    Side::Here => Known::Agreed { here: None, there: None },
+                    Side::There => Known::Never(Past::None),
+                };
                 self.news.push((Arc::clone(&path), Some(exception.known.clone())));
             }
             self.touch(&path);
@@ -196,6 +210,18 @@ impl Container {
     /// Whether something is to be done at a path that can't be done now.
     pub fn is_waiting(&self, path: &str) -> bool {
         self.waiting.contains(path)
+    }
+
+    /// How much is to be done or under way.
+    pub fn behind(&self) -> usize {
+        let waiting = self.dirty.len() + self.removals.len() + self.blocked.len() + self.waiting.len();
+        waiting + self.flights.len()
+    }
+
+    /// Whether nothing is to be done at a path and nothing under way there.
+    pub fn is_done(&self, path: &str) -> bool {
+        self.except.get(path).is_none_or(|exception| exception.flight.is_none())
+            && ![&self.dirty, &self.removals, &self.blocked, &self.waiting].iter().any(|set| set.contains(path))
     }
 
     /// Whether all that can be done now is done.
@@ -365,14 +391,17 @@ impl Container {
     fn removes(&self, local: &Local, path: &str) -> bool {
         let Some(exception) = self.except.get(path) else { return false };
         let here = local.get(path);
-        match self.decision(&here, exception) {
+        match self.decision(path, &here, exception) {
             Action::Send(_) => here.is_none(),
             Action::Take(_) => exception.there.is_none(),
             Action::Agree | Action::Leave => false,
         }
     }
 
-    fn decision(&self, here: &State, exception: &Exception) -> Action {
+    fn decision(&self, path: &str, here: &State, exception: &Exception) -> Action {
+        if self.excluded.iter().any(|excluded| covers(excluded, path)) {
+            return Action::Leave;
+        }
         let action = decide(here, &exception.there, &exception.known, self.policy);
         // What it did on its own before it was the two-way one is undone, and kept.
         if exception.own && self.policy.two_way && here.is_some() && matches!(action, Action::Take(_)) {
@@ -395,7 +424,7 @@ impl Container {
         }
         let here = local.get(path);
         let there = exception.there.clone();
-        let decision = self.decision(&here, exception);
+        let decision = self.decision(path, &here, exception);
         let is_never = matches!(exception.known, Known::Never(_));
         let Some(action) = self.over_what_is_below(local, path, &here, &there, decision) else {
             return Step::Wait;
@@ -417,6 +446,7 @@ impl Container {
                 return Step::Rest;
             }
             Action::Send(keep) => (Side::There, there, here, keep),
+            Action::Take(Keep::Taken) if there.is_none() => (Side::Here, here, there, Some(Keep::Deleted)),
             Action::Take(keep) => (Side::Here, here, there, Some(keep)),
         };
         if new.is_some() && !self.has_parent(local, path, side) {
@@ -424,7 +454,8 @@ impl Container {
         }
         self.next_id += 1;
         let id = OpId(self.next_id);
-        let op = Op { id, side, path: Arc::clone(path), old: old.clone(), new: new.clone(), keep };
+        let is_news = side == Side::There && self.is_news(path, &old, &new);
+        let op = Op { id, side, path: Arc::clone(path), old: old.clone(), new: new.clone(), keep, is_news };
         self.flights.insert(id, Arc::clone(path));
         if let Some(exception) = self.except.get_mut(path) {
             let under_way = match side {
@@ -436,6 +467,16 @@ impl Container {
             exception.flight = Some((op.clone(), before));
         }
         Step::Begin(op)
+    }
+
+    /// Whether `new` in place of `old` is news in the container: a content that was not there, and not one that the container
+    /// had, and has changed on its own since.
+    fn is_news(&self, path: &str, old: &State, new: &State) -> bool {
+        let had = |exception: &Exception| matches!(&exception.known, Known::Agreed { here, .. } if same(here, new));
+        let is_file = |state: &State| state.is_some() && !is_dir(state);
+        (is_file(old) || is_file(new))
+            && !same_content(old, new)
+            && (new.is_none() || !self.except.get(path).is_some_and(had))
     }
 
     /// Whether a decision waits for a person.
@@ -506,7 +547,7 @@ impl Container {
             if let Some(exception) = self.except.get(parent) {
                 let here = local.get(parent);
                 if here.is_some() && !is_dir(&here) {
-                    return matches!(self.decision(&here, exception), Action::Send(_));
+                    return matches!(self.decision(parent, &here, exception), Action::Send(_));
                 }
             }
             above = parent;
@@ -517,7 +558,7 @@ impl Container {
     /// Whether the decision for a path is to give the container what is here.
     fn would_send(&self, local: &Local, path: &str) -> bool {
         let Some(exception) = self.except.get(path) else { return false };
-        matches!(self.decision(&local.get(path), exception), Action::Send(_) | Action::Agree)
+        matches!(self.decision(path, &local.get(path), exception), Action::Send(_) | Action::Agree)
             || self.is_shadowed(local, path)
     }
 

@@ -34,8 +34,10 @@ pub struct Group {
     members: BTreeMap<Arc<str>, Member>,
     /// What was here once, and is gone.
     gone: BTreeSet<Arc<str>>,
-    /// All containers were in sync once.
-    synced: bool,
+    /// Kinds of containers that were in sync once.
+    synced: BTreeSet<Arc<str>>,
+    /// The container whose writes come here, or came here last.
+    two_way: Option<Arc<str>>,
     records: Vec<Record>,
 }
 
@@ -67,7 +69,8 @@ impl Group {
                 }
             }
             Record::Gone { path } => drop(self.gone.insert(path)),
-            Record::Synced => self.synced = true,
+            Record::Synced { kind } => drop(self.synced.insert(kind)),
+            Record::TwoWay { member } => self.two_way = Some(member),
             Record::Forgotten { member } => drop(self.members.remove(&member)),
         }
     }
@@ -91,7 +94,8 @@ impl Group {
             records.push(Record::Compared { member: Arc::clone(name), exceptions: known.len() });
             records.extend(known);
         }
-        records.extend(self.synced.then_some(Record::Synced));
+        records.extend(self.synced.iter().map(|kind| Record::Synced { kind: Arc::clone(kind) }));
+        records.extend(self.two_way.iter().map(|member| Record::TwoWay { member: Arc::clone(member) }));
         records
     }
 
@@ -119,8 +123,9 @@ impl Group {
     fn set_here(&mut self, path: &str, state: State) -> bool {
         let Some(change) = self.local.set(path, state.clone()) else { return false };
         let Change { path, .. } = &change;
-        let was_in_sync = || self.members.values().any(|member| member.container.was_in_sync(path));
-        if state.is_none() && self.synced && was_in_sync() {
+        let was_in_sync =
+            || self.members.is_empty() || self.members.values().any(|member| member.container.was_in_sync(path));
+        if state.is_none() && !self.synced.is_empty() && was_in_sync() {
             self.gone.insert(Arc::clone(path));
             if self.gone.len() > GONE {
                 self.gone.pop_first();
@@ -160,15 +165,28 @@ impl Group {
         self.members.contains_key(name)
     }
 
-    /// Whether all containers were in sync once.
-    pub fn was_synced(&self) -> bool {
-        self.synced
+    /// Whether all containers of a kind were in sync once: what fresh ones hold is no more than their image's.
+    pub fn was_synced(&self, kind: &str) -> bool {
+        self.synced.contains(kind)
     }
 
-    /// All containers are in sync.
-    pub fn set_synced(&mut self) {
-        if !std::mem::replace(&mut self.synced, true) {
-            self.records.push(Record::Synced);
+    /// All containers of a kind are in sync.
+    pub fn set_synced(&mut self, kind: &Arc<str>) {
+        if self.synced.insert(Arc::clone(kind)) {
+            self.records.push(Record::Synced { kind: Arc::clone(kind) });
+        }
+    }
+
+    /// The container whose writes come here, or came here last.
+    pub fn two_way(&self) -> Option<&Arc<str>> {
+        self.two_way.as_ref()
+    }
+
+    /// What a container writes comes here from now on.
+    pub fn set_two_way(&mut self, member: &Arc<str>) {
+        if self.two_way.as_ref() != Some(member) {
+            self.two_way = Some(Arc::clone(member));
+            self.records.push(Record::TwoWay { member: Arc::clone(member) });
         }
     }
 

@@ -43,8 +43,16 @@ pub enum Record {
         /// At which path.
         path: Arc<str>,
     },
-    /// All containers were in sync for the first time.
-    Synced,
+    /// All containers of a kind were in sync for the first time.
+    Synced {
+        /// The kind's name.
+        kind: Arc<str>,
+    },
+    /// What a container writes comes here from now on, and what the one before it writes does not.
+    TwoWay {
+        /// The container's name.
+        member: Arc<str>,
+    },
     /// A container is no more.
     Forgotten {
         /// Its name.
@@ -77,7 +85,9 @@ enum Line<'a> {
     #[serde(rename = "g")]
     Gone(#[serde(borrow)] std::borrow::Cow<'a, str>),
     #[serde(rename = "s")]
-    Synced(),
+    Synced(#[serde(borrow)] std::borrow::Cow<'a, str>),
+    #[serde(rename = "w")]
+    TwoWay(#[serde(borrow)] std::borrow::Cow<'a, str>),
     #[serde(rename = "f")]
     Forgotten(#[serde(borrow)] std::borrow::Cow<'a, str>),
 }
@@ -108,7 +118,8 @@ impl Record {
                 Line::Known((&**member).into(), (&**path).into(), known.as_ref().map(store_known))
             }
             Self::Gone { path } => Line::Gone((&**path).into()),
-            Self::Synced => Line::Synced(),
+            Self::Synced { kind } => Line::Synced((&**kind).into()),
+            Self::TwoWay { member } => Line::TwoWay((&**member).into()),
             Self::Forgotten { member } => Line::Forgotten((&**member).into()),
         };
         // Strings and numbers alone: there is nothing that could not be written.
@@ -126,7 +137,8 @@ impl Record {
                 Self::Known { member: member.into(), path: path.into(), known: known.map(restore_known) }
             }
             Line::Gone(path) => Self::Gone { path: path.into() },
-            Line::Synced() => Self::Synced,
+            Line::Synced(kind) => Self::Synced { kind: kind.into() },
+            Line::TwoWay(member) => Self::TwoWay { member: member.into() },
             Line::Forgotten(member) => Self::Forgotten { member: member.into() },
         })
     }
@@ -162,6 +174,8 @@ fn store_known(known: &Known) -> StoredKnown {
                 Keep::First => 'f',
                 Keep::Conflict => 'c',
                 Keep::Taken => 't',
+                Keep::Deleted => 'd',
+                Keep::Accepted => 'a',
             });
             StoredKnown::Sending(store(old), store(new), keep)
         }
@@ -177,6 +191,8 @@ fn restore_known(stored: StoredKnown) -> Known {
             let keep = keep.map(|keep| match keep {
                 'f' => Keep::First,
                 't' => Keep::Taken,
+                'd' => Keep::Deleted,
+                'a' => Keep::Accepted,
                 _ => Keep::Conflict,
             });
             Known::Sending { old: restore(old), new: restore(new), keep }
@@ -224,7 +240,8 @@ mod tests {
         let mut all = vec![
             Record::Compared { member: Arc::clone(&member), exceptions: 3 },
             Record::Forgotten { member: Arc::clone(&member) },
-            Record::Synced,
+            Record::Synced { kind: Arc::clone(&path) },
+            Record::TwoWay { member: Arc::clone(&member) },
             Record::Gone { path: Arc::clone(&path) },
         ];
         for state in states.iter().cloned().chain([None]) {

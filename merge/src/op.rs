@@ -32,6 +32,9 @@ pub struct Op {
     pub new: State,
     /// Whether what stands there is kept first, and why.
     pub keep: Option<Keep>,
+    /// Whether its content is news for who runs in the container: not where the container alone has changed it, which is
+    /// undone.
+    pub is_news: bool,
 }
 
 /// What is to be done at a path and is not under way.

@@ -11,8 +11,12 @@ pub enum Keep {
     First,
     /// Both sides have changed it.
     Conflict,
-    /// A container has replaced or deleted it.
+    /// A container has replaced it.
     Taken,
+    /// A container has deleted it.
+    Deleted,
+    /// A container has deleted it, with much else, and a person has agreed.
+    Accepted,
 }
 
 /// What stands at a path; none where nothing does.

@@ -9,7 +9,7 @@ use std::{
 
 use super::stignore;
 use crate::{
-    base::BaseFile,
+    kind::KindFile,
     cluster::{ClusterArgs, ClusterConfig},
     config::{Config, Error, Store},
     home::{ContextDir, Home},
@@ -116,7 +116,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     for name in &names {
         pins.remove(name);
         for dir in &contexts {
-            BaseFile::forget(&dir.base(), name);
+            KindFile::forget(&dir.base(), name);
         }
     }
     for (dir, path) in contexts.iter().flat_map(|dir| local.iter().map(move |path| (dir, path))) {

@@ -2,38 +2,54 @@
 //!
 //! Invariant: it is `watching` only while both sides' sums of all that is there are known to be the same.
 
-use std::{convert::Infallible, sync::Arc, time::Instant};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
+use futures::FutureExt;
 use ksync_common::Backoff;
-use ksync_engine::{Command, Engine, MemberState, Question};
+use ksync_engine::{Attach, Command, Edits, Engine, MemberState, Questions};
+use ksync_merge::First;
+use tokio::sync::mpsc;
 
 use super::{attached::Attached, interruption::Interruption, settle::first_of};
 use crate::{
-    config::Direction,
-    local::{AGES, INLINE, LocalFolder, Registration, Seat},
+    config::{Direction, Initial},
+    local::{AGES, ContainerRef, FirstPull, INLINE, LocalFolder, Registration, Seat},
     node::{AttachmentEvent, NodeState, Patterns},
     reload::Automatic,
+    revision::Revision,
     status::{ServiceTx, Status},
-    targets::RemoteContainer,
 };
+
+/// Tells attachments of one name apart.
+static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// The container is detached from the engine when this is dropped.
 struct Joined {
     engine: Engine,
     name: Arc<str>,
+    number: u64,
 }
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        let (engine, name) = (self.engine.clone(), Arc::clone(&self.name));
-        tokio::spawn(async move { engine.send(Command::Detach(name)).await });
+        let (engine, name, number) = (self.engine.clone(), Arc::clone(&self.name), self.number);
+        tokio::spawn(async move { engine.send(Command::Detach(name, number)).await });
     }
 }
 
 /// Follows one container.
 pub(super) struct DirectFollower<'a> {
-    pub(super) container: &'a RemoteContainer,
+    pub(super) source: ContainerRef,
+    pub(super) kind: &'a Arc<str>,
     pub(super) direction: Direction,
+    pub(super) initial: Initial,
     pub(super) local: &'a Arc<LocalFolder>,
     pub(super) automatic: &'a Automatic,
     pub(super) status: &'a ServiceTx,
@@ -48,26 +64,27 @@ impl DirectFollower<'_> {
         there: &Registration,
         backoff: &mut Backoff,
     ) -> Result<Infallible, Interruption> {
-        let Self { local, container, status, automatic, .. } = self;
-        let name: Arc<str> = Arc::from(container.id.as_str());
-        let patterns = Patterns { ignore: &local.ignore, named: &local.patterns };
-        let (far, from) = attached.attachment.open(&patterns, INLINE).await?;
-        let attach = Command::Attach { name: Arc::clone(&name), far: Arc::new(far), from, two_way: false };
-        engine.send(attach).await;
-        let joined = Joined { engine: engine.clone(), name };
+        let Self { local, status, automatic, .. } = self;
+        let id = &self.source.container;
+        let candidate = self.direction == Direction::Both;
+        // Whoever can have the seat at once has it from the beginning: what its container wrote meanwhile comes here.
+        let mut seat: Option<Seat> = None;
+        if candidate {
+            seat = local.two_way.seat(id).now_or_never();
+        }
+        let (brought_tx, mut brought) = mpsc::unbounded_channel();
+        let joined = self.attach(engine, attached, seat.is_some(), brought_tx).await?;
         there.joined(true);
         status.modify(|service| service.role = "lead");
         let mut state = engine.state();
-        let mut here = local.state();
         let mut link_state = attached.node.state();
         let mut election = local.two_way.watch();
-        let candidate = self.direction == Direction::Both;
-        let mut seat: Option<Seat> = None;
         let mut seen = false;
         loop {
             let (member, halted) = {
                 let state = state.borrow_and_update();
-                (state.members.get(&joined.name).cloned(), state.halted.clone())
+                let member = state.members.get(&joined.name).filter(|member| member.number == joined.number);
+                (member.cloned(), state.halted.clone())
             };
             let Some(member) = member else {
                 if seen {
@@ -78,26 +95,23 @@ impl DirectFollower<'_> {
             };
             seen = true;
             let elected = !candidate || seat.is_some() || election.is_taken();
-            let (word, reason) = standing(&member, halted);
-            let contact = attached.node.last_contact();
-            status.modify(|service| {
-                service.last_contact = contact;
-                service.percent = if word == Status::Watching { 100 } else { service.percent };
-            });
-            let word = if word == Status::Watching && !elected { Status::Syncing } else { word };
-            status.set(word, reason);
+            self.report(&member, halted, elected, attached);
+            let paths: Vec<String> = std::iter::from_fn(|| brought.try_recv().ok()).collect();
+            if !paths.is_empty() {
+                automatic.merged(&paths);
+            }
+            let sequence = i64::try_from(member.holds).unwrap_or(i64::MAX);
+            let revision = Revision { process: 1, sequence };
             if member.settled && elected {
-                let revision = here.borrow_and_update().revision();
-                status.modify(|service| service.acknowledged = revision);
                 automatic.proved();
-                automatic.holds(revision);
                 backoff.reset();
+            }
+            if member.listed {
+                status.modify(|service| service.acknowledged = revision);
+                automatic.holds(revision);
             }
             tokio::select! {
                 changed = state.changed() => changed.map_err(|_| Interruption::Lost(String::new()))?,
-                changed = here.changed() => {
-                    changed.map_err(|_| Interruption::Lost("the local folder was closed".to_owned()))?;
-                }
                 changed = link_state.changed() => {
                     changed.map_err(|_| Interruption::Lost(String::new()))?;
                     if let NodeState::Down { reason, .. } = &*link_state.borrow_and_update() {
@@ -110,39 +124,113 @@ impl DirectFollower<'_> {
                     Some(_) => {}
                     None => return Err(Interruption::Ended("too many events wait".to_owned())),
                 },
-                taken = local.two_way.seat(&container.id), if candidate && seat.is_none() && member.settled => {
+                taken = local.two_way.seat(id), if candidate && seat.is_none() && member.settled => {
                     engine.send(Command::TwoWay(Arc::clone(&joined.name), true)).await;
-                    status.modify(|service| service.direction = Direction::Both);
                     seat = Some(taken);
                 }
                 () = tokio::time::sleep(AGES) => {}
             }
         }
     }
-}
 
-/// The status word, and the sentence that goes with it.
-fn standing(member: &MemberState, halted: Option<String>) -> (Status, String) {
-    if let Some(reason) = halted {
-        return (Status::Error, reason);
+    async fn attach(
+        &self,
+        engine: &Engine,
+        attached: &Attached,
+        two_way: bool,
+        brought: mpsc::UnboundedSender<String>,
+    ) -> Result<Joined, Interruption> {
+        let local = self.local;
+        let patterns = Patterns { ignore: &local.ignore, named: &local.patterns };
+        let (far, from) = attached.attachment.open(&patterns, INLINE).await?;
+        let name = ksync_engine::name(&self.source.container, self.kind);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let attach = Attach {
+            name: Arc::clone(&name),
+            number,
+            kind: Arc::clone(self.kind),
+            far: Arc::new(far),
+            from,
+            two_way,
+            first: match self.initial {
+                Initial::Local => First::Local,
+                Initial::Remote => First::Remote,
+                Initial::Newest => First::Newest,
+            },
+            excluded: attached.excluded.clone(),
+            // The follower may be gone.
+            brought: Edits::new(move |path, _| drop(brought.send(path.to_owned()))),
+        };
+        engine.send(Command::Attach(Box::new(attach))).await;
+        Ok(Joined { engine: engine.clone(), name, number })
     }
-    match &member.question {
-        Some(Question::Removed { files, of }) => {
-            return (Status::Paused, format!("deleted {files} of {of} files"));
+
+    fn report(&self, member: &MemberState, halted: Option<String>, elected: bool, attached: &Attached) {
+        let contact = attached.node.last_contact();
+        let (status, reason) = self.standing(member, halted);
+        let status = if status == Status::Watching && !elected { Status::Syncing } else { status };
+        let back = member.two_way && member.settled;
+        self.status.modify(|service| {
+            service.last_contact = contact;
+            if back {
+                service.direction = Direction::Both;
+            }
+            if status == Status::Watching {
+                service.percent = 100;
+            } else if member.most_behind > 0 {
+                let done = member.most_behind.saturating_sub(member.behind) * 100 / member.most_behind;
+                service.percent = u32::try_from(done).unwrap_or(100);
+            }
+        });
+        self.status.set(status, reason);
+    }
+
+    /// The status word, and the sentence that goes with it.
+    fn standing(&self, member: &MemberState, halted: Option<String>) -> (Status, String) {
+        if let Some(reason) = halted {
+            return (Status::Error, reason);
         }
-        Some(Question::GoneHere { files, of }) => {
-            return (Status::Error, format!("{files} of {of} files that were in sync are gone here"));
+        let ContainerRef { spec, pod, .. } = &self.source;
+        let Questions { removed, gone_here, first_pull } = &member.questions;
+        if let Some(much) = gone_here {
+            let reason = format!(
+                "{} of {} entries that were in sync are gone here; put them back (is a disk not mounted?), or say: `kubectl \
+                 ksync accept {spec}` deletes them in pod `{pod}` too, `kubectl ksync decline {spec}` puts them back here",
+                much.files, much.of
+            );
+            return (Status::Error, reason);
         }
-        None => {}
-    }
-    if !member.failures.is_empty() {
-        let sentences: Vec<String> =
-            member.failures.iter().map(|(path, reason)| format!("`{path}`: {reason}")).collect();
-        return (Status::Error, first_of(&sentences));
-    }
-    if member.is_watching(Instant::now()) {
-        (Status::Watching, String::new())
-    } else {
-        (Status::Syncing, String::new())
+        if let Some(much) = removed {
+            let reason = format!(
+                "pod `{pod}` deleted {} of {} files within seconds; all of them are still here: `kubectl ksync accept {spec}` \
+                 deletes them here too, `kubectl ksync decline {spec}` puts them back into the container",
+                much.files, much.of
+            );
+            return (Status::Paused, reason);
+        }
+        if !member.failures.is_empty() {
+            let sentences: Vec<String> =
+                member.failures.iter().map(|(path, reason)| format!("`{path}`: {reason}")).collect();
+            return (Status::Error, first_of(&sentences));
+        }
+        if let Some(pull) = first_pull {
+            let pull = FirstPull {
+                source: self.source.clone(),
+                files: pull.files,
+                bytes: pull.bytes,
+                tops: Vec::new(),
+                accepted: false,
+            };
+            return (Status::Confirm, pull.reason());
+        }
+        if member.is_watching(Instant::now()) {
+            return (Status::Watching, String::new());
+        }
+        let reason = match member.behind {
+            0 => String::new(),
+            1 => "1 entry to transfer".to_owned(),
+            behind => format!("{behind} entries to transfer"),
+        };
+        (Status::Syncing, reason)
     }
 }

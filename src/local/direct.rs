@@ -2,31 +2,33 @@
 //! engine says goes into the folder's state. Built in with the feature `engine`, until all cases go this way.
 
 use std::{
+    collections::VecDeque,
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use ksync_endpoint::{Depth, Options};
 use ksync_engine::{Check, Command as EngineCommand, Config, Edits, Engine, Keeper, StartError};
-use ksync_merge::{First, Keep};
+use ksync_merge::Keep;
 use ksync_tree::{Ignore, Owner};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     actor::{Command, LocalState, Uptake},
     fs_watch::{Debounce, FsEvent, FsWatch},
     history::{LocalEdit, LocalEdits},
+    ignore,
     root::LocalRoot,
 };
-use crate::kept;
+use crate::{blocking, kept};
 
 /// Whether folders go this way.
 pub(crate) const DIRECT: bool = cfg!(feature = "engine");
@@ -34,6 +36,12 @@ pub(crate) const DIRECT: bool = cfg!(feature = "engine");
 pub(crate) const INLINE: u64 = 64 << 10;
 /// Events that are taken in at once, at most.
 const AT_ONCE: usize = 4096;
+/// How often everything is looked at where the system watches only some of the directories.
+const UNWATCHED: Duration = Duration::from_secs(10);
+/// How often it is looked whether the root is there.
+const ROOT_CHECK: Duration = Duration::from_secs(2);
+/// The same once it is not: a build makes its output directory anew.
+const ROOT_LOOK: Duration = Duration::from_millis(200);
 
 /// Puts what is replaced or removed into the folder's kept directory.
 #[derive(Debug)]
@@ -44,7 +52,9 @@ impl Kept {
         match why {
             Keep::First => kept::Kind::FirstSync,
             Keep::Conflict => kept::Kind::Conflict,
-            Keep::Taken => kept::Kind::ReplacedAtAttach,
+            Keep::Taken => kept::Kind::Replaced,
+            Keep::Deleted => kept::Kind::Deleted,
+            Keep::Accepted => kept::Kind::Accepted,
         }
     }
 }
@@ -61,6 +71,22 @@ impl Keeper for Kept {
     }
 }
 
+/// Edits here that nobody was told of yet: whoever hears of one must see a state that counts it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct UntoldEdits(Arc<Mutex<VecDeque<(u64, String)>>>);
+
+impl UntoldEdits {
+    fn add(&self, path: &str, number: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back((number, path.to_owned()));
+    }
+
+    fn take(&self, upto: u64) -> Vec<String> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.partition_point(|(number, _)| *number <= upto);
+        all.drain(..count).map(|(_, path)| path).collect()
+    }
+}
+
 /// What an engine is started from.
 pub(super) struct Start<'a> {
     pub(super) root: &'a Arc<LocalRoot>,
@@ -69,12 +95,12 @@ pub(super) struct Start<'a> {
     pub(super) named: &'a [String],
     pub(super) kept: &'a Path,
     pub(super) journal: PathBuf,
-    pub(super) edits: &'a Arc<LocalEdits>,
+    pub(super) untold: &'a UntoldEdits,
 }
 
 /// Starts the engine of a folder.
 pub(super) fn start(start: &Start<'_>) -> Result<Engine, StartError> {
-    let (root, edits) = (Arc::clone(start.root), Arc::clone(start.edits));
+    let (root, untold) = (Arc::clone(start.root), start.untold.clone());
     Engine::start(Config {
         root: start.root.root().try_clone()?,
         options: Options {
@@ -86,92 +112,165 @@ pub(super) fn start(start: &Start<'_>) -> Result<Engine, StartError> {
         },
         journal: start.journal.clone(),
         keeper: Arc::new(Kept(start.kept.to_owned())),
-        first: First::Local,
         check: Check::new(move || root.check()),
-        edits: Edits::new(move |path| edits.record(LocalEdit::Path(path.to_owned()))),
+        edits: Edits::new(move |path, number| untold.add(path, number)),
     })
 }
 
-/// Feeds the engine until `end`.
-pub(super) async fn run(
-    engine: Engine,
-    mut fs_watch: FsWatch,
-    state_tx: watch::Sender<LocalState>,
-    mut commands: mpsc::UnboundedReceiver<Command>,
-    end: CancellationToken,
-) {
-    let mut debounce = Debounce::default();
-    let mut state = engine.state();
-    let mut synced = false;
-    loop {
-        let due = debounce.next();
-        tokio::select! {
-            () = end.cancelled() => return,
-            Some((at, event)) = fs_watch.rx.recv() => {
-                take(&engine, &mut debounce, at, event);
-                for _ in 0..AT_ONCE {
-                    let Some((at, event)) = fs_watch.rx.try_recv() else { break };
-                    take(&engine, &mut debounce, at, event);
+/// A folder that its engine keeps equal.
+pub(super) struct DirectFolder {
+    pub(super) engine: Engine,
+    pub(super) path: PathBuf,
+    pub(super) ignore: Ignore,
+    pub(super) root: Arc<LocalRoot>,
+    pub(super) state_tx: watch::Sender<LocalState>,
+    pub(super) edits: Arc<LocalEdits>,
+    pub(super) untold: UntoldEdits,
+}
+
+impl DirectFolder {
+    /// Feeds the engine until `end`.
+    pub(super) async fn run(
+        self,
+        mut fs_watch: FsWatch,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        end: CancellationToken,
+    ) {
+        let mut debounce = Debounce::default();
+        let mut state = self.engine.state();
+        let mut root_check = Instant::now();
+        let mut rescan = Instant::now() + UNWATCHED;
+        loop {
+            let due = debounce.next();
+            let unwatched = self.state_tx.borrow().unwatched;
+            tokio::select! {
+                () = end.cancelled() => break,
+                Some((at, event)) = fs_watch.rx.recv() => {
+                    self.take(&mut debounce, at, event);
+                    for _ in 0..AT_ONCE {
+                        let Some((at, event)) = fs_watch.rx.try_recv() else { break };
+                        self.take(&mut debounce, at, event);
+                    }
                 }
-            }
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                for (_, path) in debounce.due(Instant::now()) {
-                    engine.hint(&path, Depth::Tree);
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    for (_, path) in debounce.due(Instant::now()) {
+                        self.engine.hint(&path, Depth::Tree);
+                    }
                 }
+                () = sleep_until(rescan), if unwatched => {
+                    rescan = Instant::now() + UNWATCHED;
+                    self.engine.hint_all();
+                }
+                () = sleep_until(root_check) => {
+                    let gone = self.root.check().is_err() && !self.adopt_successor(&mut fs_watch).await;
+                    root_check = Instant::now() + if gone { ROOT_LOOK } else { ROOT_CHECK };
+                }
+                changed = state.changed() => if changed.is_err() { break },
+                Some(command) = commands.recv() => self.obey(command).await,
             }
-            changed = state.changed() => if changed.is_err() { return },
-            Some(command) = commands.recv() => obey(command),
+            let now = state.borrow_and_update().clone();
+            if now.halted.is_some() {
+                root_check = root_check.min(Instant::now() + ROOT_LOOK);
+            }
+            self.tell(&now, debounce.next().is_some());
         }
-        let now = state.borrow_and_update().clone();
-        if !synced && !now.members.is_empty() && now.members.values().all(|member| member.settled) {
-            synced = true;
-            engine.send(EngineCommand::Synced).await;
-        }
-        let pending = debounce.next().is_some();
+        self.close().await;
+    }
+
+    fn tell(&self, now: &ksync_engine::State, pending: bool) {
         let uptake = match &now.halted {
             _ if !now.listed => Uptake::Down { reason: None },
             None => Uptake::Scanned { process: 1 },
             Some(reason) => Uptake::Halted { process: 1, reason: reason.clone() },
         };
         let sequence = i64::try_from(now.edits).unwrap_or(i64::MAX);
-        state_tx.send_if_modified(|told| {
+        self.state_tx.send_if_modified(|told| {
             let next = LocalState { uptake, pending, sequence, ..told.clone() };
             let news = *told != next;
             *told = next;
             news
         });
-    }
-}
-
-fn take(engine: &Engine, debounce: &mut Debounce, at: Instant, event: FsEvent) {
-    match event {
-        FsEvent::NotUtf8 | FsEvent::ConflictCopy(_) => {}
-        FsEvent::Rescan | FsEvent::WatchLimit => engine.hint_all(),
-        FsEvent::Failed(reason) => {
-            warn!(reason, "the local watch failed; looking at everything");
-            engine.hint_all();
+        for path in self.untold.take(now.edits) {
+            self.edits.record(LocalEdit::Path(path));
         }
-        of_a_path => {
-            for path in debounce.take(at, of_a_path) {
-                engine.hint(&path, Depth::Tree);
+    }
+
+    fn take(&self, debounce: &mut Debounce, at: Instant, event: FsEvent) {
+        match event {
+            FsEvent::NotUtf8 | FsEvent::ConflictCopy(_) => {}
+            FsEvent::Rescan => self.engine.hint_all(),
+            FsEvent::WatchLimit => {
+                let news = |state: &mut LocalState| !std::mem::replace(&mut state.unwatched, true);
+                if self.state_tx.send_if_modified(news) {
+                    warn!("more directories than the system lets watch: everything is looked at every 10 s");
+                }
+                self.engine.hint_all();
+            }
+            FsEvent::Failed(reason) => {
+                warn!(reason, "the local watch failed; looking at everything");
+                self.engine.hint_all();
+            }
+            of_a_path => {
+                for path in debounce.take(at, of_a_path) {
+                    self.engine.hint(&path, Depth::Tree);
+                }
             }
         }
     }
-}
 
-/// What the old way asks of its actor. Who waits for an answer gets one.
-fn obey(command: Command) {
-    match command {
-        Command::Share { done, .. } | Command::Barrier { done } => drop(done.send(())),
-        Command::Answer { done, .. } => drop(done.send(Ok(0))),
-        Command::Exclude { done, .. } => drop(done.send(Ok(()))),
-        Command::Dial { .. }
-        | Command::Unshare { .. }
-        | Command::Deleted { .. }
-        | Command::Restored { .. }
-        | Command::Detached
-        | Command::Running { .. }
-        | Command::Scan { .. } => {}
+    /// Goes on with a directory that was made anew at the local path; returns whether there is one.
+    async fn adopt_successor(&self, fs_watch: &mut FsWatch) -> bool {
+        let adopted = match self.root.adopt_successor() {
+            Ok(adopted) => adopted,
+            Err(error) => {
+                warn!(error = ksync_common::chain(&error), "take the local path that was made anew");
+                false
+            }
+        };
+        if !adopted {
+            return false;
+        }
+        info!("the local path was made anew: going on with the new directory");
+        let (path, ignore) = (self.path.clone(), self.ignore.clone());
+        match blocking::run(move || FsWatch::start(&path, ignore)).await {
+            Ok(anew) => *fs_watch = anew,
+            Err(error) => warn!(%error, "watch the local path that was made anew"),
+        }
+        self.state_tx.send_modify(|state| state.unwatched = false);
+        match self.root.root().try_clone() {
+            Ok(root) => self.engine.send(EngineCommand::Root(root)).await,
+            Err(error) => warn!(error = ksync_common::chain(&error), "open the local path once more"),
+        }
+        true
+    }
+
+    /// What the old way asks of its actor. Who waits for an answer gets one.
+    async fn obey(&self, command: Command) {
+        match command {
+            Command::Share { done, .. } | Command::Barrier { done } => drop(done.send(())),
+            Command::Answer { done, .. } => drop(done.send(Ok(0))),
+            Command::Exclude { done, .. } => drop(done.send(Ok(()))),
+            Command::Dial { .. }
+            | Command::Unshare { .. }
+            | Command::Deleted { .. }
+            | Command::Restored { .. }
+            | Command::Detached
+            | Command::Running { .. }
+            | Command::Scan { .. } => {}
+        }
+    }
+
+    async fn close(self) {
+        let (path, root) = (self.path.clone(), Arc::clone(&self.root));
+        // The engine ends with its last handle; whoever follows a container has let go of his by now, or does so soon.
+        drop(self);
+        let swept = blocking::run(move || {
+            root.sweep(false);
+            ignore::remove(&path)
+        });
+        if let Err(error) = swept.await {
+            warn!(error = ksync_common::chain(&error), "sweep the local path");
+        }
     }
 }
 

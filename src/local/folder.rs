@@ -5,12 +5,14 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    io,
     net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, Weak},
 };
 
-use ksync_engine::Engine;
+use ksync_engine::{Command as EngineCommand, Engine, Questions};
 use ksync_tree::{Ignore, Root};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::{
@@ -22,7 +24,7 @@ use tracing::{Instrument, info_span, warn};
 use super::{
     actor::{Actor, Closed, Command, LocalState, Start, taken_up},
     approval::{ContainerRef, FirstPull, FirstPullApproval, PendingFile},
-    direct::{self, DIRECT},
+    direct::{self, DIRECT, DirectFolder, UntoldEdits},
     election::Election,
     fs_watch::FsWatch,
     history::{Listings, LocalEdits, OwnWrites, RecentVersions},
@@ -30,7 +32,7 @@ use super::{
     process::LocalSyncthing,
     root::{self, LocalRoot},
 };
-use crate::{blocking, config::same_patterns};
+use crate::{blocking, config::same_patterns, kind::ContainerKind};
 
 /// Why a local path can't be synced.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,14 @@ pub(crate) enum Error {
         path: PathBuf,
         /// The system's word.
         source: notify::Error,
+    },
+    /// There is no place for what is known.
+    #[error("make `{path}`")]
+    Waiting {
+        /// The place.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
     },
     /// The engine can't start.
     #[error("start the engine of the local path")]
@@ -76,6 +86,23 @@ pub(crate) struct Answered {
     pub deletions: usize,
     /// What only a container has: on its way here, or still asked about when the answer was no.
     pub first_pull: Option<FirstPull>,
+}
+
+impl Answered {
+    fn to(asked: Vec<Questions>) -> Self {
+        let mut answered = Self::default();
+        for Questions { removed, gone_here, first_pull } in asked {
+            answered.deletions += removed.into_iter().chain(gone_here).map(|much| much.files).sum::<usize>();
+            answered.first_pull = answered.first_pull.or(first_pull.map(|pull| FirstPull {
+                source: ContainerRef::default(),
+                files: pull.files,
+                bytes: pull.bytes,
+                tops: pull.tops,
+                accepted: false,
+            }));
+        }
+        answered
+    }
 }
 
 /// Why mounts can't be left out.
@@ -208,13 +235,23 @@ impl LocalFolder {
     }
 
     /// Tells which containers of `spec` run: what others of its containers have deleted waits no longer, they are gone.
-    pub(crate) fn running(&self, spec: &str, containers: BTreeSet<String>) {
+    pub(crate) async fn running(&self, spec: &str, kind: &ContainerKind, containers: BTreeSet<String>) {
+        if let Some(engine) = &self.engine {
+            let names = containers.iter().map(|id| ksync_engine::name(id, &kind.name)).collect();
+            let (kind, family) = (Arc::clone(&kind.name), kind.family.clone());
+            return engine.send(EngineCommand::Running { kind, family, names }).await;
+        }
         let _ = self.commands.send(Command::Running { spec: spec.to_owned(), containers });
     }
 
     /// Answers what waits for a person: deletions are applied here, or put back into the container; what only a container
     /// has is brought here. Not to bring it takes patterns in the spec, which are not in force yet when this returns.
     pub(crate) async fn answer(&self, accept: bool) -> Result<Answered, Closed> {
+        if let Some(engine) = &self.engine {
+            let (reply, asked) = oneshot::channel();
+            engine.send(EngineCommand::Answer { agree: accept, reply }).await;
+            return Ok(Answered::to(asked.await.map_err(|_| Closed::folder())?));
+        }
         let (done, answered) = oneshot::channel();
         self.commands.send(Command::Answer { accept, done }).map_err(|_| Closed::folder())?;
         let deletions = answered.await.map_err(|_| Closed::folder())??;
@@ -307,6 +344,15 @@ impl LocalFolders {
         Ok(folder)
     }
 
+    /// Where it is written down what is known of a local path's containers. What is another file system was never in sync: a
+    /// disk that is not mounted leaves an empty directory.
+    fn journal(&self, path: &Path, id: &str) -> Result<PathBuf, Error> {
+        let io = |source: io::Error| Error::Waiting { path: self.waiting.clone(), source };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.waiting).map_err(io)?;
+        let system = rustix::fs::statvfs(path).map_err(|error| io(error.into()))?.f_fsid;
+        Ok(self.waiting.join(format!("{id}-{system:x}.ancestors")))
+    }
+
     fn open(
         &self,
         path: &Path,
@@ -337,6 +383,8 @@ impl LocalFolders {
         let (state_tx, state) = watch::channel(LocalState { pending_deletions, ..LocalState::default() });
         let (own_writes, edits) = (Arc::<OwnWrites>::default(), Arc::<LocalEdits>::default());
         let span = info_span!(parent: None, "local", path = %path.display());
+        let untold = UntoldEdits::default();
+        let journal = self.journal(path, &id)?;
         let engine = DIRECT
             .then(|| {
                 direct::start(&direct::Start {
@@ -344,12 +392,16 @@ impl LocalFolders {
                     ignore: &ignore,
                     named: patterns,
                     kept: &kept,
-                    journal: self.waiting.join(format!("{id}.ancestors")),
-                    edits: &edits,
+                    journal,
+                    untold: &untold,
                 })
             })
             .transpose()
             .map_err(|source| Error::Engine { source })?;
+        let two_way = Election::default();
+        if let Some(last) = engine.as_ref().and_then(|engine| engine.state().borrow().two_way.clone()) {
+            two_way.remember(ksync_engine::id_of(&last));
+        }
         let start = Start {
             id: id.clone(),
             path: path.to_owned(),
@@ -365,7 +417,7 @@ impl LocalFolders {
             own_writes: Arc::clone(&own_writes),
             edits: Arc::clone(&edits),
         };
-        let work = work(start, engine.clone(), fs_watch, commands_rx, end.clone());
+        let work = work(start, engine.clone(), untold, fs_watch, commands_rx, end.clone());
         tokio::spawn(
             async move {
                 let _closed = closed.drop_guard();
@@ -380,7 +432,7 @@ impl LocalFolders {
             patterns: patterns.to_vec(),
             engine,
             kept,
-            two_way: Election::default(),
+            two_way,
             first_compared: OnceLock::new(),
             listings: Listings::default(),
             versions,
@@ -399,12 +451,17 @@ impl LocalFolders {
 async fn work(
     start: Start,
     engine: Option<Engine>,
+    untold: UntoldEdits,
     fs_watch: FsWatch,
     commands: mpsc::UnboundedReceiver<Command>,
     end: CancellationToken,
 ) {
     match engine {
-        Some(engine) => direct::run(engine, fs_watch, start.state_tx, commands, end).await,
+        Some(engine) => {
+            let Start { path, root, ignore, state_tx, edits, .. } = start;
+            let folder = DirectFolder { engine, path, ignore, root, state_tx, edits, untold };
+            folder.run(fs_watch, commands, end).await;
+        }
         None => Actor::new(start).run(fs_watch, commands, end).await,
     }
 }

@@ -293,6 +293,9 @@ impl Worker {
 
     /// Asks radar for what the folder's own settling has not told in time.
     fn ask(&mut self, revision: Revision) {
+        if self.local.engine.is_some() {
+            return;
+        }
         let target = self.shared.state.borrow().target.clone();
         let (true, Some(target)) =
             (self.asked.as_ref().is_none_or(|asked| asked.revision != revision), target)

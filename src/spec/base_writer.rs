@@ -32,7 +32,7 @@ const REST_FACTOR: u32 = 20;
 const MOST_WARNINGS: usize = 20;
 
 /// The warning where there are more directories, or watchers, than the system allows.
-const UNWATCHED: &str = "the system lets watch no more directories: changes in some of them are found only every 10 s (leave \
+pub(super) const UNWATCHED: &str = "the system lets watch no more directories: changes in some of them are found only every 10 s (leave \
                          directories out with `ignore`, or raise `fs.inotify.max_user_watches`; where many programs watch \
                          files, `fs.inotify.max_user_instances`)";
 

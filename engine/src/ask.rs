@@ -1,0 +1,152 @@
+//! What a person is asked before it is done, of one container.
+//!
+//! Invariant: what is asked about is not done while the question stands ([`Attached::holds`]), and a question goes by itself
+//! when there is nothing more to ask about.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use ksync_merge::{Container, Local, Side, State, Wanted};
+use ksync_tree::Kind;
+
+use crate::{
+    gate::{self, Gate},
+    member::Attached,
+    state::{FirstPull, Much, Questions},
+};
+
+/// Files that only a container has, above which they are not brought here unasked.
+const PULL_FILES: usize = 1000;
+/// The same in bytes.
+const PULL_BYTES: u64 = 50 << 20;
+
+/// Asks about what was found when the container was compared.
+pub(crate) fn compared(member: &mut Attached, local: &Local, container: &Container) {
+    let Much { files, of } = gone_here(local, container);
+    let never = |wanted: &Wanted| wanted.side == Side::There && wanted.new.is_none() && is_file(&wanted.old);
+    // All of it: a disk that is not mounted looks like that.
+    let all = || files_of(local) == 0 && container.wanted(local).filter(never).count() > 1;
+    if gate::is_much(files, of) || all() {
+        member.state.questions.gone_here = Some(Much { files, of });
+    }
+    if member.policy.two_way {
+        pulls(member, local, container);
+    }
+    removed(member, local, container);
+}
+
+/// Asks about what only the container has, which comes here from now on.
+pub(crate) fn pulls(member: &mut Attached, local: &Local, container: &Container) {
+    let found = first_pull(local, container);
+    member.state.questions.first_pull =
+        Some(found).filter(|pull| pull.files > PULL_FILES || pull.bytes > PULL_BYTES);
+}
+
+/// What the container has removed is judged when nothing more is removed.
+pub(crate) fn removed(member: &mut Attached, local: &Local, container: &Container) {
+    if removals_here(local, container).next().is_some() {
+        member.gate.removed(Instant::now());
+    }
+}
+
+/// Judges removals that are due, and looks at what is asked about once more.
+pub(crate) fn judge(member: &mut Attached, local: &Local, container: &Container, now: Instant) {
+    // A removal may be decided long after it was made: something else stood in its way.
+    if member.gate == Gate::Idle && container.is_idle() && !container.is_settled() {
+        removed(member, local, container);
+    }
+    if member.gate.due().is_some_and(|due| due <= now) {
+        let (files, of) = (removed_files(local, container), files_of(local));
+        let much = gate::is_much(files, of);
+        member.gate = if much { Gate::Asked } else { Gate::Open };
+        member.state.questions.removed = much.then_some(Much { files, of });
+    }
+    let Questions { removed, gone_here: gone, first_pull: pull } = &mut member.state.questions;
+    if let Some(much) = removed {
+        much.files = removed_files(local, container);
+        if much.files == 0 {
+            (*removed, member.gate) = (None, Gate::Idle);
+        }
+    }
+    if gone.is_some() {
+        *gone = Some(gone_here(local, container)).filter(|much| much.files > 0);
+    }
+    if pull.is_some() {
+        *pull = Some(first_pull(local, container)).filter(|pull| pull.files > 0);
+    }
+}
+
+/// Does what a person says: all that was asked about, or the opposite of it. What only the container has stays there and goes
+/// on being asked about when the answer is no. Returns what was asked.
+pub(crate) fn answer(
+    member: &mut Attached,
+    local: &Local,
+    container: &mut Container,
+    agree: bool,
+) -> Questions {
+    let asked = member.state.questions.clone();
+    let questions = &mut member.state.questions;
+    if questions.removed.take().is_some() {
+        if !agree {
+            container.undo_removals(local, Side::Here);
+        }
+        member.gate = if agree { Gate::Agreed } else { Gate::Idle };
+    }
+    if questions.gone_here.take().is_some() && !agree {
+        container.undo_removals(local, Side::There);
+    }
+    if agree {
+        questions.first_pull = None;
+    }
+    asked
+}
+
+fn is_file(state: &State) -> bool {
+    state.as_ref().is_some_and(|entry| entry.kind != Kind::Dir)
+}
+
+fn files_of(local: &Local) -> usize {
+    local.iter().filter(|(_, entry)| entry.kind != Kind::Dir).count()
+}
+
+/// What a container has removed that is here still.
+fn removals_here<'a>(
+    local: &'a Local,
+    container: &'a Container,
+) -> impl Iterator<Item = Wanted> + use<'a> {
+    container.wanted(local).filter(|wanted| wanted.side == Side::Here && wanted.new.is_none())
+}
+
+fn removed_files(local: &Local, container: &Container) -> usize {
+    removals_here(local, container).filter(|wanted| is_file(&wanted.old)).count()
+}
+
+/// What was in sync, is gone here, and is in the container still.
+fn gone_here(local: &Local, container: &Container) -> Much {
+    let gone = |wanted: &Wanted| {
+        wanted.side == Side::There && wanted.new.is_none() && !wanted.never && is_file(&wanted.old)
+    };
+    let files = container.wanted(local).filter(gone).count();
+    Much { files, of: files_of(local) + files }
+}
+
+/// What only the container has, and was never here.
+fn first_pull(local: &Local, container: &Container) -> FirstPull {
+    let mut pull = FirstPull { files: 0, bytes: 0, tops: Vec::new() };
+    let mut tops = BTreeSet::new();
+    // In byte order, in which a directory comes before what is in it.
+    for wanted in container.wanted(local) {
+        if wanted.side != Side::Here || !wanted.never || wanted.old.is_some() {
+            continue;
+        }
+        let Some(entry) = &wanted.new else { continue };
+        if entry.kind != Kind::Dir {
+            pull.files += 1;
+            pull.bytes += entry.size;
+        }
+        let above = wanted.path.match_indices('/').map(|(at, _)| &wanted.path[..at]);
+        if !above.into_iter().any(|above| tops.contains(above)) {
+            tops.insert(wanted.path.to_string());
+        }
+    }
+    FirstPull { tops: tops.into_iter().collect(), ..pull }
+}
