@@ -109,10 +109,7 @@ fn files_of(local: &Local) -> usize {
 }
 
 /// What a container has removed that is here still.
-fn removals_here<'a>(
-    local: &'a Local,
-    container: &'a Container,
-) -> impl Iterator<Item = Wanted> + use<'a> {
+fn removals_here<'a>(local: &'a Local, container: &'a Container) -> impl Iterator<Item = Wanted> + use<'a> {
     container.wanted(local).filter(|wanted| wanted.side == Side::Here && wanted.new.is_none())
 }
 

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 use ksync_endpoint::{Content, Driver, HeldFile, Input, Job as HereJob, Output};
 use ksync_merge::{Keep, Op, Side};
 use ksync_tree::{Entry, Kind, Root, Staging};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     contents::Contents,
@@ -31,8 +31,8 @@ pub(crate) enum Event {
     StagedThere(u64, Result<(), String>),
     /// A container's content is beside its place here.
     StagedHere(u64, Result<Box<Staging>, String>),
-    /// A displaced file is in safety; none for one of ours.
-    Kept(Option<(Arc<str>, u64)>, u64, Result<(), String>),
+    /// A displaced file is in safety, or why it is not; the container and its attachment, none for one of ours.
+    Kept(Option<(Arc<str>, u64)>, HeldFile, Result<(), String>),
 }
 
 /// An operation that is under way.
@@ -43,6 +43,14 @@ pub(crate) struct Job {
     pub(crate) op: Op,
     /// The way to its container.
     pub(crate) far: Arc<dyn Far>,
+    /// Permits for contents that go that way in pieces.
+    pub(crate) large: Arc<Semaphore>,
+}
+
+/// To a container and back.
+struct Way {
+    far: Arc<dyn Far>,
+    large: Arc<Semaphore>,
 }
 
 /// All operations that are under way.
@@ -134,14 +142,15 @@ impl Dispatcher {
         let mut unread = Vec::new();
         for job in begun {
             let number = self.number();
-            let (op, far) = (job.op.clone(), Arc::clone(&job.far));
+            let (op, way) =
+                (job.op.clone(), Way { far: Arc::clone(&job.far), large: Arc::clone(&job.large) });
             self.jobs.insert(number, job);
             match op.side {
                 Side::Here => {
                     self.here_in_flight += 1;
-                    self.begin_here(number, &far, &op);
+                    self.begin_here(number, way, &op);
                 }
-                Side::There => self.begin_there(number, &far, &op, &mut unread),
+                Side::There => self.begin_there(number, way, &op, &mut unread),
             }
         }
         if !unread.is_empty() {
@@ -160,13 +169,7 @@ impl Dispatcher {
         }
     }
 
-    fn begin_there(
-        &mut self,
-        number: u64,
-        far: &Arc<dyn Far>,
-        op: &Op,
-        unread: &mut Vec<(u64, Arc<str>, Arc<Entry>)>,
-    ) {
+    fn begin_there(&mut self, number: u64, way: Way, op: &Op, unread: &mut Vec<(u64, Arc<str>, Arc<Entry>)>) {
         let Some(file) = content_wanted(op) else { return self.send_job(number, FarContent::None) };
         if let Some(content) = file.hash.and_then(|hash| self.contents.get(&hash)) {
             return self.send_job(number, FarContent::Whole(content));
@@ -174,12 +177,14 @@ impl Dispatcher {
         if file.size <= self.inline {
             return unread.push((number, Arc::clone(&op.path), Arc::clone(file)));
         }
-        let pieces = transfer::read_large(Arc::clone(&self.here_root), &self.here, &op.path, file);
-        let staged = far.stage(number, &op.path, pieces);
-        let events_tx = self.events_tx.clone();
+        let (root, here, events_tx) =
+            (Arc::clone(&self.here_root), self.here.clone(), self.events_tx.clone());
+        let (path, file) = (Arc::clone(&op.path), Arc::clone(file));
         tokio::spawn(async move {
+            let _permit = way.large.acquire().await;
+            let staged = way.far.stage(number, &path, transfer::read_large(root, &here, &path, &file)).await;
             // The engine is gone when it does not listen.
-            let _ = events_tx.send(Event::StagedThere(number, staged.await)).await;
+            let _ = events_tx.send(Event::StagedThere(number, staged)).await;
         });
     }
 
@@ -190,16 +195,16 @@ impl Dispatcher {
         job.far.send(ToFar::Job { number, path, old, new, content, keep: keep.is_some() });
     }
 
-    fn begin_here(&mut self, number: u64, far: &Arc<dyn Far>, op: &Op) {
+    fn begin_here(&mut self, number: u64, way: Way, op: &Op) {
         let Some(file) = content_wanted(op) else { return self.do_here(number, Content::None) };
         if let Some(content) = file.hash.and_then(|hash| self.contents.get(&hash)) {
             return self.do_here(number, Content::Whole(content));
         }
-        let reading = far.read(&op.path, file);
         let (root, path, file) = (Arc::clone(&self.here_root), Arc::clone(&op.path), Arc::clone(file));
         let events_tx = self.events_tx.clone();
         tokio::spawn(async move {
-            let staged = match reading.await {
+            let _permit = way.large.acquire().await;
+            let staged = match way.far.read(&path, &file).await {
                 Ok(pieces) => {
                     let staging = move || transfer::stage(&root, &path, &file, pieces).map(Box::new);
                     tokio::task::spawn_blocking(staging).await.unwrap_or_else(|error| Err(error.to_string()))
@@ -219,20 +224,20 @@ impl Dispatcher {
     }
 
     /// Brings a displaced local file to safety.
-    pub(crate) fn keep_here(&self, file: &HeldFile) {
+    pub(crate) fn keep_here(&self, file: HeldFile) {
         let why = self.reasons.get(&file.number).copied().unwrap_or(Keep::Conflict);
         let why = if file.changed { Keep::Conflict } else { why };
         let (keeper, root, events_tx) =
             (Arc::clone(&self.keeper), Arc::clone(&self.here_root), self.events_tx.clone());
-        let (number, at, path) = (file.number, file.at.clone(), file.path.clone());
         tokio::task::spawn_blocking(move || {
             let kept = keeper.place(why).map_err(|error| error.to_string()).and_then(|place| {
-                transfer::keep_here(&root, &at, &place, &path).map_err(|error| ksync_common::chain(&error))
+                transfer::keep_here(&root, &file.at, &place, &file.path)
+                    .map_err(|error| ksync_common::chain(&error))
             });
             if kept.is_ok() {
-                keeper.kept(why, &path);
+                keeper.kept(why, &file.path);
             }
-            let _ = events_tx.blocking_send(Event::Kept(None, number, kept));
+            let _ = events_tx.blocking_send(Event::Kept(None, file, kept));
         });
     }
 
@@ -243,9 +248,9 @@ impl Dispatcher {
         let of = Some(of);
         let (keeper, events_tx) = (Arc::clone(&self.keeper), self.events_tx.clone());
         tokio::spawn(async move {
-            let number = file.number;
             let kept = match reading.await {
                 Ok(pieces) => {
+                    let file = file.clone();
                     let keeping = move || {
                         let place = keeper.place(why).map_err(|error| error.to_string())?;
                         // One that was found, and of which nobody knows where it was, has its own name.
@@ -258,7 +263,7 @@ impl Dispatcher {
                 }
                 Err(reason) => Err(reason),
             };
-            let _ = events_tx.send(Event::Kept(of, number, kept)).await;
+            let _ = events_tx.send(Event::Kept(of, file, kept)).await;
         });
     }
 }

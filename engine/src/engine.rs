@@ -4,7 +4,7 @@
 //! asked of, and for no later one; nothing is done while the local path is not the directory that it was.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -86,6 +86,8 @@ impl Engine {
             edits,
             members: HashMap::new(),
             running: HashMap::new(),
+            unkept: Vec::new(),
+            of_containers: HashSet::new(),
             generation: 0,
             here_listing: Some(BTreeMap::new()),
             here_marked: None,

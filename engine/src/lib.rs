@@ -11,6 +11,7 @@ mod gate;
 mod journal;
 mod keep;
 mod member;
+mod progress;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,5 @@ pub use engine::{Engine, StartError};
 pub use far::{Far, FarContent, FromFar, Pieces, ToFar};
 pub use journal::{Journal, JournalError};
 pub use keep::Keeper;
-pub use state::{FirstPull, MemberState, Much, Questions, STALE, State};
+pub use progress::Progress;
+pub use state::{Failure, FirstPull, MemberState, Much, Questions, STALE, State};

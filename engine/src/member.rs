@@ -7,19 +7,24 @@ use std::{
 };
 
 use ksync_merge::{Holds, Keep, Policy, State};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     command::{Attach, Edits},
     far::{Far, FromFar},
     gate::Gate,
-    state::MemberState,
+    state::{Failure, MemberState},
 };
+
+/// Contents that are on their way to or from one container in pieces at once.
+const LARGE: usize = 4;
 
 /// An attached container.
 #[derive(Debug)]
 pub(crate) struct Attached {
     pub(crate) far: Arc<dyn Far>,
+    /// Permits for contents that go there or come from there in pieces.
+    pub(crate) large: Arc<Semaphore>,
     /// Tells it from earlier attachments of the same name.
     pub(crate) generation: u64,
     pub(crate) policy: Policy,
@@ -36,7 +41,7 @@ pub(crate) struct Attached {
     /// When a mark was sent that has not come back.
     pub(crate) marked: Option<(u64, Instant)>,
     pub(crate) gate: Gate,
-    pub(crate) failures: BTreeMap<String, String>,
+    pub(crate) failures: BTreeMap<String, Failure>,
     /// What can't be looked at there.
     pub(crate) skipped: BTreeMap<String, String>,
     pub(crate) in_flight: usize,
@@ -49,6 +54,7 @@ impl Attached {
         let Attach { number, far, from, two_way, excluded, brought, .. } = attach;
         let attached = Self {
             far,
+            large: Arc::new(Semaphore::new(LARGE)),
             generation,
             policy,
             excluded,

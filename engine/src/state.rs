@@ -6,6 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ksync_merge::Side;
+
+use crate::progress::Progress;
+
 /// All of it, as of the engine's last turn.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
@@ -13,6 +17,8 @@ pub struct State {
     pub listed: bool,
     /// Why nothing is done, if so.
     pub halted: Option<String>,
+    /// Why what was replaced or removed can't be brought to its safe place, if so: it is where it was, under another name.
+    pub unkept: Option<String>,
     /// What can't be looked at here, with the reasons.
     pub skipped: Arc<BTreeMap<String, String>>,
     /// Counts edits that were made here.
@@ -38,10 +44,10 @@ pub struct MemberState {
     pub two_way: bool,
     /// Entries at which something is to be done or under way.
     pub behind: usize,
-    /// The most that there ever were of them since it was last in sync.
-    pub most_behind: usize,
-    /// What fails, with the reasons.
-    pub failures: Arc<BTreeMap<String, String>>,
+    /// What of that goes there, and how much has gone.
+    pub progress: Progress,
+    /// What fails, by path.
+    pub failures: Arc<BTreeMap<String, Failure>>,
     /// Directories that stay in the container for what a person has left out by a pattern.
     pub shells: u64,
     /// What waits for a person.
@@ -50,6 +56,15 @@ pub struct MemberState {
     pub holds: u64,
     /// Differences that were found by comparing sums, or by the audit, and mended.
     pub healed: u64,
+}
+
+/// An operation that has failed, and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Where it was to be carried out.
+    pub side: Side,
+    /// The chain of its causes.
+    pub reason: String,
 }
 
 /// What a person is asked about a container.

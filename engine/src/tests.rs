@@ -78,7 +78,10 @@ impl World {
 
     fn container(&self, index: usize) -> Container {
         let root = Root::open(&self.dir.path().join(format!("there{index}"))).unwrap();
-        Container { name: crate::name(&format!("container{index}"), "app/1"), far: InProcess::start(root, options()) }
+        Container {
+            name: crate::name(&format!("container{index}"), "app/1"),
+            far: InProcess::start(root, options()),
+        }
     }
 
     async fn attach(&self, index: usize) {

@@ -1,12 +1,12 @@
 //! What the engine does with what it hears, and what it begins then.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Instant,
 };
 
-use ksync_endpoint::{Applied, Content, Depth, Input, News, Output};
+use ksync_endpoint::{Applied, Content, Depth, HeldFile, Input, News, Output};
 use ksync_merge::{Group, Keep, Outcome, Policy, Side, State, Unknown};
 use ksync_tree::{Kind, Root};
 use tokio::sync::watch;
@@ -19,7 +19,8 @@ use crate::{
     gate::Gate,
     journal::Journal,
     member::Attached,
-    state::Questions,
+    progress::Progress,
+    state::{Failure, Questions},
 };
 
 /// Operations of one container that are under way at most.
@@ -35,6 +36,10 @@ pub(crate) struct Running {
     pub(crate) members: HashMap<Arc<str>, Attached>,
     /// Names of the containers that run, by kind.
     pub(crate) running: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Displaced files that could not be brought to safety, each with its container and attachment.
+    pub(crate) unkept: Vec<(Option<(Arc<str>, u64)>, HeldFile)>,
+    /// Paths at which a container's content came here last.
+    pub(crate) of_containers: HashSet<Arc<str>>,
     pub(crate) generation: u64,
     /// What was told so far of the local listing, while it is not complete.
     pub(crate) here_listing: Option<BTreeMap<Arc<str>, State>>,
@@ -110,7 +115,9 @@ impl Running {
                 self.dispatcher.here_root = Arc::new(clone);
                 self.dispatcher.here.send(Input::Root(root));
             }
-            Err(error) => tracing::error!(error = ksync_common::chain(&error), "open the local directory once more"),
+            Err(error) => {
+                tracing::error!(error = ksync_common::chain(&error), "open the local directory once more")
+            }
         }
     }
 
@@ -152,13 +159,15 @@ impl Running {
                     self.over(&job, Outcome::Failed, Some(reason));
                 }
             }
-            Event::Kept(of, number, Ok(())) => {
-                tracing::trace!(?of, number, "a displaced file is in safety");
-                self.release(of, number);
+            Event::Kept(of, file, Ok(())) => {
+                tracing::trace!(?of, number = file.number, "a displaced file is in safety");
+                self.release(of, file.number);
             }
-            // It stays where it is, and is told of again when its container is attached again.
-            Event::Kept(_, number, Err(reason)) => {
-                tracing::warn!(number, reason, "bring a displaced file to safety; it stays where it is");
+            // It stays where it is until then.
+            Event::Kept(of, file, Err(reason)) => {
+                tracing::warn!(?of, file.path, reason, "bring a displaced file to safety; it is tried again");
+                self.state.unkept = Some(reason);
+                self.unkept.push((of, file));
             }
         }
     }
@@ -184,7 +193,7 @@ impl Running {
                 }
             }
             Output::Applied(number, applied) => self.applied_here(number, applied),
-            Output::Held(file) => self.dispatcher.keep_here(&file),
+            Output::Held(file) => self.dispatcher.keep_here(file),
             Output::Marked { number, digest, .. } => self.marked_here(number, digest),
             Output::Skipped(skipped) => {
                 self.group.unknown_here(Unknown::new(skipped.keys().cloned()));
@@ -215,6 +224,7 @@ impl Running {
         if self.group.here(path, state) {
             self.state.edits += 1;
             let (number, path) = (self.state.edits, Arc::<str>::from(path));
+            self.of_containers.remove(&path);
             for member in self.members.values_mut() {
                 member.edits.push_back((number, Arc::clone(&path)));
             }
@@ -261,6 +271,10 @@ impl Running {
         let Some((local, container)) = self.group.container(name) else { return };
         container.set_unknown(Unknown::new(member.skipped.keys().cloned()));
         container.exclude(member.excluded.clone());
+        let sent = container.wanted(local).filter(|wanted| wanted.side == Side::There);
+        let (entries, bytes) =
+            sent.fold((0, 0), |(entries, bytes), wanted| (entries + 1, bytes + size(&wanted.new)));
+        member.state.progress.more(entries, bytes);
         ask::compared(member, local, container);
     }
 
@@ -342,17 +356,24 @@ impl Running {
             && let Outcome::Done(state) | Outcome::Refused(state) = &outcome
         {
             self.group.here(&job.op.path, state.clone());
+            if matches!(outcome, Outcome::Done(_)) {
+                self.of_containers.insert(Arc::clone(&job.op.path));
+            }
         }
         let Some(member) = self.members.get_mut(&job.name).filter(|m| m.generation == job.generation) else {
             return;
         };
-        if job.op.is_news && !member.was_settled && matches!(outcome, Outcome::Done(_)) {
-            member.brought.tell(&job.op.path, self.state.edits);
+        if job.op.side == Side::There && matches!(outcome, Outcome::Done(_)) {
+            member.state.progress.gone(size(&job.op.new));
+            // What another container has written is no edit.
+            if job.op.is_news && !member.was_settled && !self.of_containers.contains(&job.op.path) {
+                member.brought.tell(&job.op.path, self.state.edits);
+            }
         }
         match (&outcome, error) {
             (Outcome::Failed, reason) => {
-                let reason = reason.unwrap_or_default();
-                member.failures.insert(job.op.path.to_string(), reason);
+                let failure = Failure { side: job.op.side, reason: reason.unwrap_or_default() };
+                member.failures.insert(job.op.path.to_string(), failure);
             }
             _ => drop(member.failures.remove(&*job.op.path)),
         }
@@ -373,6 +394,18 @@ impl Running {
     }
 
     pub(crate) fn retry(&mut self) {
+        self.state.unkept = self.state.unkept.take().filter(|_| !self.unkept.is_empty());
+        for (of, file) in std::mem::take(&mut self.unkept) {
+            let Some((name, generation)) = of else {
+                self.dispatcher.keep_here(file);
+                continue;
+            };
+            // One of an attachment that has ended is told of again when its container is attached again.
+            if let Some(member) = self.members.get(&name).filter(|member| member.generation == generation) {
+                let why = member.reasons.get(&file.number).copied().unwrap_or(Keep::Conflict);
+                self.dispatcher.keep_there((name, generation), &member.far, why, file);
+            }
+        }
         for (name, member) in &mut self.members {
             if let Some((_, container)) = self.group.container(name)
                 && !member.failures.is_empty()
@@ -458,8 +491,14 @@ impl Running {
                 member.gate = Gate::Idle;
                 container.set_holds(member.holds());
             }
-            let (generation, far) = (member.generation, &member.far);
-            let job = |op| Job { name: Arc::clone(&name), generation, op, far: Arc::clone(far) };
+            let (generation, far, large) = (member.generation, &member.far, &member.large);
+            let job = |op| Job {
+                name: Arc::clone(&name),
+                generation,
+                op,
+                far: Arc::clone(far),
+                large: Arc::clone(large),
+            };
             begun.extend(ops.into_iter().map(job));
         }
         let records = self.group.take_records();
@@ -532,8 +571,7 @@ impl Running {
 
     /// Kinds of which all containers that run are in sync, and that are not known to have been before.
     fn settled_kinds(&self) -> Vec<Arc<str>> {
-        let is_settled =
-            |name: &Arc<str>| self.members.get(name).is_some_and(|member| member.state.settled);
+        let is_settled = |name: &Arc<str>| self.members.get(name).is_some_and(|member| member.state.settled);
         let settled = self.running.iter().filter(|(kind, names)| {
             !self.group.was_synced(kind) && !names.is_empty() && names.iter().all(is_settled)
         });
@@ -551,8 +589,9 @@ impl Running {
                 member.failures.retain(|path, _| container.is_waiting(path));
                 member.was_settled |= settled;
                 member.state.behind = container.behind();
-                let most = member.state.behind.max(member.state.most_behind);
-                member.state.most_behind = if settled { 0 } else { most };
+                if settled {
+                    member.state.progress = Progress::default();
+                }
                 while member.edits.front().is_some_and(|(_, path)| listed && container.is_done(path)) {
                     member.edits.pop_front();
                 }
@@ -582,6 +621,10 @@ impl Running {
             news
         });
     }
+}
+
+fn size(state: &State) -> u64 {
+    state.as_ref().filter(|entry| entry.kind == Kind::File).map_or(0, |entry| entry.size)
 }
 
 fn is_file(state: &State) -> bool {

@@ -221,7 +221,9 @@ impl Container {
     /// Whether nothing is to be done at a path and nothing under way there.
     pub fn is_done(&self, path: &str) -> bool {
         self.except.get(path).is_none_or(|exception| exception.flight.is_none())
-            && ![&self.dirty, &self.removals, &self.blocked, &self.waiting].iter().any(|set| set.contains(path))
+            && ![&self.dirty, &self.removals, &self.blocked, &self.waiting]
+                .iter()
+                .any(|set| set.contains(path))
     }
 
     /// Whether all that can be done now is done.
@@ -472,7 +474,8 @@ impl Container {
     /// Whether `new` in place of `old` is news in the container: a content that was not there, and not one that the container
     /// had, and has changed on its own since.
     fn is_news(&self, path: &str, old: &State, new: &State) -> bool {
-        let had = |exception: &Exception| matches!(&exception.known, Known::Agreed { here, .. } if same(here, new));
+        let had =
+            |exception: &Exception| matches!(&exception.known, Known::Agreed { here, .. } if same(here, new));
         let is_file = |state: &State| state.is_some() && !is_dir(state);
         (is_file(old) || is_file(new))
             && !same_content(old, new)

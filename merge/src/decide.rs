@@ -97,7 +97,7 @@ fn never(here: &State, there: &State, past: Past, policy: Policy) -> Action {
         (Some(ours), Some(theirs)) if !same_content(here, there) => match policy.first {
             // To replace a directory would take away all that is in it.
             Some(first) if first.takes(ours, theirs) && policy.two_way && !is_dir(here) && !is_dir(there) => {
-                Action::Take(Keep::First)
+                Action::Take(Keep::Taken)
             }
             Some(_) if !is_nothing(there) => Action::Send(Some(Keep::First)),
             None if policy.precious && !is_nothing(there) => Action::Send(Some(Keep::Conflict)),

@@ -123,8 +123,9 @@ impl Group {
     fn set_here(&mut self, path: &str, state: State) -> bool {
         let Some(change) = self.local.set(path, state.clone()) else { return false };
         let Change { path, .. } = &change;
-        let was_in_sync =
-            || self.members.is_empty() || self.members.values().any(|member| member.container.was_in_sync(path));
+        let was_in_sync = || {
+            self.members.is_empty() || self.members.values().any(|member| member.container.was_in_sync(path))
+        };
         if state.is_none() && !self.synced.is_empty() && was_in_sync() {
             self.gone.insert(Arc::clone(path));
             if self.gone.len() > GONE {

@@ -9,10 +9,10 @@ use std::{
 
 use super::stignore;
 use crate::{
-    kind::KindFile,
     cluster::{ClusterArgs, ClusterConfig},
     config::{Config, Error, Store},
     home::{ContextDir, Home},
+    kind::KindFile,
     local::PendingFile,
     lock,
     printer::{Printer, UserError},

@@ -13,8 +13,8 @@ use std::{
 
 use futures::FutureExt;
 use ksync_common::Backoff;
-use ksync_engine::{Attach, Command, Edits, Engine, MemberState, Questions};
-use ksync_merge::First;
+use ksync_engine::{Attach, Command, Edits, Engine, Failure, MemberState, Questions};
+use ksync_merge::{First, Side};
 use tokio::sync::mpsc;
 
 use super::{attached::Attached, interruption::Interruption, settle::first_of};
@@ -84,7 +84,10 @@ impl DirectFollower<'_> {
             let (member, halted) = {
                 let state = state.borrow_and_update();
                 let member = state.members.get(&joined.name).filter(|member| member.number == joined.number);
-                (member.cloned(), state.halted.clone())
+                let unkept = || {
+                    state.unkept.as_ref().map(|why| format!("what is replaced can't be kept: {}", cause(why)))
+                };
+                (member.cloned(), state.halted.clone().or_else(unkept))
             };
             let Some(member) = member else {
                 if seen {
@@ -177,9 +180,8 @@ impl DirectFollower<'_> {
             }
             if status == Status::Watching {
                 service.percent = 100;
-            } else if member.most_behind > 0 {
-                let done = member.most_behind.saturating_sub(member.behind) * 100 / member.most_behind;
-                service.percent = u32::try_from(done).unwrap_or(100);
+            } else if member.progress.of_entries > 0 {
+                service.percent = member.progress.percent();
             }
         });
         self.status.set(status, reason);
@@ -210,7 +212,7 @@ impl DirectFollower<'_> {
         }
         if !member.failures.is_empty() {
             let sentences: Vec<String> =
-                member.failures.iter().map(|(path, reason)| format!("`{path}`: {reason}")).collect();
+                member.failures.iter().map(|(path, failure)| sentence(path, failure)).collect();
             return (Status::Error, first_of(&sentences));
         }
         if let Some(pull) = first_pull {
@@ -226,11 +228,41 @@ impl DirectFollower<'_> {
         if member.is_watching(Instant::now()) {
             return (Status::Watching, String::new());
         }
-        let reason = match member.behind {
-            0 => String::new(),
-            1 => "1 entry to transfer".to_owned(),
-            behind => format!("{behind} entries to transfer"),
-        };
-        (Status::Syncing, reason)
+        let goes = member.progress.of_entries > member.progress.entries;
+        (Status::Syncing, if goes { member.progress.to_string() } else { String::new() })
+    }
+}
+
+/// What fails at a path, by its innermost cause: the path says what was tried.
+fn sentence(path: &str, failure: &Failure) -> String {
+    let place = match failure.side {
+        Side::Here => "here",
+        Side::There => "in the container",
+    };
+    format!("`{path}`: {} {place}", cause(&failure.reason))
+}
+
+/// The innermost cause of a chain, as a part of a sentence.
+fn cause(chain: &str) -> String {
+    let cause = chain.rsplit(": ").next().unwrap_or_default();
+    let cause = cause.split(" (os error ").next().unwrap_or_default();
+    let mut letters = cause.chars();
+    letters.next().into_iter().flat_map(char::to_lowercase).chain(letters.as_str().chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ksync_engine::Failure;
+    use ksync_merge::Side;
+
+    use super::sentence;
+
+    #[test]
+    fn a_failure_is_told_by_its_cause_and_its_place() {
+        let failure = |side, reason: &str| Failure { side, reason: reason.to_owned() };
+        let full = failure(Side::There, "can't write `d/big`: No space left on device (os error 28)");
+        assert_eq!(sentence("d/big", &full), "`d/big`: no space left on device in the container");
+        let denied = failure(Side::Here, "open `d`: Permission denied (os error 13)");
+        assert_eq!(sentence("d/a", &denied), "`d/a`: permission denied here");
     }
 }

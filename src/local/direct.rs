@@ -25,7 +25,6 @@ use super::{
     actor::{Command, LocalState, Uptake},
     fs_watch::{Debounce, FsEvent, FsWatch},
     history::{LocalEdit, LocalEdits},
-    ignore,
     root::LocalRoot,
 };
 use crate::{blocking, kept};
@@ -52,7 +51,7 @@ impl Kept {
         match why {
             Keep::First => kept::Kind::FirstSync,
             Keep::Conflict => kept::Kind::Conflict,
-            Keep::Taken => kept::Kind::Replaced,
+            Keep::Taken => kept::Kind::ReplacedAtAttach,
             Keep::Deleted => kept::Kind::Deleted,
             Keep::Accepted => kept::Kind::Accepted,
         }
@@ -61,7 +60,10 @@ impl Kept {
 
 impl Keeper for Kept {
     fn place(&self, why: Keep) -> io::Result<PathBuf> {
-        let place = Self::kind(why).moment(&self.0);
+        let mut place = Self::kind(why).moment(&self.0);
+        if why == Keep::Taken {
+            place.push("old");
+        }
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
         Ok(place)
     }
@@ -261,16 +263,10 @@ impl DirectFolder {
     }
 
     async fn close(self) {
-        let (path, root) = (self.path.clone(), Arc::clone(&self.root));
+        let root = Arc::clone(&self.root);
         // The engine ends with its last handle; whoever follows a container has let go of his by now, or does so soon.
         drop(self);
-        let swept = blocking::run(move || {
-            root.sweep(false);
-            ignore::remove(&path)
-        });
-        if let Err(error) = swept.await {
-            warn!(error = ksync_common::chain(&error), "sweep the local path");
-        }
+        blocking::run(move || root.sweep(false)).await;
     }
 }
 

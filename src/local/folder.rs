@@ -364,7 +364,7 @@ impl LocalFolders {
             return Err(Error::Foreign { path: path.to_owned() });
         }
         root_dir.sweep(false);
-        let ignore = ignore::install(path, patterns, &BTreeSet::new())?;
+        let ignore = ignore::in_force(path, patterns)?;
         let fs_watch = FsWatch::start(path, ignore.clone())
             .map_err(|source| Error::Watch { path: path.to_owned(), source })?;
         let hash = blake3::hash(format!("{}\n{}", self.session_id, path.display()).as_bytes());

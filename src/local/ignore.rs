@@ -7,5 +7,5 @@ mod gitexclude;
 mod stignore;
 
 pub(super) use active::ActivePatterns;
-pub(super) use stignore::install;
+pub(super) use stignore::in_force;
 pub(crate) use stignore::{Error, foreign, remove};

@@ -97,6 +97,19 @@ pub(in crate::local) fn install(
     Ok(ignore)
 }
 
+/// The patterns of a folder as they are applied: those of the specs, or somebody else's, who has a file of them in the local
+/// path. One that an earlier version has left there is removed.
+pub(in crate::local) fn in_force(root: &Path, patterns: &[String]) -> Result<Ignore, Error> {
+    let path = root.join(NAME);
+    match fs::read_to_string(&path) {
+        Ok(text) if !is_ours(&text) => return foreign(&path, &text),
+        Ok(_) => remove(root)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Error::Io { operation: "read", path, source }),
+    }
+    with_mounts(patterns, &BTreeSet::new()).map_err(|source| Error::Pattern { path, source })
+}
+
 /// Somebody else's patterns, which the file at `path` holds as `text`.
 pub(crate) fn foreign(path: &Path, text: &str) -> Result<Ignore, Error> {
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();

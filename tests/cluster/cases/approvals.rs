@@ -3,9 +3,6 @@
 
 use std::{fs, time::Duration};
 
-use kubectl_ksync::KeptKind;
-use serde_json::json;
-
 use super::{APP, CODE};
 use crate::suite::{
     App, Case, Sandbox,
@@ -124,33 +121,13 @@ fn deletion_accepted(sandbox: &Sandbox) {
     sandbox.arrives(&[culprit], CODE);
 }
 
-/// As if the watcher had been killed before it had put back what of the burst was applied already.
-#[track_caller]
-fn kill_before_putting_back(sandbox: &Sandbox, path: &str) {
-    process::kill(sandbox.ksync.watcher().expect("a watcher"));
-    let contexts: Vec<_> = fs::read_dir(sandbox.ksync.home.join("contexts")).expect("the contexts").collect();
-    let context = contexts.into_iter().flatten().find(|dir| dir.path().join("waiting").exists());
-    let context = context.expect("the context of what waits").path();
-    let only = |dir: &str| {
-        let mut entries = fs::read_dir(context.join(dir)).expect("a directory").flatten();
-        entries.next().expect("what is in it").path()
-    };
-    let (waiting, kept) = (only("waiting"), KeptKind::Deleted.moment(&only("kept")));
-    fs::create_dir_all(kept.join(path).parent().expect("a directory")).expect("mkdir");
-    fs::rename(sandbox.path(path), kept.join(path)).expect("take it out");
-    let text = fs::read_to_string(&waiting).expect("what waits");
-    let mut text: serde_json::Value = serde_json::from_str(&text).expect("what waits");
-    text["owed"] = json!([{ "kept": kept, "paths": { path: null } }]);
-    fs::write(&waiting, text.to_string()).expect("write");
-    sandbox.ksync.ok(&["watch", "--daemon"]);
-    eventually("what is owed", SHORT, || sandbox.text(path));
-}
-
-/// With other replicas, of which one follows the culprit by copies; they are put right without an answer.
+/// With other replicas, which are as they were.
 fn deletion_declined(sandbox: &Sandbox) {
     let (culprit, spec) = mass_deletion(sandbox, App::idle(sandbox).twice_everywhere());
     let replicas = spec.containers.len();
-    kill_before_putting_back(sandbox, "dir/3.txt");
+    // What waits goes on waiting when the watcher is killed.
+    process::kill(sandbox.ksync.watcher().expect("a watcher"));
+    sandbox.ksync.ok(&["watch", "--daemon"]);
     let witness = Witness::over(&sandbox.local());
     waits_on(sandbox, &spec);
     sandbox.write("meanwhile.txt", "meanwhile\n");

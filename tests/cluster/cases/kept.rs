@@ -73,8 +73,7 @@ fn twice_within_a_second(sandbox: &Sandbox) {
     }
 }
 
-/// Both sides change a file while the local syncthing stands still, the container last: syncthing lets it win, and that
-/// is turned round.
+/// Both sides change a file while the watcher stands still, the container last: local content stays all the same.
 fn conflict(sandbox: &Sandbox) {
     for name in ["a.txt", "b.txt", "dir/c.txt"] {
         sandbox.write(name, "base\n");
@@ -82,10 +81,9 @@ fn conflict(sandbox: &Sandbox) {
     let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let two_way = sandbox.two_way(&containers);
-    let syncthing = process::children(sandbox.ksync.watcher().expect("a watcher"));
-    assert_eq!(syncthing.len(), 1, "{syncthing:?}");
+    let watcher = sandbox.ksync.watcher().expect("a watcher");
     for round in 0..3 {
-        process::stand_still(syncthing[0].pid, true);
+        process::stand_still(watcher, true);
         for name in ["a.txt", "dir/c.txt"] {
             sandbox.write(name, format!("here {round}\n"));
         }
@@ -95,7 +93,7 @@ fn conflict(sandbox: &Sandbox) {
                 "sleep 1; echo there, later {round} >/code/a.txt; echo there, later {round} >/code/dir/c.txt"
             ),
         );
-        process::stand_still(syncthing[0].pid, false);
+        process::stand_still(watcher, false);
         let wanted = format!("here {round}\n");
         eventually("local content on both sides", SHORT, || {
             for container in &containers {
@@ -132,7 +130,7 @@ fn are_both(sandbox: &Sandbox, container: &Container, names: &[&str], wanted: &s
     Ok(())
 }
 
-/// As above, but the edit here is the last: syncthing lets it win, on the node, where nobody would miss the other.
+/// As above, but the edit here is the last.
 fn later(sandbox: &Sandbox) {
     let names = ["a.txt", "dir/c.txt"];
     for name in names {
@@ -141,15 +139,15 @@ fn later(sandbox: &Sandbox) {
     let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let two_way = sandbox.two_way(&containers);
-    let syncthing = process::children(sandbox.ksync.watcher().expect("a watcher"));
+    let watcher = sandbox.ksync.watcher().expect("a watcher");
     for round in 0..3 {
-        process::stand_still(syncthing[0].pid, true);
+        process::stand_still(watcher, true);
         let line = format!("echo there {round} | tee /code/a.txt >/code/dir/c.txt; sleep 1");
         two_way.sh(sandbox.cluster(), &line);
         for name in names {
             sandbox.write(name, format!("here, later {round}\n"));
         }
-        process::stand_still(syncthing[0].pid, false);
+        process::stand_still(watcher, false);
         let count = 2 * (round + 1);
         eventually("local content everywhere, the other kept", SHORT, || {
             let wanted = format!("here, later {round}\n");
@@ -169,32 +167,6 @@ fn later(sandbox: &Sandbox) {
     let listed = sandbox.ksync.ok(&["conflicts", "main", "-o", "name"]);
     let of = |name: &str| listed.lines().filter(|line| line.starts_with(name)).count();
     assert_eq!((of("a.txt@"), of("dir/c.txt@")), (3, 3), "{listed}");
-    left_over(sandbox, &containers);
-}
-
-/// One that was made while nobody followed is found when somebody does again; another device's is none of ours.
-fn left_over(sandbox: &Sandbox, containers: &[Container]) {
-    sandbox.ksync.ok(&["stop"]);
-    let log = sandbox.ksync.syncthing_log();
-    let device = log.split("My ID: ").nth(1).and_then(|rest| rest.get(..7)).expect("a device id");
-    for (device, content) in [(device, "left over"), ("AAAAAAA", "not ours")] {
-        for container in containers {
-            let line = format!("echo {content} >/code/dir/c.sync-conflict-20260101-000000-{device}.txt");
-            container.sh(sandbox.cluster(), &line);
-        }
-    }
-    sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.watching(containers, LONG);
-    eventually("what was left over is kept", SHORT, || {
-        let kept = sandbox.ksync.kept();
-        holds(kept.iter().any(|content| content == "left over\n"), format!("{kept:?}"))?;
-        assert!(!kept.iter().any(|content| content == "not ours\n"), "{kept:?}");
-        let two_way = sandbox.two_way(containers);
-        let there = two_way.tree(sandbox.cluster(), CODE)?;
-        let copies: Vec<&String> =
-            there.entries().map(|(path, _)| path).filter(|path| path.contains("conflict")).collect();
-        holds(copies == ["dir/c.sync-conflict-20260101-000000-AAAAAAA.txt"], format!("{copies:?}"))
-    });
 }
 
 fn log(sandbox: &Sandbox) {

@@ -143,7 +143,6 @@ impl<'a> World<'a> {
             }
             _ => {
                 self.count("the local syncthing is killed");
-                self.noted();
                 let watcher = self.sandbox.ksync.watcher().expect("a watcher");
                 for child in process::children(watcher) {
                     process::kill(child.pid);
@@ -162,7 +161,6 @@ impl<'a> World<'a> {
     /// The two-way one. kubelet lets a container wait the longer the more often it was restarted, so that a pod loses
     /// each container once, and is replaced then.
     fn kill_container(&mut self) {
-        self.noted();
         let (pod, id) = (self.two_way_container().pod.clone(), self.two_way.clone());
         if self.restarted.insert(pod.clone()) {
             process::kill(self.two_way_container().pid(self.sandbox.cluster()).expect("its process"));
@@ -172,23 +170,7 @@ impl<'a> World<'a> {
         eventually("kubelet to notice", LONG, || holds(!self.app.has(&id), id.clone()));
     }
 
-    /// What was noted last must be what is: after that, nothing done here is mistaken for something done there.
-    fn noted(&self) {
-        eventually("the base to be written", SHORT, || {
-            let bases: String =
-                self.sandbox.ksync.bases().iter().filter_map(|base| fs::read_to_string(base).ok()).collect();
-            let unknown =
-                self.model.nodes.keys().find(|path| !bases.contains(&format!("{{\"path\":\"{path}\"")));
-            let entries = bases.lines().filter(|line| line.starts_with("{\"path\"")).count();
-            holds(
-                unknown.is_none() && entries == self.model.nodes.len(),
-                format!("{entries} entries, without {unknown:?}"),
-            )
-        });
-    }
-
     fn kill_watcher(&self) {
-        self.noted();
         process::kill(self.sandbox.ksync.watcher().expect("a watcher"));
         eventually("the watcher's end", SHORT, || {
             let left = process::of_home(&self.sandbox.ksync.home);

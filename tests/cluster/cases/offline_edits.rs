@@ -1,15 +1,12 @@
 //! What happened while the two sides were apart: a deletion stays one, an edit stays one, and what both changed is not
 //! lost.
 
-use std::{
-    fs,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::fs;
 
 use super::{APP, CODE};
 use crate::suite::{
     App, Case, Sandbox, eventually,
-    eventually::{LONG, SHORT, holds},
+    eventually::{LONG, SHORT},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -38,16 +35,6 @@ fn deleted_here(sandbox: &Sandbox) {
     );
 }
 
-/// Once it has been noted that both sides were equal, at this time or later.
-#[track_caller]
-pub(super) fn noted(sandbox: &Sandbox, since: SystemTime) {
-    eventually("the base to be written", SHORT, || {
-        let times =
-            sandbox.ksync.bases().iter().filter_map(|base| base.metadata().ok()?.modified().ok()).max();
-        holds(times.is_some_and(|time| time >= since), format!("{times:?}"))
-    });
-}
-
 /// The image has the file; the local side once had it too and has deleted it.
 fn deleted_before_rollout(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
@@ -56,11 +43,8 @@ fn deleted_before_rollout(sandbox: &Sandbox) {
     // Its app would make `index.html` again at each reload.
     sandbox.sync(&[APP, &["--reload=false"]].concat(), CODE);
     eventually("the image's file here", SHORT, || sandbox.text("index.html"));
-    noted(sandbox, UNIX_EPOCH);
-    let before = SystemTime::now();
     fs::remove_file(sandbox.path("index.html")).expect("remove");
     sandbox.arrives(&containers, CODE);
-    noted(sandbox, before);
     let containers = app.restart();
     sandbox.watching(&containers, LONG);
     sandbox.arrives(&containers, CODE);
@@ -71,7 +55,6 @@ fn edited_there(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let container = App::web(sandbox).apply(sandbox).only();
     sandbox.sync(APP, CODE);
-    noted(sandbox, UNIX_EPOCH);
     sandbox.ksync.ok(&["stop"]);
     container.sh(sandbox.cluster(), "echo edited there >/code/a.txt && echo new >/code/new.txt");
     sandbox.write("b.txt", "b\n");
@@ -87,7 +70,6 @@ fn both(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let container = App::web(sandbox).apply(sandbox).only();
     sandbox.sync(APP, CODE);
-    noted(sandbox, UNIX_EPOCH);
     sandbox.ksync.ok(&["stop"]);
     container.sh(sandbox.cluster(), "echo edited there >/code/a.txt");
     sandbox.write("a.txt", "edited here\n");

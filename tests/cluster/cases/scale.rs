@@ -17,10 +17,7 @@ fn fan_out(sandbox: &Sandbox) {
     sandbox.write("dir/b.txt", "b\n");
     let containers = App::web(sandbox).twice_everywhere().apply(sandbox).all();
     sandbox.sync(APP, CODE);
-    let spec = sandbox.watching(&containers, SHORT);
-    let count = |role: &str| spec.containers.iter().filter(|row| row.role == role).count();
-    let nodes = sandbox.nodes.len();
-    assert_eq!((count("lead"), count("follower")), (nodes, nodes), "{spec:?}");
+    sandbox.watching(&containers, SHORT);
     for container in &containers {
         sandbox.equal(container, CODE).expect("equal trees");
     }

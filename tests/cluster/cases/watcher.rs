@@ -199,7 +199,6 @@ fn unmounted(sandbox: &Sandbox) {
     }
     let containers = App::web(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
-    super::offline_edits::noted(sandbox, std::time::UNIX_EPOCH);
     sandbox.arrives(&containers, CODE);
     let before = sandbox.tree().expect("the local tree");
     let aside = sandbox.scratch("aside");
@@ -278,29 +277,14 @@ fn one_watcher(sandbox: &Sandbox) {
     assert!(spec.reason.contains("synced by another watcher"), "{spec:?}");
     colleague.ok(&["delete", "main"]);
     colleague.ok(&["stop"]);
-    assert!(sandbox.path(".stignore").exists());
-    // Whoever takes it away or edits it.
-    for spoil in [None, Some("// Written by nobody\n")] {
-        match spoil {
-            None => fs::remove_file(sandbox.path(".stignore")).expect("remove"),
-            Some(text) => {
-                let ignored = sandbox.text(".stignore").expect("read");
-                let header = ignored.lines().next().unwrap_or_default().to_owned();
-                fs::write(sandbox.path(".stignore"), format!("{header}\n{text}")).expect("write");
-            }
-        }
-        sandbox.write(".git/index", format!("{spoil:?}"));
-        sandbox.write("a.txt", format!("{spoil:?}"));
-        for container in &containers {
-            eventually("the edit there", SHORT, || {
-                let there = container.read(sandbox.cluster(), "/code/a.txt")?;
-                holds(there == format!("{spoil:?}"), there)
-            });
-            let there = container.tree(sandbox.cluster(), CODE).expect("the container's tree");
-            assert!(!there.entries().any(|(path, _)| path.starts_with(".git")), "{there:?}");
-        }
-        assert!(sandbox.text(".stignore").expect("read").contains(".git\n"));
+    sandbox.write(".git/index", "index");
+    sandbox.write("a.txt", "edited\n");
+    sandbox.arrives(&containers, CODE);
+    for container in &containers {
+        let there = container.tree(sandbox.cluster(), CODE).expect("the container's tree");
+        assert!(!there.entries().any(|(path, _)| path.starts_with(".git")), "{there:?}");
     }
+    assert!(!sandbox.path(".stignore").exists(), "something of ours is in the local directory");
 }
 
 fn get_forms(sandbox: &Sandbox) {
@@ -317,10 +301,10 @@ fn get_forms(sandbox: &Sandbox) {
     let bare = sandbox.ksync.ok(&["get", "--no-headers"]);
     assert_eq!((bare.lines().count(), words(&bare)), (1, words(lines[1])));
     let wide = sandbox.ksync.ok(&["get", "main", "-o", "wide"]);
-    for column in ["NAMESPACE", "NODE", "ROLE", "DIRECTION"] {
+    for column in ["NAMESPACE", "NODE", "DIRECTION"] {
         assert!(wide.lines().next().is_some_and(|line| line.contains(column)), "{wide}");
     }
-    assert!(wide.contains(&container.node) && wide.contains("lead") && wide.contains("both"), "{wide}");
+    assert!(wide.contains(&container.node) && wide.contains("both"), "{wide}");
     assert_eq!(sandbox.ksync.ok(&["get", "-o", "name"]), "spec/main\n");
     let yaml = sandbox.ksync.ok(&["get", "-o", "yaml"]);
     assert!(

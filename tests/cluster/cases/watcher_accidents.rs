@@ -113,7 +113,6 @@ fn left_over(sandbox: &Sandbox) {
     witness.intact();
     // What a dead watcher left in the directory goes with the spec.
     kill_as_if_rebooted(sandbox);
-    assert!(sandbox.path(".stignore").exists());
     let deleted = sandbox.ksync.run(&["delete", "main"]);
     assert_eq!((deleted.status, deleted.stderr.as_str()), (Some(0), ""), "{deleted:?}");
     assert!(!sandbox.path(".stignore").exists(), "something of ours was left in the local directory");
