@@ -510,12 +510,23 @@ impl Running {
             }
             return;
         }
-        for job in begun.iter().filter(|job| job.op.side == Side::There) {
-            if let Some(member) = self.members.get_mut(&job.name) {
+        let mut possible = Vec::new();
+        for job in begun {
+            let kept = if job.op.side == Side::Here && job.op.keep.is_some() { size(&job.op.old) } else { 0 };
+            if kept > 0
+                && let Err(error) = self.dispatcher.keeper.has_room(kept)
+            {
+                self.over(&job, Outcome::Failed, Some(error.to_string()));
+                continue;
+            }
+            if job.op.side == Side::There
+                && let Some(member) = self.members.get_mut(&job.name)
+            {
                 member.in_flight += 1;
             }
+            possible.push(job);
         }
-        self.dispatcher.dispatch(begun);
+        self.dispatcher.dispatch(possible);
     }
 
     fn write_down(&mut self, records: &[ksync_merge::Record]) -> Result<(), crate::JournalError> {

@@ -33,6 +33,8 @@ use crate::{blocking, kept};
 pub(crate) const DIRECT: bool = cfg!(feature = "engine");
 /// Content of at most so many bytes goes with the message about it.
 pub(crate) const INLINE: u64 = 64 << 10;
+/// Bytes that stay free where what is replaced is kept.
+const SPARE: u64 = 256 << 10;
 /// Events that are taken in at once, at most.
 const AT_ONCE: usize = 4096;
 /// How often everything is looked at where the system watches only some of the directories.
@@ -59,6 +61,12 @@ impl Kept {
 }
 
 impl Keeper for Kept {
+    fn has_room(&self, bytes: u64) -> io::Result<()> {
+        let system = rustix::fs::statvfs(self.0.parent().unwrap_or(&self.0))?;
+        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        if free < bytes.saturating_add(SPARE) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
     fn place(&self, why: Keep) -> io::Result<PathBuf> {
         let mut place = Self::kind(why).moment(&self.0);
         if why == Keep::Taken {
