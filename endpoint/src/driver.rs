@@ -38,6 +38,8 @@ pub enum Input {
     Mark(u64),
     /// A displaced file of this number is in safety.
     Release(u64),
+    /// A displaced file of this number could not be brought to safety: it is told of again, if it is anywhere.
+    JudgeAgain(u64),
     /// All that is here is to be told once more.
     List,
     /// The directory was made anew: this is it now. All that is different in it is told.
@@ -203,6 +205,10 @@ impl<H: Host> Running<H> {
                 if let Err(error) = self.endpoint.release(number) {
                     tracing::warn!(error = ksync_common::chain(&error), "drop a file that is in safety");
                 }
+                Ok(())
+            }
+            Input::JudgeAgain(number) => {
+                self.endpoint.judge_again(number);
                 Ok(())
             }
             Input::List => {

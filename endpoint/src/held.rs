@@ -119,6 +119,21 @@ impl Held {
         Ok(())
     }
 
+    /// Whether a file at `at` is one of these.
+    pub(crate) fn knows(&self, at: &str) -> bool {
+        self.all.values().any(|one| one.displaced.at() == at)
+    }
+
+    /// Judges one again, where it is by now; one that is nowhere any more was somebody else's to remove.
+    pub(crate) fn judge_again(&mut self, root: &Root, number: u64) {
+        let Some(one) = self.all.get_mut(&number) else { return };
+        match one.displaced.find(root) {
+            Ok(true) => (one.told, self.due) = (false, Some(Instant::now())),
+            Ok(false) => drop(self.all.remove(&number)),
+            Err(error) => tracing::warn!(error = ksync_common::chain(&error), "find a displaced file"),
+        }
+    }
+
     /// It is in safety: it goes.
     pub(crate) fn release(&mut self, number: u64) -> Result<(), Error> {
         self.all.remove(&number).map_or(Ok(()), |one| one.displaced.discard())

@@ -1,13 +1,16 @@
 //! Looking at a directory: what changed at a path since it was last looked at.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use ksync_merge::{Digest, State, same};
 use ksync_tree::{
-    Entry, Error, Exact, Kind, Looked, Root, Staged, covers, find_displaced, look, look_into, read,
+    Entry, Error, Exact, Kind, Looked, Root, Staged, covers, displaced_at, find_displaced, is_displaced,
+    look, look_into, read,
 };
 
 use crate::{
@@ -61,6 +64,9 @@ pub struct Endpoint {
 
 /// How many bytes of content are handed out with the news of one look: what changed at once may be all there is.
 const SPARE: u64 = 8 << 20;
+
+/// Nobody is at work with a displaced file that was displaced so long ago and is not known here.
+const ABANDONED: Duration = Duration::from_secs(60);
 
 impl Endpoint {
     /// Nothing is known yet: the first look is at everything.
@@ -306,8 +312,14 @@ impl Endpoint {
 
     /// Looks at all that is in one directory; returns the directories that are to be looked into.
     pub(crate) fn look_into(&mut self, dir: &str, depth: Depth, news: &mut Vec<News>) -> Vec<String> {
-        let options = &self.options;
-        let found = match look_into(&self.root, dir, |path| options.leaves_out_all(path)) {
+        let (options, displaced) = (&self.options, RefCell::new(Vec::new()));
+        let leaves_out = |path: &str| {
+            if path.rsplit('/').next().is_some_and(is_displaced) {
+                displaced.borrow_mut().push(path.to_owned());
+            }
+            options.leaves_out_all(path)
+        };
+        let found = match look_into(&self.root, dir, leaves_out) {
             Ok(Some(found)) => found,
             Ok(None) => {
                 if !dir.is_empty() {
@@ -327,6 +339,9 @@ impl Endpoint {
             if !there.contains(&*child) {
                 self.gone(&child, news);
             }
+        }
+        for path in displaced.into_inner() {
+            self.adopt(&path);
         }
         let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
         self.skipped
@@ -349,6 +364,20 @@ impl Endpoint {
             }
         }
         dirs
+    }
+
+    /// Takes in a displaced file that nobody here knows of, and that is nobody else's to judge any more.
+    fn adopt(&mut self, path: &str) {
+        if self.held.knows(path) {
+            return;
+        }
+        match displaced_at(&self.root, path, ABANDONED) {
+            Ok(Some(displaced)) => drop(self.held.add_leftover(displaced)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(error = ksync_common::chain(&error), "look at a displaced file");
+            }
+        }
     }
 
     /// A directory without what is in it.
@@ -412,6 +441,11 @@ impl Endpoint {
     /// Judges the displaced files that wait; returns those that are to be brought to safety, once each.
     pub fn judge(&mut self) -> Vec<HeldFile> {
         self.held.judge(&self.root)
+    }
+
+    /// A displaced file could not be brought to safety: it is judged again, where it is by now.
+    pub fn judge_again(&mut self, number: u64) {
+        self.held.judge_again(&self.root, number);
     }
 
     /// A displaced file is in safety: it goes.

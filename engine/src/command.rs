@@ -30,9 +30,11 @@ pub struct Config {
     pub edits: Edits,
 }
 
+type Hear = dyn Fn(&str, u64) + Send + Sync;
+
 /// Hears of paths that were changed, each with a number.
 #[derive(Clone)]
-pub struct Edits(Arc<dyn Fn(&str, u64) + Send + Sync>);
+pub struct Edits(Arc<Hear>);
 
 impl Edits {
     /// By this function.

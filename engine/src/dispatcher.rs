@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use ksync_endpoint::{Content, Driver, HeldFile, Input, Job as HereJob, Output};
 use ksync_merge::{Keep, Op, Side};
-use ksync_tree::{Entry, Kind, Root, Staging};
+use ksync_tree::{Entry, Kind, Root, Staging, TEMP_PREFIX, TEMP_SUFFIX};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 
 /// A small file's content, or why it could not be read.
 pub(crate) type SmallContent = Result<Arc<[u8]>, String>;
+
+/// Whose a displaced file is: a container's, by name and attachment; none for one of ours.
+pub(crate) type Whose = Option<(Arc<str>, u64)>;
 
 /// What the engine hears of.
 #[derive(Debug)]
@@ -31,8 +34,8 @@ pub(crate) enum Event {
     StagedThere(u64, Result<(), String>),
     /// A container's content is beside its place here.
     StagedHere(u64, Result<Box<Staging>, String>),
-    /// A displaced file is in safety, or why it is not; the container and its attachment, none for one of ours.
-    Kept(Option<(Arc<str>, u64)>, HeldFile, Result<(), String>),
+    /// A displaced file is in safety, or why it is not.
+    Kept(Whose, HeldFile, Result<(), String>),
 }
 
 /// An operation that is under way.
@@ -88,6 +91,21 @@ impl Dispatcher {
             last_number: 0,
             here_in_flight: 0,
         }
+    }
+
+    /// Passes on what a container tells, and the end of it.
+    pub(crate) fn listen(&self, name: Arc<str>, generation: u64, mut from: mpsc::Receiver<FromFar>) {
+        let events_tx = self.events_tx.clone();
+        tokio::spawn(async move {
+            loop {
+                let message = from.recv().await;
+                let over = message.is_none();
+                let sent = events_tx.send(Event::Far(Arc::clone(&name), generation, message)).await;
+                if over || sent.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     /// A number that was never used.
@@ -226,16 +244,16 @@ impl Dispatcher {
     /// Brings a displaced local file to safety.
     pub(crate) fn keep_here(&self, file: HeldFile) {
         let why = self.reasons.get(&file.number).copied().unwrap_or(Keep::Conflict);
-        let why = if file.changed { Keep::Conflict } else { why };
+        let why = kept_as(&file, why);
         let (keeper, root, events_tx) =
             (Arc::clone(&self.keeper), Arc::clone(&self.here_root), self.events_tx.clone());
         tokio::task::spawn_blocking(move || {
             let kept = keeper.place(why).map_err(|error| error.to_string()).and_then(|place| {
-                transfer::keep_here(&root, &file.at, &place, &file.path)
+                transfer::keep_here(&root, &file.at, &place, &kept_path(&file))
                     .map_err(|error| ksync_common::chain(&error))
             });
             if kept.is_ok() {
-                keeper.kept(why, &file.path);
+                keeper.kept(why, &kept_path(&file));
             }
             let _ = events_tx.blocking_send(Event::Kept(None, file, kept));
         });
@@ -243,7 +261,7 @@ impl Dispatcher {
 
     /// Brings a container's displaced file to safety.
     pub(crate) fn keep_there(&self, of: (Arc<str>, u64), far: &Arc<dyn Far>, why: Keep, file: HeldFile) {
-        let why = if file.changed { Keep::Conflict } else { why };
+        let why = kept_as(&file, why);
         let reading = far.read(&file.at, &file.entry);
         let of = Some(of);
         let (keeper, events_tx) = (Arc::clone(&self.keeper), self.events_tx.clone());
@@ -253,10 +271,9 @@ impl Dispatcher {
                     let file = file.clone();
                     let keeping = move || {
                         let place = keeper.place(why).map_err(|error| error.to_string())?;
-                        // One that was found, and of which nobody knows where it was, has its own name.
-                        let path = if file.path.is_empty() { &file.at } else { &file.path };
-                        transfer::keep_there(&place, path, &file.entry, pieces)?;
-                        keeper.kept(why, path);
+                        let path = kept_path(&file);
+                        transfer::keep_there(&place, &path, &file.entry, pieces)?;
+                        keeper.kept(why, &path);
                         Ok(())
                     };
                     tokio::task::spawn_blocking(keeping).await.unwrap_or_else(|error| Err(error.to_string()))
@@ -265,6 +282,28 @@ impl Dispatcher {
             };
             let _ = events_tx.send(Event::Kept(of, file, kept)).await;
         });
+    }
+}
+
+/// Under which path a displaced file is kept. Of one that an earlier run has left nobody knows where it was.
+fn kept_path(file: &HeldFile) -> String {
+    if !file.path.is_empty() {
+        return file.path.clone();
+    }
+    let (dir, name) = file.at.rsplit_once('/').map_or(("", &*file.at), |(dir, name)| (dir, name));
+    let number = name.trim_start_matches(TEMP_PREFIX).trim_end_matches(TEMP_SUFFIX);
+    let slash = if dir.is_empty() { "" } else { "/" };
+    format!("{dir}{slash}recovered-{number}")
+}
+
+/// As what a displaced file is kept: where somebody has written it meanwhile, both sides have changed it.
+fn kept_as(file: &HeldFile, why: Keep) -> Keep {
+    if file.path.is_empty() {
+        Keep::Taken
+    } else if file.changed {
+        Keep::Conflict
+    } else {
+        why
     }
 }
 

@@ -21,8 +21,10 @@ use crate::{
     command::{Command, Config},
     dispatcher::{Dispatcher, Event},
     journal::{Journal, JournalError},
+    kinds::Kinds,
     state::State,
     turn::Running,
+    unkept::Unkept,
 };
 
 /// Messages that wait for the engine at most: who has more of them waits.
@@ -70,7 +72,12 @@ impl Engine {
         let here_root = Arc::new(root.try_clone()?);
         let inline = options.inline;
         let tell_tx = events_tx.clone();
-        let endpoint = Endpoint::new(root, options);
+        let mut endpoint = Endpoint::new(root, options);
+        // Nobody else is at work here.
+        let left = endpoint.adopt_displaced()?;
+        if left > 0 {
+            tracing::info!(left, "files that an earlier run has displaced are brought to safety");
+        }
         // The engine is gone when it does not listen.
         let tell = move |output| tell_tx.blocking_send(Event::Here(output)).is_ok();
         let here = Driver::start(endpoint, "ksync-local", tell).map_err(StartError::Thread)?;
@@ -85,8 +92,8 @@ impl Engine {
             check,
             edits,
             members: HashMap::new(),
-            running: HashMap::new(),
-            unkept: Vec::new(),
+            kinds: Kinds::default(),
+            unkept: Unkept::default(),
             of_containers: HashSet::new(),
             generation: 0,
             here_listing: Some(BTreeMap::new()),

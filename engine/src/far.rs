@@ -30,6 +30,8 @@ pub enum ToFar {
     Mark(u64),
     /// The displaced file of this number is in safety.
     Release(u64),
+    /// The displaced file of this number could not be brought to safety: it is told of again, if it is anywhere.
+    JudgeAgain(u64),
     /// All that is there is to be told once more, and [`FromFar::Listed`] after that.
     List,
 }

@@ -10,6 +10,8 @@ mod far;
 mod gate;
 mod journal;
 mod keep;
+mod kinds;
+mod listing;
 mod member;
 mod progress;
 mod state;
@@ -17,6 +19,7 @@ mod state;
 mod tests;
 mod transfer;
 mod turn;
+mod unkept;
 
 pub use command::{Attach, Check, Command, Config, Edits, id_of, name};
 pub use engine::{Engine, StartError};

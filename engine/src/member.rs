@@ -6,13 +6,14 @@ use std::{
     time::Instant,
 };
 
-use ksync_merge::{Holds, Keep, Policy, State};
+use ksync_merge::{Container, Holds, Keep, Policy, State};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     command::{Attach, Edits},
     far::{Far, FromFar},
     gate::Gate,
+    progress::Progress,
     state::{Failure, MemberState},
 };
 
@@ -80,5 +81,28 @@ impl Attached {
             removals_there: self.state.questions.gone_here.is_some(),
             pulls: self.state.questions.first_pull.is_some(),
         }
+    }
+
+    /// Takes over how far its container is, with so many edits here. Returns whether it has come to be in sync.
+    pub(crate) fn follow(&mut self, container: &Container, edits: u64) -> bool {
+        let listed = self.state.listed;
+        let settled = listed && container.is_settled() && self.in_flight == 0;
+        let fresh = settled && !self.state.settled;
+        self.was_settled |= settled;
+        while self.edits.front().is_some_and(|(_, path)| listed && container.is_done(path)) {
+            self.edits.pop_front();
+        }
+        self.failures.retain(|path, _| container.is_waiting(path));
+        if *self.state.failures != self.failures {
+            self.state.failures = Arc::new(self.failures.clone());
+        }
+        let state = &mut self.state;
+        state.settled = settled;
+        state.behind = container.behind();
+        state.holds = self.edits.front().map_or(edits, |(number, _)| number - 1);
+        if settled {
+            state.progress = Progress::default();
+        }
+        fresh
     }
 }

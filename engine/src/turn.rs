@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use ksync_endpoint::{Applied, Content, Depth, HeldFile, Input, News, Output};
+use ksync_endpoint::{Applied, Content, Depth, Input, News, Output};
 use ksync_merge::{Group, Keep, Outcome, Policy, Side, State, Unknown};
 use ksync_tree::{Kind, Root};
 use tokio::sync::watch;
@@ -14,13 +14,15 @@ use tokio::sync::watch;
 use crate::{
     ask,
     command::{Attach, Check, Command, Edits},
-    dispatcher::{Dispatcher, Event, Job},
+    dispatcher::{Dispatcher, Event, Job, Whose},
     far::{FarContent, FromFar, ToFar},
     gate::Gate,
     journal::Journal,
+    kinds::{self, Kinds},
+    listing::differing,
     member::Attached,
-    progress::Progress,
     state::{Failure, Questions},
+    unkept::Unkept,
 };
 
 /// Operations of one container that are under way at most.
@@ -34,10 +36,9 @@ pub(crate) struct Running {
     pub(crate) check: Check,
     pub(crate) edits: Edits,
     pub(crate) members: HashMap<Arc<str>, Attached>,
-    /// Names of the containers that run, by kind.
-    pub(crate) running: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    pub(crate) kinds: Kinds,
     /// Displaced files that could not be brought to safety, each with its container and attachment.
-    pub(crate) unkept: Vec<(Option<(Arc<str>, u64)>, HeldFile)>,
+    pub(crate) unkept: Unkept,
     /// Paths at which a container's content came here last.
     pub(crate) of_containers: HashSet<Arc<str>>,
     pub(crate) generation: u64,
@@ -82,31 +83,23 @@ impl Running {
         if attach.two_way {
             self.group.set_two_way(&name);
         }
-        let (member, mut from) = Attached::new(attach, generation, policy);
-        let (events_tx, of) = (self.dispatcher.events_tx.clone(), Arc::clone(&name));
-        tokio::spawn(async move {
-            loop {
-                let message = from.recv().await;
-                let over = message.is_none();
-                let sent = events_tx.send(Event::Far(Arc::clone(&of), generation, message)).await;
-                if over || sent.is_err() {
-                    return;
-                }
-            }
-        });
+        let (member, from) = Attached::new(attach, generation, policy);
+        self.dispatcher.listen(Arc::clone(&name), generation, from);
         self.members.insert(name, member);
     }
 
     fn set_running(&mut self, kind: Arc<str>, family: &str, names: BTreeSet<Arc<str>>) {
-        let is_one = |name: &str| name.split_once(' ').is_some_and(|(_, kind)| kind.starts_with(family));
-        let gone: Vec<Arc<str>> =
-            self.group.names().filter(|name| is_one(name) && !names.contains(*name)).cloned().collect();
+        let gone: Vec<Arc<str>> = self
+            .group
+            .names()
+            .filter(|name| kinds::is_of(name, family) && !names.contains(*name))
+            .cloned()
+            .collect();
         for name in gone {
             self.detach(&name);
             self.group.forget(&name);
         }
-        self.running.retain(|kind, _| !kind.starts_with(family));
-        self.running.insert(kind, names);
+        self.kinds.set_running(kind, family, names);
     }
 
     fn replace_root(&mut self, root: Root) {
@@ -116,7 +109,7 @@ impl Running {
                 self.dispatcher.here.send(Input::Root(root));
             }
             Err(error) => {
-                tracing::error!(error = ksync_common::chain(&error), "open the local directory once more")
+                tracing::error!(error = ksync_common::chain(&error), "open the local directory once more");
             }
         }
     }
@@ -166,14 +159,14 @@ impl Running {
             // It stays where it is until then.
             Event::Kept(of, file, Err(reason)) => {
                 tracing::warn!(?of, file.path, reason, "bring a displaced file to safety; it is tried again");
-                self.state.unkept = Some(reason);
-                self.unkept.push((of, file));
+                self.state.unkept = Some(reason.clone());
+                self.unkept.add(of, file.number, reason);
             }
         }
     }
 
     /// A displaced file is in safety: it may go.
-    fn release(&mut self, of: Option<(Arc<str>, u64)>, number: u64) {
+    fn release(&mut self, of: Whose, number: u64) {
         let Some((name, generation)) = of else { return self.dispatcher.release_here(number) };
         if let Some(member) = self.members.get_mut(&name).filter(|member| member.generation == generation) {
             member.reasons.remove(&number);
@@ -394,18 +387,17 @@ impl Running {
     }
 
     pub(crate) fn retry(&mut self) {
-        self.state.unkept = self.state.unkept.take().filter(|_| !self.unkept.is_empty());
-        for (of, file) in std::mem::take(&mut self.unkept) {
+        for (of, number) in self.unkept.retry() {
             let Some((name, generation)) = of else {
-                self.dispatcher.keep_here(file);
+                self.dispatcher.here.send(Input::JudgeAgain(number));
                 continue;
             };
             // One of an attachment that has ended is told of again when its container is attached again.
             if let Some(member) = self.members.get(&name).filter(|member| member.generation == generation) {
-                let why = member.reasons.get(&file.number).copied().unwrap_or(Keep::Conflict);
-                self.dispatcher.keep_there((name, generation), &member.far, why, file);
+                member.far.send(ToFar::JudgeAgain(number));
             }
         }
+        self.state.unkept = self.unkept.reason().map(str::to_owned);
         for (name, member) in &mut self.members {
             if let Some((_, container)) = self.group.container(name)
                 && !member.failures.is_empty()
@@ -580,40 +572,16 @@ impl Running {
         }
     }
 
-    /// Kinds of which all containers that run are in sync, and that are not known to have been before.
-    fn settled_kinds(&self) -> Vec<Arc<str>> {
-        let is_settled = |name: &Arc<str>| self.members.get(name).is_some_and(|member| member.state.settled);
-        let settled = self.running.iter().filter(|(kind, names)| {
-            !self.group.was_synced(kind) && !names.is_empty() && names.iter().all(is_settled)
-        });
-        settled.map(|(kind, _)| Arc::clone(kind)).collect()
-    }
-
     fn tell(&mut self) {
         let mut fresh = false;
         for (name, member) in &mut self.members {
-            let listed = member.state.listed;
             if let Some((_, container)) = self.group.container(name) {
-                let settled = listed && container.is_settled() && member.in_flight == 0;
-                fresh |= settled && !member.state.settled;
-                member.state.settled = settled;
-                member.failures.retain(|path, _| container.is_waiting(path));
-                member.was_settled |= settled;
-                member.state.behind = container.behind();
-                if settled {
-                    member.state.progress = Progress::default();
-                }
-                while member.edits.front().is_some_and(|(_, path)| listed && container.is_done(path)) {
-                    member.edits.pop_front();
-                }
-                member.state.holds = member.edits.front().map_or(self.state.edits, |(number, _)| number - 1);
-            }
-            if *member.state.failures != member.failures {
-                member.state.failures = Arc::new(member.failures.clone());
+                fresh |= member.follow(container, self.state.edits);
             }
             self.state.members.insert(Arc::clone(name), member.state.clone());
         }
-        for kind in self.settled_kinds() {
+        let is_settled = |name: &str| self.members.get(name).is_some_and(|member| member.state.settled);
+        for kind in self.kinds.all_of_which(is_settled) {
             self.group.set_synced(&kind);
         }
         if self.state.two_way.as_ref() != self.group.two_way() {
@@ -640,20 +608,4 @@ fn size(state: &State) -> u64 {
 
 fn is_file(state: &State) -> bool {
     state.as_ref().is_some_and(|entry| entry.kind != Kind::Dir)
-}
-
-/// Where a listing is not what is known of a container.
-fn differing(group: &mut Group, name: &str, listing: &BTreeMap<Arc<str>, State>) -> Vec<(Arc<str>, State)> {
-    let Some((local, container)) = group.container(name) else { return Vec::new() };
-    let mut paths: BTreeSet<Arc<str>> = listing.keys().cloned().collect();
-    paths.extend(local.iter().map(|(path, _)| Arc::clone(path)));
-    paths.extend(container.exceptions().map(|(path, _)| Arc::clone(path)));
-    paths
-        .into_iter()
-        .filter_map(|path| {
-            let now = listing.get(&path).cloned().flatten();
-            let known = container.there(local, &path);
-            (!ksync_merge::same(&now, &known)).then_some((path, now))
-        })
-        .collect()
 }

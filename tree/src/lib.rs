@@ -43,7 +43,7 @@ pub use stat::{Exact, stat_entry, stat_exact};
 pub use swap::{
     Displaced, Known, Old, Swapped, Verdict, copy_known,
     evacuate::evacuate,
-    leftover::find_displaced,
+    leftover::{displaced_at, find_displaced},
     move_known, remove_known,
     staging::{Staged, Staging, make_parents, put_dir, put_symlink, set_attributes},
 };

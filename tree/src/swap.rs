@@ -17,7 +17,7 @@ use crate::stat::{Exact, entry_at, lstat, open_regular};
 use crate::write::{displaced_name, ensure_parent, is_displaced, place_new};
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What the caller knows to stand at a path.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +104,23 @@ impl Displaced {
         self.dir = root.reading()?;
         self.at.clone_from(&self.name);
         Ok(())
+    }
+
+    /// Finds out where it is by now, below the same `root`: the directory that it is in may have been renamed. Returns whether
+    /// it is there.
+    pub fn find(&mut self, root: &Root) -> Result<bool, Error> {
+        if lstat(&self.dir, &self.name, &self.at)?.is_none() {
+            return Ok(false);
+        }
+        // proc(5), /proc/pid/fd: the path that an open directory has now.
+        let path = |fd: BorrowedFd<'_>| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        let root_dir = root.reading()?;
+        if let (Ok(above), Ok(dir)) = (path(root_dir.as_fd()), path(self.dir.as_fd()))
+            && let Some(below) = dir.strip_prefix(above).ok().and_then(|below| below.to_str())
+        {
+            self.at = crate::path::join(below, &self.name);
+        }
+        Ok(true)
     }
 
     /// Looks whether it changed since it was known. What changed and is open for writing may change again.

@@ -34,6 +34,8 @@ pub enum Request {
     Mark(u64),
     /// A held file is in safety.
     Release(u64),
+    /// The displaced file of this number could not be brought to safety: it is told of again, if it is anywhere.
+    JudgeAgain(u64),
     /// All that is there is to be told once more, then [`Reply::Listed`].
     List,
 }
@@ -130,7 +132,7 @@ impl Request {
             Self::Job { path, content: Content::Whole(content, _), .. } => 200 + path.len() + content.len(),
             Self::Job { path, .. } => 200 + path.len(),
             Self::Open(open) => open.ignore.iter().map(String::len).sum(),
-            Self::Close | Self::Mark(_) | Self::Release(_) | Self::List => 16,
+            Self::Close | Self::Mark(_) | Self::Release(_) | Self::JudgeAgain(_) | Self::List => 16,
         }
     }
 }

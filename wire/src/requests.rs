@@ -36,6 +36,7 @@ impl RequestEncoder {
                 Request::Close => Ask::Close(SyncClose {}),
                 Request::Mark(number) => Ask::Mark(number),
                 Request::Release(number) => Ask::Release(number),
+                Request::JudgeAgain(number) => Ask::JudgeAgain(number),
                 Request::List => Ask::List(SyncList {}),
                 Request::Job { number, path, old, new, content, keep } => {
                     let content = match content {
@@ -82,6 +83,7 @@ impl RequestDecoder {
             Ask::Close(SyncClose {}) => Request::Close,
             Ask::Mark(number) => Request::Mark(number),
             Ask::Release(number) => Request::Release(number),
+            Ask::JudgeAgain(number) => Request::JudgeAgain(number),
             Ask::List(SyncList {}) => Request::List,
             Ask::Job(SyncJob { number, path, old, new, keep, content }) => {
                 let content = match content {
@@ -159,6 +161,7 @@ mod tests {
             (3, gone),
             (1, Request::Mark(7)),
             (1, Request::Release(8)),
+            (1, Request::JudgeAgain(8)),
             (1, Request::List),
             (1, Request::Close),
         ];

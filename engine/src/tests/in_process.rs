@@ -74,6 +74,7 @@ impl Far for InProcess {
             }
             ToFar::Mark(number) => Input::Mark(number),
             ToFar::Release(number) => Input::Release(number),
+            ToFar::JudgeAgain(number) => Input::JudgeAgain(number),
             ToFar::List => Input::List,
         });
     }

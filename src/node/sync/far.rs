@@ -55,6 +55,7 @@ impl Far for RemoteFar {
             }
             ToFar::Mark(number) => Request::Mark(number),
             ToFar::Release(number) => Request::Release(number),
+            ToFar::JudgeAgain(number) => Request::JudgeAgain(number),
             ToFar::List => Request::List,
         };
         self.stream.ask(self.channel, request);

@@ -11,6 +11,7 @@ use crate::stat::entry_at;
 use crate::write::is_displaced;
 use rustix::fs::{AtFlags, FileType};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, SystemTime};
 
 /// All displaced files below `root` but those at or below one of `exclude`. [`Displaced::path`] is that of the file itself:
 /// its place is not known. What can't be looked at is passed over.
@@ -18,6 +19,21 @@ pub fn find_displaced(root: &Root, exclude: &[String]) -> Result<Vec<Displaced>,
     let mut found = Vec::new();
     directory(&root.reading()?, "", 0, exclude, &mut found)?;
     Ok(found)
+}
+
+/// The displaced file at `path`, if one is there that was displaced at least `age` ago.
+pub fn displaced_at(root: &Root, path: &str, age: Duration) -> Result<Option<Displaced>, Error> {
+    let (dir, name) = root.parent(path)?;
+    let Some(known) = entry_at(&dir, name, path, false)?.filter(|known| known.kind != Kind::Dir) else {
+        return Ok(None);
+    };
+    let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|error| Error::io("look at", path, error))?;
+    // To be renamed changes a file's ctime.
+    let since =
+        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_ctime).unwrap_or_default());
+    let old = since.elapsed().is_ok_and(|now| now >= age);
+    old.then(|| Displaced::new(&dir, name, path, &known)).transpose()
 }
 
 fn directory(

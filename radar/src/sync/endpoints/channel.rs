@@ -207,6 +207,7 @@ fn obey(opened: &Opened, request: Request) {
         Request::Mark(HINTED | LOOK) | Request::Open(_) | Request::Close => {}
         Request::Mark(number) => opened.send(Input::Mark(number)),
         Request::Release(number) => opened.send(Input::Release(number)),
+        Request::JudgeAgain(number) => opened.send(Input::JudgeAgain(number)),
         Request::List => opened.send(Input::List),
     }
 }
