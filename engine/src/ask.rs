@@ -5,12 +5,13 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use ksync_merge::{Container, Local, Side, State, Wanted};
+use ksync_merge::{Container, Local, Side, Wanted};
 use ksync_tree::Kind;
 
 use crate::{
     gate::{self, Gate},
     member::Attached,
+    stands::is_file,
     state::{FirstPull, Much, Questions},
 };
 
@@ -98,10 +99,6 @@ pub(crate) fn answer(
         questions.first_pull = None;
     }
     asked
-}
-
-fn is_file(state: &State) -> bool {
-    state.as_ref().is_some_and(|entry| entry.kind != Kind::Dir)
 }
 
 fn files_of(local: &Local) -> usize {

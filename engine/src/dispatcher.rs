@@ -13,6 +13,7 @@ use crate::{
     contents::Contents,
     far::{Far, FarContent, FromFar, ToFar},
     keep::Keeper,
+    safekeeping::{Safekeeping, Told},
     transfer,
 };
 
@@ -65,8 +66,8 @@ pub(crate) struct Dispatcher {
     pub(crate) contents: Contents,
     pub(crate) events_tx: mpsc::Sender<Event>,
     jobs: HashMap<u64, Job>,
-    /// Why displaced local files are to be kept, by their number.
-    reasons: HashMap<u64, Keep>,
+    /// Displaced local files.
+    pub(crate) held: Safekeeping,
     last_number: u64,
     here_in_flight: usize,
 }
@@ -87,7 +88,7 @@ impl Dispatcher {
             contents: Contents::default(),
             events_tx,
             jobs: HashMap::new(),
-            reasons: HashMap::new(),
+            held: Safekeeping::default(),
             last_number: 0,
             here_in_flight: 0,
         }
@@ -106,6 +107,19 @@ impl Dispatcher {
                 }
             }
         });
+    }
+
+    /// The local directory was made anew: this is it.
+    pub(crate) fn replace_root(&mut self, root: Root) {
+        match root.try_clone() {
+            Ok(clone) => {
+                self.here_root = Arc::new(clone);
+                self.here.send(Input::Root(root));
+            }
+            Err(error) => {
+                tracing::error!(error = ksync_common::chain(&error), "open the local directory once more");
+            }
+        }
     }
 
     /// A number that was never used.
@@ -129,17 +143,6 @@ impl Dispatcher {
     /// Nobody will tell what came of the jobs in a container.
     pub(crate) fn forget(&mut self, name: &str) {
         self.jobs.retain(|_, job| &*job.name != name || job.op.side == Side::Here);
-    }
-
-    /// Why a displaced local file is to be kept.
-    pub(crate) fn held_here(&mut self, number: u64, why: Keep) {
-        self.reasons.insert(number, why);
-    }
-
-    /// A displaced local file is in safety.
-    pub(crate) fn release_here(&mut self, number: u64) {
-        self.reasons.remove(&number);
-        self.here.send(Input::Release(number));
     }
 
     /// The content that a job waits for is there.
@@ -242,8 +245,12 @@ impl Dispatcher {
     }
 
     /// Brings a displaced local file to safety.
-    pub(crate) fn keep_here(&self, file: HeldFile) {
-        let why = self.reasons.get(&file.number).copied().unwrap_or(Keep::Conflict);
+    pub(crate) fn keep_here(&mut self, file: HeldFile) {
+        let why = match self.held.told(file.number) {
+            Told::Keep(why) => why,
+            Told::Wait => return,
+            Told::Release => return self.here.send(Input::Release(file.number)),
+        };
         let why = kept_as(&file, why);
         let (keeper, root, events_tx) =
             (Arc::clone(&self.keeper), Arc::clone(&self.here_root), self.events_tx.clone());

@@ -40,6 +40,8 @@ pub struct Journal {
     size: u64,
     /// Its size when it was last written anew.
     compact: u64,
+    /// Records could not be added: it is written anew the next time.
+    lacks_some: bool,
 }
 
 /// What a file held.
@@ -67,7 +69,7 @@ impl Journal {
         }
         let file = open(path, false)?;
         let size = file.metadata().map_err(failed("look at", path))?.len();
-        let mut journal = Self { path: path.to_owned(), file, size, compact: size };
+        let mut journal = Self { path: path.to_owned(), file, size, compact: size, lacks_some: false };
         if size == 0 {
             journal.write(format!("{HEAD}\n").as_bytes())?;
             journal.add(&recovered.records)?;
@@ -81,6 +83,23 @@ impl Journal {
             return Ok(());
         }
         self.write(lines(records).as_bytes())
+    }
+
+    /// Adds records, or writes it anew with all that is known, where that is worth while or something could not be added before.
+    pub fn record(
+        &mut self,
+        records: &[Record],
+        known: impl FnOnce() -> Vec<Record>,
+    ) -> Result<(), JournalError> {
+        if self.lacks_some {
+            self.rewrite(&known())?;
+            self.lacks_some = false;
+            return Ok(());
+        }
+        let added = self.add(records);
+        self.lacks_some = added.is_err();
+        added?;
+        if self.is_long() { self.rewrite(&known()) } else { Ok(()) }
     }
 
     /// Whether it is worth while to write it anew.
@@ -101,7 +120,11 @@ impl Journal {
     }
 
     fn write(&mut self, text: &[u8]) -> Result<(), JournalError> {
-        self.file.write_all(text).map_err(failed("write", &self.path))?;
+        if let Err(error) = self.file.write_all(text) {
+            // A line that was cut off would spoil the one after it.
+            self.file.set_len(self.size).map_err(failed("cut off", &self.path))?;
+            return Err(failed("write", &self.path)(error));
+        }
         self.size += text.len() as u64;
         Ok(())
     }
@@ -219,5 +242,21 @@ mod tests {
         assert!(journal.is_long());
         journal.rewrite(&many).unwrap();
         assert!(!journal.is_long());
+    }
+
+    /// A disk that is full takes a part of a line.
+    #[test]
+    fn what_could_not_be_added_is_written_with_all_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        journal.record(&[gone("a")], Vec::new).unwrap();
+        journal.file = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        journal.record(&[gone("b")], Vec::new).unwrap_err();
+        let known = || vec![gone("a"), gone("b"), gone("c")];
+        journal.record(&[gone("c")], known).unwrap();
+        journal.record(&[gone("d")], known).unwrap();
+        let (_, recovered) = Journal::open(&path).unwrap();
+        assert_eq!(recovered.records, ["a", "b", "c", "d"].map(gone));
     }
 }

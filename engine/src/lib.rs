@@ -14,6 +14,8 @@ mod kinds;
 mod listing;
 mod member;
 mod progress;
+mod safekeeping;
+mod stands;
 mod state;
 #[cfg(test)]
 mod tests;

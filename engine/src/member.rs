@@ -1,12 +1,12 @@
 //! One attached container, as the engine holds it.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
 
-use ksync_merge::{Container, Holds, Keep, Policy, State};
+use ksync_merge::{Container, Holds, Policy, State};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     far::{Far, FromFar},
     gate::Gate,
     progress::Progress,
+    safekeeping::Safekeeping,
     state::{Failure, MemberState},
 };
 
@@ -37,8 +38,8 @@ pub(crate) struct Attached {
     pub(crate) was_settled: bool,
     /// What was told so far of a listing that is not complete.
     pub(crate) listing: Option<BTreeMap<Arc<str>, State>>,
-    /// Why displaced files are to be kept, by their number.
-    pub(crate) reasons: HashMap<u64, Keep>,
+    /// Its displaced files.
+    pub(crate) held: Safekeeping,
     /// When a mark was sent that has not come back.
     pub(crate) marked: Option<(u64, Instant)>,
     pub(crate) gate: Gate,
@@ -63,7 +64,7 @@ impl Attached {
             edits: VecDeque::new(),
             was_settled: false,
             listing: Some(BTreeMap::new()),
-            reasons: HashMap::new(),
+            held: Safekeeping::default(),
             marked: None,
             gate: Gate::Idle,
             failures: BTreeMap::new(),

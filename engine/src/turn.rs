@@ -6,9 +6,8 @@ use std::{
     time::Instant,
 };
 
-use ksync_endpoint::{Applied, Content, Depth, Input, News, Output};
+use ksync_endpoint::{Applied, Content, Depth, HeldFile, Input, News, Output};
 use ksync_merge::{Group, Keep, Outcome, Policy, Side, State, Unknown};
-use ksync_tree::{Kind, Root};
 use tokio::sync::watch;
 
 use crate::{
@@ -21,6 +20,8 @@ use crate::{
     kinds::{self, Kinds},
     listing::differing,
     member::Attached,
+    safekeeping::Told,
+    stands::{is_file, size},
     state::{Failure, Questions},
     unkept::Unkept,
 };
@@ -70,7 +71,7 @@ impl Running {
                 // Whoever asked may have given up.
                 let _ = reply.send(self.answer(agree));
             }
-            Command::Root(root) => self.replace_root(root),
+            Command::Root(root) => self.dispatcher.replace_root(root),
         }
     }
 
@@ -100,18 +101,6 @@ impl Running {
             self.group.forget(&name);
         }
         self.kinds.set_running(kind, family, names);
-    }
-
-    fn replace_root(&mut self, root: Root) {
-        match root.try_clone() {
-            Ok(clone) => {
-                self.dispatcher.here_root = Arc::new(clone);
-                self.dispatcher.here.send(Input::Root(root));
-            }
-            Err(error) => {
-                tracing::error!(error = ksync_common::chain(&error), "open the local directory once more");
-            }
-        }
     }
 
     /// Forgets what is under way there: nobody will tell what came of it.
@@ -152,25 +141,34 @@ impl Running {
                     self.over(&job, Outcome::Failed, Some(reason));
                 }
             }
-            Event::Kept(of, file, Ok(())) => {
-                tracing::trace!(?of, number = file.number, "a displaced file is in safety");
-                self.release(of, file.number);
-            }
-            // It stays where it is until then.
-            Event::Kept(of, file, Err(reason)) => {
-                tracing::warn!(?of, file.path, reason, "bring a displaced file to safety; it is tried again");
-                self.state.unkept = Some(reason.clone());
-                self.unkept.add(of, file.number, reason);
-            }
+            Event::Kept(of, file, kept) => self.kept(of, &file, kept),
         }
     }
 
-    /// A displaced file is in safety: it may go.
-    fn release(&mut self, of: Whose, number: u64) {
-        let Some((name, generation)) = of else { return self.dispatcher.release_here(number) };
-        if let Some(member) = self.members.get_mut(&name).filter(|member| member.generation == generation) {
-            member.reasons.remove(&number);
-            member.far.send(ToFar::Release(number));
+    /// A displaced file is in safety, and may go; or it stays where it is until it can be brought there.
+    fn kept(&mut self, of: Whose, file: &HeldFile, kept: Result<(), String>) {
+        let number = file.number;
+        let safe = kept.is_ok();
+        match &of {
+            None => {
+                self.dispatcher.held.over(number, safe);
+                if safe {
+                    self.dispatcher.here.send(Input::Release(number));
+                }
+            }
+            Some((name, generation)) => {
+                let member = self.members.get_mut(name).filter(|member| member.generation == *generation);
+                let Some(member) = member else { return };
+                member.held.over(number, safe);
+                if safe {
+                    member.far.send(ToFar::Release(number));
+                }
+            }
+        }
+        if let Err(reason) = kept {
+            tracing::warn!(?of, file.path, reason, "bring a displaced file to safety; it is tried again");
+            self.state.unkept = Some(reason.clone());
+            self.unkept.add(of, number, reason);
         }
     }
 
@@ -291,16 +289,19 @@ impl Running {
                     member.in_flight -= 1;
                     member.state.shells += u64::from(shell);
                     if let Some(held) = held {
-                        member.reasons.insert(held, job.op.keep.unwrap_or(Keep::Conflict));
+                        member.held.because(held, job.op.keep.unwrap_or(Keep::Conflict));
                     }
                 }
                 self.over(&job, outcome, error);
             }
             FromFar::Held(file) => {
-                let Some(member) = self.members.get(name) else { return };
-                let why = member.reasons.get(&file.number).copied().unwrap_or(Keep::Conflict);
+                let Some(member) = self.members.get_mut(name) else { return };
                 let of = (Arc::clone(name), member.generation);
-                self.dispatcher.keep_there(of, &member.far, why, file);
+                match member.held.told(file.number) {
+                    Told::Keep(why) => self.dispatcher.keep_there(of, &member.far, why, file),
+                    Told::Wait => {}
+                    Told::Release => member.far.send(ToFar::Release(file.number)),
+                }
             }
             FromFar::Marked { number, digest, .. } => self.marked_there(name, number, digest),
             FromFar::Skipped(skipped) => {
@@ -338,7 +339,7 @@ impl Running {
         let Some(job) = self.dispatcher.over(number) else { return };
         let Applied { outcome, error, held, .. } = applied;
         if let Some(held) = held {
-            self.dispatcher.held_here(held, job.op.keep.unwrap_or(Keep::Conflict));
+            self.dispatcher.held.because(held, job.op.keep.unwrap_or(Keep::Conflict));
         }
         self.over(&job, outcome, error);
     }
@@ -494,7 +495,7 @@ impl Running {
             begun.extend(ops.into_iter().map(job));
         }
         let records = self.group.take_records();
-        if let Err(error) = self.write_down(&records) {
+        if let Err(error) = self.journal.record(&records, || self.group.snapshot()) {
             let reason = ksync_common::chain(&error);
             tracing::error!(reason, "what is to be done can't be written down: it is not done");
             for job in begun {
@@ -519,14 +520,6 @@ impl Running {
             possible.push(job);
         }
         self.dispatcher.dispatch(possible);
-    }
-
-    fn write_down(&mut self, records: &[ksync_merge::Record]) -> Result<(), crate::JournalError> {
-        self.journal.add(records)?;
-        if self.journal.is_long() {
-            self.journal.rewrite(&self.group.snapshot())?;
-        }
-        Ok(())
     }
 
     /// Asks both sides for their sums.
@@ -600,12 +593,4 @@ impl Running {
             news
         });
     }
-}
-
-fn size(state: &State) -> u64 {
-    state.as_ref().filter(|entry| entry.kind == Kind::File).map_or(0, |entry| entry.size)
-}
-
-fn is_file(state: &State) -> bool {
-    state.as_ref().is_some_and(|entry| entry.kind != Kind::Dir)
 }

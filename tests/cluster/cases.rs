@@ -2,6 +2,7 @@
 
 mod approvals;
 mod atomicity;
+mod churn;
 mod config;
 mod container_accidents;
 mod container_to_local;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("first_sync", first_sync::CASES),
         ("offline_edits", offline_edits::CASES),
         ("approvals", approvals::CASES),
+        ("churn", churn::CASES),
         ("kept", kept::CASES),
         ("targets", targets::CASES),
         ("volumes", volumes::CASES),
