@@ -84,10 +84,11 @@ impl Attached {
         }
     }
 
-    /// Takes over how far its container is, with so many edits here. Returns whether it has come to be in sync.
-    pub(crate) fn follow(&mut self, container: &Container, edits: u64) -> bool {
+    /// Takes over how far its container is, with so many edits here. While the local side is written (it does not rest), no
+    /// container is in sync: it will lack what is written. Returns whether it has come to be in sync.
+    pub(crate) fn follow(&mut self, container: &Container, edits: u64, rests_here: bool) -> bool {
         let listed = self.state.listed;
-        let settled = listed && container.is_settled() && self.in_flight == 0;
+        let settled = listed && rests_here && container.is_settled() && self.in_flight == 0;
         let fresh = settled && !self.state.settled;
         self.was_settled |= settled;
         while self.edits.front().is_some_and(|(_, path)| listed && container.is_done(path)) {

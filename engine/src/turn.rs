@@ -443,11 +443,19 @@ impl Running {
             Ok(()) => {
                 if self.state.halted.take().is_some() {
                     self.dispatcher.here.send(Input::Everything);
+                    self.mark();
                 }
                 self.judge();
                 self.begin();
             }
-            Err(reason) => self.state.halted = Some(reason),
+            Err(reason) => {
+                // Nothing is known of what is here now.
+                self.here_marked = None;
+                for member in self.members.values_mut() {
+                    (member.marked, member.state.as_of) = (None, None);
+                }
+                self.state.halted = Some(reason);
+            }
         }
         self.tell();
     }
@@ -535,7 +543,7 @@ impl Running {
             return;
         }
         if digest != self.group.local().digest() {
-            tracing::warn!("what is known of the local directory is not what it holds: it is told anew");
+            tracing::warn!("what is known here is not what there is: it is told anew");
             self.here_listing = Some(BTreeMap::new());
             return self.dispatcher.here.send(Input::List);
         }
@@ -553,10 +561,7 @@ impl Running {
         }
         let Some((local, container)) = self.group.container(name) else { return };
         if container.digest(local) != digest {
-            tracing::warn!(
-                container = &**name,
-                "what is known of a container is not what it holds: it is told anew"
-            );
+            tracing::warn!(container = &**name, "what is known there is not what there is: it is told anew");
             member.listing = Some(BTreeMap::new());
             return member.far.send(ToFar::List);
         }
@@ -569,7 +574,7 @@ impl Running {
         let mut fresh = false;
         for (name, member) in &mut self.members {
             if let Some((_, container)) = self.group.container(name) {
-                fresh |= member.follow(container, self.state.edits);
+                fresh |= member.follow(container, self.state.edits, self.dispatcher.rests_here());
             }
             self.state.members.insert(Arc::clone(name), member.state.clone());
         }
