@@ -22,6 +22,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_container_removes_nested_directories", nested).on_each(),
     Case::new("a_directory_here_is_a_symlink_there", symlinked).on_each(),
     Case::new("names_nested_deeply", deep),
+    Case::new("a_directory_that_all_nodes_share", shared_by_nodes),
     Case::new("edits_while_apart_are_no_conflicts", apart).needs(&[Need::Processes]),
 ];
 
@@ -211,6 +212,33 @@ fn deep(sandbox: &Sandbox) {
     fs::remove_dir_all(sandbox.path("d")).expect("remove");
     sandbox.watching(all, LONG);
     sandbox.arrives(all, CODE);
+}
+
+/// As a volume that many nodes mount: each pod's files are every pod's.
+fn shared_by_nodes(sandbox: &Sandbox) {
+    let shared = sandbox.scratch("shared");
+    fs::create_dir(&shared).expect("mkdir");
+    for number in 0..40 {
+        sandbox.write(&format!("d/f{number}"), format!("{number}\n"));
+        sandbox.write(&format!("e/f{number}"), format!("{number}\n"));
+    }
+    let containers = App::idle(sandbox).host_dir(&shared, CODE).everywhere().apply(sandbox).all();
+    sandbox.sync(NO_RELOAD, CODE);
+    for round in 0..5 {
+        for number in 0..20 {
+            sandbox.write(&format!("e/f{number}"), format!("{round} {number}\n"));
+        }
+        containers[round % containers.len()]
+            .sh(sandbox.cluster(), &format!("echo {round} >/code/there{round}"));
+        eventually("what a container wrote", SHORT, || sandbox.text(&format!("there{round}")));
+        sandbox.arrives(&containers, CODE);
+    }
+    fs::remove_dir_all(sandbox.path("d")).expect("remove");
+    sandbox.watching(&containers, LONG);
+    sandbox.arrives(&containers, CODE);
+    assert!(!sandbox.path("d").exists(), "what was removed has come back");
+    sandbox.ksync.no_conflicts();
+    sandbox.at_rest(&containers, CODE);
 }
 
 fn apart(sandbox: &Sandbox) {

@@ -1,6 +1,7 @@
 //! Workloads to sync into: a Deployment that a case shapes by setting fields of its pod and first container.
 
 use std::{
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -115,6 +116,17 @@ impl App {
                 push(&mut container["volumeMounts"], json!({ "name": name, "mountPath": path }));
             }
         }
+        self
+    }
+
+    /// A directory of this machine, the same one on all nodes, as storage that many may write is.
+    pub(crate) fn host_dir(mut self, from: &Path, path: &str) -> Self {
+        let volume = json!({ "name": "host-dir", "hostPath": { "path": from, "type": "DirectoryOrCreate" } });
+        push(&mut self.pod["volumes"], volume);
+        push(
+            &mut self.pod["containers"][0]["volumeMounts"],
+            json!({ "name": "host-dir", "mountPath": path }),
+        );
         self
     }
 
