@@ -407,7 +407,7 @@ impl Container {
         let action = decide(here, &exception.there, &exception.known, self.policy);
         // What it did on its own before it was the two-way one is undone, and kept.
         if exception.own && self.policy.two_way && here.is_some() && matches!(action, Action::Take(_)) {
-            return Action::Send(exception.there.as_ref().map(|_| Keep::Conflict));
+            return Action::Send(exception.there.as_ref().map(|_| Keep::Taken));
         }
         action
     }

@@ -84,8 +84,13 @@ fn both(here: &State, there: &State, policy: Policy) -> Action {
         (None, Some(_)) if policy.two_way => Action::Take(Keep::Taken),
         (None, Some(_)) => Action::Leave,
         _ if !policy.precious || is_nothing(there) || same_content(here, there) => Action::Send(None),
-        _ => Action::Send(Some(Keep::Conflict)),
+        _ => Action::Send(Some(lost(policy))),
     }
+}
+
+/// As what a container's content is kept that ours replaces. What is not to come here is in no conflict with it.
+fn lost(policy: Policy) -> Keep {
+    if policy.two_way { Keep::Conflict } else { Keep::Taken }
 }
 
 fn never(here: &State, there: &State, past: Past, policy: Policy) -> Action {
@@ -100,7 +105,7 @@ fn never(here: &State, there: &State, past: Past, policy: Policy) -> Action {
                 Action::Take(Keep::Taken)
             }
             Some(_) if !is_nothing(there) => Action::Send(Some(Keep::First)),
-            None if policy.precious && !is_nothing(there) => Action::Send(Some(Keep::Conflict)),
+            None if policy.precious && !is_nothing(there) => Action::Send(Some(lost(policy))),
             _ => Action::Send(None),
         },
         _ => Action::Send(None),
