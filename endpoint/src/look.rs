@@ -183,6 +183,11 @@ impl Endpoint {
 
     /// What can't be looked at may be there. What is there and is of a kind that is not synced is not.
     fn skip(&mut self, path: &str, error: &Error, news: &mut Vec<News>) {
+        // Too long or too deep: told of where its directory is looked into, and gone with that.
+        let above = path.rsplit_once('/').map(|(above, _)| above);
+        if matches!(error, Error::BadPath { .. }) && !above.is_none_or(|above| self.index.is_dir(above)) {
+            return;
+        }
         if matches!(error, Error::WrongKind { .. }) {
             self.gone(path, news);
         }

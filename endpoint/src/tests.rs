@@ -288,3 +288,21 @@ fn a_displaced_file_is_told_of_when_nobody_writes_it_any_more() {
     assert!(!here.at(&file.at).exists());
     assert_eq!(fs::read_to_string(here.at("f")).unwrap(), "new");
 }
+
+#[test]
+fn what_is_nested_too_deep_is_told_of_while_it_is_there() {
+    let mut here = Here::new(&[]);
+    let deep = format!("{}f", "d/".repeat(300));
+    here.write(&deep, "deep");
+    assert!(here.look("d").len() >= 200);
+    assert_eq!(here.endpoint.skipped().len(), 1);
+    // Its own event comes when it is gone, or while it is not.
+    for _ in 0..2 {
+        assert_eq!(here.look(&deep), Vec::<String>::new());
+        assert!(here.endpoint.skipped().len() <= 1);
+        let _ = fs::remove_dir_all(here.at("d"));
+    }
+    here.look("d");
+    here.look(&deep);
+    assert!(here.endpoint.skipped().is_empty() && here.endpoint.is_empty());
+}

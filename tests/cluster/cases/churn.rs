@@ -28,12 +28,12 @@ pub(super) const CASES: &[Case] = &[
 
 /// Starts `line` in a container, to be waited for with [`ended`].
 fn begin(sandbox: &Sandbox, container: &Container, line: &str) {
-    let line = format!("rm -f /tmp/ended; nohup sh -c '{line}; echo >/tmp/ended' >/dev/null 2>&1 &");
+    let line = format!("rm -f /ended; ({line}; echo >/ended) </dev/null >/dev/null 2>&1 &");
     container.sh(sandbox.cluster(), &line);
 }
 
 fn ended(sandbox: &Sandbox, container: &Container) {
-    eventually("the container's work to end", LONG, || container.read(sandbox.cluster(), "/tmp/ended"));
+    eventually("the container's work to end", LONG, || container.read(sandbox.cluster(), "/ended"));
 }
 
 fn written_meanwhile(sandbox: &Sandbox) {
@@ -122,9 +122,10 @@ fn deleted_before_a_break(sandbox: &Sandbox) {
         ("killed", &|| process::kill(watcher())),
         ("stopped", &|| drop(sandbox.ksync.ok(&["stop"]))),
         ("standing still", &|| {
-            process::stand_still(watcher(), true);
+            let watcher = watcher();
+            process::stand_still(watcher, true);
             thread::sleep(Duration::from_secs(5));
-            process::stand_still(watcher(), false);
+            process::stand_still(watcher, false);
         }),
     ];
     for (what, breaks) in breaks {
@@ -168,7 +169,7 @@ fn nested(sandbox: &Sandbox) {
     let container = App::idle(sandbox).apply(sandbox).only();
     sandbox.sync(NO_RELOAD, CODE);
     let all = std::slice::from_ref(&container);
-    let slowly = "find /code/dist -depth | while read f; do if [ -d $f ]; then rmdir $f; else rm $f; fi || echo $f >>/tmp/failed; \
+    let slowly = "find /code/dist -depth | while read f; do if [ -d $f ]; then rmdir $f; else rm $f; fi || echo $f >>/failed; \
                   sleep 0.05; done";
     for round in 0..6 {
         for name in ["index.html", "js/chunks/a.js", "js/chunks/b.js", "css/a.css"] {
@@ -183,7 +184,7 @@ fn nested(sandbox: &Sandbox) {
         sandbox.watching(all, SHORT);
         sandbox.at_rest(all, CODE);
         assert!(!sandbox.path("dist").exists(), "round {round}: it is back");
-        assert!(container.read(sandbox.cluster(), "/tmp/failed").is_err(), "a removal failed there");
+        assert!(container.read(sandbox.cluster(), "/failed").is_err(), "a removal failed there");
     }
 }
 
