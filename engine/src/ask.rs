@@ -3,9 +3,13 @@
 //! Invariant: what is asked about is not done while the question stands ([`Attached::holds`]), and a question goes by itself
 //! when there is nothing more to ask about.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Instant,
+};
 
-use ksync_merge::{Container, Local, Side, Wanted};
+use ksync_merge::{Container, Group, Local, Side, Wanted};
 use ksync_tree::Kind;
 
 use crate::{
@@ -49,8 +53,33 @@ pub(crate) fn removed(member: &mut Attached, local: &Local, container: &Containe
     }
 }
 
+/// The containers that are attached.
+type Members = HashMap<Arc<str>, Attached>;
+
+/// Judges what each container has removed, and what is asked about.
+pub(crate) fn judge_all(group: &mut Group, members: &mut Members, now: Instant) {
+    for (name, member) in members {
+        if let Some((local, container)) = group.container(name) {
+            judge(member, local, container, now);
+        }
+    }
+}
+
+/// Answers all questions that there are; returns them.
+pub(crate) fn answer_all(group: &mut Group, members: &mut Members, agree: bool) -> Vec<Questions> {
+    let mut asked = Vec::new();
+    for (name, member) in members {
+        if let Some((local, container)) = group.container(name)
+            && !member.state.questions.is_none()
+        {
+            asked.push(answer(member, local, container, agree));
+        }
+    }
+    asked
+}
+
 /// Judges removals that are due, and looks at what is asked about once more.
-pub(crate) fn judge(member: &mut Attached, local: &Local, container: &Container, now: Instant) {
+fn judge(member: &mut Attached, local: &Local, container: &Container, now: Instant) {
     // A removal may be decided long after it was made: something else stood in its way.
     if member.gate == Gate::Idle && container.is_idle() && !container.is_settled() {
         removed(member, local, container);
@@ -78,12 +107,7 @@ pub(crate) fn judge(member: &mut Attached, local: &Local, container: &Container,
 
 /// Does what a person says: all that was asked about, or the opposite of it. What only the container has stays there and goes
 /// on being asked about when the answer is no. Returns what was asked.
-pub(crate) fn answer(
-    member: &mut Attached,
-    local: &Local,
-    container: &mut Container,
-    agree: bool,
-) -> Questions {
+fn answer(member: &mut Attached, local: &Local, container: &mut Container, agree: bool) -> Questions {
     let asked = member.state.questions.clone();
     let questions = &mut member.state.questions;
     if questions.removed.take().is_some() {

@@ -22,7 +22,7 @@ use crate::{
     member::Attached,
     safekeeping::Told,
     stands::{is_file, size},
-    state::{Failure, Questions},
+    state::Failure,
     unkept::Unkept,
 };
 
@@ -69,7 +69,7 @@ impl Running {
             Command::TwoWay(name, two_way) => self.set_two_way(&name, two_way),
             Command::Answer { agree, reply } => {
                 // Whoever asked may have given up.
-                let _ = reply.send(self.answer(agree));
+                let _ = reply.send(ask::answer_all(&mut self.group, &mut self.members, agree));
             }
             Command::Root(root) => self.dispatcher.replace_root(root),
         }
@@ -165,10 +165,23 @@ impl Running {
                 }
             }
         }
-        if let Err(reason) = kept {
-            tracing::warn!(?of, file.path, reason, "bring a displaced file to safety; it is tried again");
-            self.state.unkept = Some(reason.clone());
-            self.unkept.add(of, number, reason);
+        let Err(reason) = kept else { return self.unkept.remove(&of, number) };
+        tracing::debug!(?of, file.path, reason, "bring a displaced file to safety; it is tried again");
+        if self.unkept.add(&of, number, reason) {
+            self.judge_again(of, number);
+        } else {
+            self.state.unkept = self.unkept.reason().map(str::to_owned);
+        }
+    }
+
+    /// A displaced file is told of again, if it is anywhere.
+    fn judge_again(&self, of: Whose, number: u64) {
+        let Some((name, generation)) = of else {
+            return self.dispatcher.here.send(Input::JudgeAgain(number));
+        };
+        // One of an attachment that has ended is told of again when its container is attached again.
+        if let Some(member) = self.members.get(&name).filter(|member| member.generation == generation) {
+            member.far.send(ToFar::JudgeAgain(number));
         }
     }
 
@@ -389,14 +402,7 @@ impl Running {
 
     pub(crate) fn retry(&mut self) {
         for (of, number) in self.unkept.retry() {
-            let Some((name, generation)) = of else {
-                self.dispatcher.here.send(Input::JudgeAgain(number));
-                continue;
-            };
-            // One of an attachment that has ended is told of again when its container is attached again.
-            if let Some(member) = self.members.get(&name).filter(|member| member.generation == generation) {
-                member.far.send(ToFar::JudgeAgain(number));
-            }
+            self.judge_again(of, number);
         }
         self.state.unkept = self.unkept.reason().map(str::to_owned);
         for (name, member) in &mut self.members {
@@ -425,18 +431,6 @@ impl Running {
         }
     }
 
-    fn answer(&mut self, agree: bool) -> Vec<Questions> {
-        let mut asked = Vec::new();
-        for (name, member) in &mut self.members {
-            if let Some((local, container)) = self.group.container(name)
-                && !member.state.questions.is_none()
-            {
-                asked.push(ask::answer(member, local, container, agree));
-            }
-        }
-        asked
-    }
-
     /// Begins what can be begun, and tells how far everything is.
     pub(crate) fn turn(&mut self) {
         match self.check.check() {
@@ -445,7 +439,7 @@ impl Running {
                     self.dispatcher.here.send(Input::Everything);
                     self.mark();
                 }
-                self.judge();
+                ask::judge_all(&mut self.group, &mut self.members, Instant::now());
                 self.begin();
             }
             Err(reason) => {
@@ -458,15 +452,6 @@ impl Running {
             }
         }
         self.tell();
-    }
-
-    fn judge(&mut self) {
-        let now = Instant::now();
-        for (name, member) in &mut self.members {
-            if let Some((local, container)) = self.group.container(name) {
-                ask::judge(member, local, container, now);
-            }
-        }
     }
 
     fn begin(&mut self) {

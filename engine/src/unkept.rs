@@ -1,21 +1,36 @@
 //! Displaced files that could not be brought to safety.
 
+use std::collections::BTreeSet;
+
 use crate::dispatcher::Whose;
 
 /// Those that are to be judged again, and why it was not possible the last time.
 #[derive(Debug, Default)]
 pub(crate) struct Unkept {
+    /// That have failed once: a file may have moved with its directory while it was on its way.
+    once: BTreeSet<(Whose, u64)>,
     files: Vec<(Whose, u64)>,
     reason: Option<String>,
-    /// Something failed since the last time before this.
+    /// Something failed again since the last time before this.
     failed: bool,
 }
 
 impl Unkept {
-    /// One more, by its number.
-    pub(crate) fn add(&mut self, of: Whose, number: u64, reason: String) {
-        self.files.push((of, number));
+    /// One more, by its number. Whether it is to be judged again at once, because that has not been done yet.
+    pub(crate) fn add(&mut self, of: &Whose, number: u64, reason: String) -> bool {
+        if self.once.insert((of.clone(), number)) {
+            return true;
+        }
+        self.files.push((of.clone(), number));
         (self.reason, self.failed) = (Some(reason), true);
+        false
+    }
+
+    /// One is in safety.
+    pub(crate) fn remove(&mut self, of: &Whose, number: u64) {
+        if !self.once.is_empty() {
+            self.once.remove(&(of.clone(), number));
+        }
     }
 
     /// All of them: none is here any more. What fails again is added again.
@@ -39,11 +54,15 @@ mod tests {
     #[test]
     fn the_reason_stands_until_nothing_fails_any_more() {
         let mut unkept = Unkept::default();
-        unkept.add(None, 1, "full".to_owned());
+        assert!(unkept.add(&None, 1, "moved".to_owned()));
+        assert_eq!((unkept.retry().len(), unkept.reason()), (0, None));
+        assert!(!unkept.add(&None, 1, "full".to_owned()));
         assert_eq!(unkept.retry(), [(None, 1)]);
         assert_eq!(unkept.reason(), Some("full"));
-        unkept.add(None, 1, "full still".to_owned());
+        assert!(!unkept.add(&None, 1, "full still".to_owned()));
         assert_eq!((unkept.retry().len(), unkept.reason()), (1, Some("full still")));
         assert_eq!((unkept.retry().len(), unkept.reason()), (0, None));
+        unkept.remove(&None, 1);
+        assert!(unkept.once.is_empty());
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Connector {
 impl Connector {
     /// Connects again and again, until it is dropped.
     pub(super) async fn run(self) {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(1));
         loop {
             let fresh = self.met.is_first(&self.node);
             let (reason, broken) = match link::connect(&*self.tunnel, &self.identity, fresh).await {
