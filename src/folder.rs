@@ -1,46 +1,29 @@
-//! The orchestration for one service: attach its directory, make it equal, join it to the folder, follow it.
+//! The orchestration for one service: attach its directory, hand it to the local path's engine, follow it.
 //!
-//! Order is safety. A directory is bound and compared first; it joins receive-only; only when it holds what
-//! is here is it `watching`, and only then may one container per local path become two-way. Whatever breaks
-//! on the way leads back to a fresh attach, which verifies container and directory again. Nothing here
-//! deletes a local file.
+//! Whatever breaks on the way leads back to a fresh attach, which verifies container and directory again.
 
-mod app_changes;
 mod attached;
-mod conflicts;
-mod direct;
-mod equalise;
-mod follow;
+mod follower;
 mod interruption;
-mod plan;
-mod progress;
-mod settle;
-mod stages;
 mod take_over;
-mod transfer;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use ksync_common::Backoff;
-use ksync_tree::Listing;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use attached::Attached;
-use direct::DirectFollower;
-use equalise::Equaliser;
-use follow::Follower;
+use follower::Follower;
 
 pub(crate) use interruption::Interruption;
 pub(crate) use take_over::{SpecTakeOver, TakeOver};
 
 use crate::{
-    base::Base,
     config::{Direction, Initial},
-    local::{ContainerRef, LocalFolder, LocalState, PendingBurst, Registration, Share},
-    node::{AttachReply, AttachRequest, Link, Node, NodeState, Nodes, Patience, Role},
+    local::LocalFolder,
+    node::{AttachReply, AttachRequest, Link, Node, NodeState, Nodes},
     reload::{Automatic, Policy, Reloads, Target},
     status::{ServiceTx, Status},
     targets::RemoteContainer,
@@ -68,8 +51,6 @@ pub(crate) struct Folder {
     pub local: Arc<LocalFolder>,
     /// What the container is one of.
     pub kind: Arc<str>,
-    /// What was last known equal.
-    pub base: watch::Receiver<Option<Arc<Base>>>,
     /// Whether it takes the directory over from others.
     pub take_over: SpecTakeOver,
     /// Where it reports.
@@ -83,22 +64,20 @@ impl Folder {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
         let mut attached = None;
         let mut take_over = self.take_over.clone();
-        let there = self.local.two_way.register(&self.container.id, &self.container.node);
+        let _registered = self.local.two_way.register(&self.container.id);
         // Held over interruptions, so that a lease outlives them.
         let mut node = None;
         let note = self.status.reload_note();
         let automatic = Automatic::start(&self.reloading, &self.container, &self.local, note);
         loop {
-            let cycle =
-                self.cycle(&there, &automatic, &mut node, &mut attached, &mut take_over, &mut backoff);
+            let cycle = self.cycle(&automatic, &mut node, &mut attached, &mut take_over, &mut backoff);
             let interruption = tokio::select! {
                 () = end.cancelled() => break,
                 Err(interruption) = cycle => interruption,
             };
-            there.joined(false);
             let (status, reason) = interruption.standing();
             info!(%status, reason, "attach anew");
-            self.status.modify(|service| (service.role, service.direction) = ("", Direction::ToContainer));
+            self.status.modify(|service| service.direction = Direction::ToContainer);
             self.status.set(status, reason);
             // After a lost connection radar still holds the directory and vouches for it; after anything else it is
             // looked at from the beginning.
@@ -121,7 +100,6 @@ impl Folder {
     /// One life of an attachment, which ends with an interruption.
     async fn cycle(
         &self,
-        there: &Registration,
         automatic: &Automatic,
         held: &mut Option<Arc<Node>>,
         slot: &mut Option<Attached>,
@@ -129,49 +107,29 @@ impl Folder {
         backoff: &mut Backoff,
     ) -> Result<Infallible, Interruption> {
         let local = &self.local;
-        self.answered().await?;
         let node = match held {
             Some(node) => Arc::clone(node),
             None => self.nodes.get(&self.container.node).await.map_err(Interruption::Listen)?,
         };
         *held = Some(Arc::clone(&node));
-        local.taken_up(|reason| self.status.set(Status::Attaching, reason)).await?;
+        local.taken_up().await?;
         let link = self.link(&node).await?;
         // In the slot at once: whatever fails from here on, it is detached.
         let attached = slot.insert(self.attach(Arc::clone(&node), link, take_over).await?);
-        if !attached.excluded.is_empty() && local.engine.is_none() {
-            local.exclude(attached.excluded.clone()).await?;
-        }
-        if let Some(engine) = &local.engine {
-            let target = self.target(attached);
-            let _listed = self.reloads.list(target.clone());
-            let _followed = automatic.follow(target);
-            return self.direct(automatic).follow(engine, attached, there, backoff).await;
-        }
-        let equaliser = self.equaliser(automatic);
-        let proved = if attached.role.is_some() {
-            // radar held it while the connection was away: what was equal then is in the base.
-            let equal = self.base.borrow().as_ref().map(|base| base.entries.clone()).unwrap_or_default();
-            Arc::new(Listing { entries: equal, skipped: Vec::new() })
-        } else {
-            let base = self.base.borrow().clone().filter(|base| base.seen.contains(&self.container.id));
-            let known = base.as_deref().map(|base| &*base.entries);
-            let proved = equaliser.equalise(attached, known).await?.equal;
-            there.turn().await;
-            proved
-        };
-        let role = self.join(attached).await?;
-        there.joined(true);
-        attached.role = Some(role);
-        let _share: Option<Share> = match role {
-            Role::Lead => Some(local.share(attached.attachment.device_id(), node.bep_address.clone()).await),
-            _ => None,
-        };
         let target = self.target(attached);
         let _listed = self.reloads.list(target.clone());
         let _followed = automatic.follow(target);
-        let follower = Follower { equaliser, source: Arc::new(self.container_ref()) };
-        follower.follow(attached, proved, backoff).await
+        let follower = Follower {
+            spec: &self.spec,
+            container: &self.container,
+            kind: &self.kind,
+            direction: self.direction,
+            initial: self.initial,
+            local,
+            automatic,
+            status: &self.status,
+        };
+        follower.follow(attached, backoff).await
     }
 
     fn target(&self, attached: &Attached) -> Target {
@@ -181,27 +139,6 @@ impl Folder {
             mode: self.reloading.mode.clone(),
             attachment: attached.attachment.clone(),
             note: self.status.reload_note(),
-        }
-    }
-
-    /// Waits while deletions of this container wait for a person.
-    async fn answered(&self) -> Result<(), Interruption> {
-        let mut here = self.local.state();
-        let waits =
-            |local: &LocalState| local.pending_deletions.of(&self.container.id).map(PendingBurst::reason);
-        loop {
-            let Some(reason) = waits(&here.borrow_and_update()) else { return Ok(()) };
-            self.local.detached();
-            self.status.set(Status::Paused, reason);
-            here.changed().await.map_err(|_| Interruption::Lost("the local folder was closed".to_owned()))?;
-        }
-    }
-
-    fn container_ref(&self) -> ContainerRef {
-        ContainerRef {
-            spec: self.spec.clone(),
-            container: self.container.id.clone(),
-            pod: self.container.pod.clone(),
         }
     }
 
@@ -235,12 +172,12 @@ impl Folder {
         };
         let (attachment, reply) = node.attach(link, &request).await?;
         take_over.spend();
-        let events = node.events_of(&attachment);
+        let end = node.end_of(&attachment);
         self.report_attached(&reply);
-        let AttachReply { path, created, excluded, role } = reply;
-        info!(attachment = attachment.id(), path, created, ?role, "attached");
+        let AttachReply { path, created, excluded } = reply;
+        info!(attachment = attachment.id(), path, created, "attached");
         let excluded = excluded.into_iter().map(|mount| mount.path).collect();
-        Ok(Attached { node, attachment, events, excluded, role, patience: Patience::default() })
+        Ok(Attached { node, attachment, end, excluded })
     }
 
     fn report_attached(&self, reply: &AttachReply) {
@@ -250,36 +187,6 @@ impl Folder {
             service.created |= reply.created;
             service.last_contact = Some(Timestamp::now());
         });
-    }
-
-    fn equaliser<'a>(&'a self, automatic: &'a Automatic) -> Equaliser<'a> {
-        Equaliser {
-            container: &self.container,
-            direction: self.direction,
-            initial: self.initial,
-            local: &self.local,
-            base: &self.base,
-            automatic,
-            status: &self.status,
-        }
-    }
-
-    fn direct<'a>(&'a self, automatic: &'a Automatic) -> DirectFollower<'a> {
-        DirectFollower {
-            source: self.container_ref(),
-            kind: &self.kind,
-            direction: self.direction,
-            initial: self.initial,
-            local: &self.local,
-            automatic,
-            status: &self.status,
-        }
-    }
-
-    async fn join(&self, attached: &Attached) -> Result<Role, Interruption> {
-        let role = attached.attachment.join().await?;
-        self.status.modify(|service| service.role = role.name());
-        Ok(role)
     }
 
     async fn detach(attached: &Attached) {

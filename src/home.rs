@@ -159,12 +159,12 @@ impl ContextDir {
         self.dir.join("syncthing")
     }
 
-    /// What was last known equal on both sides, by spec.
-    pub(crate) fn base(&self) -> PathBuf {
+    /// What a spec's containers are, by spec; earlier versions kept what was last equal there.
+    pub(crate) fn kinds(&self) -> PathBuf {
         self.dir.join("base")
     }
 
-    /// Deletions that wait for a person, by local path.
+    /// What is known of a local path's containers, and the questions that wait for a person.
     pub(crate) fn waiting(&self) -> PathBuf {
         self.dir.join("waiting")
     }

@@ -1,6 +1,5 @@
 //! The plugin: commands on top, the watcher below them, and what both stand on. Public is what `main` and the tests use.
 
-mod base;
 mod blocking;
 mod cli;
 mod cluster;
@@ -17,7 +16,6 @@ mod node;
 mod printer;
 mod release;
 mod reload;
-mod revision;
 mod spec;
 mod speclist;
 mod status;

@@ -1,25 +1,20 @@
-//! The local side: the local syncthing, and one folder per local path with all that happens in it.
+//! The local side: one folder per local path with all that happens in it, and the local syncthing.
 //!
 //! Invariant: this file is the door. What others use is named here; everything else stays inside.
 
-mod actor;
-mod approval;
-mod conflict;
-mod deletions;
-mod direct;
+mod edits;
 mod election;
+mod feed;
 mod folder;
 mod fs_watch;
-mod history;
 mod ignore;
 mod process;
 mod root;
+mod state;
 
-pub(crate) use actor::{Closed, LocalStages, LocalState};
-pub(crate) use approval::{ContainerRef, FirstPull, FirstPullQuestion, PendingBurst, PendingFile};
-pub(crate) use direct::{AGES, INLINE};
-pub(crate) use election::{Registration, Seat};
-pub(crate) use folder::{Answered, ExcludeError, LocalFolder, LocalFolders, Share};
-pub(crate) use history::{KnownVersions, LocalEdit};
+pub(crate) use election::Seat;
+pub(crate) use feed::INLINE;
+pub(crate) use folder::{Answered, LocalFolder, LocalFolders};
 pub(crate) use ignore::{Error as PatternsError, foreign as foreign_patterns, remove as sweep};
 pub(crate) use process::{Error, LocalSyncthing, Paths, STEP};
+pub(crate) use state::{Closed, LocalState};

@@ -1,18 +1,16 @@
 //! One node: the tunnel to its radar, the session on it, and the local port for BEP.
 //!
-//! One task a node owns the connection. It connects, opens the session (the lease), passes radar's events
-//! to whoever asked for them, and on any break starts over with backoff. A folder never sees a half-open
+//! One task a node owns the connection. It connects, opens the session (the lease), passes the ends
+//! of attachments to whoever follows them, and on any break starts over with backoff. A folder never sees a half-open
 //! connection: a [`Link`] is handed out only after the session is ready, and each link has its own number.
 
 mod attachment;
 mod bep_listener;
 mod call_error;
-mod compare_permits;
 mod connector;
 mod link;
 mod messages;
 mod routes;
-mod settle_dedup;
 mod state;
 mod sync;
 mod wire;
@@ -25,7 +23,7 @@ use std::{
 
 use jiff::Timestamp;
 use kube::Client;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info_span};
 
@@ -35,12 +33,8 @@ use routes::Routes;
 
 pub(crate) use attachment::Attachment;
 pub(crate) use call_error::CallError;
-pub(crate) use compare_permits::{ComparePermit, ComparePermits, Patience};
 pub(crate) use link::{Link, SessionIdentity, look};
-pub(crate) use messages::{
-    AttachReply, AttachRequest, AttachmentEvent, LookReply, ReloadReply, ReloadRequest, Reloaded, Role,
-    SettleReply, StagesAgo,
-};
+pub(crate) use messages::{AttachReply, AttachRequest, LookReply, ReloadReply, ReloadRequest, Reloaded};
 pub(crate) use state::NodeState;
 pub(crate) use sync::Patterns;
 
@@ -50,9 +44,8 @@ use crate::tunnel::PortForward;
 #[derive(Debug)]
 pub(crate) struct Node {
     /// Where the local syncthing dials the node's syncthing, now and later.
+    #[expect(dead_code, reason = "syncthing is to move large files through spools: docs/decisions/0011")]
     pub bep_address: watch::Receiver<SocketAddr>,
-    /// Which containers are made equal now.
-    pub compare_permits: ComparePermits,
     state: watch::Receiver<NodeState>,
     routes: Arc<Routes>,
     _end: DropGuard,
@@ -64,7 +57,7 @@ impl Node {
         self.state.clone()
     }
 
-    /// Attaches a directory over a `link` of this node. Nothing is synced before it joins its folder.
+    /// Attaches a directory over a `link` of this node. Nothing is synced before it is opened.
     pub(crate) async fn attach(
         &self,
         link: Arc<Link>,
@@ -73,9 +66,9 @@ impl Node {
         Attachment::attach(link, request).await
     }
 
-    /// radar's events about one attachment, from now on. They end when more of them wait than there is room for.
-    pub(crate) fn events_of(&self, attachment: &Attachment) -> mpsc::Receiver<AttachmentEvent> {
-        self.routes.events_of(attachment.id())
+    /// Why radar ends one attachment, once it does.
+    pub(crate) fn end_of(&self, attachment: &Attachment) -> oneshot::Receiver<String> {
+        self.routes.end_of(attachment.id())
     }
 
     /// When radar was last heard of.
@@ -113,7 +106,6 @@ impl Nodes {
         let (state_tx, state) = watch::channel(NodeState::Down { reason: String::new(), broken: false });
         let node = Arc::new(Node {
             bep_address: bep.address(),
-            compare_permits: ComparePermits::new(),
             state: state.clone(),
             routes: Arc::clone(&routes),
             _end: end.clone().drop_guard(),

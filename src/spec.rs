@@ -3,8 +3,6 @@
 //! Invariant: the board's entry of a spec is written by its own task alone, and a failure of one spec stays
 //! with it.
 
-mod base_writer;
-
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::StreamExt;
@@ -13,14 +11,10 @@ use kube::{
     Api, Client,
     runtime::{reflector, watcher},
 };
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
-use base_writer::BaseWriter;
-
 use crate::{
-    base::{Base, BaseFile},
     cluster,
     config::{Direction, SpecDetails},
     folder::{Folder, TakeOver},
@@ -28,7 +22,6 @@ use crate::{
     local::{LocalFolder, LocalFolders},
     node::Nodes,
     reload::{Policy, Reloads},
-    revision::Revision,
     status::{BoardTx, Reloading, ServiceState, Standing, Status},
     targets::{RemoteContainer, ServiceList, Targets, targets},
 };
@@ -36,6 +29,11 @@ use ksync_common::Backoff;
 
 /// Entries that can't be synced and are named.
 const MOST_WARNINGS: usize = 20;
+
+/// The warning where there are more directories, or watchers, than the system allows.
+const UNWATCHED: &str = "the system lets watch no more directories: changes in some of them are found only every 10 s (leave \
+                         directories out with `ignore`, or raise `fs.inotify.max_user_watches`; where many programs watch \
+                         files, `fs.inotify.max_user_instances`)";
 
 /// A watch is renewed this often, so that a dead one is noticed: a laptop sleeps.
 const WATCH_LIMIT_S: u32 = 60;
@@ -60,8 +58,8 @@ pub(crate) struct Shared {
     pub locals: Arc<LocalFolders>,
     /// Which specs take their directories over.
     pub take_over: TakeOver,
-    /// Where the bases are kept.
-    pub bases: PathBuf,
+    /// Where the kinds of the specs' containers are noted.
+    pub kinds: PathBuf,
     /// Containers whose apps can be reloaded.
     pub reloads: Arc<Reloads>,
     /// Where everything is reported.
@@ -87,31 +85,13 @@ impl Spec {
     pub(crate) async fn run(self, end: CancellationToken) {
         let span = info_span!("spec", name = self.details.name);
         let mut services = ServiceList::default();
-        let file = BaseFile::new(&self.shared.bases, &self.details.name, self.base_of());
-        let base_tx = watch::Sender::new(file.load().map(Arc::new));
-        let kind = KindFile::new(&self.shared.bases, &self.details.name, self.base_of()).load_or_create();
+        let kind = KindFile::new(&self.shared.kinds, &self.details.name, self.meaning()).load_or_create();
         let work = async {
             let Some(local) = end.run_until_cancelled(self.open_local()).await else { return };
-            let base_rx = base_tx.subscribe();
-            if let Some(last) = base_rx.borrow().as_ref().and_then(|base| base.two_way.clone()) {
-                local.two_way.remember(&last);
-            }
-            let mut base_writer =
-                BaseWriter::new(&self.details.name, &self.shared.board, &local, &file, &base_tx);
-            let warnings = self.warn(&local);
-            let write = async {
-                match local.engine {
-                    Some(_) => warnings.await,
-                    None => base_writer.follow().await,
-                }
-            };
             let both = async {
-                tokio::join!(self.follow_pods(&local, &kind, &mut services, &base_rx), write);
+                tokio::join!(self.follow_pods(&local, &kind, &mut services), self.warn(&local));
             };
             let _ = end.run_until_cancelled(Box::pin(both)).await;
-            if local.engine.is_none() {
-                base_writer.finish().await;
-            }
             services.close().await;
         };
         Box::pin(work.instrument(span)).await;
@@ -119,15 +99,13 @@ impl Spec {
 
     /// Names what is here and can't be synced, and that the system watches only some of the directories, while they are so.
     async fn warn(&self, local: &LocalFolder) {
-        let Some(engine) = &local.engine else { return };
-        let (mut state, mut here) = (engine.state(), local.state());
+        let (mut state, mut here) = (local.engine.state(), local.state());
         loop {
             let skipped = Arc::clone(&state.borrow_and_update().skipped);
             let unwatched = here.borrow_and_update().unwatched;
             let skipped = skipped.iter().take(MOST_WARNINGS);
             let warnings = skipped.map(|(path, reason)| format!("not synced: {path} ({reason})"));
-            let warnings: Vec<String> =
-                warnings.chain(unwatched.then(|| base_writer::UNWATCHED.to_owned())).collect();
+            let warnings: Vec<String> = warnings.chain(unwatched.then(|| UNWATCHED.to_owned())).collect();
             self.shared.board.modify_if(|board| {
                 let Some(spec) = board.specs.get_mut(&self.details.name) else { return false };
                 let news = spec.warnings != warnings;
@@ -144,9 +122,9 @@ impl Spec {
         }
     }
 
-    /// What a base must be of to count for this spec: the same paths of the same target, on the same file system.
-    /// That tells a directory from the mount point that it hides, and one that a build has made anew is still it.
-    fn base_of(&self) -> String {
+    /// What this spec means: these paths of this target, on this file system. That tells a directory from the mount point that
+    /// it hides, and one that a build has made anew is still it.
+    fn meaning(&self) -> String {
         let d = &self.details;
         let system = rustix::fs::statvfs(&d.localpath).map_or(0, |stat| stat.f_fsid);
         let parts = [&d.localpath, &d.remotepath, self.namespace(), &d.selector, &d.pod, &d.containername]
@@ -168,18 +146,12 @@ impl Spec {
     }
 
     /// Follows the pods, from a new list after each time that the watch breaks: only so it is seen that it goes again.
-    async fn follow_pods(
-        &self,
-        local: &Arc<LocalFolder>,
-        kind: &ContainerKind,
-        services: &mut ServiceList,
-        base: &watch::Receiver<Option<Arc<Base>>>,
-    ) {
+    async fn follow_pods(&self, local: &Arc<LocalFolder>, kind: &ContainerKind, services: &mut ServiceList) {
         self.report(Status::Waiting, "looking for pods");
         let mut backoff = Backoff::new(WATCH_AGAIN, WATCH_AGAIN_AT_LAST);
         let mut doubtful = false;
         loop {
-            let error = self.follow_watch(local, kind, services, base, doubtful, &mut backoff).await;
+            let error = self.follow_watch(local, kind, services, doubtful, &mut backoff).await;
             doubtful = false;
             if let Some(error) = error.filter(|error| !cluster::is_expired(error)) {
                 doubtful = matches!(error, watcher::Error::WatchStartFailed(_));
@@ -196,7 +168,6 @@ impl Spec {
         local: &Arc<LocalFolder>,
         kind: &ContainerKind,
         services: &mut ServiceList,
-        base: &watch::Receiver<Option<Arc<Base>>>,
         mut doubtful: bool,
         backoff: &mut Backoff,
     ) -> Option<watcher::Error> {
@@ -228,9 +199,9 @@ impl Spec {
             let pods = store.state();
             let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
             let ids = found.running.iter().map(|container| container.id.clone()).collect();
-            local.running(&details.name, kind, ids).await;
+            local.running(kind, &ids).await;
             self.reloading.ready(found.ready.clone());
-            services.follow(&found.running, |container, end| self.start(local, kind, base, container, end));
+            services.follow(&found.running, |container, end| self.start(local, kind, container, end));
             if !doubtful {
                 backoff.reset();
                 self.report_targets(&found);
@@ -242,7 +213,6 @@ impl Spec {
         &self,
         local: &Arc<LocalFolder>,
         kind: &ContainerKind,
-        base: &watch::Receiver<Option<Arc<Base>>>,
         container: &RemoteContainer,
         end: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
@@ -258,7 +228,6 @@ impl Spec {
             excluded: Vec::new(),
             created: false,
             percent: 0,
-            acknowledged: Revision::default(),
             last_edit: None,
             reload: Reloading::default(),
         };
@@ -273,7 +242,6 @@ impl Spec {
             nodes: Arc::clone(&self.shared.nodes),
             local: Arc::clone(local),
             kind: Arc::clone(&kind.name),
-            base: base.clone(),
             take_over: self.shared.take_over.of(&self.details.name),
             status: self.shared.board.service(&self.details.name, state),
         };

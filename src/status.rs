@@ -8,10 +8,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::{
-    config::{Direction, SpecDetails},
-    revision::Revision,
-};
+use crate::config::{Direction, SpecDetails};
 
 /// The status words, from best to worst, so that the worst of several is their maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,8 +115,6 @@ pub(crate) struct ServiceState {
     pub created: bool,
     /// How much of it is in sync, 0 to 100.
     pub percent: u32,
-    /// What of the local index it holds everything of.
-    pub acknowledged: Revision,
     /// The way of the last local edit to it.
     pub last_edit: Option<Edit>,
     /// How its app is given what it holds.
@@ -363,10 +358,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{BoardTx, ServiceState, SpecState, Standing, Status};
-    use crate::{
-        config::{Direction, SpecDetails},
-        revision::Revision,
-    };
+    use crate::config::{Direction, SpecDetails};
 
     /// Containers that are in sync, and all.
     fn count(spec: &SpecState) -> (usize, usize) {
@@ -387,7 +379,6 @@ mod tests {
             excluded: Vec::new(),
             created: false,
             percent: 0,
-            acknowledged: Revision::default(),
             last_edit: None,
             reload: super::Reloading::default(),
         }

@@ -148,7 +148,7 @@ impl Watcher {
             nodes: Nodes::new(access.client(), identity),
             locals: Arc::clone(&locals),
             take_over: TakeOver::default(),
-            bases: dir.base(),
+            kinds: dir.kinds(),
             reloads: Arc::clone(&reloads),
             board: board.clone(),
         };

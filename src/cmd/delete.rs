@@ -13,7 +13,6 @@ use crate::{
     config::{Config, Error, Store},
     home::{ContextDir, Home},
     kind::KindFile,
-    local::PendingFile,
     lock,
     printer::{Printer, UserError},
     speclist::ClusterPins,
@@ -81,9 +80,9 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     };
     let namespace = cluster.namespace.as_deref().filter(|name| !name.is_empty());
     let scope = Scope { args: &args, namespace, cluster: context.as_ref() };
-    let ((names, local, paths), lost) = store.modify(|draft| -> anyhow::Result<_> {
+    let ((names, paths), lost) = store.modify(|draft| -> anyhow::Result<_> {
         let names = scope.names(draft.config())?;
-        let (local, paths) = alone(draft.config(), &names);
+        let paths = alone(draft.config(), &names);
         for name in &names {
             if !draft.remove(name)? {
                 let known = draft.config().spec.iter().map(|spec| spec.name.as_str());
@@ -92,7 +91,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
         }
         // A broken spec has no path that could be read: it may be one of these.
         let paths = if draft.loaded().errors.is_empty() { paths } else { BTreeSet::new() };
-        Ok((names, local, paths))
+        Ok((names, paths))
     })?;
     if lost {
         printer.warn(
@@ -116,12 +115,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     for name in &names {
         pins.remove(name);
         for dir in &contexts {
-            KindFile::forget(&dir.base(), name);
-        }
-    }
-    for (dir, path) in contexts.iter().flat_map(|dir| local.iter().map(move |path| (dir, path))) {
-        if let Err(error) = PendingFile::new(&dir.waiting(), path).forget(&names) {
-            printer.warn(format!("can't forget what waits in `{}`: {error}", dir.waiting().display()));
+            KindFile::forget(&dir.kinds(), name);
         }
     }
     // A watcher that still runs needs the patterns, and removes them itself.
@@ -145,12 +139,12 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
 }
 
 /// The local paths of these specs, and those of them that no other spec uses.
-fn alone(config: &Config, names: &[String]) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+fn alone(config: &Config, names: &[String]) -> BTreeSet<PathBuf> {
     let of = |deleted: bool| {
         let specs = config.spec.iter().filter(move |spec| names.contains(&spec.name) == deleted);
         specs.map(|spec| PathBuf::from(&spec.localpath)).collect::<BTreeSet<_>>()
     };
-    (of(true), &of(true) - &of(false))
+    &of(true) - &of(false)
 }
 
 /// Removes what is ours once the watcher, which lets go of containers first, has closed the directory.
@@ -222,7 +216,7 @@ mod tests {
             Config { spec: vec![spec("a", "/x"), spec("b", "/x"), spec("c", "/y")], ..Config::default() };
         let told = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            alone(&config, &names).1.into_iter().collect::<Vec<_>>()
+            alone(&config, &names).into_iter().collect::<Vec<_>>()
         };
         assert_eq!(told(&["a", "c"]), ["/y".as_ref() as &std::path::Path]);
         assert_eq!(told(&["a", "b"]), ["/x".as_ref() as &std::path::Path]);

@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
-use crate::node::{Attachment, AttachmentEvent, Node, Patience, Role};
+use crate::node::{Attachment, Node};
 
 /// A directory that is attached.
 pub(super) struct Attached {
     pub(super) node: Arc<Node>,
     pub(super) attachment: Attachment,
-    /// What radar tells of it.
-    pub(super) events: mpsc::Receiver<AttachmentEvent>,
+    /// Why radar ends it, once it does.
+    pub(super) end: oneshot::Receiver<String>,
     /// Mounts below it that are not synced, relative to it.
     pub(super) excluded: Vec<String>,
-    /// Set once it has joined its folder on the node.
-    pub(super) role: Option<Role>,
-    /// With which it waits for its node's compare permits.
-    pub(super) patience: Patience,
 }

@@ -24,16 +24,8 @@ struct State {
     last: Option<String>,
     /// When the seat became free.
     free_since: Instant,
-    /// All containers that may take the seat, ready or not.
-    registered: BTreeMap<String, Registered>,
-}
-
-#[derive(Debug)]
-struct Registered {
-    node: String,
-    joined: bool,
-    /// Several specs may mean one container.
-    count: usize,
+    /// All containers that may take the seat, ready or not: by how many specs, as several may mean one container.
+    registered: BTreeMap<String, usize>,
 }
 
 impl Default for Election {
@@ -50,13 +42,6 @@ impl State {
         let last =
             self.last.as_ref().filter(|last| *last != container && self.registered.contains_key(*last));
         last.map(|_| self.free_since + PATIENCE).filter(|until| Instant::now() < *until)
-    }
-
-    /// Until when `container` lets the one who had the seat join the node's folder first; none when it need not.
-    fn polite_until(&self, container: &str, node: &str) -> Option<Instant> {
-        let last = self.last.as_ref().and_then(|last| self.registered.get(last));
-        let before = last.is_some_and(|last| last.node == node && !last.joined);
-        self.patient_until(container).filter(|_| before && self.holder.is_none())
     }
 }
 
@@ -77,13 +62,10 @@ impl Election {
         });
     }
 
-    /// `container` (its id) is there, on `node`, and may come to be ready.
-    pub(crate) fn register(&self, container: &str, node: &str) -> Registration {
-        self.0.send_modify(|state| {
-            let new = || Registered { node: node.to_owned(), joined: false, count: 0 };
-            state.registered.entry(container.to_owned()).or_insert_with(new).count += 1;
-        });
-        Registration { container: container.to_owned(), node: node.to_owned(), state: self.0.clone() }
+    /// `container` (its id) is there, and may come to be ready.
+    pub(crate) fn register(&self, container: &str) -> Registration {
+        self.0.send_modify(|state| *state.registered.entry(container.to_owned()).or_default() += 1);
+        Registration { container: container.to_owned(), state: self.0.clone() }
     }
 
     /// Waits until the seat is free and takes it for `container`.
@@ -140,39 +122,15 @@ impl SeatWatch {
 #[derive(Debug)]
 pub(crate) struct Registration {
     container: String,
-    node: String,
     state: watch::Sender<State>,
-}
-
-impl Registration {
-    /// Waits for the turn to join the folder on its node: the one who had the seat goes first, because only the first
-    /// one's changes come from a node.
-    pub(crate) async fn turn(&self) {
-        let mut state = self.state.subscribe();
-        loop {
-            let until = state.borrow_and_update().polite_until(&self.container, &self.node);
-            match until {
-                Some(_) => change(&mut state, until).await,
-                None => return,
-            }
-        }
-    }
-
-    /// It has joined, or has left again.
-    pub(crate) fn joined(&self, joined: bool) {
-        self.state.send_if_modified(|state| {
-            let registered = state.registered.get_mut(&self.container);
-            registered.is_some_and(|registered| std::mem::replace(&mut registered.joined, joined) != joined)
-        });
-    }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
         self.state.send_modify(|state| {
-            if let Some(registered) = state.registered.get_mut(&self.container) {
-                registered.count -= 1;
-                if registered.count == 0 {
+            if let Some(count) = state.registered.get_mut(&self.container) {
+                *count -= 1;
+                if *count == 0 {
                     state.registered.remove(&self.container);
                 }
             }
@@ -261,7 +219,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_had_it_has_it_again_unless_it_is_gone_or_late() {
         let election = Election::default();
-        let (a, b) = (election.register("a", "n"), election.register("b", "n"));
+        let (a, b) = (election.register("a"), election.register("b"));
         election.remember("a");
         let mut other = Box::pin(election.seat("b"));
         assert!(other.as_mut().now_or_never().is_none(), "a is registered");
@@ -278,23 +236,5 @@ mod tests {
         drop(election.seat("b").await);
         drop(b);
         assert!(election.seat("c").now_or_never().is_some(), "nobody is waited for who is gone");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_had_it_joins_its_node_first() {
-        let election = Election::default();
-        let (a, b, c) =
-            (election.register("a", "n"), election.register("b", "n"), election.register("c", "m"));
-        assert!(b.turn().now_or_never().is_some(), "nobody has had it");
-        election.remember("a");
-        assert!(b.turn().now_or_never().is_none() && a.turn().now_or_never().is_some());
-        assert!(c.turn().now_or_never().is_some(), "another node");
-        a.joined(true);
-        assert!(b.turn().now_or_never().is_some());
-        a.joined(false);
-        let mut late = Box::pin(b.turn());
-        assert!(late.as_mut().now_or_never().is_none());
-        advance(PATIENCE).await;
-        late.await;
     }
 }

@@ -1,36 +1,31 @@
-//! One local syncthing folder per local path, whatever number of specs and containers use it.
+//! One local folder with its engine per local path, whatever number of specs and containers use it.
 //!
-//! Handles only: the folder's state belongs to its task (`actor`). A path that is opened again waits until its
+//! Handles only: the folder's state belongs to its task (`feed`). A path that is opened again waits until its
 //! last folder is closed, so that the two never undo each other.
 
 use std::{
     collections::{BTreeSet, HashMap},
     io,
-    net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Weak},
 };
 
-use ksync_engine::{Command as EngineCommand, Engine, Questions};
-use ksync_tree::{Ignore, Root};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tokio_util::{
-    sync::{CancellationToken, DropGuard},
-    task::AbortOnDropHandle,
-};
+use ksync_engine::{Command, Engine, FirstPull, Questions};
+use ksync_tree::Ignore;
+use tokio::sync::{Mutex, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info_span, warn};
 
 use super::{
-    actor::{Actor, Closed, Command, LocalState, Start, taken_up},
-    approval::{ContainerRef, FirstPull, FirstPullApproval, PendingFile},
-    direct::{self, DIRECT, DirectFolder, UntoldEdits},
+    edits::LocalEdits,
     election::Election,
+    feed::{self, Feed, UntoldEdits},
     fs_watch::FsWatch,
-    history::{Listings, LocalEdits, OwnWrites, RecentVersions},
     ignore,
     process::LocalSyncthing,
     root::{self, LocalRoot},
+    state::{Closed, LocalState, taken_up},
 };
 use crate::{blocking, config::same_patterns, kind::ContainerKind};
 
@@ -93,77 +88,29 @@ impl Answered {
         let mut answered = Self::default();
         for Questions { removed, gone_here, first_pull } in asked {
             answered.deletions += removed.into_iter().chain(gone_here).map(|much| much.files).sum::<usize>();
-            answered.first_pull = answered.first_pull.or(first_pull.map(|pull| FirstPull {
-                source: ContainerRef::default(),
-                files: pull.files,
-                bytes: pull.bytes,
-                tops: pull.tops,
-                accepted: false,
-            }));
+            answered.first_pull = answered.first_pull.or(first_pull);
         }
         answered
     }
 }
 
-/// Why mounts can't be left out.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ExcludeError {
-    /// The patterns can't be put in place.
-    #[error(transparent)]
-    Ignore(#[from] ignore::Error),
-    /// The local folder was closed.
-    #[error(transparent)]
-    Closed(#[from] Closed),
-}
-
-/// A folder in use. It is taken from syncthing when the last handle is dropped.
+/// A folder in use. Nothing is synced any more when the last handle is dropped.
 #[derive(Debug)]
 pub(crate) struct LocalFolder {
     /// Folder id, the same on the nodes.
     pub id: String,
-    /// The local path.
-    pub path: PathBuf,
     /// What is not synced.
     pub ignore: Ignore,
     /// What of it the specs say.
     pub patterns: Vec<String>,
-    /// The engine that keeps it equal, where folders go that way.
-    pub engine: Option<Engine>,
-    /// Where what is replaced or removed here is kept.
-    pub kept: PathBuf,
+    /// The engine that keeps it equal.
+    pub engine: Engine,
     /// Which container's changes come back.
     pub two_way: Election,
-    /// The container that was compared first.
-    pub first_compared: OnceLock<String>,
-    /// What is here.
-    pub listings: Listings,
-    /// What was here lately.
-    pub versions: Arc<RecentVersions>,
-    /// What is written here for containers.
-    pub own_writes: Arc<OwnWrites>,
-    /// What is changed here by others than that.
+    /// What is changed here by others than the engine.
     pub edits: Arc<LocalEdits>,
-    root_dir: Arc<LocalRoot>,
-    /// Where it is asked whether much that only a container has is brought here.
-    pub first_pull: FirstPullApproval,
     state: watch::Receiver<LocalState>,
-    commands: mpsc::UnboundedSender<Command>,
     _end: DropGuard,
-}
-
-/// The folder is shared with a device as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Share {
-    device: String,
-    commands: mpsc::UnboundedSender<Command>,
-    _dialling: AbortOnDropHandle<()>,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        // The folder may be gone already, and its shares with it.
-        let _ = self.commands.send(Command::Unshare { device: std::mem::take(&mut self.device) });
-    }
 }
 
 impl LocalFolder {
@@ -172,118 +119,24 @@ impl LocalFolder {
         self.state.clone()
     }
 
-    /// Shares the folder with a node's device, dialled at `address`, which may change. The far side must be configured
-    /// first.
-    pub(crate) async fn share(&self, device: &str, mut address: watch::Receiver<SocketAddr>) -> Share {
-        let (done, shared) = oneshot::channel();
-        let (commands, of) = (self.commands.clone(), device.to_owned());
-        let _ =
-            self.commands.send(Command::Share { device: device.to_owned(), address: address.clone(), done });
-        address.mark_unchanged();
-        let dialling = async move {
-            while address.changed().await.is_ok() {
-                if commands.send(Command::Dial { device: of.clone() }).is_err() {
-                    return;
-                }
-            }
-        };
-        let share = Share {
-            device: device.to_owned(),
-            commands: self.commands.clone(),
-            _dialling: AbortOnDropHandle::new(tokio::spawn(dialling)),
-        };
-        // An error means that the actor has ended; its end is seen in `state`.
-        let _ = shared.await;
-        share
+    /// Waits until the folder was listed, and can be synced.
+    pub(crate) async fn taken_up(&self) -> Result<(), Closed> {
+        taken_up(self.state.clone()).await
     }
 
-    /// The directory, open. A later one may be its successor: see [`LocalFolder::is_at`].
-    pub(crate) fn root(&self) -> Arc<Root> {
-        self.root_dir.root()
+    /// Tells which containers of a kind run: the others of its family are no more, and what they were asked about neither.
+    pub(crate) async fn running(&self, kind: &ContainerKind, containers: &BTreeSet<String>) {
+        let names = containers.iter().map(|id| ksync_engine::name(id, &kind.name)).collect();
+        let (kind, family) = (Arc::clone(&kind.name), kind.family.clone());
+        self.engine.send(Command::Running { kind, family, names }).await;
     }
 
-    /// Whether `root` is the directory of the folder, and what the local path leads to; a sentence when it is not.
-    pub(crate) fn is_at(&self, root: &Arc<Root>) -> Result<(), String> {
-        self.root_dir.check()?;
-        if Arc::ptr_eq(root, &self.root_dir.root()) {
-            return Ok(());
-        }
-        Err(format!("`{}` was made anew", self.path.display()))
-    }
-
-    /// Agrees to a deletion that a living container made. What is not synced is nobody's to delete here.
-    pub(crate) fn container_deleted(&self, path: &str, by: &Arc<ContainerRef>) {
-        if self.ignore.matches(path) {
-            return;
-        }
-        let _ = self.commands.send(Command::Deleted { path: path.to_owned(), by: Arc::clone(by) });
-    }
-
-    /// Takes that back: the container has the path again.
-    pub(crate) fn container_restored(&self, path: &str) {
-        let _ = self.commands.send(Command::Restored { path: path.to_owned() });
-    }
-
-    /// Waits until the local syncthing scans the folder. While none runs, `say` is told why, where that is known.
-    pub(crate) async fn taken_up(&self, say: impl Fn(&str)) -> Result<(), Closed> {
-        taken_up(self.state.clone(), say).await
-    }
-
-    /// Tells that a container whose deletions wait is not attached any more: nothing that is put back here goes there.
-    pub(crate) fn detached(&self) {
-        let _ = self.commands.send(Command::Detached);
-    }
-
-    /// Tells which containers of `spec` run: what others of its containers have deleted waits no longer, they are gone.
-    pub(crate) async fn running(&self, spec: &str, kind: &ContainerKind, containers: BTreeSet<String>) {
-        if let Some(engine) = &self.engine {
-            let names = containers.iter().map(|id| ksync_engine::name(id, &kind.name)).collect();
-            let (kind, family) = (Arc::clone(&kind.name), kind.family.clone());
-            return engine.send(EngineCommand::Running { kind, family, names }).await;
-        }
-        let _ = self.commands.send(Command::Running { spec: spec.to_owned(), containers });
-    }
-
-    /// Answers what waits for a person: deletions are applied here, or put back into the container; what only a container
-    /// has is brought here. Not to bring it takes patterns in the spec, which are not in force yet when this returns.
+    /// Answers what waits for a person: deletions are applied, or undone; what only a container has is brought here. Not to
+    /// bring it takes patterns in the spec, which are not in force yet when this returns.
     pub(crate) async fn answer(&self, accept: bool) -> Result<Answered, Closed> {
-        if let Some(engine) = &self.engine {
-            let (reply, asked) = oneshot::channel();
-            engine.send(EngineCommand::Answer { agree: accept, reply }).await;
-            return Ok(Answered::to(asked.await.map_err(|_| Closed::folder())?));
-        }
-        let (done, answered) = oneshot::channel();
-        self.commands.send(Command::Answer { accept, done }).map_err(|_| Closed::folder())?;
-        let deletions = answered.await.map_err(|_| Closed::folder())??;
-        let first_pull = if accept { self.first_pull.accept() } else { self.first_pull.open() };
-        Ok(Answered { deletions, first_pull })
-    }
-
-    /// Waits until every change noticed so far is scanned; returns the sequence of our index then.
-    pub(crate) async fn scanned(&self) -> Result<i64, Closed> {
-        let mut state = self.state.clone();
-        // What was just handed over must be seen by the actor before its state can tell.
-        let (done, seen) = oneshot::channel();
-        self.commands.send(Command::Barrier { done }).map_err(|_| Closed::folder())?;
-        seen.await.map_err(|_| Closed::folder())?;
-        let over = |s: &LocalState| s.error().is_some() || s.process().is_some() && !s.pending;
-        let now = state.wait_for(over).await.map_err(|_| Closed::folder())?;
-        now.error().map_or(Ok(now.sequence), |error| Err(Closed::new(error)))
-    }
-
-    /// Leaves `paths` out from now on: what a container has there are mounts, not its own files. Returns once
-    /// syncthing has taken it in.
-    pub(crate) async fn exclude(&self, paths: Vec<String>) -> Result<(), ExcludeError> {
-        let (done, excluded) = oneshot::channel();
-        self.commands.send(Command::Exclude { paths, done }).map_err(|_| Closed::folder())?;
-        excluded.await.map_err(|_| Closed::folder())??;
-        self.scanned().await?;
-        Ok(())
-    }
-
-    /// Has `paths` scanned; none means everything.
-    pub(crate) fn scan(&self, paths: Vec<String>) {
-        let _ = self.commands.send(Command::Scan { paths });
+        let (reply, asked) = oneshot::channel();
+        self.engine.send(Command::Answer { agree: accept, reply }).await;
+        Ok(Answered::to(asked.await.map_err(|_| Closed::folder())?))
     }
 }
 
@@ -304,8 +157,8 @@ pub(crate) struct LocalFolders {
 }
 
 impl LocalFolders {
-    /// None in use yet. `session_id` keeps the ids of two machines apart on one node; what waits for a person is kept in
-    /// `waiting`.
+    /// None in use yet. `session_id` keeps the ids of two machines apart on one node; what is known of containers is
+    /// written down in `waiting`.
     pub(crate) fn new(syncthing: Arc<LocalSyncthing>, session_id: &str, waiting: PathBuf) -> Arc<Self> {
         Arc::new(Self { syncthing, session_id: session_id.to_owned(), waiting, live: Mutex::default() })
     }
@@ -363,7 +216,7 @@ impl LocalFolders {
         if path.join(".stfolder").exists() {
             return Err(Error::Foreign { path: path.to_owned() });
         }
-        root_dir.sweep(false);
+        root_dir.sweep();
         let ignore = ignore::in_force(path, patterns)?;
         let fs_watch = FsWatch::start(path, ignore.clone())
             .map_err(|source| Error::Watch { path: path.to_owned(), source })?;
@@ -373,51 +226,34 @@ impl LocalFolders {
         if let Err(error) = crate::kept::note(&kept, path) {
             warn!(%error, kept = %kept.display(), "note whose kept files these are; they can't be listed without");
         }
-        let end = CancellationToken::new();
-        // Without a bound: a share that is dropped can't wait for room. Who sends much (a container's deletions) is held up by
-        // radar's stream of events, and the actor is quicker than that.
-        let (commands, commands_rx) = mpsc::unbounded_channel();
-        let pending_file = PendingFile::new(&self.waiting, path);
-        let versions = Arc::<RecentVersions>::default();
-        let (pending_deletions, rollbacks) = pending_file.load();
-        let (state_tx, state) = watch::channel(LocalState { pending_deletions, ..LocalState::default() });
-        let (own_writes, edits) = (Arc::<OwnWrites>::default(), Arc::<LocalEdits>::default());
-        let span = info_span!(parent: None, "local", path = %path.display());
         let untold = UntoldEdits::default();
         let journal = self.journal(path, &id)?;
-        let engine = DIRECT
-            .then(|| {
-                direct::start(&direct::Start {
-                    root: &root_dir,
-                    ignore: &ignore,
-                    named: patterns,
-                    kept: &kept,
-                    journal,
-                    untold: &untold,
-                })
-            })
-            .transpose()
-            .map_err(|source| Error::Engine { source })?;
+        let engine = feed::start(&feed::Start {
+            root: &root_dir,
+            ignore: &ignore,
+            named: patterns,
+            kept: &kept,
+            journal,
+            untold: &untold,
+        })
+        .map_err(|source| Error::Engine { source })?;
         let two_way = Election::default();
-        if let Some(last) = engine.as_ref().and_then(|engine| engine.state().borrow().two_way.clone()) {
+        if let Some(last) = engine.state().borrow().two_way.clone() {
             two_way.remember(ksync_engine::id_of(&last));
         }
-        let start = Start {
-            id: id.clone(),
+        let (state_tx, state) = watch::channel(LocalState::default());
+        let (edits, end) = (Arc::<LocalEdits>::default(), CancellationToken::new());
+        let feed = Feed {
+            engine: engine.clone(),
             path: path.to_owned(),
-            root: Arc::clone(&root_dir),
-            kept: kept.clone(),
-            patterns: patterns.to_vec(),
             ignore: ignore.clone(),
-            syncthing: self.syncthing.state(),
+            root: root_dir,
             state_tx,
-            pending_file,
-            rollbacks,
-            versions: Arc::clone(&versions),
-            own_writes: Arc::clone(&own_writes),
             edits: Arc::clone(&edits),
+            untold,
         };
-        let work = work(start, engine.clone(), untold, fs_watch, commands_rx, end.clone());
+        let span = info_span!(parent: None, "local", path = %path.display());
+        let work = feed.run(fs_watch, end.clone());
         tokio::spawn(
             async move {
                 let _closed = closed.drop_guard();
@@ -427,42 +263,14 @@ impl LocalFolders {
         );
         Ok(LocalFolder {
             id,
-            path: path.to_owned(),
             ignore,
             patterns: patterns.to_vec(),
             engine,
-            kept,
             two_way,
-            first_compared: OnceLock::new(),
-            listings: Listings::default(),
-            versions,
-            own_writes,
             edits,
-            root_dir,
-            first_pull: FirstPullApproval::default(),
             state,
-            commands,
             _end: end.drop_guard(),
         })
-    }
-}
-
-/// The work of a folder's task, by the engine where there is one.
-async fn work(
-    start: Start,
-    engine: Option<Engine>,
-    untold: UntoldEdits,
-    fs_watch: FsWatch,
-    commands: mpsc::UnboundedReceiver<Command>,
-    end: CancellationToken,
-) {
-    match engine {
-        Some(engine) => {
-            let Start { path, root, ignore, state_tx, edits, .. } = start;
-            let folder = DirectFolder { engine, path, ignore, root, state_tx, edits, untold };
-            folder.run(fs_watch, commands, end).await;
-        }
-        None => Actor::new(start).run(fs_watch, commands, end).await,
     }
 }
 

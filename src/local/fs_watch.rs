@@ -1,7 +1,7 @@
 //! The operating system's events of a local path: which directories are watched, what an event means, and when its path is
-//! scanned.
+//! looked at.
 //!
-//! Invariant: whatever changes below the local path and is not ignored is scanned after its last event.
+//! Invariant: whatever changes below the local path and is not ignored is looked at after its last event.
 
 mod channel;
 mod debounce;
@@ -9,4 +9,4 @@ mod events;
 mod recursive;
 
 pub(super) use debounce::Debounce;
-pub(super) use events::{FsEvent, FsWatch, may_be_synced};
+pub(super) use events::{FsEvent, FsWatch};

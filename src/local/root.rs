@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use ksync_procfs::Mount;
 use ksync_tree::{Identity, Root};
 use tracing::{info, warn};
 
@@ -20,9 +19,6 @@ use crate::{
     guards::{self, Guard},
     lock::{self, DirLock},
 };
-
-/// syncthing goes on with a file that it is at within this time.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// Why a directory can't be synced.
 #[derive(Debug, thiserror::Error)]
@@ -90,16 +86,9 @@ impl LocalRoot {
         ))
     }
 
-    /// Whether names in other letters are other names, in all of it as far as can be known.
-    pub(super) fn tells_names_apart(&self) -> bool {
-        ksync_tree::is_case_sensitive(&self.root(), ".stignore") && !has_mounts(&self.path)
-    }
-
-    /// Removes what pulls that were cut off have left: nobody goes on with it, because each syncthing starts with an empty
-    /// database. While syncthing has the folder, what it has touched in the last minute (`in_use`) is left.
-    pub(super) fn sweep(&self, in_use: bool) {
-        let quiet = if in_use { QUIET } else { Duration::ZERO };
-        match ksync_tree::sweep_unfinished(&self.root(), &[], quiet) {
+    /// Removes what writes that were cut off have left: nobody goes on with it.
+    pub(super) fn sweep(&self) {
+        match ksync_tree::sweep_unfinished(&self.root(), &[], Duration::ZERO) {
             Ok(0) => {}
             Ok(files) => info!(files, path = %self.path.display(), "removed unfinished files"),
             Err(error) => {
@@ -129,19 +118,6 @@ impl Held {
     }
 }
 
-/// Whether something is mounted below a directory, or may be.
-fn has_mounts(path: &Path) -> bool {
-    let (Ok(mounts), Ok(path)) = (ksync_procfs::own_mounts(), path.canonicalize()) else {
-        return true;
-    };
-    has_mounts_in(&mounts, &path)
-}
-
-fn has_mounts_in(mounts: &[Mount], path: &Path) -> bool {
-    let below = |point: &Path| point != path && point.starts_with(path);
-    mounts.iter().any(|mount| below(Path::new(&mount.point)))
-}
-
 fn found(path: &Path) -> Option<Identity> {
     Root::open(path).ok().map(|root| root.identity())
 }
@@ -157,7 +133,7 @@ fn is_removed(root: &Root) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::fs;
 
     use super::{Error, LocalRoot};
 
@@ -180,15 +156,6 @@ mod tests {
         fs::rename(&path, dir.path().join("elsewhere")).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(!root_dir.adopt_successor().unwrap() && root_dir.check().is_err());
-    }
-
-    #[test]
-    fn a_mount_below_is_seen_whatever_its_name() {
-        let mountinfo = "36 35 98:0 / /home/me/my\\040code/data rw - ext4 /dev/root rw\n";
-        let mounts = ksync_procfs::parse_mounts(mountinfo);
-        let is_above = |path: &str| super::has_mounts_in(&mounts, Path::new(path));
-        assert!(is_above("/home/me/my code") && is_above("/home"));
-        assert!(!is_above("/home/me/my code/data") && !is_above("/home/me/my"));
     }
 
     #[test]

@@ -22,9 +22,6 @@ pub(crate) enum CallError {
         /// How long it was waited for.
         limit: Duration,
     },
-    /// radar's answer makes no sense.
-    #[error("radar sent {0}")]
-    Malformed(&'static str),
 }
 
 impl From<tonic::Status> for CallError {

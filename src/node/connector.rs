@@ -1,4 +1,4 @@
-//! The task that keeps a node connected: it connects, opens the session, passes events on, and starts over when that ends.
+//! The task that keeps a node connected: it connects, opens the session, passes ends of attachments on, and starts over when that ends.
 
 use std::{
     collections::HashSet,
@@ -59,10 +59,10 @@ impl Connector {
                     self.routes.contact();
                     self.state_tx.send_replace(NodeState::Up(Arc::new(link)));
                     backoff.reset();
-                    let end = session.pump(|event| {
+                    let end = session.pump(|ended| {
                         self.routes.contact();
-                        if let Some((attachment_id, event)) = event {
-                            self.routes.deliver(&attachment_id, event);
+                        if let Some((attachment_id, reason)) = ended {
+                            self.routes.ended(&attachment_id, reason);
                         }
                     });
                     (end.await, false)

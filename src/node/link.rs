@@ -24,13 +24,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{
-    call_error::CallError,
-    messages::{AttachmentEvent, LookReply},
-    settle_dedup::SettleDedup,
-    sync::SyncStream,
-    wire,
-};
+use super::{call_error::CallError, messages::LookReply, sync::SyncStream, wire};
 use crate::{
     cluster,
     targets::RemoteContainer,
@@ -139,15 +133,15 @@ pub(crate) struct Link {
     /// The session that every call names.
     pub(super) session_id: String,
     /// Device id of the node's syncthing.
+    #[expect(dead_code, reason = "syncthing is to move large files through spools: docs/decisions/0011")]
     pub(super) device_id: String,
     /// Device id of the local syncthing.
+    #[expect(dead_code, reason = "syncthing is to move large files through spools: docs/decisions/0011")]
     pub(super) own_device_id: String,
     /// radar's version.
     pub(super) radar_version: String,
     /// What this radar can do.
     pub(super) capabilities: Vec<String>,
-    /// The questions that several containers wait for.
-    pub(super) settle_dedup: SettleDedup,
     /// The stream of all its attachments that are open for ksync's own engine.
     sync: tokio::sync::Mutex<Option<Arc<SyncStream>>>,
 }
@@ -176,13 +170,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Passes every event to `sink` until the stream ends; says why it ended. One that is about no attachment is none, and
-    /// a sign of life all the same.
-    pub(super) async fn pump(mut self, sink: impl Fn(Option<(String, AttachmentEvent)>)) -> String {
+    /// Passes each end of an attachment to `sink` until the stream ends; says why it ended. Any other event is none, and a
+    /// sign of life all the same.
+    pub(super) async fn pump(mut self, sink: impl Fn(Option<(String, String)>)) -> String {
         loop {
             match self.events.message().await {
                 Ok(Some(SessionEvent { event: Some(Event::SessionEnded(end)) })) => return end.reason,
-                Ok(Some(SessionEvent { event: Some(event) })) => sink(wire::event(event)),
+                Ok(Some(SessionEvent { event: Some(event) })) => sink(wire::ended(event)),
                 Ok(Some(SessionEvent { event: None })) => {}
                 Ok(None) => return "radar closed the session".to_owned(),
                 Err(status) => return format!("lost the connection to radar: {}", status.message()),
@@ -299,7 +293,6 @@ async fn open_session(
         own_device_id: identity.device_id.clone(),
         radar_version: found.version,
         capabilities: found.capabilities,
-        settle_dedup: SettleDedup::default(),
         sync: tokio::sync::Mutex::default(),
     };
     Ok((link, Session { events, _hello: hello }))

@@ -1,7 +1,6 @@
-//! Which attachment gets which of a node's events, and when radar was last heard of.
+//! Which attachment hears of which of a node's ends, and when radar was last heard of.
 //!
-//! Invariant: an attachment's events are gapless until their end. When more of them wait than there is room for, they end
-//! there, and the folder attaches anew, which compares both sides.
+//! Invariant: an attachment hears of its end once, and of nobody else's.
 
 use std::{
     collections::HashMap,
@@ -9,21 +8,15 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::mpsc::{self, error::TrySendError};
-use tracing::warn;
-
-use super::messages::AttachmentEvent;
-
-/// Events of one attachment that may wait: more than a burst of a big directory, some MB at most.
-const WAITING: usize = 65_536;
+use tokio::sync::oneshot;
 
 #[derive(Debug, Default)]
 struct Table {
-    attachments: HashMap<String, mpsc::Sender<AttachmentEvent>>,
+    attachments: HashMap<String, oneshot::Sender<String>>,
     last_contact: Option<Timestamp>,
 }
 
-/// Where events go. Only ever locked for a look or a change, never across an await.
+/// Where the ends of attachments go. Only ever locked for a look or a change, never across an await.
 #[derive(Debug, Default)]
 pub(super) struct Routes(Mutex<Table>);
 
@@ -32,11 +25,13 @@ impl Routes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The events of one attachment, from now on: connector --events--> folder.
-    pub(super) fn events_of(&self, attachment_id: &str) -> mpsc::Receiver<AttachmentEvent> {
-        let (events_tx, events_rx) = mpsc::channel(WAITING);
-        self.lock().attachments.insert(attachment_id.to_owned(), events_tx);
-        events_rx
+    /// Why radar ends one attachment, once it does: connector --end--> folder.
+    pub(super) fn end_of(&self, attachment_id: &str) -> oneshot::Receiver<String> {
+        let (end_tx, end) = oneshot::channel();
+        let mut table = self.lock();
+        table.attachments.retain(|_, end_tx| !end_tx.is_closed());
+        table.attachments.insert(attachment_id.to_owned(), end_tx);
+        end
     }
 
     /// radar was heard of just now.
@@ -48,36 +43,29 @@ impl Routes {
         self.lock().last_contact
     }
 
-    /// Passes an event on. One for nobody is dropped, its attachment has ended; one that finds no room ends the events of
-    /// its attachment.
-    pub(super) fn deliver(&self, attachment_id: &str, event: AttachmentEvent) {
-        let mut table = self.lock();
-        let Some(Err(error)) = table.attachments.get(attachment_id).map(|tx| tx.try_send(event)) else {
-            return;
-        };
-        if let TrySendError::Full(_) = error {
-            warn!(attachment = attachment_id, limit = WAITING, "too many events wait");
+    /// radar has ended an attachment.
+    pub(super) fn ended(&self, attachment_id: &str, reason: String) {
+        if let Some(end_tx) = self.lock().attachments.remove(attachment_id) {
+            // Nobody may follow it any more.
+            let _ = end_tx.send(reason);
         }
-        table.attachments.remove(attachment_id);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{AttachmentEvent, Routes, WAITING};
+    use super::Routes;
 
     #[tokio::test]
-    async fn events_that_find_no_room_end_without_a_gap() {
+    async fn an_end_is_heard_of_by_its_own_attachment() {
         let routes = Routes::default();
-        let mut events = routes.events_of("a");
-        let event = |n: usize| AttachmentEvent::Deleted { path: n.to_string() };
-        for n in 0..WAITING + 2 {
-            routes.deliver("a", event(n));
-        }
-        for n in 0..WAITING {
-            assert_eq!(events.recv().await, Some(event(n)));
-        }
-        routes.deliver("a", event(WAITING + 2));
-        assert_eq!(events.recv().await, None);
+        let (one, mut two) = (routes.end_of("1"), routes.end_of("2"));
+        routes.ended("1", "its container exited".to_owned());
+        routes.ended("3", "nobody's".to_owned());
+        assert_eq!(one.await.unwrap(), "its container exited");
+        assert!(two.try_recv().is_err());
+        drop(two);
+        let _three = routes.end_of("3");
+        assert_eq!(routes.lock().attachments.len(), 1, "who does not listen is forgotten");
     }
 }

@@ -11,13 +11,12 @@ use std::{
     time::Duration,
 };
 
-use futures::future::BoxFuture;
 use tokio::{
     sync::{
         broadcast::{self, error::RecvError, error::TryRecvError},
         watch,
     },
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info};
@@ -28,28 +27,23 @@ use super::{
     decision::{Decision, Facts, Next},
 };
 use crate::{
-    local::{LocalEdit, LocalFolder, LocalState},
-    node::SettleReply,
-    revision::Revision,
+    local::{LocalFolder, LocalState},
     status::ReloadNote,
     targets::RemoteContainer,
 };
-
-/// How long the folder's own settling is waited for. Where changes never end it begins anew with each of them.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Whether and where a container is followed, and what is decided.
 #[derive(Debug)]
 struct State {
     decision: Decision,
     target: Option<Target>,
-    held: Option<Revision>,
+    held: Option<u64>,
 }
 
 impl State {
     /// How things stand. An answer of what it holds may come when it is not followed any more: that counts for nothing, or
     /// it would be reloaded in vain, over and over.
-    fn facts(&self, pending: bool, here: Revision) -> Facts {
+    fn facts(&self, pending: bool, here: u64) -> Facts {
         Facts { pending, here, held: self.held.filter(|_| self.target.is_some()) }
     }
 }
@@ -109,7 +103,6 @@ impl Automatic {
             here: local.state(),
             local: Arc::clone(local),
             shared: Arc::clone(&shared),
-            asked: None,
         };
         let end = CancellationToken::new();
         tokio::spawn(worker.run(end.clone()).in_current_span());
@@ -143,20 +136,20 @@ impl Automatic {
         Followed(shared)
     }
 
-    /// It holds everything up to that revision of the local index.
-    pub(crate) fn holds(&self, revision: Revision) {
+    /// It holds everything up to the edit of this number.
+    pub(crate) fn holds(&self, edit: u64) {
         if let Some(shared) = self.shared() {
-            shared.holds(revision);
+            shared.holds(edit);
         }
     }
 }
 
 impl Shared {
-    fn holds(&self, revision: Revision) {
+    fn holds(&self, edit: u64) {
         self.state.send_if_modified(|state| {
-            let news = state.held.is_none_or(|held| held.process != revision.process || held < revision);
+            let news = state.held.is_none_or(|held| held < edit);
             if news {
-                state.held = Some(revision);
+                state.held = Some(edit);
             }
             news
         });
@@ -178,21 +171,14 @@ impl Shared {
     }
 }
 
-/// A `Settle` of its own under way, and what for.
-struct PendingSettle {
-    revision: Revision,
-    answer: BoxFuture<'static, bool>,
-}
-
 /// The task behind an [`Automatic`].
 struct Worker {
     policy: Arc<Policy>,
     container: RemoteContainer,
     local: Arc<LocalFolder>,
-    edits: broadcast::Receiver<LocalEdit>,
+    edits: broadcast::Receiver<String>,
     here: watch::Receiver<LocalState>,
     shared: Arc<Shared>,
-    asked: Option<PendingSettle>,
 }
 
 impl Worker {
@@ -211,10 +197,6 @@ impl Worker {
                     self.reload().await;
                     continue;
                 }
-                Next::Hold(revision) => {
-                    self.ask(revision);
-                    None
-                }
                 Next::Until(at) => Some(at),
                 Next::Rest => None,
             };
@@ -223,12 +205,11 @@ impl Worker {
                 changed = state.changed() => if changed.is_err() { return },
                 changed = self.here.changed() => if changed.is_err() { return },
                 edit = self.edits.recv() => match edit {
-                    Ok(edit) => self.edited(edit),
-                    Err(RecvError::Lagged(_)) => self.edited(LocalEdit::Something),
+                    Ok(path) => self.edited(Some(&path)),
+                    Err(RecvError::Lagged(_)) => self.edited(None),
                     Err(RecvError::Closed) => return,
                 },
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
-                revision = answered(&mut self.asked) => self.shared.holds(revision),
             }
         }
     }
@@ -236,7 +217,7 @@ impl Worker {
     fn next(&mut self) -> Next {
         let (pending, here) = {
             let here = self.here.borrow_and_update();
-            (here.pending, here.revision())
+            (here.pending, here.edits)
         };
         let mut next = Next::Rest;
         self.shared.state.send_if_modified(|state| {
@@ -247,21 +228,19 @@ impl Worker {
         next
     }
 
-    fn edited(&self, edit: LocalEdit) {
-        let path = match &edit {
-            LocalEdit::Path(path) if !self.policy.which.counts(path) => return,
-            LocalEdit::Path(path) => Some(path.as_str()),
-            LocalEdit::Something => None,
-        };
-        self.shared.change(|state| state.decision.edited(path, Instant::now()));
+    /// Something was edited, at `path` where that is known.
+    fn edited(&self, path: Option<&str>) {
+        if path.is_none_or(|path| self.policy.which.counts(path)) {
+            self.shared.change(|state| state.decision.edited(path, Instant::now()));
+        }
     }
 
     /// What has been told of edits by now.
     fn listen(&mut self) {
         loop {
             match self.edits.try_recv() {
-                Ok(edit) => self.edited(edit),
-                Err(TryRecvError::Lagged(_)) => self.edited(LocalEdit::Something),
+                Ok(path) => self.edited(Some(&path)),
+                Err(TryRecvError::Lagged(_)) => self.edited(None),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
         }
@@ -290,56 +269,15 @@ impl Worker {
             }
         });
     }
-
-    /// Asks radar for what the folder's own settling has not told in time.
-    fn ask(&mut self, revision: Revision) {
-        if self.local.engine.is_some() {
-            return;
-        }
-        let target = self.shared.state.borrow().target.clone();
-        let (true, Some(target)) =
-            (self.asked.as_ref().is_none_or(|asked| asked.revision != revision), target)
-        else {
-            return;
-        };
-        let answer = Box::pin(async move {
-            sleep(PATIENCE).await;
-            loop {
-                match target.attachment.settle(revision.sequence, &[]).await {
-                    Ok(SettleReply::Settled(_)) => return true,
-                    Ok(SettleReply::TimedOut) => {}
-                    // What can't be written, or who can't be asked: the folder finds out, and tells when it is over.
-                    _ => return false,
-                }
-            }
-        });
-        self.asked = Some(PendingSettle { revision, answer });
-    }
-}
-
-/// The revision that the container was found to hold; never when it was not.
-async fn answered(asked: &mut Option<PendingSettle>) -> Revision {
-    if let Some(PendingSettle { revision, answer }) = asked
-        && answer.await
-    {
-        let revision = *revision;
-        *asked = None;
-        return revision;
-    }
-    if let Some(asked) = asked {
-        // It has answered, and is not asked that again.
-        asked.answer = Box::pin(std::future::pending());
-    }
-    std::future::pending().await
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Decision, Next, Revision, State};
+    use super::{Decision, Next, State};
 
     #[tokio::test(start_paused = true)]
     async fn what_is_not_followed_is_not_reloaded_whatever_it_holds() {
-        let held = Revision { process: 1, sequence: 7 };
+        let held = 7;
         let mut state = State { decision: Decision::default(), target: None, held: Some(held) };
         let now = tokio::time::Instant::now();
         state.decision.merged(now);

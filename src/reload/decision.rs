@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::revision::Revision;
-
 /// How long it must be quiet after changes of one file: what an editor does to it is over by then.
 pub(super) const ALONE: Duration = Duration::from_millis(25);
 /// The same after changes of several: whoever writes many files rests between them.
 pub(super) const SEVERAL: Duration = Duration::from_millis(120);
 /// Changes that go on for so long are reloaded in between.
 pub(super) const LONGEST: Duration = Duration::from_millis(2500);
-/// For how long after that something that was noticed and is not scanned yet is waited for: it may be one more change, and
+/// For how long after that something that was noticed and not looked at yet is waited for: it may be one more change, and
 /// it may be what containers write all the time.
 pub(super) const NOISE: Duration = Duration::from_millis(150);
 /// From the end of a reload to the next one.
@@ -25,12 +23,12 @@ pub(super) const APART: Duration = Duration::from_millis(300);
 /// How things stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// Something was noticed here that is not scanned yet.
+    /// Something was noticed here that nobody has looked at yet.
     pub(super) pending: bool,
-    /// The end of the local index.
-    pub(super) here: Revision,
-    /// What the container holds; none while it is not followed.
-    pub(super) held: Option<Revision>,
+    /// The number of the last edit here.
+    pub(super) here: u64,
+    /// The number of the last edit that the container holds; none while it is not followed.
+    pub(super) held: Option<u64>,
 }
 
 /// What to do.
@@ -40,8 +38,6 @@ pub(super) enum Next {
     Rest,
     /// Wait for news, at most until then.
     Until(Instant),
-    /// Wait until the container holds that.
-    Hold(Revision),
     /// Reload.
     Reload,
 }
@@ -55,8 +51,8 @@ struct Want {
     /// The one path that changed.
     path: Option<String>,
     several: bool,
-    /// Where all of it is; none while that is not known.
-    upto: Option<Revision>,
+    /// The number of its last edit; none while that is not known.
+    upto: Option<u64>,
     /// Changes came after that was noted.
     more: bool,
 }
@@ -120,21 +116,17 @@ impl Decision {
 
     pub(super) fn next(&mut self, facts: Facts, now: Instant) -> Next {
         let Some(want) = &mut self.want else { return Next::Rest };
-        let Revision { process, sequence } = facts.here;
         let long = want.since.map(|since| since + LONGEST);
-        want.upto = want.upto.filter(|upto| upto.process == process);
         if !facts.pending {
-            // Nothing is under way: whatever was found lies at or before the index's end.
-            let upto = want.upto.map_or(sequence, |upto| upto.sequence.min(sequence));
-            want.upto = Some(Revision { process, sequence: upto });
+            // Nothing is under way: whatever was found lies at or before the last edit.
+            want.upto = Some(want.upto.map_or(facts.here, |upto| upto.min(facts.here)));
         } else if want.upto.is_none() && long.is_some_and(|long| now >= long) {
-            // It is found by the scan under way, if not before.
-            want.upto = Some(Revision { process, sequence: sequence + 1 });
+            // It is found by the look under way, if not before.
+            want.upto = Some(facts.here + 1);
         }
         let Some(upto) = want.upto else { return long.map_or(Next::Rest, Next::Until) };
-        let Some(held) = facts.held.filter(|held| held.process == process) else { return Next::Rest };
-        if held < upto {
-            return Next::Hold(upto);
+        if facts.held.is_none_or(|held| held < upto) {
+            return Next::Rest;
         }
         let quiet = want.last + if want.several { SEVERAL } else { ALONE };
         let calm = if facts.pending { quiet + NOISE } else { quiet };
@@ -164,16 +156,12 @@ mod tests {
 
     use tokio::time::{Instant, advance};
 
-    use super::{ALONE, APART, Decision, Facts, LONGEST, NOISE, Next, Revision, SEVERAL};
+    use super::{ALONE, APART, Decision, Facts, LONGEST, NOISE, Next, SEVERAL};
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn at(process: u64, sequence: i64) -> Revision {
-        Revision { process, sequence }
-    }
-
-    fn facts(pending: bool, here: i64, held: i64) -> Facts {
-        Facts { pending, here: at(1, here), held: Some(at(1, held)) }
+    fn facts(pending: bool, here: u64, held: u64) -> Facts {
+        Facts { pending, here, held: Some(held) }
     }
 
     fn next(decision: &mut Decision, facts: Facts) -> Next {
@@ -197,10 +185,14 @@ mod tests {
         edit(&mut decision, "a");
         edit(&mut decision, "a");
         assert!(decision.due(edited));
-        assert_eq!(next(&mut decision, facts(true, 4, 4)), Next::Until(edited + LONGEST), "not scanned yet");
-        assert_eq!(next(&mut decision, facts(false, 5, 4)), Next::Hold(at(1, 5)));
+        assert_eq!(
+            next(&mut decision, facts(true, 4, 4)),
+            Next::Until(edited + LONGEST),
+            "not looked at yet"
+        );
+        assert_eq!(next(&mut decision, facts(false, 5, 4)), Next::Rest);
         // What others do meanwhile is not waited for.
-        assert_eq!(next(&mut decision, facts(true, 6, 4)), Next::Hold(at(1, 5)));
+        assert_eq!(next(&mut decision, facts(true, 6, 4)), Next::Rest);
         assert_eq!(next(&mut decision, facts(false, 6, 5)), Next::Until(edited + ALONE));
         advance(ALONE).await;
         assert_eq!(next(&mut decision, facts(true, 6, 5)), Next::Until(edited + ALONE + NOISE));
@@ -272,13 +264,13 @@ mod tests {
         let mut decision = Decision::default();
         edit(&mut decision, "a");
         advance(LONGEST).await;
-        assert_eq!(next(&mut decision, facts(true, 7, 7)), Next::Hold(at(1, 8)));
+        assert_eq!(next(&mut decision, facts(true, 7, 7)), Next::Rest);
         edit(&mut decision, "b");
         assert_eq!(next(&mut decision, facts(true, 8, 8)), Next::Reload);
         reloaded(&mut decision);
         assert!(decision.due(Instant::now()));
         advance(APART).await;
-        assert_eq!(next(&mut decision, facts(false, 9, 8)), Next::Hold(at(1, 9)));
+        assert_eq!(next(&mut decision, facts(false, 9, 8)), Next::Rest);
         assert_eq!(next(&mut decision, facts(false, 9, 9)), Next::Reload);
     }
 
@@ -287,24 +279,9 @@ mod tests {
         let mut decision = Decision::default();
         decision.merged(Instant::now());
         advance(LONGEST).await;
-        let away = Facts { pending: false, here: at(2, 3), held: None };
+        let away = Facts { pending: false, here: 3, held: None };
         assert_eq!(next(&mut decision, away), Next::Rest);
-        assert_eq!(
-            next(&mut decision, Facts { held: Some(at(1, 9)), ..away }),
-            Next::Rest,
-            "of another process"
-        );
-        assert_eq!(next(&mut decision, Facts { held: Some(at(2, 3)), ..away }), Next::Reload);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_new_process_of_syncthing_counts_anew() {
-        let mut decision = Decision::default();
-        decision.edited(None, Instant::now());
-        assert_eq!(next(&mut decision, facts(false, 900, 1)), Next::Hold(at(1, 900)));
-        let anew = Facts { pending: false, here: at(2, 5), held: Some(at(2, 5)) };
-        advance(SEVERAL).await;
-        assert_eq!(next(&mut decision, anew), Next::Reload);
+        assert_eq!(next(&mut decision, Facts { held: Some(3), ..away }), Next::Reload);
     }
 
     #[tokio::test(start_paused = true)]
@@ -314,7 +291,7 @@ mod tests {
         assert!(matches!(next(&mut decision, facts(false, 3, 3)), Next::Until(_)));
         advance(2 * LONGEST).await;
         edit(&mut decision, "a");
-        assert_eq!(next(&mut decision, facts(false, 4, 3)), Next::Hold(at(1, 4)), "it is not there yet");
+        assert_eq!(next(&mut decision, facts(false, 4, 3)), Next::Rest, "it is not there yet");
         advance(ALONE).await;
         assert_eq!(next(&mut decision, facts(false, 4, 4)), Next::Reload);
         reloaded(&mut decision);

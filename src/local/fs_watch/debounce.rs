@@ -1,12 +1,12 @@
-//! When the path of an event is scanned, so that all the steps by which an editor saves a file are one edit.
+//! When the path of an event is looked at, so that all the steps by which an editor saves a file are one edit.
 //!
 //! - An edit in place: when its writer closes the file.
 //! - A replacement by rename, or a file that is removed or moved out of sight and written anew: when the new file is in
-//!   place, if that is soon; no scan comes between and finds the file gone.
+//!   place, if that is soon; no look comes between and finds the file gone.
 //! - A new file under a name of its own: a moment after it is closed, because many are renamed to what they replace at once.
 //! - Both ends of a rename: together, so that the moved content isn't sent again.
 //!
-//! Invariant: every path of an event is scanned after its last event.
+//! Invariant: every path of an event is looked at after its last event.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -33,19 +33,17 @@ enum Phase {
     Closed,
     /// A file that was there before is being written.
     Open,
-    /// The file is gone, or its scan is made again.
-    Other,
+    /// The file is gone.
+    Gone,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Wait {
     phase: Phase,
     until: Instant,
-    /// When the event came that the scan is for.
-    noticed: Instant,
 }
 
-/// Paths that are scanned later.
+/// Paths that are looked at later.
 #[derive(Debug, Default)]
 pub(in crate::local) struct Debounce {
     waiting: HashMap<String, Wait>,
@@ -53,7 +51,7 @@ pub(in crate::local) struct Debounce {
 }
 
 impl Debounce {
-    /// Takes in an event that came at `now`. Returns the paths that are scanned now.
+    /// Takes in an event that came at `now`. Returns the paths that are looked at now.
     pub(in crate::local) fn take(&mut self, now: Instant, event: FsEvent) -> Vec<String> {
         match event {
             FsEvent::Created(path) => {
@@ -77,35 +75,24 @@ impl Debounce {
                     return self.settled(path);
                 }
             }
-            FsEvent::Removed(path) => self.wait(path, Phase::Other, now, REPLACED),
+            FsEvent::Removed(path) => self.wait(path, Phase::Gone, now, REPLACED),
             FsEvent::Appeared(path) => return self.settled(path),
             FsEvent::Renamed { from, to } => return [self.settled(from), self.settled(to)].concat(),
-            FsEvent::NotUtf8
-            | FsEvent::ConflictCopy(_)
-            | FsEvent::Rescan
-            | FsEvent::WatchLimit
-            | FsEvent::Failed(_) => {}
+            FsEvent::Rescan | FsEvent::WatchLimit | FsEvent::Failed(_) => {}
         }
         Vec::new()
     }
 
-    /// Has a path scanned, at the latest at `until`.
-    pub(in crate::local) fn later(&mut self, path: String, until: Instant) {
-        if !self.waiting.contains_key(&path) {
-            self.put(path, Wait { phase: Phase::Other, until, noticed: until });
-        }
-    }
-
-    /// The paths that have waited long enough by `now`, each with when the event came that the scan is for.
-    pub(in crate::local) fn due(&mut self, now: Instant) -> Vec<(Instant, String)> {
+    /// The paths that have waited long enough by `now`.
+    pub(in crate::local) fn due(&mut self, now: Instant) -> Vec<String> {
         let mut due = Vec::new();
         while let Some((until, path)) = self.order.pop_first() {
             if until > now {
                 self.order.insert((until, path));
                 break;
             }
-            if let Some(wait) = self.waiting.remove(&path) {
-                due.push((wait.noticed, path));
+            if self.waiting.remove(&path).is_some() {
+                due.push(path);
             }
         }
         due
@@ -121,7 +108,7 @@ impl Debounce {
     }
 
     fn wait(&mut self, path: String, phase: Phase, now: Instant, time: Duration) {
-        self.put(path, Wait { phase, until: now + time, noticed: now });
+        self.put(path, Wait { phase, until: now + time });
     }
 
     fn put(&mut self, path: String, wait: Wait) {
@@ -156,11 +143,11 @@ mod tests {
         for event in told {
             looked_at.extend(debounce.take(Instant::now(), event));
             advance(Duration::from_millis(1)).await;
-            looked_at.extend(debounce.due(Instant::now()).into_iter().map(|(_, path)| path));
+            looked_at.extend(debounce.due(Instant::now()));
         }
         while let Some(next) = debounce.next() {
             advance(next - Instant::now()).await;
-            looked_at.extend(debounce.due(Instant::now()).into_iter().map(|(_, path)| path));
+            looked_at.extend(debounce.due(Instant::now()));
         }
         assert!(debounce.waiting.is_empty());
         looked_at
@@ -248,16 +235,5 @@ mod tests {
     async fn what_is_gone_is_looked_at() {
         assert_eq!(looked_at(vec![gone("a"), gone("b")]).await, ["a", "b"]);
         assert_eq!(looked_at([written("a", true), vec![gone("a")]].concat()).await, ["a"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_failed_is_tried_again_and_does_not_put_off_what_waits() {
-        let (mut debounce, now) = (Debounce::default(), Instant::now());
-        debounce.take(now, gone("a"));
-        debounce.later("a".into(), now + Duration::from_secs(1));
-        debounce.later("b".into(), now + Duration::from_millis(1));
-        advance(Duration::from_millis(20)).await;
-        let due: Vec<String> = debounce.due(Instant::now()).into_iter().map(|(_, path)| path).collect();
-        assert_eq!(due, ["b", "a"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Local changes: the operating system's events, turned into what they mean for the folder.
 //!
 //! Invariant: each change after [`FsWatch::start`] returned is an event here, or [`FsEvent::Rescan`] comes, unless the path is
-//! ignored. When the path of an event is scanned, [`super::debounce`] decides.
+//! ignored. When the path of an event is looked at, [`super::debounce`] decides.
 
 use std::{
     path::{Path, PathBuf},
@@ -36,11 +36,7 @@ pub(in crate::local) enum FsEvent {
     Appeared(String),
     /// The end of a rename. [`FsEvent::Removed`] came for `from` before.
     Renamed { from: String, to: String },
-    /// A name that is not UTF-8 came or went, and can't be synced.
-    NotUtf8,
-    /// syncthing made this conflict copy.
-    ConflictCopy(String),
-    /// Events were lost: everything is scanned.
+    /// Events were lost: everything is looked at.
     Rescan,
     /// The system allows no more watches: changes in some directories have no events.
     WatchLimit,
@@ -49,26 +45,14 @@ pub(in crate::local) enum FsEvent {
 }
 
 impl FsEvent {
-    /// Whether a scan of everything finds the change. syncthing's conflict copies are left out of scans, for one.
-    fn is_found_by_a_scan(&self) -> bool {
-        match self {
-            Self::Created(_)
-            | Self::Writing(_)
-            | Self::Closed(_)
-            | Self::Changed(_)
-            | Self::Removed(_)
-            | Self::Appeared(_)
-            | Self::Renamed { .. }
-            | Self::Rescan
-            | Self::Failed(_) => true,
-            Self::NotUtf8 | Self::ConflictCopy(_) | Self::WatchLimit => false,
-        }
+    /// Whether a look at everything finds the change.
+    fn is_found_by_a_look(&self) -> bool {
+        !matches!(self, Self::WatchLimit)
     }
 }
 
-/// Events that wait for the folder's actor, at most, which takes them in between its calls to syncthing. What comes beyond
-/// that is lost, and everything is scanned instead, as where the system's own queue has no room; an event that no scan makes up
-/// for is not.
+/// Events that wait for the folder's task, at most. What comes beyond that is lost, and everything is looked at instead, as
+/// where the system's own queue has no room; an event that no look makes up for is not.
 const WAITING: usize = 1 << 16;
 
 type Tx = channel::Tx<FsEvent>;
@@ -97,7 +81,7 @@ impl FsWatch {
         ignore: Ignore,
         watcher: impl FnOnce(Sink) -> notify::Result<RecommendedWatcher>,
     ) -> Result<Self, notify::Error> {
-        let (tx, rx) = channel::channel(WAITING, FsEvent::Rescan, FsEvent::is_found_by_a_scan);
+        let (tx, rx) = channel::channel(WAITING, FsEvent::Rescan, FsEvent::is_found_by_a_look);
         // Without a bound: the system's thread must not wait for whoever reads these, because he asks that thread to watch
         // each of them. There is one for a directory that came, and he waits for nothing else.
         let (arrivals_tx, arrivals) = std_mpsc::channel();
@@ -197,10 +181,8 @@ impl Sink {
     fn tell(&mut self, event: &Event, path: &Path, meaning: fn(String) -> FsEvent) {
         // An event may tell of both ends of a rename, one of them elsewhere.
         let Ok(below) = path.strip_prefix(&self.base) else { return };
-        let Some(rel) = relative(below) else { return self.tx.send(FsEvent::NotUtf8) };
-        if syncthing::conflict::copy(&rel).is_some() {
-            return self.tx.send(FsEvent::ConflictCopy(rel));
-        }
+        // What is not UTF-8 can't be synced.
+        let Some(rel) = relative(below) else { return };
         if !rel.is_empty() && (ksync_tree::is_temp(name(&rel)) || self.ignore.matches(&rel)) {
             // What is in a directory that is left out may be wanted.
             if ONE_BY_ONE && self.ignore.has_negation() && is_directory(path) {
@@ -251,11 +233,6 @@ fn is_to_be_written(path: &Path) -> Option<bool> {
     path.symlink_metadata().ok().map(|meta| meta.is_file() && meta.nlink() == 1)
 }
 
-/// Whether there is something at `path` that can be synced. What is gone may have been a pipe, a socket or a device too.
-pub(in crate::local) fn may_be_synced(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|meta| meta.is_file() || meta.is_dir() || meta.is_symlink())
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -272,7 +249,7 @@ mod tests {
         event::{Flag, ModifyKind, RenameMode},
     };
 
-    use super::{super::channel::channel, FsEvent, FsWatch, Sink, may_be_synced};
+    use super::{super::channel::channel, FsEvent, FsWatch, Sink};
 
     fn watched(dir: &Path, patterns: &[&str]) -> FsWatch {
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
@@ -346,8 +323,7 @@ mod tests {
         fs::write(at(".b.swp"), "").unwrap();
         assert_eq!(so_far(dir.path(), &mut watch).await, [], "reads, and what is left out");
         fs::write(dir.path().join::<&std::ffi::OsStr>(std::ffi::OsStr::from_bytes(b"a\xff")), "").unwrap();
-        let told = so_far(dir.path(), &mut watch).await;
-        assert!(!told.is_empty() && told.iter().all(|fs_event| *fs_event == FsEvent::NotUtf8), "{told:?}");
+        assert_eq!(so_far(dir.path(), &mut watch).await, [], "what can't be synced");
     }
 
     /// All at once, while the watches are being set.
@@ -454,7 +430,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_events_were_lost_directories_are_watched_before_everything_is_looked_at() {
-        let (tx, mut rx) = channel(8, FsEvent::Rescan, FsEvent::is_found_by_a_scan);
+        let (tx, mut rx) = channel(8, FsEvent::Rescan, FsEvent::is_found_by_a_look);
         let (arrivals, arrived) = std::sync::mpsc::channel();
         let base = Path::new("/w").to_owned();
         let mut sink =
@@ -469,18 +445,5 @@ mod tests {
         let to = EventKind::Modify(ModifyKind::Name(RenameMode::To));
         sink.take(Ok(Event::new(to).add_path("/elsewhere".into())));
         assert!(rx.try_recv().is_none(), "the other end of a rename out of it");
-    }
-
-    #[test]
-    fn pipes_sockets_and_what_is_gone_cannot_be_synced() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        fs::write(at("file"), "").unwrap();
-        fs::create_dir(at("dir")).unwrap();
-        unix::fs::symlink("gone", at("link")).unwrap();
-        let _socket = unix::net::UnixListener::bind(at("socket")).unwrap();
-        let can: Vec<bool> =
-            ["file", "dir", "link", "socket", "gone"].map(|name| may_be_synced(&at(name))).into();
-        assert_eq!(can, [true, true, true, false, false]);
     }
 }

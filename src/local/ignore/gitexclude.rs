@@ -1,11 +1,10 @@
-//! Keeping a file of ours out of git, by the repository's own `info/exclude`, which nobody commits.
+//! What kept a file of ours out of git, in the repository's own `info/exclude`, goes with the file.
 //!
-//! A line that we add stands below one that says so, names the file by its place in the repository, and goes with the
-//! file; no other line is touched. The worktrees of a repository have one such file, and a line in it counts for all.
+//! A line that an earlier version has added stands below one that says so, and names the file by its place in the repository;
+//! no other line is touched. The worktrees of a repository have one such file, and a line in it counts for all.
 
 use std::{
     fs, io,
-    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -14,25 +13,8 @@ use crate::config::write_whole;
 /// The line above each of ours.
 const MARK: &str = "# kubectl-ksync adds the next line, and removes it";
 
-/// Keeps `name`, a file in the directory `root`, out of the repository that holds it, if one does. The error comes with
-/// what was tried and on which file.
-pub(super) fn add(root: &Path, name: &str) -> Result<(), (&'static str, PathBuf, io::Error)> {
-    let Some(Repository { git, line, .. }) = repository(root, name) else { return Ok(()) };
-    let path = git.join("info/exclude");
-    let text = read(&path).map_err(|error| ("read", path.clone(), error))?;
-    if lines(&text).any(|other| [line.as_bytes(), name.as_bytes()].contains(&other.trim_ascii())) {
-        return Ok(());
-    }
-    let gap = if text.is_empty() || text.ends_with(b"\n") { "" } else { "\n" };
-    let write = || {
-        fs::create_dir_all(git.join("info"))?;
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
-        file.write_all(format!("{gap}{MARK}\n{line}\n").as_bytes())
-    };
-    write().map_err(|error| ("write", path.clone(), error))
-}
-
-/// Takes back what [`add`] has added; what others have written there stays, byte for byte.
+/// Takes back the line of `name`, a file in the directory `root`; what others have written stays, byte for byte. The error
+/// comes with what was tried and on which file.
 pub(super) fn remove(root: &Path, name: &str) -> Result<(), (&'static str, PathBuf, io::Error)> {
     let Some(Repository { git, top, below, line }) = repository(root, name) else { return Ok(()) };
     let path = git.join("info/exclude");
@@ -110,15 +92,29 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| *byte == b'\n')
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path, process::Command};
+    use std::{fs, io::Write, path::Path, process::Command};
 
-    use super::{add, remove};
+    use super::{MARK, Repository, read, remove, repository};
+
+    /// What earlier versions did: keeps `name`, a file in the directory `root`, out of the repository that holds it.
+    fn add(root: &Path, name: &str) -> std::io::Result<()> {
+        let Some(Repository { git, line, .. }) = repository(root, name) else { return Ok(()) };
+        let path = git.join("info/exclude");
+        let text = read(&path)?;
+        if lines(&text).any(|other| [line.as_bytes(), name.as_bytes()].contains(&other.trim_ascii())) {
+            return Ok(());
+        }
+        let gap = if text.is_empty() || text.ends_with(b"\n") { "" } else { "\n" };
+        fs::create_dir_all(git.join("info"))?;
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
+        file.write_all(format!("{gap}{MARK}\n{line}\n").as_bytes())
+    }
+
+    fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+        text.split(|byte| *byte == b'\n')
+    }
 
     #[test]
     fn our_line_comes_and_goes_and_no_other() {

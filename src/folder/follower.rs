@@ -1,4 +1,4 @@
-//! Following a container under ksync's own engine (decision 0011).
+//! Following a container, which the local path's engine keeps equal.
 //!
 //! Invariant: it is `watching` only while both sides' sums of all that is there are known to be the same.
 
@@ -8,24 +8,28 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::FutureExt;
 use ksync_common::Backoff;
-use ksync_engine::{Attach, Command, Edits, Engine, Failure, MemberState, Questions};
+use ksync_engine::{Attach, Command, Edits, Engine, Failure, FirstPull, MemberState, Questions};
 use ksync_merge::{First, Side};
 use tokio::sync::mpsc;
 
-use super::{attached::Attached, interruption::Interruption, settle::first_of};
+use super::{attached::Attached, interruption::Interruption};
 use crate::{
     config::{Direction, Initial},
-    local::{AGES, ContainerRef, FirstPull, INLINE, LocalFolder, Registration, Seat},
-    node::{AttachmentEvent, NodeState, Patterns},
+    local::{INLINE, LocalFolder, Seat},
+    node::{NodeState, Patterns},
+    printer::size,
     reload::Automatic,
-    revision::Revision,
     status::{ServiceTx, Status},
+    targets::RemoteContainer,
 };
+
+/// A claim is looked at again so often, because it ages.
+const AGES: Duration = Duration::from_secs(1);
 
 /// Tells attachments of one name apart.
 static NUMBER: AtomicU64 = AtomicU64::new(1);
@@ -45,8 +49,9 @@ impl Drop for Joined {
 }
 
 /// Follows one container.
-pub(super) struct DirectFollower<'a> {
-    pub(super) source: ContainerRef,
+pub(super) struct Follower<'a> {
+    pub(super) spec: &'a str,
+    pub(super) container: &'a RemoteContainer,
     pub(super) kind: &'a Arc<str>,
     pub(super) direction: Direction,
     pub(super) initial: Initial,
@@ -55,17 +60,15 @@ pub(super) struct DirectFollower<'a> {
     pub(super) status: &'a ServiceTx,
 }
 
-impl DirectFollower<'_> {
+impl Follower<'_> {
     /// Follows an attached directory until it is interrupted. Resets `backoff` once both sides hold the same.
     pub(super) async fn follow(
         &self,
-        engine: &Engine,
         attached: &mut Attached,
-        there: &Registration,
         backoff: &mut Backoff,
     ) -> Result<Infallible, Interruption> {
         let Self { local, status, automatic, .. } = self;
-        let id = &self.source.container;
+        let (engine, id) = (&local.engine, &self.container.id);
         let candidate = self.direction == Direction::Both;
         // Whoever can have the seat at once has it from the beginning: what its container wrote meanwhile comes here.
         let mut seat: Option<Seat> = None;
@@ -73,8 +76,7 @@ impl DirectFollower<'_> {
             seat = local.two_way.seat(id).now_or_never();
         }
         let (brought_tx, mut brought) = mpsc::unbounded_channel();
-        let joined = self.attach(engine, attached, seat.is_some(), brought_tx).await?;
-        there.joined(true);
+        let joined = self.attach(attached, seat.is_some(), brought_tx).await?;
         status.modify(|service| service.role = "lead");
         let mut state = engine.state();
         let mut link_state = attached.node.state();
@@ -103,15 +105,12 @@ impl DirectFollower<'_> {
             if !paths.is_empty() {
                 automatic.merged(&paths);
             }
-            let sequence = i64::try_from(member.holds).unwrap_or(i64::MAX);
-            let revision = Revision { process: 1, sequence };
             if member.settled && elected {
                 automatic.proved();
                 backoff.reset();
             }
             if member.listed {
-                status.modify(|service| service.acknowledged = revision);
-                automatic.holds(revision);
+                automatic.holds(member.holds);
             }
             tokio::select! {
                 changed = state.changed() => changed.map_err(|_| Interruption::Lost(String::new()))?,
@@ -122,11 +121,10 @@ impl DirectFollower<'_> {
                     }
                 }
                 () = election.changed() => {}
-                event = attached.events.recv() => match event {
-                    Some(AttachmentEvent::Ended { reason, .. }) => return Err(Interruption::Ended(reason)),
-                    Some(_) => {}
-                    None => return Err(Interruption::Ended("too many events wait".to_owned())),
-                },
+                ended = &mut attached.end => return Err(match ended {
+                    Ok(reason) => Interruption::Ended(reason),
+                    Err(_) => Interruption::Lost(String::new()),
+                }),
                 taken = local.two_way.seat(id), if candidate && seat.is_none() && member.settled => {
                     engine.send(Command::TwoWay(Arc::clone(&joined.name), true)).await;
                     seat = Some(taken);
@@ -138,15 +136,14 @@ impl DirectFollower<'_> {
 
     async fn attach(
         &self,
-        engine: &Engine,
         attached: &Attached,
         two_way: bool,
         brought: mpsc::UnboundedSender<String>,
     ) -> Result<Joined, Interruption> {
-        let local = self.local;
+        let (local, engine) = (self.local, &self.local.engine);
         let patterns = Patterns { ignore: &local.ignore, named: &local.patterns };
         let (far, from) = attached.attachment.open(&patterns, INLINE).await?;
-        let name = ksync_engine::name(&self.source.container, self.kind);
+        let name = ksync_engine::name(&self.container.id, self.kind);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let attach = Attach {
             name: Arc::clone(&name),
@@ -192,7 +189,7 @@ impl DirectFollower<'_> {
         if let Some(reason) = halted {
             return (Status::Error, reason);
         }
-        let ContainerRef { spec, pod, .. } = &self.source;
+        let (spec, pod) = (self.spec, &self.container.pod);
         let Questions { removed, gone_here, first_pull } = &member.questions;
         if let Some(much) = gone_here {
             let reason = format!(
@@ -216,20 +213,32 @@ impl DirectFollower<'_> {
             return (Status::Error, first_of(&sentences));
         }
         if let Some(pull) = first_pull {
-            let pull = FirstPull {
-                source: self.source.clone(),
-                files: pull.files,
-                bytes: pull.bytes,
-                tops: Vec::new(),
-                accepted: false,
-            };
-            return (Status::Confirm, pull.reason());
+            return (Status::Confirm, question(pull, spec, pod));
         }
         if member.is_watching(Instant::now()) {
             return (Status::Watching, String::new());
         }
         let goes = member.progress.of_entries > member.progress.entries;
         (Status::Syncing, if goes { member.progress.to_string() } else { String::new() })
+    }
+}
+
+/// How much only a container has, and both answers.
+fn question(pull: &FirstPull, spec: &str, pod: &str) -> String {
+    format!(
+        "{} files ({}) exist only in pod `{pod}`: `kubectl ksync accept {spec}` brings them here, `kubectl ksync decline {spec}` \
+         leaves them there",
+        pull.files,
+        size(pull.bytes)
+    )
+}
+
+/// The first of several sentences, and how many more there are.
+fn first_of(sentences: &[String]) -> String {
+    match sentences {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
     }
 }
 
@@ -252,10 +261,20 @@ fn cause(chain: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ksync_engine::Failure;
+    use ksync_engine::{Failure, FirstPull};
     use ksync_merge::Side;
 
-    use super::sentence;
+    use super::{question, sentence};
+
+    #[test]
+    fn a_first_pull_says_how_much_and_both_answers() {
+        let pull = FirstPull { files: 1200, bytes: 3 << 20, tops: vec!["node_modules".into()] };
+        assert_eq!(
+            question(&pull, "main", "app-1"),
+            "1200 files (3.1 MB) exist only in pod `app-1`: `kubectl ksync accept main` brings them here, `kubectl ksync \
+             decline main` leaves them there"
+        );
+    }
 
     #[test]
     fn a_failure_is_told_by_its_cause_and_its_place() {

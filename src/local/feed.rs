@@ -1,5 +1,7 @@
-//! A local folder under ksync's own engine (decision 0011): what the system's watch tells goes there as hints, and what the
-//! engine says goes into the folder's state. Built in with the feature `engine`, until all cases go this way.
+//! The task of a local folder: what the system's watch tells goes to the folder's engine as hints, and what the engine says
+//! goes into the folder's state.
+//!
+//! Invariant: whoever hears of an edit finds a state that counts it.
 
 use std::{
     collections::VecDeque,
@@ -15,22 +17,20 @@ use ksync_engine::{Check, Command as EngineCommand, Config, Edits, Engine, Keepe
 use ksync_merge::Keep;
 use ksync_tree::{Ignore, Owner};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    actor::{Command, LocalState, Uptake},
+    edits::LocalEdits,
     fs_watch::{Debounce, FsEvent, FsWatch},
-    history::{LocalEdit, LocalEdits},
     root::LocalRoot,
+    state::LocalState,
 };
 use crate::{blocking, kept};
 
-/// Whether folders go this way.
-pub(crate) const DIRECT: bool = cfg!(feature = "engine");
 /// Content of at most so many bytes goes with the message about it.
 pub(crate) const INLINE: u64 = 64 << 10;
 /// Bytes that stay free where what is replaced is kept.
@@ -127,8 +127,8 @@ pub(super) fn start(start: &Start<'_>) -> Result<Engine, StartError> {
     })
 }
 
-/// A folder that its engine keeps equal.
-pub(super) struct DirectFolder {
+/// What a folder's task has.
+pub(super) struct Feed {
     pub(super) engine: Engine,
     pub(super) path: PathBuf,
     pub(super) ignore: Ignore,
@@ -138,14 +138,9 @@ pub(super) struct DirectFolder {
     pub(super) untold: UntoldEdits,
 }
 
-impl DirectFolder {
+impl Feed {
     /// Feeds the engine until `end`.
-    pub(super) async fn run(
-        self,
-        mut fs_watch: FsWatch,
-        mut commands: mpsc::UnboundedReceiver<Command>,
-        end: CancellationToken,
-    ) {
+    pub(super) async fn run(self, mut fs_watch: FsWatch, end: CancellationToken) {
         let mut debounce = Debounce::default();
         let mut state = self.engine.state();
         let mut root_check = Instant::now();
@@ -163,7 +158,7 @@ impl DirectFolder {
                     }
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    for (_, path) in debounce.due(Instant::now()) {
+                    for path in debounce.due(Instant::now()) {
                         self.engine.hint(&path, Depth::Tree);
                     }
                 }
@@ -176,7 +171,6 @@ impl DirectFolder {
                     root_check = Instant::now() + if gone { ROOT_LOOK } else { ROOT_CHECK };
                 }
                 changed = state.changed() => if changed.is_err() { break },
-                Some(command) = commands.recv() => self.obey(command).await,
             }
             let now = state.borrow_and_update().clone();
             if now.halted.is_some() {
@@ -188,26 +182,26 @@ impl DirectFolder {
     }
 
     fn tell(&self, now: &ksync_engine::State, pending: bool) {
-        let uptake = match &now.halted {
-            _ if !now.listed => Uptake::Down { reason: None },
-            None => Uptake::Scanned { process: 1 },
-            Some(reason) => Uptake::Halted { process: 1, reason: reason.clone() },
-        };
-        let sequence = i64::try_from(now.edits).unwrap_or(i64::MAX);
         self.state_tx.send_if_modified(|told| {
-            let next = LocalState { uptake, pending, sequence, ..told.clone() };
+            let next = LocalState {
+                listed: now.listed,
+                halted: now.halted.clone(),
+                // What was not listed yet is not known.
+                pending: pending || !now.listed,
+                edits: now.edits,
+                unwatched: told.unwatched,
+            };
             let news = *told != next;
             *told = next;
             news
         });
         for path in self.untold.take(now.edits) {
-            self.edits.record(LocalEdit::Path(path));
+            self.edits.record(path);
         }
     }
 
     fn take(&self, debounce: &mut Debounce, at: Instant, event: FsEvent) {
         match event {
-            FsEvent::NotUtf8 | FsEvent::ConflictCopy(_) => {}
             FsEvent::Rescan => self.engine.hint_all(),
             FsEvent::WatchLimit => {
                 let news = |state: &mut LocalState| !std::mem::replace(&mut state.unwatched, true);
@@ -254,29 +248,10 @@ impl DirectFolder {
         true
     }
 
-    /// What the old way asks of its actor. Who waits for an answer gets one.
-    async fn obey(&self, command: Command) {
-        match command {
-            Command::Share { done, .. } | Command::Barrier { done } => drop(done.send(())),
-            Command::Answer { done, .. } => drop(done.send(Ok(0))),
-            Command::Exclude { done, .. } => drop(done.send(Ok(()))),
-            Command::Dial { .. }
-            | Command::Unshare { .. }
-            | Command::Deleted { .. }
-            | Command::Restored { .. }
-            | Command::Detached
-            | Command::Running { .. }
-            | Command::Scan { .. } => {}
-        }
-    }
-
     async fn close(self) {
         let root = Arc::clone(&self.root);
         // The engine ends with its last handle; whoever follows a container has let go of his by now, or does so soon.
         drop(self);
-        blocking::run(move || root.sweep(false)).await;
+        blocking::run(move || root.sweep()).await;
     }
 }
-
-/// A claim is looked at again so often, because it ages.
-pub(crate) const AGES: Duration = Duration::from_secs(1);
