@@ -1,14 +1,11 @@
 //! What was taken out of a local folder on a container's word: `kept/<folder>/<kind>/<moment>/<path>`, where a moment is
-//! one going of several files together. What syncthing replaces it keeps by itself: `kept/<folder>/replaced/<path~time>`, and
-//! is then set aside: `kept/<folder>/set-aside/<path~moment>`.
-//! `kept/<folder>/local-path` says whose it is.
+//! one going of several files together. `kept/<folder>/local-path` says whose it is.
 //!
 //! Kept for a week, the five newest of a path, and within a size, the oldest goes first. Nothing here touches a user's
 //! directory but `restore`, which never replaces what is there without keeping it in turn.
 
 mod list;
 mod restore;
-mod set_aside;
 mod sweep;
 
 use std::{
@@ -22,8 +19,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 pub(crate) use list::{Folder, Item, conflicts, dismiss, list};
 pub(crate) use restore::{Restored, restore};
-pub(crate) use set_aside::set_aside;
-pub(crate) use sweep::{SIZE, sweep, trim};
+pub(crate) use sweep::{sweep, trim};
 
 /// How many copies of a path of one kind are kept.
 pub(crate) const COPIES: usize = 5;
@@ -33,17 +29,13 @@ const LOCAL_PATH: &str = "local-path";
 
 /// Why something is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A container deleted it.
     Deleted,
     /// A container deleted it, with more than half of the folder, and a person agreed.
     Accepted,
-    /// A container's content replaced it while syncing.
+    /// A container's content replaced it.
     Replaced,
-    /// The same, taken out of syncthing's hands.
-    SetAside,
-    /// A container's content, changed while apart, replaced it.
-    ReplacedAtAttach,
     /// A container's content, which local content replaced there at the first sync.
     FirstSync,
     /// The container's side of a conflict, which lost.
@@ -55,12 +47,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 7] = [
         Self::Deleted,
         Self::Accepted,
         Self::Replaced,
-        Self::SetAside,
-        Self::ReplacedAtAttach,
         Self::FirstSync,
         Self::Conflict,
         Self::Dismissed,
@@ -73,8 +63,6 @@ impl Kind {
             Self::Deleted => "deleted",
             Self::Accepted => "accepted",
             Self::Replaced => "replaced",
-            Self::SetAside => "set-aside",
-            Self::ReplacedAtAttach => "replaced-at-attach",
             Self::FirstSync => "first-sync",
             Self::Conflict => "conflicts",
             Self::Dismissed => "dismissed",
@@ -83,10 +71,10 @@ impl Kind {
     }
 
     /// As a person is told.
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Deleted | Self::Accepted => "deleted",
-            Self::Replaced | Self::SetAside | Self::ReplacedAtAttach => "replaced",
+            Self::Replaced => "replaced",
             Self::FirstSync => "first-sync",
             Self::Conflict | Self::Dismissed => "conflict",
             Self::Restored => "restored",
@@ -94,13 +82,8 @@ impl Kind {
     }
 
     /// The directory of a new moment of this kind in a folder's kept directory. Not made yet.
-    pub fn moment(self, folder: &Path) -> PathBuf {
+    pub(crate) fn moment(self, folder: &Path) -> PathBuf {
         folder.join(self.dir()).join(stamp())
-    }
-
-    /// Where syncthing keeps what it replaces.
-    pub fn replaced_by_syncthing(folder: &Path) -> PathBuf {
-        folder.join(Self::Replaced.dir())
     }
 }
 

@@ -28,5 +28,4 @@ mod watcher;
 pub use cli::main;
 pub use cluster::{ClusterArgs, ClusterConfig};
 pub use home::short_hash;
-pub use kept::Kind as KeptKind;
 pub use lock::Lock;

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fs::{self, Metadata},
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -78,24 +77,10 @@ pub(crate) fn dismiss(folder: &Path) -> io::Result<()> {
 
 fn of_kind(folder: &Path, kind: Kind, items: &mut Vec<Item>) -> io::Result<()> {
     let dir = folder.join(kind.dir());
-    if kind == Kind::Replaced {
-        return walk(&dir, "", &mut |path, place, meta| {
-            let Some(path) = untagged(path) else { return };
-            items.push(Item { path, at: changed(meta), kind, size: meta.len(), place });
-        });
-    }
-    if kind == Kind::SetAside {
-        return walk(&dir, "", &mut |path, place, meta| {
-            let Some((path, at)) = of_aside(path) else { return };
-            items.push(Item { path: path.to_owned(), at, kind, size: meta.len(), place });
-        });
-    }
     for dir in children(&dir)? {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(at) = moment_of(&name) else { continue };
-        // What comes is beside what went.
-        let top = if kind == Kind::ReplacedAtAttach { dir.join("old") } else { dir };
-        walk(&top, "", &mut |path, place, meta| {
+        walk(&dir, "", &mut |path, place, meta| {
             items.push(Item { path: path.to_owned(), at, kind, size: meta.len(), place });
         })?;
     }
@@ -124,57 +109,17 @@ fn walk(dir: &Path, below: &str, found: &mut impl FnMut(&str, PathBuf, &Metadata
     Ok(())
 }
 
-/// When the file was put where it is: syncthing's name for it has the local time, without its zone.
-fn changed(meta: &Metadata) -> Timestamp {
-    let nanos = i32::try_from(meta.ctime_nsec()).unwrap_or_default();
-    Timestamp::new(meta.ctime(), nanos).unwrap_or_default()
-}
-
-/// The path and the moment of what is set aside as `PATH~MOMENT`.
-pub(super) fn of_aside(name: &str) -> Option<(&str, Timestamp)> {
-    let (path, stamp) = name.rsplit_once('~')?;
-    Some((path, moment_of(stamp)?))
-}
-
-/// The path without syncthing's tag: `NAME~YYYYMMDD-HHMMSS.EXT`, in which the extension may be missing. Source:
-/// lib/versioner/util.go of syncthing.
-pub(super) fn untagged(path: &str) -> Option<String> {
-    let (dir, name) = path.rsplit_once('/').map_or(("", path), |(dir, name)| (dir, name));
-    let (stem, rest) = name.rsplit_once('~')?;
-    let (tag, extension) = rest.split_at_checked(15)?;
-    let (date, time) = tag.split_once('-')?;
-    let digits = |text: &str, len| text.len() == len && text.bytes().all(|b| b.is_ascii_digit());
-    let fits = digits(date, 8) && digits(time, 6) && (extension.is_empty() || extension.starts_with('.'));
-    let slash = if dir.is_empty() { "" } else { "/" };
-    fits.then(|| format!("{dir}{slash}{stem}{extension}"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
 
-    use super::{Kind, conflicts, dismiss, list, untagged};
+    use super::{Kind, conflicts, dismiss, list};
     use crate::kept::note;
 
     fn put(dir: &Path, path: &str, text: &str) {
         let path = dir.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
-    }
-
-    #[test]
-    fn syncthings_names_are_read() {
-        for (name, path) in [
-            ("a/b~20261122-163000.txt", Some("a/b.txt")),
-            ("Makefile~20261122-163000", Some("Makefile")),
-            ("~20261122-163000.env", Some(".env")),
-            ("a~b~20261122-163000.c", Some("a~b.c")),
-            ("a.tar~20261122-163000.gz", Some("a.tar.gz")),
-            ("b~notes.txt", None),
-            ("b.txt", None),
-        ] {
-            assert_eq!(untagged(name).as_deref(), path, "{name}");
-        }
     }
 
     #[test]
@@ -185,9 +130,8 @@ mod tests {
         put(&folder, "deleted/20260101T000000000Z-000001/d/a", "1");
         put(&folder, "deleted/20260102T000000000Z-000002/d/a", "22");
         put(&folder, "accepted/20260103T000000000Z-000003/z", "");
-        put(&folder, "replaced/d/a~20260101-000000", "333");
-        put(&folder, "replaced-at-attach/20260104T000000000Z-000004/old/b", "");
-        put(&folder, "replaced-at-attach/20260104T000000000Z-000004/incoming/b", "no");
+        put(&folder, "replaced/20260104T000000000Z-000004/d/a", "333");
+        put(&folder, "replaced/d/a~20260101-000000", "no");
         put(&folder, "conflicts/20260105T000000000Z-000005/b", "");
         put(&folder, "conflicts/20260105T000000000Z-000005/.ksync.x.tmp", "no");
         put(&folder, "dismissed/20260101T000000000Z-000006/b", "");
@@ -199,7 +143,6 @@ mod tests {
             items,
             [
                 ("b", Kind::Conflict, 0),
-                ("b", Kind::ReplacedAtAttach, 0),
                 ("b", Kind::Dismissed, 0),
                 ("d/a", Kind::Replaced, 3),
                 ("d/a", Kind::Deleted, 2),

@@ -15,7 +15,7 @@ use super::{COPIES, Item, Kind, children, list, moment_of};
 /// How long things are kept.
 const AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How much is kept at most, in bytes, for all folders together.
-pub(crate) const SIZE: u64 = 1 << 30;
+const SIZE: u64 = 1 << 30;
 /// Of more paths at once it is left to the sweep: each is looked for in every moment.
 const TRIMMED: usize = 16;
 /// A moment without files that is older than this is nobody's work any more.
@@ -75,8 +75,7 @@ fn sweep_at(kept: &Path, now: Timestamp, limit: u64) -> io::Result<usize> {
         }
     }
     for folder in &folders {
-        let has_moments = |kind: &Kind| !matches!(kind, Kind::Replaced | Kind::SetAside);
-        for kind in Kind::ALL.into_iter().filter(has_moments) {
+        for kind in Kind::ALL {
             for moment in children(&folder.dir.join(kind.dir()))? {
                 remove_empty(&moment, now)?;
             }
@@ -164,14 +163,6 @@ mod tests {
         assert!(!dir.path().join("f/conflicts/20260201T000000000Z-1").exists());
         assert!(dir.path().join("g/deleted/20260202T000000000Z-1/c").exists());
         assert_eq!(sweep_at(&dir.path().join("none"), now, 0).unwrap(), 0);
-    }
-
-    #[test]
-    fn what_syncthing_keeps_counts_too() {
-        let dir = tempfile::tempdir().unwrap();
-        put(dir.path(), "f/replaced/log~20260101-000000", 500);
-        assert_eq!(sweep_at(dir.path(), Timestamp::now(), 499).unwrap(), 1);
-        assert!(!dir.path().join("f/replaced/log~20260101-000000").exists());
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Kept {
         match why {
             Keep::First => kept::Kind::FirstSync,
             Keep::Conflict => kept::Kind::Conflict,
-            Keep::Taken => kept::Kind::ReplacedAtAttach,
+            Keep::Taken => kept::Kind::Replaced,
             Keep::Deleted => kept::Kind::Deleted,
             Keep::Accepted => kept::Kind::Accepted,
         }
@@ -68,10 +68,7 @@ impl Keeper for Kept {
     }
 
     fn place(&self, why: Keep) -> io::Result<PathBuf> {
-        let mut place = Self::kind(why).moment(&self.0);
-        if why == Keep::Taken {
-            place.push("old");
-        }
+        let place = Self::kind(why).moment(&self.0);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
         Ok(place)
     }

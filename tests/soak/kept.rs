@@ -1,5 +1,4 @@
-//! What is kept, read from its directory: `contexts/CONTEXT/kept/FOLDER/KIND/MOMENT/PATH`, and of what syncthing keeps
-//! by itself `replaced/PATH~TIME`.
+//! What is kept, read from its directory: `contexts/CONTEXT/kept/FOLDER/KIND/MOMENT/PATH`.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +10,6 @@ use ksync_judge::Kept;
 
 use crate::scan;
 
-/// The kinds that have no moments of their own.
-const REPLACED: &str = "replaced";
-const SET_ASIDE: &str = "set-aside";
-
 /// Everything that is kept, and where it lies.
 pub(crate) fn all(home: &Path) -> Vec<(PathBuf, Kept)> {
     let mut all = Vec::new();
@@ -22,12 +17,8 @@ pub(crate) fn all(home: &Path) -> Vec<(PathBuf, Kept)> {
         for folder in entries(&context.join("kept")) {
             for kind in entries(&folder).into_iter().filter(|kind| kind.is_dir()) {
                 let name = name_of(&kind);
-                if [REPLACED, SET_ASIDE].contains(&name.as_str()) {
-                    files(&kind, &kind, &name, &mut all);
-                } else {
-                    for moment in entries(&kind) {
-                        files(&moment, &moment, &name, &mut all);
-                    }
+                for moment in entries(&kind) {
+                    files(&moment, &moment, &name, &mut all);
                 }
             }
         }
@@ -49,21 +40,8 @@ fn files(root: &Path, dir: &Path, kind: &str, all: &mut Vec<(PathBuf, Kept)>) {
         }
         let Ok(ksync_judge::State::File { content, .. }) = scan::state_of(&place) else { continue };
         let path = place.strip_prefix(root).unwrap_or(&place).to_string_lossy().into_owned();
-        let timed = [REPLACED, SET_ASIDE].contains(&kind);
-        let path = if timed { without_time(&path) } else { path };
         all.push((place, Kept { path, kind: kind.to_owned(), content, new: true }));
     }
-}
-
-/// syncthing writes the time before the last extension: `f~20261122-183459.txt`.
-fn without_time(path: &str) -> String {
-    let Some((start, rest)) = path.rsplit_once('~') else { return path.to_owned() };
-    // And ksync the moment at the end: `f.txt~20261122T183459123Z-000001`.
-    if rest.contains('T') && rest.contains("Z-") {
-        return start.to_owned();
-    }
-    let time = |c: char| c.is_ascii_digit() || c == '-';
-    format!("{start}{}", rest.trim_start_matches(time))
 }
 
 fn name_of(path: &Path) -> String {
