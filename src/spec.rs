@@ -223,7 +223,6 @@ impl Spec {
             node: container.node.clone(),
             standing: Standing::new(Status::Attaching, ""),
             last_contact: None,
-            role: "",
             direction: Direction::ToContainer,
             excluded: Vec::new(),
             created: false,

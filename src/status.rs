@@ -105,8 +105,6 @@ pub(crate) struct ServiceState {
     pub standing: Standing,
     /// When radar was last heard of for it.
     pub last_contact: Option<Timestamp>,
-    /// lead, follower, alias; empty before it joined.
-    pub role: &'static str,
     /// Which way changes go now; both while what the container writes comes back.
     pub direction: Direction,
     /// Mounts below the path that are not synced, with why.
@@ -374,7 +372,6 @@ mod tests {
             node: "n".into(),
             standing: Standing::new(status, "why"),
             last_contact: None,
-            role: "",
             direction: Direction::ToContainer,
             excluded: Vec::new(),
             created: false,

@@ -52,7 +52,6 @@ pub(super) struct ContainerRow {
     pub(super) reason: String,
     pub(super) since: Option<String>,
     pub(super) last_contact: Option<String>,
-    pub(super) role: String,
     /// Whether what it writes comes back; null where the watcher, of an older version, does not say.
     pub(super) two_way: Option<bool>,
     pub(super) excluded: Vec<String>,
@@ -163,7 +162,6 @@ fn container(service: ServiceView) -> ContainerRow {
         node: service.node,
         status: service.status,
         reason: service.reason,
-        role: service.role,
         excluded: service.excluded,
         created: service.created,
         percent: service.percent,
@@ -196,16 +194,7 @@ pub(super) fn render(rows: &[SpecRow], wide: bool, headers: bool) -> String {
 pub(super) fn headings(wide: bool) -> Vec<String> {
     let mut columns = vec!["NAME", "LOCAL", "REMOTE", "STATUS", "POD", "CONTAINER"];
     if wide {
-        columns.extend([
-            "NAMESPACE",
-            "NODE",
-            "ROLE",
-            "DIRECTION",
-            "SINCE",
-            "CONFLICTS",
-            "NOT-SYNCED",
-            "RELOAD",
-        ]);
+        columns.extend(["NAMESPACE", "NODE", "DIRECTION", "SINCE", "CONFLICTS", "NOT-SYNCED", "RELOAD"]);
     }
     columns.push("REASON");
     columns.into_iter().map(str::to_owned).collect()
@@ -257,7 +246,7 @@ fn reload_of(row: &SpecRow, container: Option<&ContainerRow>) -> String {
 
 fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
     let conflicts = row.conflicts.to_string();
-    let line = |id: &str, own: [&str; 3], more: [&str; 8], reason: &str| {
+    let line = |id: &str, own: [&str; 3], more: [&str; 7], reason: &str| {
         let mut cells = vec![row.name.clone(), row.local_path.clone(), row.remote_path.clone()];
         cells.extend(own.map(dash));
         if wide {
@@ -271,7 +260,7 @@ fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
         line(
             "",
             [&row.status, &row.pod, &row.container],
-            [&row.namespace, "", "", "", since, &conflicts, "", &reload_of(row, None)],
+            [&row.namespace, "", "", since, &conflicts, "", &reload_of(row, None)],
             &row.reason,
         )
     };
@@ -289,7 +278,6 @@ fn lines_of(row: &SpecRow, wide: bool) -> Vec<Line> {
             [
                 &row.namespace,
                 &container.node,
-                &container.role,
                 direction,
                 since,
                 &conflicts,
@@ -343,7 +331,6 @@ pub(super) mod tests {
             reason: String::new(),
             since: Some("2026-01-02T03:04:05Z".into()),
             last_contact: None,
-            role: "lead".into(),
             two_way: Some(two_way),
             excluded: Vec::new(),
             created: false,

@@ -67,7 +67,7 @@ impl Follower<'_> {
         attached: &mut Attached,
         backoff: &mut Backoff,
     ) -> Result<Infallible, Interruption> {
-        let Self { local, status, automatic, .. } = self;
+        let Self { local, automatic, .. } = self;
         let (engine, id) = (&local.engine, &self.container.id);
         let candidate = self.direction == Direction::Both;
         // Whoever can have the seat at once has it from the beginning: what its container wrote meanwhile comes here.
@@ -77,7 +77,6 @@ impl Follower<'_> {
         }
         let (brought_tx, mut brought) = mpsc::unbounded_channel();
         let joined = self.attach(attached, seat.is_some(), brought_tx).await?;
-        status.modify(|service| service.role = "lead");
         let mut state = engine.state();
         let mut link_state = attached.node.state();
         let mut election = local.two_way.watch();

@@ -81,7 +81,6 @@ pub(crate) struct ServiceView {
     pub reason: String,
     pub since: Option<Timestamp>,
     pub last_contact: Option<Timestamp>,
-    pub role: String,
     /// None where an older watcher does not say.
     pub direction: Option<Direction>,
     pub excluded: Vec<String>,
@@ -179,7 +178,6 @@ impl From<ServiceStatus> for ServiceView {
             node: service.node,
             status: service.status,
             reason: service.reason,
-            role: service.role,
             excluded: service.excluded,
             created: service.created,
             percent: service.percent,

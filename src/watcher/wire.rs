@@ -81,7 +81,6 @@ fn service(state: &ServiceState) -> ServiceStatus {
         reason: standing.reason,
         since_ms: standing.since.as_millisecond(),
         last_contact_ms: state.last_contact.map_or(0, jiff::Timestamp::as_millisecond),
-        role: state.role.to_owned(),
         direction: direction(state.direction).into(),
         excluded: state.excluded.clone(),
         created: state.created,

@@ -31,7 +31,7 @@ pub(crate) fn keep(world: &World<'_>, dir: &Path, round: usize, violations: &[Vi
     keep("violations.txt", violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     keep("get.json", world.ksync.run(&["get", "-o", "json"]).stdout);
     keep("watch.log", world.ksync.log());
-    keep("syncthing.log", world.ksync.syncthing_log());
+    keep("syncthing.log", world.ksync.logs("syncthing.log"));
     for part in ["radar", "syncthing"] {
         let label = "app.kubernetes.io/name=ksync";
         let args = ["logs", "-n", SYSTEM, "-l", label, "-c", part, "--prefix", "--tail=2000"];

@@ -43,7 +43,6 @@ pub(crate) struct Row {
     pub(crate) container_id: String,
     pub(crate) status: String,
     pub(crate) reason: String,
-    pub(crate) role: String,
     pub(crate) two_way: bool,
     pub(crate) excluded: Vec<String>,
     pub(crate) reloads: u64,
@@ -63,7 +62,7 @@ impl Spec {
     }
 
     fn shown(&self) -> String {
-        let row = |row: &Row| format!("{} {} ({}) {}", row.pod, row.status, row.role, row.reason);
+        let row = |row: &Row| format!("{} {} {}", row.pod, row.status, row.reason);
         let rows: Vec<String> = self.containers.iter().map(row).collect();
         format!("{} {} {} [{}]", self.status, self.ready, self.reason, rows.join(", "))
     }
@@ -218,15 +217,11 @@ impl Ksync {
 
     /// The log of the one context that there is.
     pub(crate) fn log(&self) -> String {
-        self.read_logs("watch.log")
+        self.logs("watch.log")
     }
 
-    /// The words of its syncthing.
-    pub(crate) fn syncthing_log(&self) -> String {
-        self.read_logs("syncthing.log")
-    }
-
-    fn read_logs(&self, name: &str) -> String {
+    /// The log of that name.
+    pub(crate) fn logs(&self, name: &str) -> String {
         let contexts = entries(&self.home.join("contexts"));
         contexts.filter_map(|context| std::fs::read_to_string(context.join(name)).ok()).collect()
     }
