@@ -9,10 +9,8 @@ compile_error!("`test-guards` is for tests only");
 /// What stands between an accident and somebody's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Guard {
-    /// The root must be the directory that it was, before anything is scanned or un-paused.
+    /// The root must be the directory that it was, before anything of it is believed.
     LocalRoot,
-    /// syncthing leaves deletions undone here; only `local/deletions` applies them, on radar's word.
-    IgnoreDelete,
 }
 
 /// Whether a guard stands: it does.
@@ -32,7 +30,6 @@ mod switches {
     fn name(guard: Guard) -> &'static str {
         match guard {
             Guard::LocalRoot => "local-root",
-            Guard::IgnoreDelete => "ignore-delete",
         }
     }
 

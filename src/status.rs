@@ -113,7 +113,7 @@ pub(crate) struct ServiceState {
     pub created: bool,
     /// How much of it is in sync, 0 to 100.
     pub percent: u32,
-    /// The way of the last local edit to it.
+    /// The last local edit that it was given.
     pub last_edit: Option<Edit>,
     /// How its app is given what it holds.
     pub reload: Reloading,
@@ -134,23 +134,12 @@ impl ServiceState {
     }
 }
 
-/// When a local edit got through each stage of its way to a container, since it was noticed. Stages on the node are told
-/// by its clock's differences, so they are as exact as half a round trip.
+/// A local edit that a container was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Edit {
     /// When it was noticed.
     pub at: Timestamp,
-    /// The scan was asked for.
-    pub posted: Duration,
-    /// The scan was over.
-    pub scanned: Duration,
-    /// The node's syncthing had the index.
-    pub index: Option<Duration>,
-    /// The node's syncthing had finished the last item.
-    pub finished: Option<Duration>,
-    /// The node's other containers had it.
-    pub copied: Option<Duration>,
-    /// The node had answered that all of it is there.
+    /// From then until it was known to be there.
     pub settled: Duration,
 }
 

@@ -15,7 +15,7 @@ use crate::{
     gate::Gate,
     progress::Progress,
     safekeeping::Safekeeping,
-    state::{Failure, MemberState},
+    state::{Failure, LastEdit, MemberState},
 };
 
 /// Contents that are on their way to or from one container in pieces at once.
@@ -32,8 +32,8 @@ pub(crate) struct Attached {
     pub(crate) policy: Policy,
     pub(crate) excluded: Vec<String>,
     pub(crate) brought: Edits,
-    /// Edits here that it may not hold yet, the oldest first.
-    pub(crate) edits: VecDeque<(u64, Arc<str>)>,
+    /// Edits here that it may not hold yet, the oldest first, each with when it was told.
+    pub(crate) edits: VecDeque<(u64, Arc<str>, Instant)>,
     /// It was in sync since it was attached.
     pub(crate) was_settled: bool,
     /// What was told so far of a listing that is not complete.
@@ -91,7 +91,11 @@ impl Attached {
         let settled = listed && rests_here && container.is_settled() && self.in_flight == 0;
         let fresh = settled && !self.state.settled;
         self.was_settled |= settled;
-        while self.edits.front().is_some_and(|(_, path)| listed && container.is_done(path)) {
+        while let Some((_, path, told)) = self.edits.front()
+            && listed
+            && container.is_done(path)
+        {
+            self.state.last_edit = Some(LastEdit::told(*told));
             self.edits.pop_front();
         }
         self.failures.retain(|path, _| container.is_waiting(path));
@@ -101,7 +105,7 @@ impl Attached {
         let state = &mut self.state;
         state.settled = settled;
         state.behind = container.behind();
-        state.holds = self.edits.front().map_or(edits, |(number, _)| number - 1);
+        state.holds = self.edits.front().map_or(edits, |(number, ..)| number - 1);
         if settled {
             state.progress = Progress::default();
         }

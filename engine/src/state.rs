@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use ksync_merge::Side;
@@ -54,8 +54,27 @@ pub struct MemberState {
     pub questions: Questions,
     /// The number of the last edit here that the container holds.
     pub holds: u64,
+    /// The last edit that it was given.
+    pub last_edit: Option<LastEdit>,
     /// Differences that were found by comparing sums, or by the audit, and mended.
     pub healed: u64,
+}
+
+/// An edit here that a container has by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastEdit {
+    /// When it was told.
+    pub at: SystemTime,
+    /// From then until it was known to be there.
+    pub took: Duration,
+}
+
+impl LastEdit {
+    /// One that was told then, and is there now.
+    pub(crate) fn told(told: Instant) -> Self {
+        let took = told.elapsed();
+        Self { at: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH), took }
+    }
 }
 
 /// An operation that has failed, and is tried again.

@@ -230,7 +230,7 @@ impl Running {
             let (number, path) = (self.state.edits, Arc::<str>::from(path));
             self.of_containers.remove(&path);
             for member in self.members.values_mut() {
-                member.edits.push_back((number, Arc::clone(&path)));
+                member.edits.push_back((number, Arc::clone(&path), Instant::now()));
             }
             if file {
                 self.edits.tell(&path, number);

@@ -64,34 +64,23 @@ pub(super) struct ContainerRow {
     pub(super) last_reload: Option<String>,
     /// Why the last one failed, was left out, or rests; empty when it was done.
     pub(super) reload_note: String,
-    /// Where the time of the last local edit went; null before the first one.
+    /// The last local edit; null before the first one.
     pub(super) last_edit: Option<EditRow>,
 }
 
-/// The way of an edit: when it was noticed, and the microseconds from then to the end of each stage.
+/// An edit that the container was given.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EditRow {
+    /// When it was noticed.
     pub(super) at: String,
-    pub(super) scan_posted_us: u64,
-    pub(super) scanned_us: u64,
-    pub(super) index_us: Option<u64>,
-    pub(super) finished_us: Option<u64>,
-    pub(super) copied_us: Option<u64>,
+    /// Microseconds from then until it was known to be there.
     pub(super) settled_us: u64,
 }
 
 impl From<Edit> for EditRow {
     fn from(edit: Edit) -> Self {
-        Self {
-            at: edit.at.to_string(),
-            scan_posted_us: micros(edit.posted),
-            scanned_us: micros(edit.scanned),
-            index_us: edit.index.map(micros),
-            finished_us: edit.finished.map(micros),
-            copied_us: edit.copied.map(micros),
-            settled_us: micros(edit.settled),
-        }
+        Self { at: edit.at.to_string(), settled_us: micros(edit.settled) }
     }
 }
 

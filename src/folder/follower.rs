@@ -12,8 +12,9 @@ use std::{
 };
 
 use futures::FutureExt;
+use jiff::Timestamp;
 use ksync_common::Backoff;
-use ksync_engine::{Attach, Command, Edits, Engine, Failure, FirstPull, MemberState, Questions};
+use ksync_engine::{Attach, Command, Edits, Engine, Failure, FirstPull, LastEdit, MemberState, Questions};
 use ksync_merge::{First, Side};
 use tokio::sync::mpsc;
 
@@ -24,7 +25,7 @@ use crate::{
     node::{NodeState, Patterns},
     printer::size,
     reload::Automatic,
-    status::{ServiceTx, Status},
+    status::{Edit, ServiceTx, Status},
     targets::RemoteContainer,
 };
 
@@ -171,6 +172,7 @@ impl Follower<'_> {
         let back = member.two_way && member.settled;
         self.status.modify(|service| {
             service.last_contact = contact;
+            service.last_edit = member.last_edit.and_then(edit);
             if back {
                 service.direction = Direction::Both;
             }
@@ -220,6 +222,11 @@ impl Follower<'_> {
         let goes = member.progress.of_entries > member.progress.entries;
         (Status::Syncing, if goes { member.progress.to_string() } else { String::new() })
     }
+}
+
+/// None of a time that no clock shows.
+fn edit(edit: LastEdit) -> Option<Edit> {
+    Some(Edit { at: Timestamp::try_from(edit.at).ok()?, settled: edit.took })
 }
 
 /// How much only a container has, and both answers.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ksync_proto::watch::{
-    AnswerReply, ContainerReload, Direction as WireDirection, EditStages, ServiceStatus, SpecStatus,
+    AnswerReply, ContainerReload, Direction as WireDirection, LastEdit, ServiceStatus, SpecStatus,
     StatusReply, VersionReply, container_reload,
 };
 
@@ -208,16 +208,8 @@ impl From<AnswerReply> for AnswerView {
     }
 }
 
-fn edit(stages: EditStages) -> Edit {
-    Edit {
-        at: time(stages.at_ms).unwrap_or_default(),
-        posted: Duration::from_micros(stages.scan_posted_us),
-        scanned: Duration::from_micros(stages.scanned_us),
-        index: stages.index_us.map(Duration::from_micros),
-        finished: stages.finished_us.map(Duration::from_micros),
-        copied: stages.copied_us.map(Duration::from_micros),
-        settled: Duration::from_micros(stages.settled_us),
-    }
+fn edit(edit: LastEdit) -> Edit {
+    Edit { at: time(edit.at_ms).unwrap_or_default(), settled: Duration::from_micros(edit.settled_us) }
 }
 
 fn said(text: String) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use ksync_common::micros;
 use ksync_proto::watch::{
-    AnswerReply, ContainerReload, Direction as WireDirection, EditStages, ServiceStatus, SpecStatus,
+    AnswerReply, ContainerReload, Direction as WireDirection, LastEdit, ServiceStatus, SpecStatus,
     StatusReply, container_reload,
 };
 
@@ -99,14 +99,6 @@ fn direction(direction: Direction) -> WireDirection {
     }
 }
 
-fn edit(edit: &Edit) -> EditStages {
-    EditStages {
-        at_ms: edit.at.as_millisecond(),
-        scan_posted_us: micros(edit.posted),
-        scanned_us: micros(edit.scanned),
-        index_us: edit.index.map(micros),
-        finished_us: edit.finished.map(micros),
-        copied_us: edit.copied.map(micros),
-        settled_us: micros(edit.settled),
-    }
+fn edit(edit: &Edit) -> LastEdit {
+    LastEdit { at_ms: edit.at.as_millisecond(), settled_us: micros(edit.settled) }
 }

@@ -18,59 +18,45 @@ const SIZE: usize = 200;
 /// An edit of 200 bytes, by somebody who pauses after each.
 pub(super) fn measure(bench: &Bench, bed: &Bed) -> Vec<Row> {
     let (here, there) = (bed.sandbox.path("index.html"), bed.there(bench, "index.html"));
-    let mut stages: Vec<Stages> = Vec::new();
+    let mut edits: Vec<Edit> = Vec::new();
     let mut one = |_| {
         let took = paced(&here, &[&there]);
-        // It is told when the node has answered, so after the pause. One that was told already is an earlier edit's.
-        stages.extend(told(&bed.sandbox).filter(|told| stages.last() != Some(told)));
+        // It is told when the container has it, so after the pause. One that was told already is an earlier edit's.
+        edits.extend(told(&bed.sandbox).filter(|told| edits.last() != Some(told)));
         took
     };
     let times: Vec<f64> = (0..bench.options.trials(60)).map(&mut one).collect();
     let name = format!("edit of 200 bytes to its content in the container, {}", bed.runtime);
     let row = Row::new(name, Unit::Milliseconds, &times).goal(Goal::p50(8.0).p90(12.0));
     let mut rows = vec![row.note("an edit every second or so")];
-    rows.extend(ways(&stages, &bed.runtime));
+    rows.extend(by_its_own_account(&edits, &bed.runtime));
     let by_cp: Vec<f64> = (0..bench.options.trials(5)).map(|_| copied(bench, bed)).collect();
     let name = format!("the same by `kubectl cp`, {}", bed.runtime);
     rows.push(Row::new(name, Unit::Milliseconds, &by_cp).note("into a directory that is not synced"));
     rows
 }
 
-/// Microseconds from when an edit was noticed to the end of each stage of its way.
+/// An edit, as the plugin tells of it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Stages {
-    at: Option<String>,
-    scan_posted_us: u64,
-    scanned_us: u64,
-    index_us: Option<u64>,
-    finished_us: Option<u64>,
+struct Edit {
+    at: String,
+    /// Microseconds from when it was noticed until it was known to be there.
     settled_us: u64,
 }
 
 /// What `get` says of the last edit.
-fn told(sandbox: &Sandbox) -> Option<Stages> {
+fn told(sandbox: &Sandbox) -> Option<Edit> {
     let text = sandbox.ksync.ok(&["get", "-o", "json"]);
     let list: serde_json::Value = serde_json::from_str(&text).expect("what `get` says");
     Deserialize::deserialize(&list["items"][0]["containers"][0]["lastEdit"]).expect("its last edit")
 }
 
-/// The stages of its way, as the plugin tells them: to see where the time goes, not to be believed instead.
-fn ways(edits: &[Stages], runtime: &str) -> Vec<Row> {
-    type Stage = (&'static str, fn(&Stages) -> Option<u64>);
-    const STAGES: [Stage; 5] = [
-        ("scan posted", |edit| Some(edit.scan_posted_us)),
-        ("scanned", |edit| Some(edit.scanned_us)),
-        ("index received", |edit| edit.index_us),
-        ("written there", |edit| edit.finished_us),
-        ("settled", |edit| Some(edit.settled_us)),
-    ];
-    let row = |(what, stage): &Stage| {
-        let times: Vec<f64> = edits.iter().filter_map(stage).map(Duration::from_micros).map(ms).collect();
-        let name = format!("of an edit, by its own account: noticed to {what}, {runtime}");
-        (!times.is_empty()).then(|| Row::new(name, Unit::Milliseconds, &times).detail())
-    };
-    STAGES.iter().filter_map(row).collect()
+/// How long the plugin says that they took: to see where the time goes, not to be believed instead.
+fn by_its_own_account(edits: &[Edit], runtime: &str) -> Option<Row> {
+    let times: Vec<f64> = edits.iter().map(|edit| ms(Duration::from_micros(edit.settled_us))).collect();
+    let name = format!("of an edit, by its own account: noticed to settled, {runtime}");
+    (!times.is_empty()).then(|| Row::new(name, Unit::Milliseconds, &times).detail())
 }
 
 /// One edit of a local file until it is in all of these, in milliseconds.

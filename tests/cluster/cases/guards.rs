@@ -1,18 +1,16 @@
 //! This side's guards, switched off one by one: the accident that each prevents happens then, so the cases in which it
-//! stands (`watcher`, `container_to_local`, `approvals`) prove something. Radar's are proved beside its code.
+//! stands (`watcher`) prove something. Radar's are proved beside its code.
 
 use std::{fs, time::Duration};
 
 use super::{APP, CODE};
 use crate::suite::{App, Case, Sandbox, eventually, eventually::holds, ksync::Ksync};
 
-pub(super) const CASES: &[Case] = &[
-    Case::new("without_the_root_check_a_directory_that_goes_empties_containers", local_root),
-    Case::new("without_ignore_delete_a_containers_deletions_come_here_unasked", ignore_delete),
-];
+pub(super) const CASES: &[Case] =
+    &[Case::new("without_the_root_check_a_directory_that_goes_empties_containers", local_root)];
 
-/// Longer than the interval of the local side's whole scans.
-const WHOLE_SCAN: Duration = Duration::from_secs(100);
+/// Longer than anything is waited for before all is looked at.
+const LONG: Duration = Duration::from_secs(100);
 
 fn sync_without(sandbox: &Sandbox, guard: &'static str) {
     for number in 0..40 {
@@ -30,18 +28,8 @@ fn local_root(sandbox: &Sandbox) {
     let aside = sandbox.scratch("aside");
     fs::rename(sandbox.local(), &aside).expect("rename");
     fs::create_dir(sandbox.local()).expect("mkdir");
-    eventually("the accident", WHOLE_SCAN, || {
+    eventually("the accident", LONG, || {
         let left = container.tree(sandbox.cluster(), CODE)?;
         holds(left.get("dir/0.txt").is_none(), "the container still has its files")
-    });
-}
-
-/// `approvals::a_mass_deletion_is_declined`, without the guard.
-fn ignore_delete(sandbox: &Sandbox) {
-    let container = App::idle(sandbox).apply(sandbox).only();
-    sync_without(sandbox, "ignore-delete");
-    container.sh(sandbox.cluster(), "rm -rf /code/dir");
-    eventually("the accident", WHOLE_SCAN, || {
-        holds(!sandbox.path("dir/0.txt").exists(), "the local files are still here")
     });
 }
