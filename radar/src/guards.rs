@@ -10,12 +10,10 @@ compile_error!("`test-guards` is for tests only");
 /// What stands between an accident and the local files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Guard {
-    /// The end of a container's init pauses its folder.
+    /// The end of a container's init ends its endpoint.
     Pidfd,
-    /// Container, mount and root are looked at before a scan.
+    /// The container's directory is looked at after its files.
     RootCheck,
-    /// A folder offers nothing until it is proved equal.
-    ReceiveOnly,
     /// syncthing ends when radar is gone.
     Lifeline,
 }
@@ -38,7 +36,6 @@ mod switches {
         match guard {
             Guard::Pidfd => "pidfd",
             Guard::RootCheck => "root-check",
-            Guard::ReceiveOnly => "receive-only",
             Guard::Lifeline => "lifeline",
         }
     }
@@ -67,7 +64,7 @@ pub(crate) mod off {
 
     /// All but these are off for this thread, which is all of a test's tasks.
     pub(crate) fn all_but(standing: &[Guard]) -> Off {
-        let all = [Guard::Pidfd, Guard::RootCheck, Guard::ReceiveOnly, Guard::Lifeline];
+        let all = [Guard::Pidfd, Guard::RootCheck, Guard::Lifeline];
         OFF.set(all.into_iter().filter(|guard| !standing.contains(guard)).collect());
         Off(())
     }

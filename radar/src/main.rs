@@ -6,7 +6,7 @@
 //! | `cli` | which of radar's parts this process is |
 //! | `api` | the gRPC server, each call's handler, the kubelet's probe |
 //! | `reload` | the app of a container runs the code that was just synced |
-//! | `sync` | sessions, folders, the copies to containers that follow |
+//! | `sync` | sessions, what they hold, the endpoints by which it is synced |
 //! | `supervisor` | the node's syncthing: its parent, and the way to it |
 //! | `container` | a container's runtime, init process, mounts and attached directory |
 //! | `guards`, `paths` | what stands between an accident and the local files; the pod's directories and sockets |

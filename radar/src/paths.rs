@@ -8,7 +8,7 @@ pub(crate) struct Paths {
     /// Directory that both containers share
     #[arg(long, env = "KSYNC_DIR", default_value = "/var/lib/ksync")]
     dir: PathBuf,
-    /// Directory of the syncthing container below which containers' directories appear
+    /// Directory of the syncthing container below which earlier versions showed directories of containers
     #[arg(long, env = "KSYNC_SYNC_DIR", default_value = "/sync")]
     sync: PathBuf,
     /// Where syncthing accepts connections
@@ -42,7 +42,7 @@ impl Paths {
         &self.bep
     }
 
-    /// Below it is a directory for each folder.
+    /// What an earlier version has bound for syncthing is below it.
     pub(crate) fn sync(&self) -> &Path {
         &self.sync
     }

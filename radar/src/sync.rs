@@ -1,14 +1,8 @@
-//! Syncing on this node: sessions, their folders, and the copies to the containers that follow.
+//! Syncing on this node: sessions, what they hold, and the endpoints by which that is synced.
 //!
-//! Invariant: one task owns all sessions and attachments (`registry`), one each folder (`folder`), one each attachment that
-//! is open for ksync's own engine (`endpoints`); nothing is scanned, and nothing told of as gone, before the container's end
-//! was ruled out (`root_check`).
+//! Invariant: one task owns all sessions and attachments (`registry`), one each attachment that is open (`endpoints`); nothing
+//! is told of as gone before the container's end was ruled out (`endpoints/checks`).
 
 pub(crate) mod endpoints;
-pub(crate) mod fanout;
-pub(crate) mod folder;
 pub(crate) mod registry;
-pub(crate) mod root_check;
-pub(crate) mod scan;
 pub(crate) mod session;
-pub(crate) mod stage_times;

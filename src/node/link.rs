@@ -41,9 +41,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// What radar has to know. One that does not know `direction` takes a request for both directions for one to the
-/// container only, and what a container writes would never come back.
-const NEEDED: [&str; 1] = ["direction"];
+/// What radar has to know: nothing is synced without.
+const NEEDED: [&str; 1] = ["sync"];
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
@@ -149,11 +148,6 @@ pub(crate) struct Link {
 impl Link {
     /// The sync stream of this link. It is begun when it is first asked for, and anew when it has ended.
     pub(super) async fn sync(&self) -> Result<Arc<SyncStream>, CallError> {
-        if !self.capabilities.iter().any(|has| has == "sync") {
-            let radar = &self.radar_version;
-            let lacks = format!("radar {radar} on this node does not know `sync`: run `kubectl ksync init`");
-            return Err(CallError::Refused(lacks));
-        }
         let mut slot = self.sync.lock().await;
         if let Some(stream) = slot.as_ref().filter(|stream| !stream.has_ended()) {
             return Ok(Arc::clone(stream));
@@ -406,7 +400,7 @@ mod tests {
     #[test]
     fn a_radar_without_what_is_needed_is_refused() {
         let knows = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(lacking(&knows(&["bind", "base-path"])), Some("direction"));
+        assert_eq!(lacking(&knows(&["bind", "base-path"])), Some("sync"));
         assert_eq!(lacking(&knows(&NEEDED)), None);
     }
 

@@ -1,23 +1,20 @@
-//! The gRPC handlers: each checks a call, asks the registry or a folder, and answers.
+//! The gRPC handlers: each checks a call, asks the registry or an endpoint, and answers.
 //!
 //! Invariant: handlers hold no state. What a call may touch is found through the session that it names, so no
 //! client reaches another's attachment.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
-    Direction as WireDirection, FetchReply, FetchRequest, JoinReply, JoinRequest, ListReply, ListRequest,
-    LookReply, LookRequest, ReadReply, ReadRequest, ReloadReply, ReloadRequest, RemoveReply, RemoveRequest,
-    SeedReply, SeedRequest, SessionEvent, SessionRequest, SetDirectionReply, SetDirectionRequest,
-    SettleReply, SettleRequest, StageReply, StageRequest, Submount, SyncReply, SyncRequest, VersionReply,
-    VersionRequest, radar_server::Radar,
+    LookReply, LookRequest, ReadReply, ReadRequest, ReloadReply, ReloadRequest, SessionEvent, SessionRequest,
+    StageReply, StageRequest, Submount, SyncReply, SyncRequest, VersionReply, VersionRequest,
+    radar_server::Radar,
 };
 use rand::RngExt;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     api::status,
@@ -33,7 +30,6 @@ use crate::{
     supervisor::node_syncthing::NodeSyncthingRx,
     sync::{
         endpoints::{Endpoints, Opened},
-        folder::{Command as FolderCommand, Direction},
         registry::{Command, IfHeld, Registry},
     },
 };
@@ -43,39 +39,19 @@ mod own_pod;
 mod reload;
 mod replies;
 mod session;
-mod streams;
 mod sync;
 mod validate;
 
 use replies::{Replies, Reply};
 
-/// What this radar can do, by name. Names are only ever added.
-const CAPABILITIES: &[&str] = &[
-    "bind",
-    "list",
-    "seed",
-    "fetch",
-    "remove",
-    "look",
-    "fanout",
-    "settle",
-    "conflicts",
-    "take-over",
-    "bep",
-    "base-path",
-    "direction",
-    "reload",
-    "reload-grace",
-    "sync",
-];
-/// How long [`Handlers::settle`] waits for a client that sets no deadline.
-const SETTLE: Duration = Duration::from_secs(30);
+/// What this radar can do, by name. No name ever means something else.
+const CAPABILITIES: &[&str] = &["look", "take-over", "bep", "base-path", "reload", "reload-grace", "sync"];
 
 /// The calls' handlers, and what they need.
 pub(crate) struct Handlers {
     /// Who owns sessions and attachments.
     pub(crate) registry: Registry,
-    /// Who syncs attachments that are open for ksync's own engine.
+    /// Who syncs attachments that are open.
     pub(crate) endpoints: Endpoints,
     /// Where containers are found.
     pub(crate) runtimes: Runtimes,
@@ -143,73 +119,14 @@ impl Radar for Handlers {
         let if_held = if take_over { IfHeld::TakeOver } else { IfHeld::Refuse };
         let mut unheard = Unheard::new(&self.registry, &attachment);
         let held = self.registry.ask(|reply| Command::Attach(attachment, if_held, reply)).await?;
-        let role = self.registry.ask(|reply| Command::Role(held.id.clone(), reply)).await?;
         unheard.told();
-        Ok(Response::new(AttachReply { created, role: role.unwrap_or_default().into(), ..attached(&held) }))
+        Ok(Response::new(AttachReply { created, ..attached(&held) }))
     }
 
     async fn detach(&self, request: Request<DetachRequest>) -> Reply<DetachReply> {
         let DetachRequest { session_id, attachment_id } = request.into_inner();
         self.registry.ask(|reply| Command::Detach(session_id, attachment_id, reply)).await?;
         Ok(Response::new(DetachReply {}))
-    }
-
-    type ListStream = Replies<ListReply>;
-
-    async fn list(&self, request: Request<ListRequest>) -> Reply<Self::ListStream> {
-        let ListRequest { session_id, attachment_id, hash, ignore, once } = request.into_inner();
-        let attachment = self.find(session_id, attachment_id).await?;
-        Ok(Response::new(streams::list(attachment, hash, ignore, once)?))
-    }
-
-    async fn seed(&self, request: Request<Streaming<SeedRequest>>) -> Reply<SeedReply> {
-        let mut stream = request.into_inner();
-        let first = stream.message().await?;
-        let first = first.ok_or_else(|| Status::invalid_argument("the stream names no attachment"))?;
-        let attachment = self.find(first.session_id, first.attachment_id).await?;
-        Ok(Response::new(streams::send(attachment, first.data, stream).await?))
-    }
-
-    type FetchStream = Replies<FetchReply>;
-
-    async fn fetch(&self, request: Request<FetchRequest>) -> Reply<Self::FetchStream> {
-        let FetchRequest { session_id, attachment_id, paths } = request.into_inner();
-        let attachment = self.find(session_id, attachment_id).await?;
-        Ok(Response::new(streams::fetch(attachment, paths)))
-    }
-
-    async fn remove(&self, request: Request<RemoveRequest>) -> Reply<RemoveReply> {
-        let RemoveRequest { session_id, attachment_id, paths, unchanged } = request.into_inner();
-        let attachment = self.find(session_id, attachment_id).await?;
-        Ok(Response::new(streams::remove(attachment, paths, unchanged).await?))
-    }
-
-    async fn join(&self, request: Request<JoinRequest>) -> Reply<JoinReply> {
-        let JoinRequest { session_id, attachment_id } = request.into_inner();
-        let role = self.registry.ask(|reply| Command::Join(session_id, attachment_id, reply)).await?;
-        Ok(Response::new(JoinReply { role: role.into() }))
-    }
-
-    async fn set_direction(&self, request: Request<SetDirectionRequest>) -> Reply<SetDirectionReply> {
-        let request = request.into_inner();
-        let direction = direction(&request)?;
-        let SetDirectionRequest { session_id, folder_id, .. } = request;
-        let folder = self.registry.ask(|reply| Command::Folder(session_id, folder_id, reply)).await?;
-        let (reply_tx, reply_rx) = oneshot::channel();
-        let ended = || Status::aborted("the folder has ended");
-        folder.commands_tx.send(FolderCommand::SetDirection(direction, reply_tx)).map_err(|_| ended())?;
-        reply_rx.await.map_err(|_| ended())??;
-        Ok(Response::new(SetDirectionReply {}))
-    }
-
-    async fn settle(&self, request: Request<SettleRequest>) -> Reply<SettleReply> {
-        let limit = deadline(request.metadata()).unwrap_or(SETTLE);
-        let SettleRequest { session_id, folder_id, sequence, known_errors } = request.into_inner();
-        let folder = self.registry.ask(|reply| Command::Folder(session_id, folder_id, reply)).await?;
-        tokio::select! {
-            settled = folder.progress.settle(sequence, &known_errors, limit) => Ok(Response::new(settled?)),
-            () = folder.done.cancelled() => Err(Status::aborted("the folder has ended")),
-        }
     }
 
     async fn reload(&self, request: Request<ReloadRequest>) -> Reply<ReloadReply> {
@@ -325,18 +242,6 @@ fn pod_name(container: &Container) -> String {
     validate::person(&format!("{}/{}", container.namespace, container.pod), 320)
 }
 
-/// The direction that is meant. A client that is older than the field says none.
-fn direction(request: &SetDirectionRequest) -> Result<Direction, Status> {
-    match request.direction() {
-        WireDirection::ToContainer => Ok(Direction::ToContainer),
-        WireDirection::Both => Ok(Direction::Both),
-        WireDirection::Unspecified => Err(Status::invalid_argument(format!(
-            "folder `{}` needs a direction that this radar knows: bring kubectl-ksync up to date",
-            request.folder_id
-        ))),
-    }
-}
-
 fn new_id() -> String {
     format!("a-{:016x}", rand::rng().random::<u64>())
 }
@@ -353,61 +258,5 @@ fn attached(attachment: &Attachment) -> AttachReply {
         path: attachment.claim.path.clone(),
         created: about.created,
         submounts: submounts.collect(),
-        ..AttachReply::default()
-    }
-}
-
-/// What the client's `grpc-timeout` leaves for waiting: a little less, so that the answer is still in time.
-fn deadline(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = number.parse().ok()?;
-    let timeout = match unit {
-        "H" => Duration::from_secs(number.checked_mul(3600)?),
-        "M" => Duration::from_secs(number.checked_mul(60)?),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    };
-    Some(timeout.saturating_sub((timeout / 10).min(Duration::from_millis(500))))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use ksync_proto::radar::SetDirectionRequest;
-    use tonic::metadata::MetadataMap;
-
-    use super::{Direction, WireDirection, deadline, direction};
-
-    #[test]
-    fn a_direction_that_is_not_known_is_refused_and_not_guessed() {
-        let of = |number: i32| {
-            let request =
-                SetDirectionRequest { direction: number, folder_id: "f".into(), ..Default::default() };
-            direction(&request).map_err(|status| status.message().to_owned())
-        };
-        assert_eq!(of(WireDirection::ToContainer.into()), Ok(Direction::ToContainer));
-        assert_eq!(of(WireDirection::Both.into()), Ok(Direction::Both));
-        let refused = "folder `f` needs a direction that this radar knows: bring kubectl-ksync up to date";
-        // A client that still sends `two_way`, and one that is newer than this radar.
-        assert_eq!((of(0).unwrap_err().as_str(), of(7).unwrap_err().as_str()), (refused, refused));
-    }
-
-    #[test]
-    fn the_deadline_leaves_time_for_the_answer() {
-        let of = |text: &str| {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("grpc-timeout", text.parse().unwrap());
-            deadline(&metadata)
-        };
-        assert_eq!(of("10S"), Some(Duration::from_millis(9500)));
-        assert_eq!(of("1000m"), Some(Duration::from_millis(900)));
-        assert_eq!(of("x"), None);
-        assert_eq!(of("5Y"), None);
-        assert_eq!(deadline(&MetadataMap::new()), None);
     }
 }

@@ -1,6 +1,6 @@
 //! `radar serve`: the parts put together, and taken apart in good order.
 //!
-//! Invariant: nobody but the pod itself can connect. When it is told to stop, all folders are removed and all
+//! Invariant: nobody but the pod itself can connect. When it is told to stop, all that is held is let go of and all
 //! directories unbound before it ends, within a deadline.
 
 mod quickack;
@@ -83,7 +83,7 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
     let stop = CancellationToken::new();
     let (syncthing_tx, syncthing_rx) = watch::channel(None);
     tokio::spawn(node_syncthing::stay_connected(paths.clone(), syncthing_tx, stop.clone()));
-    let registry = Registry::spawn(syncthing_rx.clone(), paths.clone());
+    let registry = Registry::spawn(syncthing_rx.clone());
     let runtimes = Runtimes::below(host);
     let handlers = Handlers {
         registry: registry.clone(),
@@ -104,14 +104,17 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("radar stops: removing all folders");
+    tracing::info!("radar stops: letting go of everything");
     let in_order = async {
         registry.shutdown().await;
         stop.cancel();
         ended(address, server.await)
     };
     tokio::time::timeout(STOP, in_order).await.unwrap_or_else(|_| {
-        tracing::error!("not all was removed within {} s; syncthing is killed by its parent", STOP.as_secs());
+        tracing::error!(
+            "not all was let go of within {} s; syncthing is killed by its parent",
+            STOP.as_secs()
+        );
         Ok(())
     })
 }

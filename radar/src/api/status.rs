@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use crate::{
     container::{init_process, mount, runtime},
     reload,
-    sync::{endpoints, folder, registry},
+    sync::{endpoints, registry},
 };
 
 fn status(code: Code, error: &dyn StdError) -> Status {
@@ -57,7 +57,7 @@ pub(crate) fn from_mount(error: &mount::Error) -> Status {
         | E::ReadOnly { .. }
         | E::KernelFs { .. }
         | E::NotWritable { .. } => Code::FailedPrecondition,
-        E::Kernel { .. } | E::WrongDirectory { .. } | E::Thread(_) => Code::Internal,
+        E::Kernel { .. } | E::Thread(_) => Code::Internal,
     };
     status(code, error)
 }
@@ -100,21 +100,6 @@ pub(crate) fn from_tree(error: &ksync_tree::Error) -> Status {
     status(code, error)
 }
 
-impl From<folder::Error> for Status {
-    fn from(error: folder::Error) -> Self {
-        use folder::Error as E;
-        let code = match &error {
-            E::Mount(error) => return from_mount(error),
-            E::Tree(error) => return from_tree(error),
-            E::Syncthing(error) => return from_syncthing(error),
-            E::JoinedBefore { .. } | E::RootLost(_) | E::NotProven { .. } => Code::FailedPrecondition,
-            E::SyncthingRestarted | E::Ended | E::EndedBecause { .. } => Code::Aborted,
-            E::Watch(_) | E::WatchTask { .. } => Code::Internal,
-        };
-        status(code, &error)
-    }
-}
-
 impl From<endpoints::Error> for Status {
     fn from(error: endpoints::Error) -> Self {
         use endpoints::Error as E;
@@ -139,14 +124,11 @@ impl From<registry::Error> for Status {
     fn from(error: registry::Error) -> Self {
         use registry::Error as E;
         let code = match error {
-            E::Folder(error) => return error.into(),
             E::Stopping => Code::Unavailable,
-            E::NoSession { .. } | E::NoSyncthing => Code::FailedPrecondition,
-            E::NotHeld { .. } | E::NoFolder { .. } => Code::NotFound,
-            E::StaleEpoch { .. } | E::AttachmentEnded | E::FolderEnded => Code::Aborted,
-            E::FolderTaken { .. } | E::AlreadySynced { .. } | E::Overlaps { .. } | E::HeldByOther { .. } => {
-                Code::AlreadyExists
-            }
+            E::NoSession { .. } => Code::FailedPrecondition,
+            E::NotHeld { .. } => Code::NotFound,
+            E::StaleEpoch { .. } => Code::Aborted,
+            E::AlreadySynced { .. } | E::Overlaps { .. } | E::HeldByOther { .. } => Code::AlreadyExists,
         };
         status(code, &error)
     }

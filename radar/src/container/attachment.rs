@@ -3,13 +3,10 @@
 //! Invariant: no two sessions ever hold overlapping paths of one container, or one directory under two names
 //! (a shared volume); within a session the same directory may be attached for several containers of a folder.
 
-use std::{
-    os::fd::OwnedFd,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use ksync_tree::{Identity, Ignore, Removed, Root, below, covers, remove_with_junk};
+use ksync_tree::{Identity, Ignore, Root, below, covers};
 use tokio_util::sync::CancellationToken;
 
 use crate::container::{
@@ -31,9 +28,7 @@ pub(crate) struct Attachment {
     pub(crate) about: About,
     /// Cancelled when nobody holds it any more.
     pub(crate) let_go: CancellationToken,
-    /// Another clone of it, until it is bound.
-    tree: Mutex<Option<OwnedFd>>,
-    /// What the client leaves out of listings, so what is not copied between containers either.
+    /// What the client leaves out.
     ignore: Mutex<Arc<Ignore>>,
 }
 
@@ -42,8 +37,6 @@ pub(crate) struct Attachment {
 pub(crate) struct About {
     /// Whether it was made by attaching.
     pub(crate) created: bool,
-    /// Whether `A` and `a` are one file.
-    pub(crate) case_insensitive: bool,
     /// Mounts below it.
     pub(crate) submounts: Vec<Submount>,
 }
@@ -84,8 +77,8 @@ pub(crate) struct Claim {
 impl Attachment {
     /// From what was opened.
     pub(crate) fn new(id: String, claim: Claim, life: InitProcess, directory: Directory) -> Self {
-        let Directory { root, tree, created, case_insensitive, submounts, .. } = directory;
-        let about = About { created, case_insensitive, submounts };
+        let Directory { root, created, submounts, .. } = directory;
+        let about = About { created, submounts };
         Self {
             id,
             claim,
@@ -93,41 +86,20 @@ impl Attachment {
             root,
             about,
             let_go: CancellationToken::new(),
-            tree: Mutex::new(Some(tree)),
             // The defaults are patterns that can be read: the tree crate's tests say so.
             ignore: Mutex::new(Arc::new(Ignore::with_defaults(&[]).unwrap_or_default())),
         }
     }
 
-    /// The clone that can be bound; only once.
-    pub(crate) fn take_tree(&self) -> Option<OwnedFd> {
-        self.tree.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// What is left out of listings.
+    /// What the client leaves out.
     pub(crate) fn ignore(&self) -> Arc<Ignore> {
         Arc::clone(&self.ignore.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether `path` is neither copied to another container nor told of: ignored, or on a mount that is not synced.
-    pub(crate) fn leaves_out(&self, path: &str) -> bool {
-        self.about.excludes(path) || self.ignore().matches(path)
     }
 
     /// Whether nothing at `path` or below it can be of interest, so that it need not be looked at.
     pub(crate) fn is_idle_at(&self, path: &str) -> bool {
         let ignore = self.ignore();
         self.about.excludes(path) || (!ignore.has_negation() && ignore.matches(path))
-    }
-
-    /// Removes the entry at `path`, and with a directory what is left out and may go with it.
-    pub(crate) fn remove(&self, path: &str) -> Result<Removed, ksync_tree::Error> {
-        remove_with_junk(&self.root, path, &self.ignore(), &self.mounts())
-    }
-
-    /// What is mounted below the directory.
-    pub(crate) fn mounts(&self) -> Vec<String> {
-        self.about.submounts.iter().map(|submount| submount.path.clone()).collect()
     }
 
     /// Remembers what the client leaves out.
@@ -160,11 +132,11 @@ pub(crate) fn clash(existing: &Claim, wanted: &Claim) -> Option<Clash> {
         let same = existing.path == wanted.path && existing.folder == wanted.folder && one_directory;
         return Some(if same { Clash::Same } else { Clash::Own });
     }
-    // One volume in two containers is fine within a folder: the second follows the first by itself.
+    // One volume in two containers is fine within a folder.
     (one_directory && existing.folder != wanted.folder).then_some(Clash::Own)
 }
 
-/// Whether an id may name a folder: it becomes a directory's name.
+/// Whether an id may name a folder.
 pub(crate) fn is_folder_id(id: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     !id.is_empty() && id.len() <= 64 && !id.starts_with('.') && id.chars().all(plain)

@@ -1,4 +1,4 @@
-//! Mount namespaces: how a container's directory gets into syncthing's view, and out of it again.
+//! Mount namespaces: how a container's directory gets into radar's hands.
 //!
 //! Invariant: every step runs in a thread of its own that ends afterwards, with its own root and working
 //! directory, so no other thread of radar ever stands in a container. What is cloned is made private before it
@@ -6,12 +6,12 @@
 //! hostile: below an attached directory no symlink is followed, on the way to it symlinks resolve inside the
 //! container's own root.
 
-pub(crate) mod bind;
 mod clone;
 pub(crate) mod directory;
 mod error;
+pub(crate) mod left_over;
 mod namespace;
 mod write_test;
 
 pub(crate) use error::Error;
-pub(crate) use namespace::{identity_in_container, identity_in_view, open_beneath};
+pub(crate) use namespace::{identity_in_container, open_beneath};

@@ -24,14 +24,14 @@ mod change;
 mod error;
 mod tree;
 
-pub(crate) use change::{Change, Idle, Writer};
+pub(crate) use change::{Change, Idle};
 pub(crate) use error::Error;
 
 use change::InotifyEvent;
 use error::kernel;
 use tree::Tree;
 
-/// Changes that may wait for the folder's scanner. With more of them the thread waits, the kernel's queue overflows, and all
+/// Changes that may wait for their endpoint. With more of them the thread waits, the kernel's queue overflows, and all
 /// is scanned.
 pub(crate) const BACKLOG: usize = 65_536;
 /// How often everything is scanned where the kernel's limit of watches was reached.
@@ -46,19 +46,18 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Watches all directories below `root` but those at `excluded` and those that are `idle`, up to `most`. Blocks for as
-    /// long as reading all directories takes. inotify --changes--> the folder's scanner, or an endpoint.
+    /// long as reading all directories takes. inotify --changes--> an endpoint.
     pub(crate) fn start(
         root: Root,
         excluded: Vec<String>,
         idle: Idle,
         most: usize,
-        writer: Writer,
         changes_tx: Sender<Change>,
     ) -> Result<Self, Error> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         match inotify::init(flags) {
             Ok(inotify) => {
-                let mut tree = Tree::new(inotify, root, excluded, idle, most, writer);
+                let mut tree = Tree::new(inotify, root, excluded, idle, most);
                 tree.add("")?;
                 Self::spawn(move |stop| run(tree, stop, &changes_tx))
             }
@@ -105,7 +104,7 @@ pub(crate) fn marks(
 ) -> Result<Vec<InotifyMark>, Error> {
     let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
     let inotify = inotify::init(flags).map_err(kernel("make a queue", ""))?;
-    let mut tree = Tree::new(inotify, root, excluded, idle, most, Writer::Syncthing);
+    let mut tree = Tree::new(inotify, root, excluded, idle, most);
     tree.add("")?;
     let marks = ksync_procfs::own_inotify_marks(tree.queue());
     marks.map_err(|error| Error::Kernel { operation: "read", path: error.path, source: error.source })
@@ -157,7 +156,7 @@ fn broken(changes_tx: &Sender<Change>, what: &str, errno: Errno) {
     drop(changes_tx.blocking_send(Change::Broken(reason)));
 }
 
-/// How many directories of one folder may be watched: an eighth of what the kernel allows a user, because on a node
+/// How many directories of one attachment may be watched: an eighth of what the kernel allows a user, because on a node
 /// root's share is kubelet's and the system's too.
 pub(crate) fn share() -> usize {
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
@@ -199,7 +198,6 @@ fn read(tree: &mut Tree) -> Result<Vec<Change>, Errno> {
             Ok(event) => seen.push(InotifyEvent {
                 watch: event.wd(),
                 what: event.events(),
-                cookie: event.cookie(),
                 // A name that is not UTF-8 is not synced.
                 name: event.file_name().map(|name| name.to_str().map(str::to_owned).unwrap_or_default()),
             }),
@@ -232,17 +230,13 @@ mod tests {
 
     use rustix::pipe::pipe;
 
-    use super::{BACKLOG, Change, Watch, Writer, broken, share_of_limit, unwatched};
+    use super::{BACKLOG, Change, Watch, broken, share_of_limit, unwatched};
 
     fn watch(dir: &Path, excluded: &[&str]) -> (Watch, Receiver<Change>) {
-        watch_beside(Writer::Syncthing, dir, excluded)
-    }
-
-    fn watch_beside(writer: Writer, dir: &Path, excluded: &[&str]) -> (Watch, Receiver<Change>) {
         let (tx, rx) = channel(BACKLOG);
         let excluded = excluded.iter().map(|e| (*e).to_owned()).collect();
         let idle = Box::new(|path: &str| path.ends_with("idle") || path.contains(".syncthing."));
-        (Watch::start(Root::open(dir).unwrap(), excluded, idle, 1000, writer, tx).unwrap(), rx)
+        (Watch::start(Root::open(dir).unwrap(), excluded, idle, 1000, tx).unwrap(), rx)
     }
 
     /// Collects until `last` is reported, and returns what came before it.
@@ -310,24 +304,11 @@ mod tests {
         until(&mut rx, "moved/z/g").await;
     }
 
-    #[tokio::test]
-    async fn temporaries_and_what_becomes_of_them_are_syncthings_own() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("a"), "old").unwrap();
-        let (_watch, mut rx) = watch(dir.path(), &[]);
-        let temp = dir.path().join(".syncthing.a.tmp");
-        fs::write(&temp, "new").unwrap();
-        fs::remove_file(dir.path().join("a")).unwrap();
-        fs::rename(&temp, dir.path().join("a")).unwrap();
-        fs::write(dir.path().join("end"), "").unwrap();
-        assert!(until(&mut rx, "end").await.is_empty());
-    }
-
     /// A container may have a syncthing of its own.
     #[tokio::test]
-    async fn where_syncthing_does_not_write_for_us_what_becomes_of_its_temporaries_is_reported() {
+    async fn temporaries_are_not_reported_and_what_becomes_of_them_is() {
         let dir = tempfile::tempdir().unwrap();
-        let (_watch, mut rx) = watch_beside(Writer::Endpoint, dir.path(), &[]);
+        let (_watch, mut rx) = watch(dir.path(), &[]);
         for temp in [".syncthing.a.tmp", ".ksync.was-1.tmp"] {
             fs::write(dir.path().join(temp), "new").unwrap();
             fs::rename(dir.path().join(temp), dir.path().join("a")).unwrap();
@@ -363,7 +344,7 @@ mod tests {
         fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
         let (tx, mut rx) = channel(BACKLOG);
         let root = Root::open(dir.path()).unwrap();
-        let _watch = Watch::start(root, Vec::new(), Box::new(|_| false), 3, Writer::Syncthing, tx).unwrap();
+        let _watch = Watch::start(root, Vec::new(), Box::new(|_| false), 3, tx).unwrap();
         assert_eq!(rx.recv().await, Some(Change::Limited));
         assert_eq!((share_of_limit(Some("65536\n")), share_of_limit(None)), (8192, 1024));
     }
@@ -383,7 +364,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (tx, mut rx) = channel(1);
         let root = Root::open(dir.path()).unwrap();
-        let watch = Watch::start(root, Vec::new(), Box::new(|_| false), 1000, Writer::Syncthing, tx).unwrap();
+        let watch = Watch::start(root, Vec::new(), Box::new(|_| false), 1000, tx).unwrap();
         let names = (0..100).map(|n| format!("f{n:02}"));
         for name in names.clone().chain(["last".to_owned()]) {
             fs::write(dir.path().join(name), "x").unwrap();

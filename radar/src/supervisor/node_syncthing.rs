@@ -1,14 +1,11 @@
 //! The node's syncthing as `radar serve` reaches it: its REST API, device id and mount namespace, and word of its end.
 //!
 //! Invariant: a [`NodeSyncthing`] is published only after everything that an earlier radar may have left in that syncthing
-//! (folders, devices, binds) is gone. `lost` is cancelled when that very process can no longer be relied on.
+//! (folders, devices, binds) is gone, and withdrawn when that very process can no longer be relied on.
 
-use std::{io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
-use rustix::{
-    net::sockopt::socket_peercred,
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
-};
+use rustix::net::sockopt::socket_peercred;
 use syncthing::{Client, Error as SyncthingError};
 use tokio::{
     net::UnixStream,
@@ -17,12 +14,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    container::mount::{self, bind},
+    container::mount::{self, left_over},
     paths::Paths,
-    supervisor::{
-        events::{self, HeardTx},
-        lifeline,
-    },
+    supervisor::lifeline,
 };
 use ksync_common::Backoff;
 
@@ -59,26 +53,8 @@ pub(crate) struct NodeSyncthing {
     pub(crate) device_id: String,
     /// For example `v1.30.0`.
     pub(crate) version: String,
-    /// Cancelled when it is gone.
-    pub(crate) lost: CancellationToken,
     /// Held while a client's device is added or removed.
     pub(crate) devices: Mutex<()>,
-    /// Where its events are heard.
-    pub(crate) heard: HeardTx,
-    process: OwnedFd,
-}
-
-#[cfg(test)]
-pub(crate) mod fake;
-
-impl NodeSyncthing {
-    /// Kills syncthing: for when a folder has to stop and syncthing does not answer. Its parent starts it afresh.
-    pub(crate) fn kill(&self) {
-        tracing::error!("syncthing did not stop a folder: it is killed");
-        if let Err(errno) = pidfd_send_signal(&self.process, Signal::KILL) {
-            tracing::error!(%errno, "kill syncthing");
-        }
-    }
 }
 
 /// The syncthing of the moment, if there is one.
@@ -104,22 +80,12 @@ pub(crate) async fn stay_connected(
                     version = syncthing.version,
                     "syncthing is here"
                 );
-                let syncthing = Arc::new(syncthing);
-                let (ready_tx, ready_rx) = tokio::sync::oneshot::channel();
-                let (client, lost) = (syncthing.client.clone(), syncthing.lost.clone());
-                tokio::spawn(events::listen(client, lost, syncthing.heard.clone(), ready_tx));
-                tokio::select! {
-                    // Published once its events are heard.
-                    _ = ready_rx => drop(syncthing_tx.send_replace(Some(Arc::clone(&syncthing)))),
-                    () = lifeline::closed(&mut stream) => {}
-                    () = stop.cancelled() => {}
-                }
+                syncthing_tx.send_replace(Some(Arc::new(syncthing)));
                 tokio::select! {
                     () = lifeline::closed(&mut stream) => tracing::warn!("syncthing is gone"),
                     // The connection stays until the process ends, so that nothing is killed in the meantime.
                     () = stop.cancelled() => return std::future::pending().await,
                 }
-                syncthing.lost.cancel();
                 syncthing_tx.send_replace(None);
             }
             Err(error) => {
@@ -139,9 +105,6 @@ async fn establish(paths: &Paths) -> Result<(NodeSyncthing, UnixStream), Error> 
         .await
         .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
         .map_err(failed)?;
-    let pid =
-        Pid::from_raw(greeting.syncthing_pid).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
-    let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
     let client = Client::unix(&greeting.gui, &greeting.api_key)?;
     let device_id = tokio::select! {
         answered = answer(&client) => answered?,
@@ -150,17 +113,8 @@ async fn establish(paths: &Paths) -> Result<(NodeSyncthing, UnixStream), Error> 
     let supervisor_pid = supervisor_pid.as_raw_nonzero().get();
     purge(&client, &device_id, supervisor_pid, paths.sync()).await?;
     let version = client.version().await?;
-    let (lost, heard) = (CancellationToken::new(), events::channel());
-    let syncthing = NodeSyncthing {
-        client,
-        supervisor_pid,
-        device_id,
-        version,
-        lost,
-        devices: Mutex::new(()),
-        heard,
-        process,
-    };
+    let devices = Mutex::new(());
+    let syncthing = NodeSyncthing { client, supervisor_pid, device_id, version, devices };
     Ok((syncthing, stream))
 }
 
@@ -189,7 +143,7 @@ async fn purge(client: &Client, own: &str, supervisor_pid: i32, sync: &Path) -> 
             client.delete_device(&device.id).await?;
         }
     }
-    for mount_point in bind::sweep(supervisor_pid, sync).await? {
+    for mount_point in left_over::sweep(supervisor_pid, sync).await? {
         tracing::info!(mount_point = %mount_point.display(), "unbound a directory that was left behind");
     }
     Ok(())

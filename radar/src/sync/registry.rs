@@ -1,11 +1,10 @@
-//! Sessions, attachments and folders of this node: the one task that owns them, and the handle to that task.
+//! Sessions and attachments of this node: the one task that owns them, and the handle to that task.
 //!
-//! Invariant: nothing here waits. What takes time (resolving, listing, binding) is done by handlers and folders,
-//! which tell the registry when it is over; an answer that depends on that is sent from a task of its own.
+//! Invariant: nothing here waits. What takes time (resolving, listing) is done by handlers and endpoints.
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{paths::Paths, supervisor::node_syncthing::NodeSyncthingRx};
+use crate::supervisor::node_syncthing::NodeSyncthingRx;
 
 mod command;
 mod error;
@@ -21,16 +20,15 @@ use state::State;
 /// How the registry is spoken to.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
-    /// Without a bound: each call, stream and attachment has at most a few commands on their way, and what folders
-    /// report must never wait for the registry.
+    /// Without a bound: each call, stream and attachment has at most a few commands on their way.
     commands_tx: mpsc::UnboundedSender<Command>,
 }
 
 impl Registry {
-    /// Starts the task. handlers, folders --commands_tx--> registry.
-    pub(crate) fn spawn(syncthing_rx: NodeSyncthingRx, paths: Paths) -> Self {
+    /// Starts the task. handlers --commands_tx--> registry.
+    pub(crate) fn spawn(syncthing_rx: NodeSyncthingRx) -> Self {
         let (commands_tx, commands_rx) = mpsc::unbounded_channel();
-        let state = State::new(commands_tx.clone(), syncthing_rx.clone(), paths);
+        let state = State::new(commands_tx.clone(), syncthing_rx.clone());
         tokio::spawn(run(state, commands_rx, syncthing_rx));
         Self { commands_tx }
     }
@@ -49,12 +47,12 @@ impl Registry {
         reply_rx.await.map_err(|_| Error::Stopping)?
     }
 
-    /// Ends everything: folders are removed, directories unbound, clients told.
+    /// Ends everything: attachments are let go of, clients told.
     pub(crate) async fn shutdown(&self) {
         let (done_tx, done_rx) = oneshot::channel();
         self.tell(Command::Shutdown(done_tx));
         if done_rx.await.is_err() {
-            tracing::error!("the registry ended before everything was removed");
+            tracing::error!("the registry ended before everything was let go of");
         }
     }
 }
@@ -98,7 +96,6 @@ mod tests {
             mount::directory::open_directory,
             runtime::ContainerId,
         },
-        paths::Paths,
         supervisor::node_syncthing::NodeSyncthingRx,
         sync::session::{GRACE, Hello},
     };
@@ -129,14 +126,8 @@ mod tests {
 
     fn registry() -> (Registry, watch::Sender<Option<Arc<crate::supervisor::node_syncthing::NodeSyncthing>>>)
     {
-        #[derive(clap::Parser)]
-        struct Line {
-            #[command(flatten)]
-            paths: Paths,
-        }
         let (syncthing_tx, syncthing_rx): (_, NodeSyncthingRx) = watch::channel(None);
-        let paths = <Line as clap::Parser>::parse_from(["radar"]).paths;
-        (Registry::spawn(syncthing_rx, paths), syncthing_tx)
+        (Registry::spawn(syncthing_rx), syncthing_tx)
     }
 
     /// The answer as a client gets it.
@@ -251,9 +242,6 @@ mod tests {
         // One session never reaches another's.
         assert_eq!(find("s", &taken.id).await.unwrap_err().code(), Code::NotFound);
         assert!(find("t", &taken.id).await.is_ok());
-        let join =
-            ask(&registry, |reply| Command::Join("t".into(), taken.id.clone(), reply)).await.unwrap_err();
-        assert_eq!(join.code(), Code::FailedPrecondition);
         // A client that gave up on a call can repeat it.
         let lost = candidate("t", &container, &sub).await.unwrap();
         let call = lost.id.clone();

@@ -1,6 +1,6 @@
 //! Opening a container's directory: resolving its path there, creating it, cloning its mounts.
 //!
-//! Invariant: what is returned can only be reached through the two cloned trees; closing them lets go of
+//! Invariant: what is returned can only be reached through the cloned tree; closing it lets go of
 //! everything. Only directories that are created here get an owner from us.
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -28,16 +28,12 @@ use crate::container::mountinfo::{self, Submount};
 pub(crate) struct Directory {
     /// A private clone of the directory and the mounts below it, for radar's own reading and writing.
     pub(crate) root: Root,
-    /// Another one, to be moved into syncthing's view.
-    pub(crate) tree: OwnedFd,
     /// The path with symlinks resolved inside the container.
     pub(crate) path: String,
     /// Device and inode.
     pub(crate) identity: Identity,
     /// Whether the path did not exist.
     pub(crate) created: bool,
-    /// Whether `A` and `a` are one file there.
-    pub(crate) case_insensitive: bool,
     /// Mounts below it.
     pub(crate) submounts: Vec<Submount>,
 }
@@ -120,10 +116,9 @@ fn open_here(pid: i32, path: &str) -> Result<Directory, Error> {
             .is_ok_and(|stat| !FileType::from_raw_mode(stat.st_mode).is_dir())
     });
     let held = clone(&dir, &resolved, &mounts, &submounts)?;
-    let tree = clone(&dir, &resolved, &mounts, &submounts)?;
     let stat = fstat(&held).map_err(kernel("stat", path))?;
     let identity = identity_by_fd(&held).map_err(kernel("stat", path))?;
-    let case_insensitive = write_test::run(&held, path, stat.st_uid, stat.st_gid)?;
+    write_test::run(&held, path, stat.st_uid, stat.st_gid)?;
     let root = Root::from_fd(held).map_err(|error| Error::Kernel {
         operation: "hold",
         path: path.to_owned(),
@@ -131,7 +126,7 @@ fn open_here(pid: i32, path: &str) -> Result<Directory, Error> {
     })?;
     // Of a pod with a user namespace it is open which numbers a volume takes.
     let root = if user.outside == user.inside { root.used_by(user.outside.0) } else { root };
-    Ok(Directory { root, tree, path: resolved, identity, created, case_insensitive, submounts })
+    Ok(Directory { root, path: resolved, identity, created, submounts })
 }
 
 /// The path without empty and `.` components.

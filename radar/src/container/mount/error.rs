@@ -85,12 +85,6 @@ pub(crate) enum Error {
         /// The kernel's word.
         source: io::Error,
     },
-    /// What was bound is not what was attached.
-    #[error("`{path}` in syncthing's view is not the directory that was attached")]
-    WrongDirectory {
-        /// Mount point in syncthing's view.
-        path: String,
-    },
     /// The thread could not be started, or panicked.
     #[error("run a thread for mount namespaces")]
     Thread(#[source] io::Error),

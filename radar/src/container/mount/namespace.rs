@@ -8,13 +8,12 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
 };
 
 use ksync_procfs::Namespace;
 use ksync_tree::Identity;
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, open, openat2, statat},
+    fs::{Mode, OFlags, ResolveFlags, open, openat2},
     io::Errno,
     process::{chroot, fchdir},
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
@@ -95,13 +94,6 @@ pub(crate) fn identity_in_container(pid: i32, path: &str) -> Result<Identity, Er
     let root = MountNamespace::open(pid)?.root;
     let dir = open_in_root(&root, path).map_err(kernel("open", path))?;
     identity_by_fd(&dir).map_err(kernel("stat", path))
-}
-
-/// Identity of the directory at `path` (one of ours, so without symlinks) as the process `pid` sees it.
-pub(crate) fn identity_in_view(pid: i32, path: &Path) -> Result<Identity, Error> {
-    let seen = format!("{}{}", ksync_procfs::root_path(pid), path.display());
-    let stat = statat(CWD, &seen, AtFlags::SYMLINK_NOFOLLOW).map_err(kernel("stat", seen.as_str()))?;
-    Ok(Identity { dev: stat.st_dev, ino: stat.st_ino })
 }
 
 pub(super) fn identity_by_fd(dir: impl AsFd) -> rustix::io::Result<Identity> {

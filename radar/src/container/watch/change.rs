@@ -2,7 +2,7 @@
 
 use rustix::fs::inotify::ReadFlags;
 
-/// A change below a watched directory, as the folder's scanner hears of it.
+/// A change below a watched directory, as an endpoint hears of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     /// At this path or below it.
@@ -17,15 +17,6 @@ pub(crate) enum Change {
     Limited,
 }
 
-/// Who writes what comes from the client into a watched directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Writer {
-    /// The node's syncthing: what it finishes is no news.
-    Syncthing,
-    /// An endpoint, which knows by itself what it has written.
-    Endpoint,
-}
-
 /// Tells of a path that neither it nor anything below it is of interest.
 pub(crate) type Idle = Box<dyn Fn(&str) -> bool + Send>;
 
@@ -34,6 +25,5 @@ pub(crate) type Idle = Box<dyn Fn(&str) -> bool + Send>;
 pub(super) struct InotifyEvent {
     pub(super) watch: i32,
     pub(super) what: ReadFlags,
-    pub(super) cookie: u32,
     pub(super) name: Option<String>,
 }

@@ -4,7 +4,7 @@
 //! through that descriptor, so a name that is swapped in between can't lead the watch elsewhere.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     os::fd::{AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use rustix::{
 };
 
 use super::{
-    change::{Change, Idle, InotifyEvent, Writer},
+    change::{Change, Idle, InotifyEvent},
     error::{Error, kernel},
 };
 use crate::container::mount::open_beneath;
@@ -27,7 +27,7 @@ use crate::container::mount::open_beneath;
 const OPEN: Duration = Duration::from_millis(500);
 /// Of a directory that was made with more in it than this, all is scanned.
 const INSIDE: usize = 1024;
-/// How long a deletion waits for the rename that makes it syncthing's replacing of a file.
+/// How long a deletion waits for the file that comes in its place.
 const REPLACED: Duration = Duration::from_millis(20);
 
 pub(super) struct Tree {
@@ -37,37 +37,22 @@ pub(super) struct Tree {
     idle: Idle,
     /// Directories that may be watched.
     most: usize,
-    writer: Writer,
     dirs: HashMap<i32, String>,
     /// What is reported at a later time, unless something comes that settles it.
     late: BTreeMap<String, Instant>,
-    /// The rename that syncthing is in: it took a temporary file away.
-    finishing: Option<u32>,
-    /// Files that syncthing finished lately; it sets their times after the rename.
-    finished: HashSet<String>,
     limited: bool,
 }
 
 impl Tree {
-    pub(super) fn new(
-        queue: OwnedFd,
-        root: Root,
-        excluded: Vec<String>,
-        idle: Idle,
-        most: usize,
-        writer: Writer,
-    ) -> Self {
+    pub(super) fn new(queue: OwnedFd, root: Root, excluded: Vec<String>, idle: Idle, most: usize) -> Self {
         Self {
             queue,
             root,
             excluded,
             idle,
             most,
-            writer,
             dirs: HashMap::new(),
             late: BTreeMap::new(),
-            finishing: None,
-            finished: HashSet::new(),
             limited: false,
         }
     }
@@ -157,9 +142,6 @@ impl Tree {
         for path in &due {
             self.late.remove(path);
         }
-        if self.late.is_empty() {
-            self.finished.clear();
-        }
         due.into_iter().map(Change::Path).collect()
     }
 
@@ -189,13 +171,6 @@ impl Tree {
         if self.is_excluded(&path) {
             return Vec::new();
         }
-        if is_syncthings(name) {
-            if what.contains(ReadFlags::MOVED_FROM) && self.writer == Writer::Syncthing {
-                self.finishing = Some(event.cookie);
-            }
-            return Vec::new();
-        }
-        // After syncthing's own, whose temporary files are ignored but tell what it finishes.
         if is_temp(name) || (self.idle)(&path) {
             return Vec::new();
         }
@@ -241,15 +216,7 @@ impl Tree {
             late.entry(path).or_insert(now + wait);
             Vec::new()
         };
-        if what.contains(ReadFlags::MOVED_TO) && self.finishing == Some(event.cookie) {
-            self.finishing = None;
-            self.late.remove(&path);
-            self.finished.insert(path);
-            return Vec::new();
-        }
-        if what.contains(ReadFlags::ATTRIB)
-            && (self.late.contains_key(&path) || self.finished.contains(&path))
-        {
+        if what.contains(ReadFlags::ATTRIB) && self.late.contains_key(&path) {
             return later(&mut self.late, path, OPEN);
         }
         if what.contains(ReadFlags::MODIFY) {
@@ -262,7 +229,6 @@ impl Tree {
             return later(&mut self.late, path, REPLACED);
         }
         self.late.remove(&path);
-        self.finished.remove(&path);
         vec![Change::Path(path)]
     }
 
@@ -270,12 +236,6 @@ impl Tree {
     fn is_regular(&self, path: &str) -> bool {
         stat_entry(&self.root, path, false).is_ok_and(|entry| entry.is_some_and(|e| e.kind == Kind::File))
     }
-}
-
-/// Whether a name is of a temporary file of syncthing's.
-fn is_syncthings(name: &str) -> bool {
-    let hidden = name.strip_prefix(".syncthing.").and_then(|rest| rest.strip_suffix(".tmp"));
-    hidden.is_some() || name.starts_with("~syncthing~")
 }
 
 /// What is in a directory, by its path below the root, and whether it is a directory.
@@ -306,15 +266,4 @@ fn names(dir: &OwnedFd, path: &str) -> Result<Vec<(String, bool)>, Error> {
         }
     }
     Ok(all)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_syncthings;
-
-    #[test]
-    fn only_temporaries_are_syncthings() {
-        assert!(is_syncthings(".syncthing.a.txt.tmp") && is_syncthings("~syncthing~a.tmp"));
-        assert!(!is_syncthings(".syncthing.a.txt") && !is_syncthings("a.tmp") && !is_syncthings(".stignore"));
-    }
 }

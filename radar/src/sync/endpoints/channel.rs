@@ -11,18 +11,16 @@ use ksync_wire::{Content, End, Ended, Open, Reply, Request};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
+    checks::RootLost,
     error::Error,
     host::{HINTED, LOOK, Telling},
     opened::Opened,
     replies::Replies,
     table::{Endpoints, PATIENCE, Seat},
 };
-use crate::{
-    container::{
-        attachment::Attachment,
-        watch::{self, Change, Idle, Watch, Writer},
-    },
-    sync::root_check::RootLost,
+use crate::container::{
+    attachment::Attachment,
+    watch::{self, Change, Idle, Watch},
 };
 
 /// How often the directory is looked after without any event.
@@ -108,7 +106,7 @@ fn start_blocking(endpoints: &Endpoints, seat: Seat, open: Open, replies: Replie
     let patterns = Arc::clone(attachment);
     let idle: Idle = Box::new(move |path| patterns.is_idle_at(path));
     let root = attachment.root.try_clone()?;
-    let watch = Watch::start(root, exclude.clone(), idle, watch::share(), Writer::Endpoint, changes_tx)?;
+    let watch = Watch::start(root, exclude.clone(), idle, watch::share(), changes_tx)?;
     let options = Options {
         ignore,
         exclude,

@@ -11,8 +11,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     container::{attachment::Attachment, mount::identity_in_container},
     guards::{self, Guard},
-    sync::root_check::RootLost,
 };
+
+/// Why an attachment can't go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RootLost {
+    /// The container's init ended.
+    #[error("the container has ended")]
+    Exited,
+    /// The directory is another one now; why.
+    #[error("{0}")]
+    Changed(String),
+}
 
 /// The guards of one endpoint, as they stood when it was opened: tests switch them off for their own thread only.
 #[derive(Debug, Clone)]

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use crate::{container::watch, sync::root_check::RootLost};
+use super::checks::RootLost;
+use crate::container::watch;
 
 /// Why an endpoint can't do what it is asked for.
 #[derive(Debug, thiserror::Error)]

@@ -13,8 +13,7 @@ use tokio::{
     sync::{Notify, mpsc::error::TrySendError, oneshot},
 };
 
-use super::{opened::Opened, replies::Replies, table::Seat};
-use crate::sync::root_check::RootLost;
+use super::{checks::RootLost, opened::Opened, replies::Replies, table::Seat};
 
 /// The mark after hints: its answer lets the next ones go in.
 pub(super) const HINTED: u64 = u64::MAX;

@@ -2,17 +2,11 @@
 
 use std::sync::Arc;
 
-use ksync_proto::radar::{Role, SessionEvent};
+use ksync_proto::radar::SessionEvent;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::Error;
-use crate::{
-    container::attachment::Attachment,
-    sync::{
-        folder::{self, Report},
-        session::Hello,
-    },
-};
+use crate::{container::attachment::Attachment, sync::session::Hello};
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -32,20 +26,12 @@ pub(crate) enum Command {
     Uses(String, Reply<bool>),
     /// A directory was opened and is to be held.
     Attach(Box<Attachment>, IfHeld, Reply<Arc<Attachment>>),
-    /// The role of an attachment; none before it has joined.
-    Role(String, Reply<Option<Role>>),
-    /// What a folder tells.
-    FolderReport(Report),
     /// An attachment of a session.
     Find(String, String, Reply<Arc<Attachment>>),
-    /// Puts an attachment of a session under its folder.
-    Join(String, String, Reply<Role>),
     /// Lets go of an attachment of a session.
     Detach(String, String, Reply<()>),
     /// The answer to a session's call that came with this attachment did not reach its client.
     Unheard(String, String),
-    /// A folder of a session.
-    Folder(String, String, Reply<folder::Handle>),
     /// The container of an attachment has ended.
     Exited(String),
     /// Everything ends; answered when it has.

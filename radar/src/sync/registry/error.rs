@@ -1,7 +1,5 @@
 //! Errors of the registry.
 
-use crate::sync::folder;
-
 /// Why the registry refuses what it is asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -24,32 +22,11 @@ pub(crate) enum Error {
         /// Of the stream that wanted it.
         epoch: u64,
     },
-    /// Nothing can be joined yet.
-    #[error("the node's syncthing is not there yet")]
-    NoSyncthing,
     /// The attachment is another session's, or nobody's.
     #[error("attachment `{attachment}` is not held by this session: attach anew")]
     NotHeld {
         /// Its id.
         attachment: String,
-    },
-    /// The attachment was let go of meanwhile.
-    #[error("the attachment has ended: attach anew")]
-    AttachmentEnded,
-    /// The folder ended before it answered.
-    #[error("the folder has ended: attach anew")]
-    FolderEnded,
-    /// The session has no such folder here.
-    #[error("folder `{folder}` has no container on this node: attach and join first")]
-    NoFolder {
-        /// Its id.
-        folder: String,
-    },
-    /// Two sessions chose one id.
-    #[error("folder id `{folder}` is another session's")]
-    FolderTaken {
-        /// The id.
-        folder: String,
     },
     /// The same directory, over the same stream.
     #[error("`{path}` of container `{container}` is already synced by another spec of yours")]
@@ -87,7 +64,4 @@ pub(crate) enum Error {
         /// The path that is held.
         at: String,
     },
-    /// The folder refuses.
-    #[error(transparent)]
-    Folder(#[from] folder::Error),
 }

@@ -5,7 +5,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use jiff::{Timestamp, Unit};
-use ksync_proto::radar::Role;
 use tokio_util::{sync::DropGuard, task::AbortOnDropHandle};
 
 use super::{command::IfHeld, error::Error};
@@ -14,14 +13,10 @@ use crate::container::attachment::{Attachment, Claim, Clash, clash};
 /// A held attachment.
 pub(super) struct Held {
     pub(super) attachment: Arc<Attachment>,
-    /// Whether it was put under its folder.
-    pub(super) joined: bool,
     /// Epoch of the stream that attached it last.
     pub(super) epoch: u64,
     /// The id that the call which attached it last came with.
     pub(super) call: String,
-    /// What it is there.
-    pub(super) role: Option<Role>,
     /// Waits for the container's end.
     pub(super) _exit: AbortOnDropHandle<()>,
     /// Tells whoever works on it that it is held no more.

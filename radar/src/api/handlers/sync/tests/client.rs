@@ -71,7 +71,7 @@ impl Scene {
         let init = Program::new("sleep").arg("1000").spawn().unwrap();
         let (_, syncthing_rx) = tokio::sync::watch::channel(None);
         let paths = Line::parse_from(["radar"]).paths;
-        let registry = Registry::spawn(syncthing_rx.clone(), paths.clone());
+        let registry = Registry::spawn(syncthing_rx.clone());
         let (runtimes, stop) = (Runtimes::below("/nowhere".as_ref()), CancellationToken::new());
         let handlers = Handlers {
             registry: registry.clone(),
