@@ -10,7 +10,6 @@ use crate::write::{
 };
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 
 /// How often a file that changes while it is copied is copied anew.
@@ -32,57 +31,6 @@ pub enum Removed {
 /// are made with the modes that they have in `from`.
 pub fn copy_entry(from: &Root, to: &Root, path: &str) -> Result<(), Error> {
     copy_to(from, path, to, path, to.owner())
-}
-
-/// A regular file, read as a whole: for copies to several trees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Original {
-    path: String,
-    content: Vec<u8>,
-    mode: u32,
-    mtime_ns: i64,
-}
-
-impl Original {
-    /// Reads the file at `path`; none when it is something else, larger than `most` bytes, or changes all the time.
-    pub fn read(from: &Root, path: &str, most: u64) -> Result<Option<Self>, Error> {
-        let (dir, name) = from.parent(path)?;
-        let there = lstat(&dir, name, path)?.ok_or_else(|| Error::io("copy", path, Errno::NOENT))?;
-        if !FileType::from_raw_mode(there.st_mode).is_file() {
-            return Ok(None);
-        }
-        for _ in 0..ATTEMPTS {
-            let (mut file, before) = open_regular(&dir, name, path)?;
-            if size_of(&before) > most {
-                return Ok(None);
-            }
-            let mut content = Vec::with_capacity(usize::try_from(size_of(&before)).unwrap_or_default() + 1);
-            let read = file.by_ref().take(most + 1).read_to_end(&mut content);
-            read.map_err(|e| Error::io("copy", path, e))?;
-            let after = rustix::fs::fstat(&file).map_err(|e| Error::io("stat", path, e))?;
-            if content.len() as u64 == size_of(&after) && mtime_of(&before) == mtime_of(&after) {
-                let (mode, mtime_ns) = (permissions(&after), mtime_of(&after));
-                return Ok(Some(Self { path: path.to_owned(), content, mode, mtime_ns }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Puts it into another tree, as [`copy_entry`] does; the modes of missing parents are those of `from`.
-    pub fn put(&self, from: &Root, to: &Root) -> Result<(), Error> {
-        let Self { path, content, mode, mtime_ns } = self;
-        let owner = to.owner();
-        let (target, name) = ensure_parent(to, path, owner, |above| mode_in(from, above))?;
-        let mut pending = Pending::create(&target, path)?;
-        pending.take(content)?;
-        let attributes = Attributes { mode: *mode, mtime_ns: Some(*mtime_ns), owner, keep: false };
-        pending.commit(name, attributes).map(drop)
-    }
-
-    /// Its size in bytes.
-    pub fn size(&self) -> usize {
-        self.content.len()
-    }
 }
 
 /// Moves the entry at `from_path` to `to_path` in another tree; across file systems it is copied, then removed.
@@ -213,25 +161,6 @@ mod tests {
         let mode = |path: &str| fs::metadata(b.path().join(path)).unwrap().mode() & 0o7777;
         assert_eq!((mode("d"), mode("d/e/f")), (0o750, 0o751), "set-uid and set-gid are each side's own");
         assert!(copy_entry(&from, &to, "none").unwrap_err().is_not_found());
-    }
-
-    #[test]
-    fn what_was_read_once_is_put_into_other_trees() {
-        let (a, b, from, to) = pair();
-        fs::create_dir(a.path().join("d")).unwrap();
-        fs::set_permissions(a.path().join("d"), fs::Permissions::from_mode(0o2750)).unwrap();
-        fs::write(a.path().join("d/empty"), "").unwrap();
-        fs::write(a.path().join("f"), "new").unwrap();
-        fs::write(b.path().join("f"), "old and longer").unwrap();
-        for path in ["d/empty", "f"] {
-            Original::read(&from, path, 3).unwrap().unwrap().put(&from, &to).unwrap();
-            assert_eq!(stat_entry(&to, path, true).unwrap(), stat_entry(&from, path, true).unwrap());
-        }
-        assert_eq!(fs::metadata(b.path().join("d")).unwrap().mode() & 0o7777, 0o750);
-        assert_eq!(fs::read_dir(b.path()).unwrap().count(), 2, "no temporary is left there");
-        assert_eq!(Original::read(&from, "f", 2).unwrap(), None, "too large");
-        assert_eq!(Original::read(&from, "d", 3).unwrap(), None, "a directory");
-        assert!(Original::read(&from, "none", 3).unwrap_err().is_not_found());
     }
 
     #[test]

@@ -1,8 +1,4 @@
 //! One entry of a tree as plain data, and what differs between two listings. Nothing here touches a file system.
-
-use crate::path::compare;
-use std::cmp::Ordering;
-
 /// The kinds that are synced; everything else is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -43,22 +39,9 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// A path at which two listings are not the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// Relative to the root.
-    pub path: String,
-    /// The weightiest difference.
-    pub kind: DifferenceKind,
-}
-
-/// In what two listings differ at a path.
+/// In what two entries differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DifferenceKind {
-    /// Only in the first.
-    OnlyInA,
-    /// Only in the second.
-    OnlyInB,
     /// File, directory or symlink.
     Kind,
     /// Size or hash of a file (its mtime too where a hash is missing), or a symlink's target.
@@ -69,51 +52,9 @@ pub enum DifferenceKind {
     Mtime,
 }
 
-/// What differs between two listings, in listing order. The mtimes of directories and symlinks don't count: they
-/// change with every change below, and not every system can set a symlink's. The listings need not be sorted.
-pub fn differences(a: &[Entry], b: &[Entry]) -> Vec<Difference> {
-    let sorted = |entries: &[Entry]| -> Vec<usize> {
-        let mut order: Vec<usize> = (0..entries.len()).collect();
-        order.sort_by(|&x, &y| compare(&entries[x].path, &entries[y].path));
-        order
-    };
-    let (order_a, order_b) = (sorted(a), sorted(b));
-    let (mut a_iter, mut b_iter) =
-        (order_a.iter().map(|&i| &a[i]).peekable(), order_b.iter().map(|&i| &b[i]).peekable());
-    let mut found = Vec::new();
-    let mut push = |entry: &Entry, kind| found.push(Difference { path: entry.path.clone(), kind });
-    loop {
-        let order = match (a_iter.peek(), b_iter.peek()) {
-            (None, None) => break,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(x), Some(y)) => compare(&x.path, &y.path),
-        };
-        match order {
-            Ordering::Less => {
-                if let Some(entry) = a_iter.next() {
-                    push(entry, DifferenceKind::OnlyInA);
-                }
-            }
-            Ordering::Greater => {
-                if let Some(entry) = b_iter.next() {
-                    push(entry, DifferenceKind::OnlyInB);
-                }
-            }
-            Ordering::Equal => {
-                if let (Some(x), Some(y)) = (a_iter.next(), b_iter.next())
-                    && let Some(kind) = x.difference(y)
-                {
-                    push(x, kind);
-                }
-            }
-        }
-    }
-    found
-}
-
 impl Entry {
-    /// The weightiest difference to `other`, paths aside; `None` when both are the same.
+    /// The weightiest difference to `other`, paths aside; `None` when both are the same. The mtimes of directories and symlinks
+    /// don't count: they change with every change below, and not every system can set a symlink's.
     pub fn difference(&self, other: &Self) -> Option<DifferenceKind> {
         if self.kind != other.kind {
             return Some(DifferenceKind::Kind);
@@ -169,38 +110,18 @@ mod tests {
             target: Some(target.into()),
             ..file("l", 0, 1, 0o777)
         };
-        let a = [
-            dir("d", 1),
-            file("d/gone", 1, 1, 0o644),
-            file("d-x", 1, 1, 0o644),
-            file("e", 1, 1, 0o644),
-            file("k", 1, 1, 0o644),
-            link(b"x"),
-            file("m", 1, 1, 0o644),
-            file("same", 1, 1, 0o644),
+        let cases = [
+            (dir("d", 1), dir("d", 2), None),
+            (file("f", 1, 1, 0o644), file("f", 2, 1, 0o600), Some(DifferenceKind::Content)),
+            (file("f", 1, 1, 0o644), file("f", 1, 1, 0o755), Some(DifferenceKind::Mode)),
+            (file("f", 1, 1, 0o644), dir("f", 1), Some(DifferenceKind::Kind)),
+            (link(b"x"), link(b"y"), Some(DifferenceKind::Content)),
+            (file("f", 1, 1, 0o644), file("f", 1, 2, 0o644), Some(DifferenceKind::Mtime)),
+            (file("f", 1, 1, 0o644), file("g", 1, 1, 0o644), None),
         ];
-        let b = [
-            file("same", 1, 1, 0o644),
-            dir("d", 2),
-            file("d-x", 2, 1, 0o600),
-            file("e", 1, 1, 0o755),
-            dir("k", 1),
-            link(b"y"),
-            file("m", 1, 2, 0o644),
-            file("new", 1, 1, 0o644),
-        ];
-        let found: Vec<_> = differences(&a, &b).into_iter().map(|d| (d.path, d.kind)).collect();
-        let expected = [
-            ("d/gone", DifferenceKind::OnlyInA),
-            ("d-x", DifferenceKind::Content),
-            ("e", DifferenceKind::Mode),
-            ("k", DifferenceKind::Kind),
-            ("l", DifferenceKind::Content),
-            ("m", DifferenceKind::Mtime),
-            ("new", DifferenceKind::OnlyInB),
-        ];
-        assert_eq!(found, expected.map(|(path, kind)| (path.to_owned(), kind)));
-        assert!(differences(&a, &a).is_empty());
+        for (a, b, expected) in cases {
+            assert_eq!(a.difference(&b), expected, "{a:?} and {b:?}");
+        }
     }
 
     #[test]

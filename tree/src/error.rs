@@ -39,14 +39,6 @@ pub enum Error {
         /// The file's path.
         path: String,
     },
-    /// A file or stream larger than the caller's limit.
-    #[error("`{path}` goes over the limit of {limit} bytes")]
-    TooLarge {
-        /// The path at which the limit was passed.
-        path: String,
-        /// The limit.
-        limit: u64,
-    },
     /// An ignore pattern that can't be read.
     #[error("can't read the ignore pattern `{pattern}`: {reason}")]
     Pattern {
@@ -55,25 +47,6 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// An archive entry that is refused.
-    #[error("refused archive entry `{path}`: {reason}")]
-    Refused {
-        /// The entry's name, lossy where it is not UTF-8.
-        path: String,
-        /// Why.
-        reason: &'static str,
-    },
-    /// The archive stream itself can't be read or written.
-    #[error("can't {operation} the archive stream")]
-    Stream {
-        /// `read` or `write`.
-        operation: &'static str,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The caller's callback asked to stop.
-    #[error("stopped by the receiver of the listing")]
-    Stopped,
     /// The operating system refused an operation.
     #[error("can't {operation} `{path}`")]
     Io {
@@ -90,12 +63,6 @@ impl Error {
     /// An [`Error::Io`] from anything that converts into an `io::Error`.
     pub(crate) fn io(operation: &'static str, path: &str, source: impl Into<io::Error>) -> Self {
         Self::Io { operation, path: path.to_owned(), source: source.into() }
-    }
-
-    /// Whether the cause is that there is no room, or no more of it for this owner.
-    pub fn is_no_room(&self) -> bool {
-        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        matches!(self, Self::Io { source, .. } if full(source.kind()))
     }
 
     /// Whether the cause is that the entry is not there.

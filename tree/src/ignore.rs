@@ -151,16 +151,6 @@ impl Ignore {
         &self.lines
     }
 
-    /// The content of a `.stignore` file that makes syncthing ignore the same.
-    pub fn to_stignore(&self) -> String {
-        let mut text = format!("{STIGNORE_HEADER}\n");
-        for line in &self.lines {
-            text.push_str(line);
-            text.push('\n');
-        }
-        text
-    }
-
     fn add(&mut self, pattern: &str) -> Result<(), Error> {
         let bad = |reason| Error::Pattern { pattern: pattern.to_owned(), reason };
         if pattern.contains(['\n', '\r', '\0']) {
@@ -355,16 +345,6 @@ mod tests {
         ] {
             assert!(!ignore.matches(path), "{path}");
         }
-    }
-
-    #[test]
-    fn a_stignore_says_who_wrote_it_and_reads_back() {
-        let text = ignore(&["/a b", "!x"]).to_stignore();
-        assert_eq!(text, format!("{STIGNORE_HEADER}\n/a b\n!x\n"));
-        assert_eq!(
-            Ignore::new(&text.lines().map(str::to_owned).collect::<Vec<_>>()).unwrap().patterns(),
-            ["/a b", "!x"]
-        );
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::path::{MAX_DEPTH, MAX_PATH, covers, join};
 use crate::root::{Root, reading};
 use crate::stat::entry_at;
 use crate::write::{is_internal, is_temp};
-use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 
 /// What goes into a listing.
@@ -34,51 +33,24 @@ pub struct Listing {
 
 /// Lists the whole tree into memory.
 pub fn list(root: &Root, options: &ListOptions<'_>) -> Result<Listing, Error> {
-    let mut entries = Vec::new();
-    let skipped = list_chunks(root, options, 4096, |chunk| {
-        entries.extend(chunk);
-        ControlFlow::Continue(())
-    })?;
-    Ok(Listing { entries, skipped })
-}
-
-/// Lists the tree in chunks of at most `chunk` entries, so that it never is in memory as a whole. When `on_chunk`
-/// breaks, the listing ends with [`Error::Stopped`].
-pub fn list_chunks(
-    root: &Root,
-    options: &ListOptions<'_>,
-    chunk: usize,
-    on_chunk: impl FnMut(Vec<Entry>) -> ControlFlow<()>,
-) -> Result<Vec<Skipped>, Error> {
-    let mut walk = Walk {
-        options,
-        chunk: chunk.max(1),
-        on_chunk,
-        ready: Vec::new(),
-        ignored_above: Vec::new(),
-        skipped: Vec::new(),
-    };
+    let mut walk = Walk { options, listing: Listing::default(), ignored_above: Vec::new() };
     walk.directory(&root.reading()?, "", 0)?;
-    walk.flush()?;
-    Ok(walk.skipped)
+    Ok(walk.listing)
 }
 
 /// Whether a name or path is in Unicode's composed form (NFC), as syncthing wants it.
-pub fn is_composed(name: &str) -> bool {
+pub(crate) fn is_composed(name: &str) -> bool {
     unicode_normalization::is_nfc(name)
 }
 
-struct Walk<'a, F> {
+struct Walk<'a> {
     options: &'a ListOptions<'a>,
-    chunk: usize,
-    on_chunk: F,
-    ready: Vec<Entry>,
+    listing: Listing,
     /// Ignored directories on the way here: listed only when a negated pattern takes something below them back in.
     ignored_above: Vec<Entry>,
-    skipped: Vec<Skipped>,
 }
 
-impl<F: FnMut(Vec<Entry>) -> ControlFlow<()>> Walk<'_, F> {
+impl Walk<'_> {
     fn directory(&mut self, dir: &OwnedFd, prefix: &str, depth: usize) -> Result<(), Error> {
         let mut names = Vec::new();
         let reader =
@@ -130,13 +102,16 @@ impl<F: FnMut(Vec<Entry>) -> ControlFlow<()>> Walk<'_, F> {
             }
         };
         if entry.kind != Kind::Dir {
-            return if ignored { Ok(()) } else { self.emit(entry) };
+            if !ignored {
+                self.emit(entry);
+            }
+            return Ok(());
         }
         let above = self.ignored_above.len();
         if ignored {
             self.ignored_above.push(entry);
         } else {
-            self.emit(entry)?;
+            self.emit(entry);
         }
         let above = above.min(self.ignored_above.len());
         if depth + 1 >= MAX_DEPTH {
@@ -144,7 +119,6 @@ impl<F: FnMut(Vec<Entry>) -> ControlFlow<()>> Walk<'_, F> {
         } else {
             match reading(dir, name, &path).and_then(|below| self.directory(&below, &path, depth + 1)) {
                 Ok(()) => {}
-                Err(Error::Stopped) => return Err(Error::Stopped),
                 Err(e) if e.is_not_found() => {}
                 Err(e) => self.skip(path, reason(&e)),
             }
@@ -153,24 +127,13 @@ impl<F: FnMut(Vec<Entry>) -> ControlFlow<()>> Walk<'_, F> {
         Ok(())
     }
 
-    fn emit(&mut self, entry: Entry) -> Result<(), Error> {
-        self.ready.append(&mut self.ignored_above);
-        self.ready.push(entry);
-        if self.ready.len() >= self.chunk { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        if self.ready.is_empty() {
-            return Ok(());
-        }
-        match (self.on_chunk)(std::mem::take(&mut self.ready)) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Stopped),
-        }
+    fn emit(&mut self, entry: Entry) {
+        self.listing.entries.append(&mut self.ignored_above);
+        self.listing.entries.push(entry);
     }
 
     fn skip(&mut self, path: String, reason: String) {
-        self.skipped.push(Skipped { path, reason });
+        self.listing.skipped.push(Skipped { path, reason });
     }
 }
 
@@ -264,25 +227,6 @@ mod tests {
         for ignore in [Ignore::none(), all_back] {
             assert_eq!(paths(dir.path(), &ignore, &[]), (wanted.map(str::to_owned).to_vec(), vec![]));
         }
-    }
-
-    #[test]
-    fn chunks_add_up_and_can_be_stopped() {
-        let dir = tempfile::tempdir().unwrap();
-        for i in 0..25 {
-            fs::write(dir.path().join(format!("{i:02}")), "").unwrap();
-        }
-        let root = Root::open(dir.path()).unwrap();
-        let options = ListOptions { hash: false, ignore: &Ignore::none(), exclude: &[] };
-        let mut sizes = Vec::new();
-        list_chunks(&root, &options, 10, |chunk| {
-            sizes.push(chunk.len());
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-        assert_eq!(sizes, [10, 10, 5]);
-        let stopped = list_chunks(&root, &options, 10, |_| ControlFlow::Break(()));
-        assert!(matches!(stopped, Err(Error::Stopped)));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use crate::entry::{Entry, Kind};
 use crate::error::Error;
 use crate::path::join;
 use crate::root::{Owner, Root};
-use crate::stat::{Exact, entry_at, lstat, mtime_of, open_regular, size_of};
+use crate::stat::{Exact, entry_at, lstat, open_regular};
 use crate::write::{Attributes, Pending, ensure_parent, place_new, temp_name, write_symlink};
-use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
+use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 
@@ -26,26 +26,6 @@ pub fn move_new(from: &Root, from_path: &str, to: &Root, to_path: &str) -> Resul
             across(&source, &NameAt { dir: &target, name: target_name, path: to_path })
         }
         Err(e) => Err(Error::io("move", from_path, e)),
-    }
-}
-
-/// Removes the regular file at `path` while it has this size and mtime; `false` when something else stands there, which
-/// stays. One that is gone is no error.
-pub fn remove_same(root: &Root, path: &str, size: u64, mtime_ns: i64) -> Result<bool, Error> {
-    let (dir, name) = match root.parent(path) {
-        Err(e) if e.is_not_found() => return Ok(true),
-        other => other?,
-    };
-    let Some(stat) = lstat(&dir, name, path)? else { return Ok(true) };
-    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    if !regular || size_of(&stat) != size || mtime_of(&stat) != mtime_ns {
-        return Ok(false);
-    }
-    match remove_unchanged(&NameAt { dir: &dir, name, path }, &Exact::of(&stat)) {
-        Ok(()) => Ok(true),
-        Err(Error::Changed { .. }) => Ok(false),
-        Err(error) if error.is_not_found() => Ok(true),
-        Err(error) => Err(error),
     }
 }
 
@@ -164,25 +144,6 @@ mod tests {
             assert_eq!(fs::read_dir(b.path().join("kept/x")).unwrap().count(), 3, "no temporary stays");
             assert!(move_new(&from, "none", &to, "none").unwrap_err().is_not_found());
         }
-    }
-
-    #[test]
-    fn only_the_very_file_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::open(dir.path()).unwrap();
-        let at = |path: &str| stat_entry(&root, path, false).unwrap().unwrap();
-        fs::write(dir.path().join("f"), "one").unwrap();
-        let one = at("f");
-        assert!(!remove_same(&root, "f", one.size + 1, one.mtime_ns).unwrap());
-        assert!(!remove_same(&root, "f", one.size, one.mtime_ns + 1).unwrap());
-        fs::create_dir(dir.path().join("d")).unwrap();
-        let d = at("d");
-        assert!(!remove_same(&root, "d", d.size, d.mtime_ns).unwrap());
-        assert_eq!(fs::read_to_string(dir.path().join("f")).unwrap(), "one");
-        assert!(remove_same(&root, "f", one.size, one.mtime_ns).unwrap());
-        assert!(remove_same(&root, "f", one.size, one.mtime_ns).unwrap(), "gone already");
-        assert!(remove_same(&root, "none/f", 0, 0).unwrap());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary stays");
     }
 
     #[test]

@@ -72,11 +72,6 @@ impl<'d> Pending<'d> {
         &mut self.file
     }
 
-    /// Writes all of its content, for which room is made first.
-    pub(crate) fn take(&mut self, content: &[u8]) -> Result<(), Error> {
-        write_with_room(&mut self.file, content, self.path)
-    }
-
     /// Sets the attributes that the file is to have under `name`, and leaves it under its temporary name, which is the
     /// caller's to look after from here on. Of the attributes, `keep` does not count.
     pub(crate) fn stage(mut self, name: &str, attributes: Attributes) -> Result<String, Error> {

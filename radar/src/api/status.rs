@@ -90,12 +90,10 @@ pub(crate) fn from_syncthing(error: &syncthing::Error) -> Status {
 pub(crate) fn from_tree(error: &ksync_tree::Error) -> Status {
     use ksync_tree::Error as E;
     let code = match error {
-        E::BadPath { .. } | E::Pattern { .. } | E::Refused { .. } => Code::InvalidArgument,
+        E::BadPath { .. } | E::Pattern { .. } => Code::InvalidArgument,
         E::NotADirectory { .. } | E::NotEmpty { .. } | E::WrongKind { .. } => Code::FailedPrecondition,
         E::Changed { .. } => Code::Aborted,
-        E::TooLarge { .. } => Code::ResourceExhausted,
-        E::Stopped => Code::Cancelled,
-        E::Stream { .. } | E::Io { .. } => Code::Internal,
+        E::Io { .. } => Code::Internal,
     };
     status(code, error)
 }
