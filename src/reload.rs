@@ -1,6 +1,6 @@
 //! The containers whose apps can be reloaded now, and how that is asked of their radar, by hand or by itself.
 //!
-//! Invariant: a container is listed from when it has joined its folder until its attachment is over, so what is asked
+//! Invariant: a container is listed from when it is attached until its attachment is over, so what is asked
 //! always goes to the node and the process that are synced.
 
 mod automatic;

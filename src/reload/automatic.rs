@@ -127,7 +127,7 @@ impl Automatic {
         self.work.as_ref().map(|(shared, _)| shared)
     }
 
-    /// The container has joined its folder.
+    /// The container is followed from now on.
     pub(crate) fn follow(&self, target: Target) -> Followed {
         let shared = self.shared().cloned();
         if let Some(shared) = &shared {
