@@ -68,44 +68,44 @@ impl Walk<'_> {
         }
         names.sort_unstable();
         for name in names {
-            self.one(dir, &name, join(prefix, &name), depth)?;
+            self.one(dir, &name, join(prefix, &name), depth);
         }
         Ok(())
     }
 
-    fn one(&mut self, dir: &OwnedFd, name: &str, path: String, depth: usize) -> Result<(), Error> {
+    fn one(&mut self, dir: &OwnedFd, name: &str, path: String, depth: usize) {
         if is_temp(name) || is_internal(name) || self.options.exclude.iter().any(|above| covers(above, &path))
         {
-            return Ok(());
+            return;
         }
         if !is_composed(name) {
             // syncthing passes such names over, so they must not count as synced.
             self.skip(path, "its name is not in Unicode's composed form (NFC)".to_owned());
-            return Ok(());
+            return;
         }
         if path.len() > MAX_PATH {
             self.skip(path, "its path is too long".to_owned());
-            return Ok(());
+            return;
         }
         // Hashing an ignored file would be a waste, and without negations nothing below one can be taken back in.
         let ignored = self.options.ignore.matches(&path);
         if ignored && !self.options.ignore.has_negation() {
-            return Ok(());
+            return;
         }
         let entry = match entry_at(dir, name, &path, self.options.hash && !ignored) {
             Ok(Some(entry)) => entry,
-            Ok(None) => return Ok(()),
-            Err(_) if ignored => return Ok(()),
+            Ok(None) => return,
+            Err(_) if ignored => return,
             Err(e) => {
                 self.skip(path, reason(&e));
-                return Ok(());
+                return;
             }
         };
         if entry.kind != Kind::Dir {
             if !ignored {
                 self.emit(entry);
             }
-            return Ok(());
+            return;
         }
         let above = self.ignored_above.len();
         if ignored {
@@ -124,7 +124,6 @@ impl Walk<'_> {
             }
         }
         self.ignored_above.truncate(above);
-        Ok(())
     }
 
     fn emit(&mut self, entry: Entry) {

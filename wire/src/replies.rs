@@ -133,7 +133,7 @@ impl ReplyDecoder {
                     AttachmentEnd::ContainerExited => End::ContainerExited,
                     AttachmentEnd::RootChanged => End::RootChanged,
                     AttachmentEnd::TakenOver => End::Detached,
-                    _ => End::Closed,
+                    AttachmentEnd::Unspecified => End::Closed,
                 };
                 Reply::Ended(Ended { end, reason: ended.reason })
             }
