@@ -76,40 +76,6 @@ struct SystemVersion {
     version: String,
 }
 
-/// `db/file`, the fields that ksync reads.
-#[derive(Deserialize)]
-struct Versions {
-    global: Version,
-    local: Version,
-}
-
-/// What one side knows of a path. All is empty where it knows nothing.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(clippy::struct_excessive_bools, reason = "as syncthing spells it")]
-struct Version {
-    name: String,
-    r#type: String,
-    deleted: bool,
-    ignored: bool,
-    invalid: bool,
-    no_permissions: bool,
-    /// Octal.
-    permissions: String,
-}
-
-impl Version {
-    fn is_there(&self) -> bool {
-        !self.name.is_empty() && !self.deleted && !self.ignored && !self.invalid
-    }
-
-    fn is_directory(&self, mode: u32) -> bool {
-        let permissions = u32::from_str_radix(&self.permissions, 8).ok();
-        let same = self.no_permissions || permissions.is_some_and(|bits| bits & 0o777 == mode & 0o777);
-        self.is_there() && self.r#type == "FILE_INFO_TYPE_DIRECTORY" && same
-    }
-}
-
 /// `db/status` of a folder, the fields that ksync reads.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -233,48 +199,6 @@ impl Client {
         self.json(Method::GET, &with_query("db/status", &[("folder", folder)]), |r| r).await
     }
 
-    /// Paths that differ from the cluster's version in a receive-only folder.
-    pub async fn local_changed(&self, folder: &str) -> Result<Vec<String>, Error> {
-        #[derive(Deserialize)]
-        struct Item {
-            name: String,
-        }
-        #[derive(Deserialize)]
-        struct Page {
-            files: Option<Vec<Item>>,
-        }
-        let query = [("folder", folder), ("page", "1"), ("perpage", "100000")];
-        let page: Page = self.json(Method::GET, &with_query("db/localchanged", &query), |r| r).await?;
-        Ok(page.files.unwrap_or_default().into_iter().map(|item| item.name).collect())
-    }
-
-    /// Whether the newest version of `file` is a deletion that was not applied here (a folder with
-    /// `ignoreDelete` leaves it). A file that nobody knows is not.
-    pub async fn is_deletion_pending(&self, folder: &str, file: &str) -> Result<bool, Error> {
-        let versions = self.versions(folder, file).await?;
-        // A local entry that was never scanned, or is ignored, is not one that the deletion is about.
-        Ok(versions.is_some_and(|Versions { global, local }| global.deleted && local.is_there()))
-    }
-
-    /// Whether `path` is known as a directory with these permissions (the lowest nine bits count), here or to the
-    /// cluster.
-    pub async fn knows_directory(&self, folder: &str, path: &str, mode: u32) -> Result<bool, Error> {
-        let versions = self.versions(folder, path).await?;
-        Ok(versions.is_some_and(|Versions { global, local }| {
-            [global, local].iter().any(|version| version.is_directory(mode))
-        }))
-    }
-
-    /// `db/file`; none when nobody knows of it.
-    async fn versions(&self, folder: &str, file: &str) -> Result<Option<Versions>, Error> {
-        let path = with_query("db/file", &[("folder", folder), ("file", file)]);
-        match self.json::<Versions>(Method::GET, &path, |r| r).await {
-            Ok(versions) => Ok(Some(versions)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// What could not be pulled, and why.
     pub async fn folder_errors(&self, folder: &str) -> Result<Vec<PullError>, Error> {
         #[derive(Deserialize)]
@@ -360,25 +284,5 @@ fn absent_is_fine(result: Result<(), Error>) -> Result<(), Error> {
     match result {
         Err(error) if error.is_not_found() => Ok(()),
         other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Version;
-
-    #[test]
-    fn a_directory_is_known_by_its_permissions() {
-        // As syncthing 1.30 answers.
-        let json = r#"{"deleted":false,"ignored":false,"invalid":false,"name":"d","noPermissions":false,
-            "permissions":"0755","type":"FILE_INFO_TYPE_DIRECTORY","size":128}"#;
-        let there: Version = serde_json::from_str(json).unwrap();
-        assert!(there.is_directory(0o40_755) && !there.is_directory(0o700));
-        let gone: Version =
-            serde_json::from_str(&json.replace(r#""deleted":false"#, r#""deleted":true"#)).unwrap();
-        let file: Version = serde_json::from_str(&json.replace("DIRECTORY", "FILE")).unwrap();
-        assert!(
-            !gone.is_directory(0o755) && !file.is_directory(0o755) && !Version::default().is_directory(0)
-        );
     }
 }

@@ -7,7 +7,6 @@ mod address;
 mod batch;
 mod client;
 mod config;
-pub mod conflict;
 mod event;
 mod home;
 mod launch;
