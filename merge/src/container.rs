@@ -27,6 +27,12 @@ struct Exception {
     failed: bool,
 }
 
+impl Exception {
+    fn new(there: State, known: Known) -> Self {
+        Self { there, known, flight: None, own: false, failed: false }
+    }
+}
+
 /// What is known of one container, from its first listing to its end.
 #[derive(Debug)]
 pub struct Container {
@@ -83,9 +89,7 @@ impl Container {
             }
             let known = known(&path);
             container.dirty.insert(Arc::clone(&path));
-            container
-                .except
-                .insert(path, Exception { there, known, flight: None, own: false, failed: false });
+            container.except.insert(path, Exception::new(there, known));
         }
         container
     }
@@ -121,8 +125,7 @@ impl Container {
         if let Some(exception) = self.except.get_mut(path) {
             exception.known = known;
         } else {
-            let exception = Exception { there, known, flight: None, own: false, failed: false };
-            self.except.insert(Arc::clone(path), exception);
+            self.except.insert(Arc::clone(path), Exception::new(there, known));
         }
     }
 
@@ -233,12 +236,9 @@ impl Container {
 
     /// Something changed here.
     pub fn changed_here(&mut self, change: &Change) {
-        self.except.entry(Arc::clone(&change.path)).or_insert_with(|| Exception {
-            there: change.old.clone(),
-            known: Known::Agreed { here: change.old.clone(), there: change.old.clone() },
-            flight: None,
-            own: false,
-            failed: false,
+        self.except.entry(Arc::clone(&change.path)).or_insert_with(|| {
+            let known = Known::Agreed { here: change.old.clone(), there: change.old.clone() };
+            Exception::new(change.old.clone(), known)
         });
         // What failed with the old state may go well with the new one.
         if let Some(exception) = self.except.get_mut(&change.path) {
@@ -262,8 +262,7 @@ impl Container {
             None => {
                 let path: Arc<str> = Arc::from(path);
                 let known = Known::Agreed { here: here.clone(), there: here };
-                let exception = Exception { there, known, flight: None, own: false, failed: false };
-                self.except.insert(Arc::clone(&path), exception);
+                self.except.insert(Arc::clone(&path), Exception::new(there, known));
                 self.touch(&path);
             }
         }

@@ -140,7 +140,7 @@ impl Feed {
     pub(super) async fn run(self, mut fs_watch: FsWatch, end: CancellationToken) {
         let mut debounce = Debounce::default();
         let mut state = self.engine.state();
-        let mut root_check = Instant::now();
+        let (mut root_check, mut gone) = (Instant::now(), false);
         let mut rescan = Instant::now() + UNWATCHED;
         loop {
             let due = debounce.next();
@@ -164,13 +164,18 @@ impl Feed {
                     self.engine.hint_all();
                 }
                 () = sleep_until(root_check) => {
-                    let gone = self.root.check().is_err() && !self.adopt_successor(&mut fs_watch).await;
+                    let was_gone = gone;
+                    gone = self.root.check().is_err() && !self.adopt_successor(&mut fs_watch).await;
+                    if was_gone && !gone {
+                        self.watch_anew(&mut fs_watch).await;
+                    }
                     root_check = Instant::now() + if gone { ROOT_LOOK } else { ROOT_CHECK };
                 }
                 changed = state.changed() => if changed.is_err() { break },
             }
             let now = state.borrow_and_update().clone();
             if now.halted.is_some() {
+                gone = true;
                 root_check = root_check.min(Instant::now() + ROOT_LOOK);
             }
             self.tell(&now, debounce.next().is_some());
@@ -232,17 +237,24 @@ impl Feed {
             return false;
         }
         info!("the local path was made anew: going on with the new directory");
-        let (path, ignore) = (self.path.clone(), self.ignore.clone());
-        match blocking::run(move || FsWatch::start(&path, ignore)).await {
-            Ok(anew) => *fs_watch = anew,
-            Err(error) => warn!(%error, "watch the local path that was made anew"),
-        }
-        self.state_tx.send_modify(|state| state.unwatched = false);
+        self.watch_anew(fs_watch).await;
         match self.root.root().try_clone() {
             Ok(root) => self.engine.send(EngineCommand::Root(root)).await,
             Err(error) => warn!(error = ksync_common::chain(&error), "open the local path once more"),
         }
         true
+    }
+
+    /// Watches what is at the local path now: nothing is told any more of what was unmounted.
+    async fn watch_anew(&self, fs_watch: &mut FsWatch) {
+        let (path, ignore) = (self.path.clone(), self.ignore.clone());
+        match blocking::run(move || FsWatch::start(&path, ignore)).await {
+            Ok(anew) => *fs_watch = anew,
+            Err(error) => warn!(%error, "watch the local path again"),
+        }
+        self.state_tx.send_modify(|state| state.unwatched = false);
+        // What came before the watch.
+        self.engine.hint_all();
     }
 
     async fn close(self) {
