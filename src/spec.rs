@@ -223,6 +223,7 @@ impl Spec {
             node: container.node.clone(),
             standing: Standing::new(Status::Attaching, ""),
             last_contact: None,
+            as_of: None,
             direction: Direction::ToContainer,
             excluded: Vec::new(),
             created: false,

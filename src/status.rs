@@ -105,6 +105,8 @@ pub(crate) struct ServiceState {
     pub standing: Standing,
     /// When radar was last heard of for it.
     pub last_contact: Option<Timestamp>,
+    /// As of when both sides were last found to hold the same.
+    pub as_of: Option<Timestamp>,
     /// Which way changes go now; both while what the container writes comes back.
     pub direction: Direction,
     /// Mounts below the path that are not synced, with why.
@@ -361,6 +363,7 @@ mod tests {
             node: "n".into(),
             standing: Standing::new(status, "why"),
             last_contact: None,
+            as_of: None,
             direction: Direction::ToContainer,
             excluded: Vec::new(),
             created: false,

@@ -21,12 +21,15 @@ pub struct Options {
 const PRECIOUS: &[&str] = &[".git", ".stversions", ".stfolder", ".stignore"];
 
 impl Options {
-    /// What is left out by default and can be made anew, but for what the `patterns` of a person name.
+    /// What is left out by default and can be made anew, and what a person's `patterns` say goes with its directory (`(?d)`), but
+    /// for what they name without that.
     pub fn junk(patterns: &[String]) -> Ignore {
-        let named = patterns.iter().filter(|pattern| !pattern.starts_with('!'));
+        let goes = |pattern: &&String| pattern.starts_with("(?d)");
+        let named = patterns.iter().filter(|pattern| !pattern.starts_with('!') && !goes(pattern));
         let named = named.map(|pattern| format!("!{pattern}"));
         let defaults = Ignore::defaults().iter().filter(|name| !PRECIOUS.contains(name));
-        let names: Vec<String> = named.chain(defaults.map(|name| (*name).to_owned())).collect();
+        let defaults = defaults.map(|name| (*name).to_owned());
+        let names: Vec<String> = named.chain(patterns.iter().filter(goes).cloned()).chain(defaults).collect();
         // The defaults can be read: the tree crate's tests say so. With patterns that can't, nothing is junk.
         Ignore::new(&names).unwrap_or_default()
     }

@@ -268,6 +268,17 @@ fn junk_goes_with_its_directory_and_what_a_person_has_named_stays() {
 }
 
 #[test]
+fn what_a_person_says_goes_with_its_directory_does() {
+    let mut here = Here::new(&["(?d)cache", "*.log"]);
+    here.write("pkg/m.py", "1");
+    here.write("pkg/cache/a", "1");
+    here.look("");
+    here.job("pkg/m.py", here.state("pkg/m.py"), None);
+    let applied = here.job("pkg", here.state("pkg"), None);
+    assert!(done(&applied) && !applied.shell && !here.at("pkg").exists());
+}
+
+#[test]
 fn a_displaced_file_is_told_of_when_nobody_writes_it_any_more() {
     let mut here = Here::new(&[]);
     here.write("f", "old");

@@ -236,14 +236,12 @@ impl Container {
 
     /// Something changed here.
     pub fn changed_here(&mut self, change: &Change) {
-        self.except.entry(Arc::clone(&change.path)).or_insert_with(|| {
+        let as_it_was = || {
             let known = Known::Agreed { here: change.old.clone(), there: change.old.clone() };
             Exception::new(change.old.clone(), known)
-        });
+        };
         // What failed with the old state may go well with the new one.
-        if let Some(exception) = self.except.get_mut(&change.path) {
-            exception.failed = false;
-        }
+        self.except.entry(Arc::clone(&change.path)).or_insert_with(as_it_was).failed = false;
         self.touch(&change.path);
     }
 
@@ -272,7 +270,7 @@ impl Container {
     pub fn set_policy(&mut self, policy: Policy) {
         if self.policy != policy {
             self.policy = policy;
-            self.dirty.extend(self.except.keys().cloned());
+            self.reconsider();
         }
     }
 
@@ -430,7 +428,7 @@ impl Container {
         let Some(action) = self.over_what_is_below(local, path, &here, &there, decision) else {
             return Step::Wait;
         };
-        if self.is_held(&here, &there, is_never, action) {
+        if self.holds.hold(&here, &there, is_never, action) {
             self.waiting.insert(Arc::clone(path));
             return Step::Rest;
         }
@@ -479,16 +477,6 @@ impl Container {
         (is_file(old) || is_file(new))
             && !same_content(old, new)
             && (new.is_none() || !self.except.get(path).is_some_and(had))
-    }
-
-    /// Whether a decision waits for a person.
-    fn is_held(&self, here: &State, there: &State, is_never: bool, action: Action) -> bool {
-        match action {
-            Action::Send(_) => self.holds.removals_there && here.is_none(),
-            Action::Take(_) if there.is_none() => self.holds.removals_here,
-            Action::Take(_) => self.holds.pulls && here.is_none() && is_never,
-            Action::Agree | Action::Leave => false,
-        }
     }
 
     /// The action for a path, where it would take a directory away, in the light of what is in that directory: it goes

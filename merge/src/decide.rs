@@ -1,4 +1,4 @@
-//! What is to be done at one path, as a pure rule. docs/sync.md has it as a table for users.
+//! What is to be done at one path, as a pure rule. docs/sync-rules.md has it as a table for users.
 
 use ksync_tree::Entry;
 

@@ -52,6 +52,7 @@ pub(super) struct ContainerRow {
     pub(super) reason: String,
     pub(super) since: Option<String>,
     pub(super) last_contact: Option<String>,
+    pub(super) as_of: Option<String>,
     /// Whether what it writes comes back; null where the watcher, of an older version, does not say.
     pub(super) two_way: Option<bool>,
     pub(super) excluded: Vec<String>,
@@ -144,6 +145,7 @@ fn container(service: ServiceView) -> ContainerRow {
     ContainerRow {
         since: time(service.since),
         last_contact: time(service.last_contact),
+        as_of: time(service.as_of),
         two_way: service.direction.map(|direction| direction == Direction::Both),
         pod: service.pod,
         container: service.container,
@@ -320,6 +322,7 @@ pub(super) mod tests {
             reason: String::new(),
             since: Some("2026-01-02T03:04:05Z".into()),
             last_contact: None,
+            as_of: None,
             two_way: Some(two_way),
             excluded: Vec::new(),
             created: false,

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::FutureExt;
@@ -173,6 +173,7 @@ impl Follower<'_> {
         self.status.modify(|service| {
             service.last_contact = contact;
             service.last_edit = member.last_edit.and_then(edit);
+            service.as_of = member.as_of.and_then(at);
             if back {
                 service.direction = Direction::Both;
             }
@@ -225,6 +226,10 @@ impl Follower<'_> {
 }
 
 /// None of a time that no clock shows.
+fn at(moment: Instant) -> Option<Timestamp> {
+    Timestamp::try_from(SystemTime::now().checked_sub(moment.elapsed())?).ok()
+}
+
 fn edit(edit: LastEdit) -> Option<Edit> {
     Some(Edit { at: Timestamp::try_from(edit.at).ok()?, settled: edit.took })
 }

@@ -81,6 +81,8 @@ pub(crate) struct ServiceView {
     pub reason: String,
     pub since: Option<Timestamp>,
     pub last_contact: Option<Timestamp>,
+    /// As of when both sides were last found to hold the same.
+    pub as_of: Option<Timestamp>,
     /// None where an older watcher does not say.
     pub direction: Option<Direction>,
     pub excluded: Vec<String>,
@@ -166,6 +168,7 @@ impl From<ServiceStatus> for ServiceView {
         Self {
             since: time(service.since_ms),
             last_contact: time(service.last_contact_ms),
+            as_of: time(service.as_of_ms),
             last_reload: time(service.last_reload_ms),
             direction: match service.direction() {
                 WireDirection::Both => Some(Direction::Both),

@@ -81,6 +81,7 @@ fn service(state: &ServiceState) -> ServiceStatus {
         reason: standing.reason,
         since_ms: standing.since.as_millisecond(),
         last_contact_ms: state.last_contact.map_or(0, jiff::Timestamp::as_millisecond),
+        as_of_ms: state.as_of.map_or(0, jiff::Timestamp::as_millisecond),
         direction: direction(state.direction).into(),
         excluded: state.excluded.clone(),
         created: state.created,
