@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Processes]),
     Case::new("a_container_removes_nested_directories", nested).on_each(),
     Case::new("a_directory_here_is_a_symlink_there", symlinked).on_each(),
-    Case::new("names_nested_deeply", deep),
+    Case::new("names_nested_deeply", deep).on_each(),
     Case::new("a_directory_that_all_nodes_share", shared_by_nodes),
     Case::new("edits_while_apart_are_no_conflicts", apart).needs(&[Need::Processes]),
 ];

@@ -279,8 +279,11 @@ fn one_watcher(sandbox: &Sandbox) {
     colleague.ok(&["stop"]);
     sandbox.write(".git/index", "index");
     sandbox.write("a.txt", "edited\n");
-    sandbox.arrives(&containers, CODE);
     for container in &containers {
+        eventually("the edit there", SHORT, || {
+            let there = container.read(sandbox.cluster(), "/code/a.txt")?;
+            holds(there == "edited\n", there)
+        });
         let there = container.tree(sandbox.cluster(), CODE).expect("the container's tree");
         assert!(!there.entries().any(|(path, _)| path.starts_with(".git")), "{there:?}");
     }
