@@ -8,7 +8,7 @@ use std::{
 use ksync_tree::covers;
 
 use crate::{
-    decide::{Action, Policy, decide},
+    decide::{Action, Policy, decide, is_held},
     digest::Digest,
     local::{Change, Local, Unknown, below},
     op::{Holds, Op, OpId, Outcome, Side, Wanted},
@@ -428,7 +428,7 @@ impl Container {
         let Some(action) = self.over_what_is_below(local, path, &here, &there, decision) else {
             return Step::Wait;
         };
-        if self.holds.hold(&here, &there, is_never, action) {
+        if is_held(self.holds, &here, &there, is_never, action) {
             self.waiting.insert(Arc::clone(path));
             return Step::Rest;
         }

@@ -2,6 +2,7 @@
 
 use ksync_tree::Entry;
 
+use crate::op::Holds;
 use crate::state::{Keep, Known, Past, State, is_dir, same, same_content};
 
 /// What a container is for its local directory.
@@ -119,4 +120,14 @@ fn is_nothing(state: &State) -> bool {
         ksync_tree::Kind::File => entry.size == 0,
         ksync_tree::Kind::Symlink => false,
     })
+}
+
+/// Whether an action waits for a person.
+pub(crate) fn is_held(holds: Holds, here: &State, there: &State, is_never: bool, action: Action) -> bool {
+    match action {
+        Action::Send(_) => holds.removals_there && here.is_none(),
+        Action::Take(_) if there.is_none() => holds.removals_here,
+        Action::Take(_) => holds.pulls && here.is_none() && is_never,
+        Action::Agree | Action::Leave => false,
+    }
 }

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    decide::Action,
-    state::{Keep, State},
-};
+use crate::state::{Keep, State};
 
 /// Where an operation is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,16 +72,4 @@ pub struct Holds {
     pub removals_there: bool,
     /// Nothing comes here that was never in sync.
     pub pulls: bool,
-}
-
-impl Holds {
-    /// Whether an action waits for a person.
-    pub(crate) fn hold(self, here: &State, there: &State, is_never: bool, action: Action) -> bool {
-        match action {
-            Action::Send(_) => self.removals_there && here.is_none(),
-            Action::Take(_) if there.is_none() => self.removals_here,
-            Action::Take(_) => self.pulls && here.is_none() && is_never,
-            Action::Agree | Action::Leave => false,
-        }
-    }
 }
