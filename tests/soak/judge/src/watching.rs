@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    history::{Micros, Round, Sighting},
+    history::{Micros, Op, Round, Side, Sighting},
     names::{is_ignored, is_own},
     standing::{disturbs, loose},
 };
@@ -25,15 +25,33 @@ fn is_false(round: &Round, sighting: &Sighting) -> bool {
     let young = |ended: Micros| ended + MOMENT > sighting.as_of;
     let recent =
         round.ops.iter().any(|op| op.begun <= sighting.seen && young(op.ended) && disturbs(op, path));
-    !(recent || is_ignored(path) || is_own(path) || loose(round, &sighting.container, path))
+    !(recent
+        || brought_since(round, sighting)
+        || is_ignored(path)
+        || is_own(path)
+        || loose(round, &sighting.container, path))
+}
+
+/// Whether what is here was brought from a third place, after the moment that the claim is about: a row of one container says
+/// nothing of what another one has written and nobody has brought here.
+fn brought_since(round: &Round, sighting: &Sighting) -> bool {
+    let third = |side: &Side| side.container().is_some_and(|id| id != sighting.container);
+    let mut ops = round.ops.iter().filter(|op| disturbs(op, &sighting.path) && op.begun <= sighting.seen);
+    let brings = |op: &Op| op.path != sighting.path || op.after == sighting.local;
+    let is_third = ops.next_back().is_some_and(|op| third(&op.side) && brings(op));
+    let mut here = round.seen.iter().filter(|seen| seen.side == Side::Local && seen.path == sighting.path);
+    is_third
+        && here
+            .find(|seen| seen.state == sighting.local)
+            .is_none_or(|first| first.at + MOMENT > sighting.as_of)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        example::{A, B, file, op, round},
-        history::{Side, State},
+        example::{A, B, file, op, round, there},
+        history::{Seen, State},
     };
 
     #[test]
@@ -59,6 +77,26 @@ mod tests {
         round.ops.push(op(1_290_000, Side::Local, "f", file(1), file(2)));
         round.sightings.truncate(2);
         assert!(false_claims(&round).is_empty());
+    }
+
+    #[test]
+    fn what_was_brought_here_from_a_third_place_counts_from_then_on() {
+        let mut round = round();
+        round.ops = vec![op(1_000_000, there(A), "f", State::Absent, file(1))];
+        let seen = |at| Seen { at, side: Side::Local, path: "f".to_owned(), state: file(1) };
+        let sighting = |as_of| Sighting {
+            as_of,
+            seen: 4_300_000,
+            container: B.to_owned(),
+            path: "f".to_owned(),
+            local: file(1),
+            there: State::Absent,
+        };
+        round.seen = vec![seen(4_000_000)];
+        round.sightings = vec![sighting(3_500_000)];
+        assert!(false_claims(&round).is_empty());
+        round.sightings = vec![sighting(4_260_000)];
+        assert_eq!(false_claims(&round).len(), 1, "it was here");
     }
 
     #[test]
