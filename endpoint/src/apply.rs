@@ -152,7 +152,7 @@ impl Applier<'_> {
             return Applied::new(Outcome::Done(state), Vec::new());
         }
         // As far as anybody knows it was there for a moment; what came after it is news.
-        let unknown = Exact { size: 0, mtime_ns: 0, ctime_ns: 0, ino: 0 };
+        let unknown = Exact { size: 0, mtime_ns: 0, ctime_ns: 0, ino: 0, links: 1 };
         let new = match staged {
             Some(Staged { exact, mode }) => {
                 &Arc::new(Entry { mode, mtime_ns: exact.mtime_ns, ..Entry::clone(new) })

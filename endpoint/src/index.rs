@@ -1,6 +1,10 @@
 //! What is known to be in a directory.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 use ksync_merge::{Digest, State};
 use ksync_tree::{Entry, Exact, Kind};
@@ -16,6 +20,8 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     seen: BTreeMap<Arc<str>, Seen>,
+    /// Paths of files by their inode: one may have several names.
+    names: BTreeSet<(u64, Arc<str>)>,
     digest: Digest,
 }
 
@@ -34,19 +40,31 @@ impl Index {
 
     pub(crate) fn put(&mut self, path: &str, entry: Arc<Entry>, exact: Exact) {
         self.digest.add(path, &entry);
-        match self.seen.get_mut(path) {
-            Some(seen) => {
-                self.digest.remove(path, &seen.entry);
-                *seen = Seen { entry, exact };
+        let known = self.seen.get_key_value(path).map(|(path, _)| Arc::clone(path));
+        let path = known.unwrap_or_else(|| Arc::from(path));
+        if entry.kind == Kind::File {
+            self.names.insert((exact.ino, Arc::clone(&path)));
+        }
+        let is = (entry.kind, exact.ino);
+        if let Some(was) = self.seen.insert(Arc::clone(&path), Seen { entry, exact }) {
+            self.digest.remove(&path, &was.entry);
+            if (was.entry.kind, was.exact.ino) != is {
+                self.names.remove(&(was.exact.ino, path));
             }
-            None => drop(self.seen.insert(Arc::from(path), Seen { entry, exact })),
         }
     }
 
     pub(crate) fn remove(&mut self, path: &str) -> bool {
-        let Some(seen) = self.seen.remove(path) else { return false };
-        self.digest.remove(path, &seen.entry);
+        let Some((path, seen)) = self.seen.remove_entry(path) else { return false };
+        self.digest.remove(&path, &seen.entry);
+        self.names.remove(&(seen.exact.ino, path));
         true
+    }
+
+    /// All names of the file with this inode.
+    pub(crate) fn names(&self, ino: u64) -> Vec<Arc<str>> {
+        let from = (ino, Arc::from(""));
+        self.names.range(from..).take_while(|(of, _)| *of == ino).map(|(_, path)| Arc::clone(path)).collect()
     }
 
     /// All that is below `path`, the root's being empty; parents before children.
@@ -132,7 +150,7 @@ mod tests {
     fn index(paths: &[&str]) -> Index {
         let mut index = Index::default();
         for path in paths {
-            let exact = Exact { size: 0, mtime_ns: 0, ctime_ns: 0, ino: 0 };
+            let exact = Exact { size: 0, mtime_ns: 0, ctime_ns: 0, ino: 0, links: 1 };
             let kind = if path.contains('f') { Kind::File } else { Kind::Dir };
             index.put(path, entry(kind), exact);
         }
@@ -159,7 +177,7 @@ mod tests {
         one.remove("a/f");
         assert_ne!(one.digest(), two.digest());
         assert_eq!(one.digest(), index(&["a"]).digest());
-        one.put("a/f", entry(Kind::Symlink), Exact { size: 0, mtime_ns: 0, ctime_ns: 0, ino: 0 });
+        one.put("a/f", entry(Kind::Symlink), Exact { size: 0, mtime_ns: 0, ctime_ns: 0, ino: 0, links: 1 });
         assert_ne!(one.digest(), two.digest());
         one.remove("a/f");
         one.remove("a");

@@ -231,12 +231,26 @@ impl Endpoint {
                 match read(&self.root, path, self.options.inline.min(self.spare)) {
                     Ok(Some(read)) => {
                         self.spare -= read.content.as_ref().map_or(0, |content| content.len() as u64);
+                        let Exact { ino, links, .. } = read.exact;
                         self.put(path, read.entry, read.exact, read.content, news);
+                        if links > 1 {
+                            self.look_at_names(path, ino, news);
+                        }
                     }
                     // It was a file just now: the next event tells what became of it.
                     Ok(None) => self.look_again(path, news),
                     Err(error) => self.skip(path, &error, news),
                 }
+            }
+        }
+    }
+
+    /// A write through one name of a file has no event for its other names.
+    fn look_at_names(&mut self, path: &str, ino: u64, news: &mut Vec<News>) {
+        for name in self.index.names(ino) {
+            // One that was looked at just now is as it is known.
+            if *name != *path {
+                self.look_at(&name, Depth::Entry, news);
             }
         }
     }

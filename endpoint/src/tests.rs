@@ -316,3 +316,27 @@ fn what_is_nested_too_deep_is_told_of_while_it_is_there() {
     here.look(&deep);
     assert!(here.endpoint.skipped().is_empty() && here.endpoint.is_empty());
 }
+
+#[test]
+fn a_write_through_one_name_is_told_of_for_all_names_of_the_file() {
+    let mut here = Here::new(&[]);
+    here.write("f", "1");
+    here.look("");
+    fs::create_dir(here.at("d")).unwrap();
+    for name in ["g", "d/h"] {
+        fs::hard_link(here.at("f"), here.at(name)).unwrap();
+    }
+    assert_eq!(here.look(""), ["d", "g", "d/h"]);
+    fs::write(here.at("g"), "23").unwrap();
+    let mut told = here.look("g");
+    told.sort();
+    assert_eq!(told, ["d/h", "f", "g"]);
+    // A name that is another file's by now is none.
+    fs::remove_file(here.at("f")).unwrap();
+    here.write("f", "4");
+    here.look("");
+    fs::write(here.at("g"), "567").unwrap();
+    let mut told = here.look("g");
+    told.sort();
+    assert_eq!(told, ["d/h", "g"]);
+}

@@ -35,6 +35,13 @@ pub struct Exact {
     pub ctime_ns: i64,
     /// `st_ino`
     pub ino: u64,
+    /// How many names it has: `st_nlink`.
+    pub links: u64,
+}
+
+#[allow(clippy::unnecessary_cast)] // nlink_t has other widths elsewhere
+fn links_of(stat: &Stat) -> u64 {
+    stat.st_nlink as u64
 }
 
 impl Exact {
@@ -44,12 +51,13 @@ impl Exact {
             mtime_ns: mtime_of(stat),
             ctime_ns: ctime_of(stat),
             ino: identity_of(stat).ino,
+            links: links_of(stat),
         }
     }
 
     /// Whether it is the same file with the same content, under whatever name: a rename moves the ctime.
     pub fn same_content(&self, other: &Self) -> bool {
-        Self { ctime_ns: 0, ..*self } == Self { ctime_ns: 0, ..*other }
+        Self { ctime_ns: 0, links: 0, ..*self } == Self { ctime_ns: 0, links: 0, ..*other }
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_directory_here_is_a_symlink_there", symlinked).on_each(),
     Case::new("names_nested_deeply", deep).on_each(),
     Case::new("a_directory_that_all_nodes_share", shared_by_nodes),
+    Case::new("a_write_through_one_of_several_names", linked),
     Case::new("edits_while_apart_are_no_conflicts", apart).needs(&[Need::Processes]),
 ];
 
@@ -213,6 +214,33 @@ fn deep(sandbox: &Sandbox) {
     fs::remove_dir_all(sandbox.path("d")).expect("remove");
     sandbox.watching(all, LONG);
     sandbox.arrives(all, CODE);
+}
+
+/// The system tells of the one name alone, on both sides.
+fn linked(sandbox: &Sandbox) {
+    const SOON: Duration = Duration::from_secs(3);
+    sandbox.write("f", "here\n");
+    fs::create_dir(sandbox.path("d")).expect("mkdir");
+    fs::hard_link(sandbox.path("f"), sandbox.path("d/g")).expect("link");
+    let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
+    sandbox.sync(NO_RELOAD, CODE);
+    fs::write(sandbox.path("d/g"), "edited\n").expect("write");
+    for container in &containers {
+        eventually("the edit under both names", SOON, || {
+            let read = |name: &str| container.read(sandbox.cluster(), &format!("{CODE}/{name}"));
+            let both = (read("f")?, read("d/g")?);
+            holds(both.0 == "edited\n" && both.1 == both.0, format!("{both:?}"))
+        });
+    }
+    let two_way = sandbox.two_way(&containers);
+    two_way.sh(sandbox.cluster(), "cd /code && echo one >x && ln x d/y");
+    eventually("both names here", SOON, || holds(sandbox.text("x")? == sandbox.text("d/y")?, "not yet"));
+    two_way.sh(sandbox.cluster(), "echo two >>/code/x");
+    eventually("the container's write under both names", SOON, || {
+        let both = (sandbox.text("x")?, sandbox.text("d/y")?);
+        holds(both.0 == "one\ntwo\n" && both.1 == both.0, format!("{both:?}"))
+    });
+    sandbox.arrives(&containers, CODE);
 }
 
 /// As a volume that many nodes mount: each pod's files are every pod's.
