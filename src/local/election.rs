@@ -10,8 +10,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How long a free seat waits for the one who had it: long enough to attach again, whatever syncthing's dialling takes.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a free seat waits for the one who had it, whose writes are still to come here: kubelet may take as long to start
+/// radar again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One seat, taken by whoever is ready first and free again when it goes.
 #[derive(Debug)]
