@@ -32,6 +32,9 @@ use crate::{
 /// A claim is looked at again so often, because it ages.
 const AGES: Duration = Duration::from_secs(1);
 
+/// The engine knows of an attachment within this time, or it is over.
+const TAKEN_IN: Duration = Duration::from_secs(5);
+
 /// Tells attachments of one name apart.
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
@@ -95,7 +98,13 @@ impl Follower<'_> {
                 if seen {
                     return Err(Interruption::Ended("radar ended the attachment".to_owned()));
                 }
-                state.changed().await.map_err(|_| Interruption::Lost(String::new()))?;
+                // It may be over before anybody has seen it.
+                tokio::select! {
+                    changed = state.changed() => changed.map_err(|_| Interruption::Lost(String::new()))?,
+                    () = tokio::time::sleep(TAKEN_IN) => {
+                        return Err(Interruption::Lost("the attachment ended at once".to_owned()));
+                    }
+                }
                 continue;
             };
             seen = true;
