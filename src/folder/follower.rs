@@ -84,7 +84,7 @@ impl Follower<'_> {
         let mut state = engine.state();
         let mut link_state = attached.node.state();
         let mut election = local.two_way.watch();
-        let mut seen = false;
+        let (mut seen, taken_in) = (false, tokio::time::Instant::now() + TAKEN_IN);
         loop {
             let (member, halted) = {
                 let state = state.borrow_and_update();
@@ -101,7 +101,7 @@ impl Follower<'_> {
                 // It may be over before anybody has seen it.
                 tokio::select! {
                     changed = state.changed() => changed.map_err(|_| Interruption::Lost(String::new()))?,
-                    () = tokio::time::sleep(TAKEN_IN) => {
+                    () = tokio::time::sleep_until(taken_in) => {
                         return Err(Interruption::Lost("the attachment ended at once".to_owned()));
                     }
                 }
