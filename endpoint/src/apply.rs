@@ -179,6 +179,16 @@ impl Applier<'_> {
         Applied::new(Outcome::Refused(self.0.index.state(path)), news)
     }
 
+    /// The directory is not empty: what is new in it is told, without a look at all that is below.
+    fn refused_directory(&mut self, path: &str) -> Applied {
+        let mut news = self.0.look(path, Depth::Entry);
+        let mut todo = self.0.look_into(path, Depth::Entry, &mut news);
+        while let Some(dir) = todo.pop() {
+            todo.extend(self.0.look_into(&dir, Depth::Tree, &mut news));
+        }
+        Applied::new(Outcome::Refused(self.0.index.state(path)), news)
+    }
+
     fn remove(&mut self, path: &str, old: &Entry, keep: bool, hold: Old) -> Result<Applied, Error> {
         // What kept it may have gone.
         if self.0.shells.contains(path) {
@@ -204,7 +214,7 @@ impl Applier<'_> {
             || self.0.index.below(path).next().is_some()
             || self.0.holds_synced(path)
         {
-            return Ok(self.refused(path));
+            return Ok(self.refused_directory(path));
         }
         let moved = evacuate(&self.0.root, path)?;
         self.0.held.moved(&self.0.root, &moved)?;

@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// How long nothing more must have been removed.
+/// How long nothing more must have been removed, after one removal.
 const QUIET: Duration = Duration::from_millis(60);
+/// The same after several: whoever removes many may be held up in between.
+const QUIET_AFTER_SEVERAL: Duration = Duration::from_millis(300);
+/// Removals that were applied so lately are judged together with what comes.
+const LATELY: Duration = Duration::from_secs(10);
 /// A burst is judged after this at the latest.
 const LONGEST: Duration = Duration::from_millis(1500);
 /// Fewer files are never asked about.
@@ -20,6 +24,8 @@ pub(crate) enum Gate {
         since: Instant,
         /// When something was last removed.
         last: Instant,
+        /// Nothing else was removed.
+        one: bool,
     },
     /// They are being applied.
     Open,
@@ -33,8 +39,8 @@ impl Gate {
     /// Something was removed.
     pub(crate) fn removed(&mut self, now: Instant) {
         *self = match *self {
-            Self::Idle | Self::Open | Self::Agreed => Self::Burst { since: now, last: now },
-            Self::Burst { since, .. } => Self::Burst { since, last: now },
+            Self::Idle | Self::Open | Self::Agreed => Self::Burst { since: now, last: now, one: true },
+            Self::Burst { since, .. } => Self::Burst { since, last: now, one: false },
             Self::Asked => Self::Asked,
         };
     }
@@ -47,9 +53,29 @@ impl Gate {
     /// When it is to be judged; none while it is not.
     pub(crate) fn due(self) -> Option<Instant> {
         match self {
-            Self::Burst { since, last } => Some((last + QUIET).min(since + LONGEST)),
+            Self::Burst { since, last, one } => {
+                let quiet = if one { QUIET } else { QUIET_AFTER_SEVERAL };
+                Some((last + quiet).min(since + LONGEST))
+            }
             Self::Idle | Self::Open | Self::Agreed | Self::Asked => None,
         }
+    }
+}
+
+/// Files that were removed here on a container's word, lately.
+#[derive(Debug, Default)]
+pub(crate) struct Lately(Vec<(Instant, usize)>);
+
+impl Lately {
+    /// So many more.
+    pub(crate) fn add(&mut self, now: Instant, files: usize) {
+        self.0.push((now, files));
+    }
+
+    /// How many, by now.
+    pub(crate) fn files(&mut self, now: Instant) -> usize {
+        self.0.retain(|(at, _)| now.saturating_duration_since(*at) < LATELY);
+        self.0.iter().map(|(_, files)| files).sum()
     }
 }
 
@@ -71,7 +97,7 @@ mod tests {
         gate.removed(at(0));
         assert_eq!(gate.due(), Some(at(60)));
         gate.removed(at(50));
-        assert_eq!(gate.due(), Some(at(110)));
+        assert_eq!(gate.due(), Some(at(350)));
         for ms in (100..3000).step_by(50) {
             gate.removed(at(ms));
         }
@@ -79,6 +105,15 @@ mod tests {
         gate = Gate::Asked;
         gate.removed(at(4000));
         assert_eq!((gate, gate.due()), (Gate::Asked, None));
+    }
+
+    #[test]
+    fn what_was_removed_lately_counts_for_a_while() {
+        let (begin, mut lately) = (Instant::now(), Lately::default());
+        lately.add(begin, 7);
+        lately.add(begin + Duration::from_secs(5), 3);
+        assert_eq!(lately.files(begin + Duration::from_secs(6)), 10);
+        assert_eq!(lately.files(begin + Duration::from_secs(11)), 3);
     }
 
     #[test]

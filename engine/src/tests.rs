@@ -179,6 +179,38 @@ async fn edits_of_both_sides_are_everywhere() {
     assert!(everything(world.dir.path()).contains(&"small".to_owned()));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_nested_too_deep_holds_nothing_up_once_it_is_gone() {
+    let world = World::new(1).await;
+    let here = world.dir.path().join("here");
+    write(&here.join("a.txt"), "a");
+    world.engine.hint_all();
+    world.attach(0).await;
+    world.watching().await;
+    for round in 0..2 {
+        let deep = here.join("d/".repeat(300));
+        let (maker, engine) = (deep.clone(), world.engine.clone());
+        let making = std::thread::spawn(move || {
+            std::fs::create_dir_all(&maker).unwrap();
+            engine.hint("d", ksync_endpoint::Depth::Tree);
+            write(&maker.join("f"), "deep");
+        });
+        for depth in 1..40 {
+            let path = "d/".repeat(depth * 9);
+            world.engine.hint(path.trim_end_matches('/'), ksync_endpoint::Depth::Tree);
+            tokio::time::sleep(Duration::from_micros(round * 100)).await;
+        }
+        making.join().unwrap();
+        std::fs::remove_dir_all(here.join("d")).unwrap();
+        for depth in (1..300).rev() {
+            let path = "d/".repeat(depth);
+            world.engine.hint(path.trim_end_matches('/'), ksync_endpoint::Depth::Tree);
+        }
+        world.watching().await;
+        assert_eq!(world.tree("here"), world.tree("there0"));
+    }
+}
+
 /// All contents below a directory.
 fn everything(dir: &Path) -> Vec<String> {
     let mut all = Vec::new();

@@ -49,12 +49,15 @@ pub(crate) async fn run(
     };
     let local = PathBuf::from(&spec.local_path);
     let reply = client.answer(&name, accept).await?;
-    if reply.deletions == 0 && reply.first_pull.is_none() {
+    if reply.deletions == 0 && reply.gone_here == 0 && reply.first_pull.is_none() {
         let hint = format!("`kubectl ksync get {name}` says how it stands");
         return Err(UserError::new(format!("spec `{name}` waits for no answer"), hint).into());
     }
     if reply.deletions > 0 {
         printer.data(deletions(&name, reply.deletions, accept));
+    }
+    if reply.gone_here > 0 {
+        printer.data(gone_here(&name, reply.gone_here, accept));
     }
     if let Some(pull) = reply.first_pull {
         let what = format!("{} ({})", count(pull.files), size(pull.bytes));
@@ -77,6 +80,15 @@ fn deletions(name: &str, files: u64, accept: bool) -> String {
         format!("spec `{name}`: {files} deleted here too; `kubectl ksync restore {name}` lists what is kept")
     } else {
         format!("spec `{name}`: {files} put back into the container")
+    }
+}
+
+fn gone_here(name: &str, files: u64, accept: bool) -> String {
+    let files = count(files);
+    if accept {
+        format!("spec `{name}`: {files} deleted in the containers too")
+    } else {
+        format!("spec `{name}`: {files} put back here")
     }
 }
 

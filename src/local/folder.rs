@@ -79,6 +79,8 @@ pub(crate) enum Error {
 pub(crate) struct Answered {
     /// Files that containers had deleted: gone here now, or put back there.
     pub deletions: usize,
+    /// Files that were in sync and were gone here: deleted in the containers now, or put back here.
+    pub gone_here: usize,
     /// What only a container has: on its way here, or still asked about when the answer was no.
     pub first_pull: Option<FirstPull>,
 }
@@ -87,7 +89,9 @@ impl Answered {
     fn to(asked: Vec<Questions>) -> Self {
         let mut answered = Self::default();
         for Questions { removed, gone_here, first_pull } in asked {
-            answered.deletions += removed.into_iter().chain(gone_here).map(|much| much.files).sum::<usize>();
+            answered.deletions += removed.map_or(0, |much| much.files);
+            // Each replica has the same.
+            answered.gone_here = answered.gone_here.max(gone_here.map_or(0, |much| much.files));
             answered.first_pull = answered.first_pull.or(first_pull);
         }
         answered

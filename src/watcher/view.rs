@@ -105,11 +105,13 @@ pub(crate) struct ReloadView {
     pub outcome: Outcome,
 }
 
-/// What an answer was given to; nothing of both when nothing waited.
+/// What an answer was given to; nothing of all when nothing waited.
 #[derive(Debug)]
 pub(crate) struct AnswerView {
     /// Files that containers had deleted: gone here now, or put back there.
     pub deletions: u64,
+    /// Files that were in sync and were gone here: deleted in the containers now, or put back here.
+    pub gone_here: u64,
     /// What only a container has.
     pub first_pull: Option<FirstPullView>,
 }
@@ -207,7 +209,11 @@ impl From<ContainerReload> for ReloadView {
 impl From<AnswerReply> for AnswerView {
     fn from(reply: AnswerReply) -> Self {
         let pull = FirstPullView { files: reply.pull_files, bytes: reply.pull_bytes, tops: reply.pull_tops };
-        Self { deletions: reply.deletions, first_pull: Some(pull).filter(|pull| pull.files > 0) }
+        Self {
+            deletions: reply.deletions,
+            gone_here: reply.gone_here,
+            first_pull: Some(pull).filter(|pull| pull.files > 0),
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn answered(answered: Answered) -> AnswerReply {
         answered.first_pull.map_or_else(Default::default, |pull| (pull.files, pull.bytes, pull.tops));
     AnswerReply {
         deletions: answered.deletions as u64,
+        gone_here: answered.gone_here as u64,
         pull_files: files as u64,
         pull_bytes: bytes,
         pull_tops: tops,

@@ -19,9 +19,51 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_mass_deletion_is_accepted", deletion_accepted).on_each(),
     Case::new("a_mass_deletion_is_declined", deletion_declined),
     Case::new("a_mass_deletion_of_a_container_that_goes", deletion_moot).on_each(),
+    Case::new("much_that_is_gone_here_is_asked_about", gone_here),
     Case::new("a_large_first_pull_is_accepted", pull_accepted).on_each(),
     Case::new("a_large_first_pull_is_declined", pull_declined).on_each(),
 ];
+
+/// As after a disk was not mounted, or after `rm -rf` while nobody watched.
+fn gone_here(sandbox: &Sandbox) {
+    let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
+    for number in 0..30 {
+        sandbox.write(&format!("dir/{number}.txt"), format!("{number}\n"));
+    }
+    sandbox.write("left.txt", "left\n");
+    sandbox.sync(APP, CODE);
+    let lose = || {
+        sandbox.ksync.ok(&["stop"]);
+        fs::remove_dir_all(sandbox.path("dir")).expect("remove");
+        sandbox.ksync.ok(&["watch", "--daemon"]);
+        eventually("what is gone to be asked about", LONG, || {
+            let spec = sandbox.ksync.spec("main")?;
+            let all = spec.containers.iter().all(|row| {
+                row.status == "error"
+                    && row.reason.contains("30 of 31 entries that were in sync are gone here")
+            });
+            holds(all && spec.containers.len() == containers.len(), format!("{spec:?}"))
+        });
+    };
+    lose();
+    throughout("the containers' files", Duration::from_secs(2), || {
+        containers
+            .iter()
+            .try_for_each(|container| container.read(sandbox.cluster(), "/code/dir/7.txt").map(drop))
+    });
+    assert_eq!(sandbox.ksync.ok(&["decline", "main"]), "spec `main`: 30 files put back here\n");
+    sandbox.watching(&containers, LONG);
+    sandbox.arrives(&containers, CODE);
+    assert_eq!(sandbox.text("dir/7.txt").as_deref(), Ok("7\n"));
+    lose();
+    assert_eq!(
+        sandbox.ksync.ok(&["accept", "main"]),
+        "spec `main`: 30 files deleted in the containers too\n"
+    );
+    sandbox.watching(&containers, LONG);
+    sandbox.arrives(&containers, CODE);
+    assert!(!sandbox.path("dir").exists());
+}
 
 /// 40 files, of which a container deletes 39, with the two-way container.
 fn mass_deletion(sandbox: &Sandbox, app: App) -> (Container, Spec) {
