@@ -85,14 +85,9 @@ fn judge(member: &mut Attached, local: &Local, container: &Container, now: Insta
         removed(member, local, container);
     }
     if member.gate.due().is_some_and(|due| due <= now) {
-        let (files, of, lately) =
-            (removed_files(local, container), files_of(local), member.lately.files(now));
-        // One that goes slowly is judged in parts.
-        let much = gate::is_much(files + lately, of + lately);
+        let (files, of) = (removed_files(local, container), files_of(local));
+        let much = gate::is_much(files, of);
         member.gate = if much { Gate::Asked } else { Gate::Open };
-        if !much {
-            member.lately.add(now, files);
-        }
         member.state.questions.removed = much.then_some(Much { files, of });
     }
     let Questions { removed, gone_here: gone, first_pull: pull } = &mut member.state.questions;

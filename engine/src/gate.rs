@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 const QUIET: Duration = Duration::from_millis(60);
 /// The same after several: whoever removes many may be held up in between.
 const QUIET_AFTER_SEVERAL: Duration = Duration::from_millis(300);
-/// Removals that were applied so lately are judged together with what comes.
-const LATELY: Duration = Duration::from_secs(10);
 /// A burst is judged after this at the latest.
 const LONGEST: Duration = Duration::from_millis(1500);
 /// Fewer files are never asked about.
@@ -62,23 +60,6 @@ impl Gate {
     }
 }
 
-/// Files that were removed here on a container's word, lately.
-#[derive(Debug, Default)]
-pub(crate) struct Lately(Vec<(Instant, usize)>);
-
-impl Lately {
-    /// So many more.
-    pub(crate) fn add(&mut self, now: Instant, files: usize) {
-        self.0.push((now, files));
-    }
-
-    /// How many, by now.
-    pub(crate) fn files(&mut self, now: Instant) -> usize {
-        self.0.retain(|(at, _)| now.saturating_duration_since(*at) < LATELY);
-        self.0.iter().map(|(_, files)| files).sum()
-    }
-}
-
 /// Whether so many of the files that are here may be removed without asking.
 pub(crate) fn is_much(files: usize, of: usize) -> bool {
     files >= MANY && files * 2 > of
@@ -105,15 +86,6 @@ mod tests {
         gate = Gate::Asked;
         gate.removed(at(4000));
         assert_eq!((gate, gate.due()), (Gate::Asked, None));
-    }
-
-    #[test]
-    fn what_was_removed_lately_counts_for_a_while() {
-        let (begin, mut lately) = (Instant::now(), Lately::default());
-        lately.add(begin, 7);
-        lately.add(begin + Duration::from_secs(5), 3);
-        assert_eq!(lately.files(begin + Duration::from_secs(6)), 10);
-        assert_eq!(lately.files(begin + Duration::from_secs(11)), 3);
     }
 
     #[test]

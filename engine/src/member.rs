@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::{
     command::{Attach, Edits},
     far::{Far, FromFar},
-    gate::{Gate, Lately},
+    gate::Gate,
     progress::Progress,
     safekeeping::Safekeeping,
     state::{Failure, LastEdit, MemberState},
@@ -43,7 +43,6 @@ pub(crate) struct Attached {
     /// When a mark was sent that has not come back.
     pub(crate) marked: Option<(u64, Instant)>,
     pub(crate) gate: Gate,
-    pub(crate) lately: Lately,
     pub(crate) failures: BTreeMap<String, Failure>,
     /// What can't be looked at there.
     pub(crate) skipped: BTreeMap<String, String>,
@@ -68,7 +67,6 @@ impl Attached {
             held: Safekeeping::default(),
             marked: None,
             gate: Gate::Idle,
-            lately: Lately::default(),
             failures: BTreeMap::new(),
             skipped: BTreeMap::new(),
             in_flight: 0,
