@@ -164,11 +164,13 @@ impl Feed {
                     self.engine.hint_all();
                 }
                 () = sleep_until(root_check) => {
-                    let was_gone = gone;
-                    gone = self.root.check().is_err() && !self.adopt_successor(&mut fs_watch).await;
-                    if was_gone && !gone {
+                    let here = self.root.check().is_ok();
+                    if here && gone {
                         self.watch_anew(&mut fs_watch).await;
+                        // What came before the watch.
+                        self.engine.hint_all();
                     }
+                    gone = !here && !self.adopt_successor(&mut fs_watch).await;
                     root_check = Instant::now() + if gone { ROOT_LOOK } else { ROOT_CHECK };
                 }
                 changed = state.changed() => if changed.is_err() { break },
@@ -253,8 +255,6 @@ impl Feed {
             Err(error) => warn!(%error, "watch the local path again"),
         }
         self.state_tx.send_modify(|state| state.unwatched = false);
-        // What came before the watch.
-        self.engine.hint_all();
     }
 
     async fn close(self) {
