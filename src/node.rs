@@ -36,7 +36,6 @@ pub(crate) use call_error::CallError;
 pub(crate) use link::{Link, SessionIdentity, look};
 pub(crate) use messages::{AttachReply, AttachRequest, LookReply, ReloadReply, ReloadRequest, Reloaded};
 pub(crate) use state::NodeState;
-pub(crate) use sync::Patterns;
 
 use crate::tunnel::PortForward;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ksync_merge::{Outcome, State, same_content};
 use ksync_tree::{
-    Entry, Error, Exact, Kind, Known, Old, Removed, Staged, Staging, Swapped, evacuate, look, look_into,
-    put_dir, put_symlink, read, remove_entry, remove_known, set_attributes, stat_exact,
+    Entry, Error, Evacuated, Exact, Kind, Known, Old, Removed, Staged, Staging, Swapped, evacuate, look,
+    look_into, put_dir, put_symlink, read, remove_entry, remove_known, set_attributes, stat_exact,
 };
 
 use crate::look::{Depth, Endpoint, News};
@@ -216,8 +216,15 @@ impl Applier<'_> {
         {
             return Ok(self.refused_directory(path));
         }
-        let moved = evacuate(&self.0.root, path)?;
+        let Evacuated { moved, foreign } = evacuate(&self.0.root, path, |at| self.0.held.knows(at))?;
         self.0.held.moved(&self.0.root, &moved)?;
+        if !foreign.is_empty() {
+            // It is removed when they are, by whoever is the last; files of one who has ended are taken in by the look.
+            let news = self.0.look(path, Depth::Tree);
+            let reason =
+                "another agent's file is in the directory, which is to be removed; it is tried again";
+            return Ok(Applied { news, ..failed(reason.to_owned()) });
+        }
         self.remove_junk(path)?;
         let shell = !matches!(remove_known(&self.0.root, path, old, Old::Dropped)?, Swapped::Done);
         self.0.index.remove(path);
@@ -229,7 +236,7 @@ impl Applier<'_> {
         Ok(Applied { shell, ..Applied::new(Outcome::Done(None), Vec::new()) })
     }
 
-    /// Removes what is left out by default, and can be made anew, from a directory.
+    /// Removes what goes with its directory by its pattern: others can make it anew, or nobody misses it.
     fn remove_junk(&self, top: &str) -> Result<(), Error> {
         let mut dirs = vec![top.to_owned()];
         let mut at = 0;
@@ -241,14 +248,14 @@ impl Applier<'_> {
                 let path = looked.entry.path;
                 if looked.entry.kind == Kind::Dir && !is_precious(&path) {
                     dirs.push(path);
-                } else if self.0.options.junk.matches(&path) {
+                } else if self.0.options.ignore.goes_with_its_directory(&path) {
                     remove_entry(&self.0.root, &path)?;
                 }
             }
         }
         for dir in dirs.iter().skip(1).rev() {
             // One that holds something stays, and so does one that a person has named.
-            if self.0.options.junk.matches(dir) || !self.0.options.ignore.matches(dir) {
+            if self.0.options.ignore.goes_with_its_directory(dir) || !self.0.options.ignore.matches(dir) {
                 let (Removed::Gone(_) | Removed::Missing | Removed::NotEmpty) =
                     remove_entry(&self.0.root, dir)?;
             }

@@ -22,12 +22,16 @@ impl Here {
         let options = Options {
             ignore: Ignore::with_defaults(&patterns).unwrap(),
             exclude: vec!["volume".to_owned()],
-            junk: Options::junk(&patterns),
             owner: Owner::AsIs,
             inline: 100,
         };
         let endpoint = Endpoint::new(Root::open(dir.path()).unwrap(), options);
         Self { dir, endpoint }
+    }
+
+    /// Another agent at work in the same directory.
+    fn once_more(&self) -> Endpoint {
+        Endpoint::new(Root::open(self.dir.path()).unwrap(), self.endpoint.options.clone())
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -298,6 +302,26 @@ fn a_displaced_file_is_told_of_when_nobody_writes_it_any_more() {
     here.endpoint.release(held).unwrap();
     assert!(!here.at(&file.at).exists());
     assert_eq!(fs::read_to_string(here.at("f")).unwrap(), "new");
+}
+
+#[test]
+fn a_displaced_file_is_left_to_the_one_who_has_displaced_it() {
+    let mut here = Here::new(&[]);
+    here.write("d/f", "old");
+    here.look("");
+    let mut other = here.once_more();
+    other.look("", Depth::Tree);
+    let (old, dir) = (here.state("d/f"), here.state("d"));
+    let remove =
+        |path: &str, old, keep| Job { path: Arc::from(path), old, new: None, content: Content::None, keep };
+    let held = apply(&mut here.endpoint, remove("d/f", old.clone(), true)).held.expect("to be kept");
+    assert!(done(&apply(&mut other, remove("d/f", old, false))));
+    let refused = apply(&mut other, remove("d", dir.clone(), false));
+    assert!(matches!(refused.outcome, Outcome::Failed), "{refused:?}");
+    assert_eq!(here.endpoint.judge().len(), 1);
+    here.endpoint.release(held).unwrap();
+    assert!(done(&apply(&mut other, remove("d", dir, false))));
+    assert_eq!(fs::read_dir(here.dir.path()).unwrap().count(), 0, "nothing is left behind");
 }
 
 #[test]

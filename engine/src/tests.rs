@@ -40,7 +40,6 @@ fn options() -> Options {
     Options {
         ignore: Ignore::with_defaults(&[]).unwrap(),
         exclude: Vec::new(),
-        junk: Options::junk(&[]),
         owner: Owner::AsIs,
         inline: 64,
     }

@@ -22,7 +22,7 @@ use super::{attached::Attached, interruption::Interruption};
 use crate::{
     config::{Direction, Initial},
     local::{INLINE, LocalFolder, Seat},
-    node::{NodeState, Patterns},
+    node::NodeState,
     printer::size,
     reload::Automatic,
     status::{Edit, ServiceTx, Status},
@@ -150,8 +150,7 @@ impl Follower<'_> {
         brought: mpsc::UnboundedSender<String>,
     ) -> Result<Joined, Interruption> {
         let (local, engine) = (self.local, &self.local.engine);
-        let patterns = Patterns { ignore: &local.ignore, named: &local.patterns };
-        let (far, from) = attached.attachment.open(&patterns, INLINE).await?;
+        let (far, from) = attached.attachment.open(&local.ignore, INLINE).await?;
         let name = ksync_engine::name(&self.container.id, self.kind);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let attach = Attach {

@@ -98,8 +98,6 @@ impl UntoldEdits {
 pub(super) struct Start<'a> {
     pub(super) root: &'a Arc<LocalRoot>,
     pub(super) ignore: &'a Ignore,
-    /// The patterns that a person has named.
-    pub(super) named: &'a [String],
     pub(super) kept: &'a Path,
     pub(super) journal: PathBuf,
     pub(super) untold: &'a UntoldEdits,
@@ -113,7 +111,6 @@ pub(super) fn start(start: &Start<'_>) -> Result<Engine, StartError> {
         options: Options {
             ignore: start.ignore.clone(),
             exclude: Vec::new(),
-            junk: Options::junk(start.named),
             owner: Owner::AsIs,
             inline: INLINE,
         },

@@ -235,7 +235,6 @@ impl LocalFolders {
         let engine = feed::start(&feed::Start {
             root: &root_dir,
             ignore: &ignore,
-            named: patterns,
             kept: &kept,
             journal,
             untold: &untold,

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use ksync_engine::FromFar;
 use ksync_proto::radar::{AttachRequest as WireAttachRequest, DetachRequest};
+use ksync_tree::Ignore;
 use tokio::sync::mpsc;
 use tonic::Request;
 
@@ -13,7 +14,7 @@ use super::{
     call_error::{CallError, limited},
     link::Link,
     messages::{AttachReply, AttachRequest, ReloadReply, ReloadRequest},
-    sync::{self, Patterns, RemoteFar},
+    sync::{self, RemoteFar},
     wire,
 };
 
@@ -72,10 +73,10 @@ impl Attachment {
     /// What is received ends with the attachment or the connection.
     pub(crate) async fn open(
         &self,
-        patterns: &Patterns<'_>,
+        ignore: &Ignore,
         inline: u64,
     ) -> Result<(RemoteFar, mpsc::Receiver<FromFar>), CallError> {
-        Ok(sync::open(&self.link.sync().await?, &self.id, patterns, inline))
+        Ok(sync::open(&self.link.sync().await?, &self.id, ignore, inline))
     }
 
     /// Lets go of the directory.

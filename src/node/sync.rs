@@ -11,5 +11,4 @@ mod tests;
 
 pub(crate) use far::RemoteFar;
 pub(super) use far::open;
-pub(crate) use stream::Patterns;
 pub(super) use stream::SyncStream;

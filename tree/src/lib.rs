@@ -9,7 +9,6 @@ mod entry;
 mod error;
 mod identity;
 mod ignore;
-mod junk;
 mod list;
 mod look;
 mod memory;
@@ -26,7 +25,6 @@ pub use entry::{DifferenceKind, Entry, Kind, Skipped};
 pub use error::Error;
 pub use identity::Identity;
 pub use ignore::{Ignore, STIGNORE_HEADER, pattern_of};
-pub use junk::remove_junk;
 pub use list::{ListOptions, Listing, list};
 pub use look::{Found, Looked, Read, content_of, look, look_into, read};
 pub use memory::share as share_memory;
@@ -36,7 +34,7 @@ pub use root::{Owner, Root};
 pub use stat::{Exact, stat_entry, stat_exact};
 pub use swap::{
     Displaced, Known, Old, Swapped, Verdict, copy_known,
-    evacuate::evacuate,
+    evacuate::{Evacuated, evacuate},
     leftover::{displaced_at, find_displaced},
     move_known, remove_known,
     staging::{Staged, Staging, make_parents, put_dir, put_symlink, set_attributes},

@@ -47,8 +47,6 @@ pub struct Open {
     pub attachment: String,
     /// All patterns.
     pub ignore: Vec<String>,
-    /// Those of them that a person has named.
-    pub named: Vec<String>,
     /// A changed file of at most so many bytes is told with its content.
     pub inline: u64,
 }

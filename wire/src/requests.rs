@@ -30,8 +30,8 @@ impl RequestEncoder {
     pub fn encode(&mut self, batch: impl IntoIterator<Item = (u32, Request)>) -> SyncRequest {
         let asks = batch.into_iter().map(|(channel, request)| {
             let ask = match request {
-                Request::Open(Open { attachment, ignore, named, inline }) => {
-                    Ask::Open(SyncOpen { attachment_id: attachment, ignore, named, inline })
+                Request::Open(Open { attachment, ignore, inline }) => {
+                    Ask::Open(SyncOpen { attachment_id: attachment, ignore, inline })
                 }
                 Request::Close => Ask::Close(SyncClose {}),
                 Request::Mark(number) => Ask::Mark(number),
@@ -77,8 +77,8 @@ impl RequestDecoder {
 
     fn request(&mut self, ask: Option<Ask>) -> Result<Request, Error> {
         Ok(match ask.ok_or(Error::Malformed("nothing that is known"))? {
-            Ask::Open(SyncOpen { attachment_id, ignore, named, inline }) => {
-                Request::Open(Open { attachment: attachment_id, ignore, named, inline })
+            Ask::Open(SyncOpen { attachment_id, ignore, inline }) => {
+                Request::Open(Open { attachment: attachment_id, ignore, inline })
             }
             Ask::Close(SyncClose {}) => Request::Close,
             Ask::Mark(number) => Request::Mark(number),
@@ -146,12 +146,8 @@ mod tests {
             content: Content::None,
             keep: false,
         };
-        let open = Open {
-            attachment: "a-1".into(),
-            ignore: vec!["*.log".into(), ".git".into()],
-            named: vec!["*.log".into()],
-            inline: 65_536,
-        };
+        let open =
+            Open { attachment: "a-1".into(), ignore: vec!["*.log".into(), ".git".into()], inline: 65_536 };
         let whole = || Content::Whole(Arc::clone(&text), None);
         let sent = vec![
             (1, Request::Open(open)),

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use futures::{FutureExt as _, future::BoxFuture};
 use ksync_engine::{Far, FarContent, FromFar, Pieces, ToFar};
-use ksync_tree::Entry;
+use ksync_tree::{Entry, Ignore};
 use ksync_wire::{Content, Request};
 use tokio::sync::mpsc;
 
 use super::{
     content::{Place, read, stage},
-    stream::{Patterns, SyncStream},
+    stream::SyncStream,
 };
 
 /// An attachment that is open. It is closed when this is dropped.
@@ -25,10 +25,10 @@ pub(crate) struct RemoteFar {
 pub(in crate::node) fn open(
     stream: &Arc<SyncStream>,
     attachment: &str,
-    patterns: &Patterns<'_>,
+    ignore: &Ignore,
     inline: u64,
 ) -> (RemoteFar, mpsc::Receiver<FromFar>) {
-    let (channel, news_rx) = stream.open(attachment, patterns, inline);
+    let (channel, news_rx) = stream.open(attachment, ignore, inline);
     (RemoteFar { stream: Arc::clone(stream), channel, attachment: attachment.to_owned() }, news_rx)
 }
 

@@ -22,15 +22,6 @@ use crate::node::call_error::{CallError, limited};
 /// Messages that may wait for an attachment's engine. With more of them all attachments of the node wait.
 const WAITING: usize = 256;
 
-/// What of a directory is not synced.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Patterns<'a> {
-    /// All patterns.
-    pub ignore: &'a Ignore,
-    /// Those of them that a person has named.
-    pub named: &'a [String],
-}
-
 /// A sync stream. Without it, all that was opened on it ends.
 #[derive(Debug)]
 pub(in crate::node) struct SyncStream {
@@ -92,7 +83,7 @@ impl SyncStream {
     pub(super) fn open(
         &self,
         attachment: &str,
-        patterns: &Patterns<'_>,
+        ignore: &Ignore,
         inline: u64,
     ) -> (u32, mpsc::Receiver<FromFar>) {
         let channel = self.last.fetch_add(1, Ordering::Relaxed) + 1;
@@ -104,8 +95,7 @@ impl SyncStream {
             channel,
             Request::Open(Open {
                 attachment: attachment.to_owned(),
-                ignore: patterns.ignore.patterns().to_vec(),
-                named: patterns.named.to_vec(),
+                ignore: ignore.patterns().to_vec(),
                 inline,
             }),
         );

@@ -26,7 +26,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use super::{Patterns, SyncStream, open};
+use super::{SyncStream, open};
 
 type Told = mpsc::UnboundedReceiver<Result<SyncReply, Status>>;
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -182,9 +182,8 @@ impl Scene {
     }
 
     fn open(&self, attachment: &str) -> (super::RemoteFar, mpsc::Receiver<FromFar>) {
-        let named = ["*.log".to_owned()];
-        let ignore = Ignore::with_defaults(&named).unwrap();
-        open(&self.stream, attachment, &Patterns { ignore: &ignore, named: &named }, 1000)
+        let ignore = Ignore::with_defaults(&["*.log".to_owned()]).unwrap();
+        open(&self.stream, attachment, &ignore, 1000)
     }
 }
 
@@ -202,10 +201,7 @@ async fn each_attachment_gets_its_own_and_the_end_of_the_stream_is_the_end_of_al
     let (second, mut second_rx) = scene.open("a-2");
     for attachment in ["a-1", "a-2"] {
         let Some((_, Request::Open(open))) = scene.asked().await else { panic!() };
-        assert_eq!(
-            (open.attachment.as_str(), open.named, open.inline),
-            (attachment, vec!["*.log".into()], 1000)
-        );
+        assert_eq!((open.attachment.as_str(), open.inline), (attachment, 1000));
         assert_eq!(open.ignore.first().map(String::as_str), Some("*.log"));
     }
     let text: Arc<[u8]> = Arc::from(&b"text"[..]);

@@ -107,13 +107,7 @@ fn start_blocking(endpoints: &Endpoints, seat: Seat, open: Open, replies: Replie
     let idle: Idle = Box::new(move |path| patterns.is_idle_at(path));
     let root = attachment.root.try_clone()?;
     let watch = Watch::start(root, exclude.clone(), idle, watch::share(), changes_tx)?;
-    let options = Options {
-        ignore,
-        exclude,
-        junk: Options::junk(&open.named),
-        owner: Owner::FromParent,
-        inline: open.inline.min(INLINE),
-    };
+    let options = Options { ignore, exclude, owner: Owner::FromParent, inline: open.inline.min(INLINE) };
     let mut endpoint = Endpoint::new(attachment.root.try_clone()?, options);
     if alone {
         let left = endpoint.adopt_displaced()?;

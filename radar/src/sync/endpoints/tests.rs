@@ -17,7 +17,7 @@ async fn opened(
 ) -> Option<(mpsc::Sender<Request>, mpsc::Receiver<(u32, Reply)>)> {
     let attachment = attached("a", dir).await?;
     let (replies_tx, replies_rx) = mpsc::channel(1);
-    let asked = Open { attachment: "a".into(), ignore: Vec::new(), named: Vec::new(), inline: 1 << 20 };
+    let asked = Open { attachment: "a".into(), ignore: Vec::new(), inline: 1 << 20 };
     let replies = Replies { channel: 1, replies_tx };
     Some((open(endpoints.clone(), attachment, asked, replies), replies_rx))
 }

@@ -74,7 +74,7 @@ impl Scene {
             return None;
         };
         let (replies_tx, replies_rx) = mpsc::channel(64);
-        let open = Open { attachment: "a".into(), ignore: Vec::new(), named: Vec::new(), inline: 0 };
+        let open = Open { attachment: "a".into(), ignore: Vec::new(), inline: 0 };
         let replies = Replies { channel: 1, replies_tx };
         let requests_tx = open_attachment(Endpoints::default(), attachment, open, replies);
         let mut scene = Self { dir, init, requests_tx, replies_rx };

@@ -224,10 +224,9 @@ impl Stream {
 
     /// Opens attachment `a`.
     pub(super) async fn open(&mut self, channel: u32) {
-        let named = vec!["*.log".to_owned()];
-        let ignore = ksync_tree::Ignore::with_defaults(&named).unwrap();
+        let ignore = ksync_tree::Ignore::with_defaults(&["*.log".to_owned()]).unwrap();
         let ignore = ignore.patterns().to_vec();
-        let open = Open { attachment: "a".into(), ignore, named, inline: 64 << 10 };
+        let open = Open { attachment: "a".into(), ignore, inline: 64 << 10 };
         self.send(channel, Request::Open(open)).await;
     }
 
