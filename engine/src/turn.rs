@@ -248,11 +248,7 @@ impl Running {
 
     fn policy(&self, attach: &Attach) -> Policy {
         let synced = self.group.was_synced(&attach.kind);
-        Policy {
-            two_way: attach.two_way,
-            first: (!synced).then_some(attach.first),
-            precious: !synced || self.group.knows(&attach.name),
-        }
+        Policy { two_way: attach.two_way, first: (!synced).then_some(attach.first) }
     }
 
     /// Both sides are listed: they are merged from here on.

@@ -8,7 +8,7 @@ use std::{
 use ksync_tree::covers;
 
 use crate::{
-    decide::{Action, Policy, decide, is_held},
+    decide::{Action, Policy, decide, is_held, kept},
     digest::Digest,
     local::{Change, Local, Unknown, below},
     op::{Holds, Op, OpId, Outcome, Side, Wanted},
@@ -58,11 +58,11 @@ pub struct Container {
 }
 
 impl Container {
-    /// A container that holds `listing`, of which `known` says what is known of a path.
+    /// A container that holds `listing`, of which `known` says what is known of a path at which that is there.
     pub fn new(
         local: &Local,
         listing: impl IntoIterator<Item = (Arc<str>, State)>,
-        known: impl Fn(&str) -> Known,
+        known: impl Fn(&str, &State) -> Known,
         policy: Policy,
     ) -> Self {
         let mut container = Self {
@@ -87,7 +87,7 @@ impl Container {
             if same(&local.get(&path), &there) {
                 continue;
             }
-            let known = known(&path);
+            let known = known(&path, &there);
             container.dirty.insert(Arc::clone(&path));
             container.except.insert(path, Exception::new(there, known));
         }
@@ -164,7 +164,7 @@ impl Container {
         self.except.iter().filter(|(_, exception)| exception.flight.is_none()).filter_map(
             |(path, exception)| {
                 let here = local.get(path);
-                let never = matches!(exception.known, Known::Never(_));
+                let never = exception.known.is_never();
                 let (side, old, new) = match self.decision(path, &here, exception) {
                     Action::Agree | Action::Leave => return None,
                     Action::Send(_) => (Side::There, exception.there.clone(), here),
@@ -196,7 +196,7 @@ impl Container {
 
     /// Whether something at a path was once known to be on both sides.
     pub(crate) fn was_in_sync(&self, path: &str) -> bool {
-        self.except.get(path).is_none_or(|exception| !matches!(exception.known, Known::Never(_)))
+        self.except.get(path).is_none_or(|exception| !exception.known.is_never())
     }
 
     /// What is known of a path.
@@ -424,8 +424,9 @@ impl Container {
         let here = local.get(path);
         let there = exception.there.clone();
         let decision = self.decision(path, &here, exception);
-        let is_never = matches!(exception.known, Known::Never(_));
-        let Some(action) = self.over_what_is_below(local, path, &here, &there, decision) else {
+        let is_never = exception.known.is_never();
+        let keep = kept(&there, &exception.known, self.policy);
+        let Some(action) = self.over_what_is_below(local, path, [&here, &there], decision, keep) else {
             return Step::Wait;
         };
         if is_held(self.holds, &here, &there, is_never, action) {
@@ -480,21 +481,21 @@ impl Container {
     }
 
     /// The action for a path, where it would take a directory away, in the light of what is in that directory: it goes
-    /// only when all of it goes. None while that is not known yet.
+    /// only when all of it goes. None while that is not known yet. What the container has is kept as `keep` says where that goes.
     fn over_what_is_below(
         &self,
         local: &Local,
         path: &Arc<str>,
-        here: &State,
-        there: &State,
+        [here, there]: [&State; 2],
         action: Action,
+        keep: Option<Keep>,
     ) -> Option<Action> {
         match action {
-            Action::Send(keep) if is_dir(there) && !is_dir(here) => {
+            Action::Send(_) if is_dir(there) && !is_dir(here) => {
                 let mut staying = self
                     .entries_there(local, path)
                     .filter(|(below, state)| state.is_some() && !self.is_going(below, Side::There));
-                let Some((first, _)) = staying.next() else { return Some(Action::Send(keep)) };
+                let Some((first, _)) = staying.next() else { return Some(action) };
                 // A file of ours takes the directory's place: what is in it can't come here.
                 let stays = here.is_none()
                     && (!self.would_send(local, &first)
@@ -502,13 +503,13 @@ impl Container {
                 let other = if self.policy.two_way { Action::Take(Keep::Taken) } else { Action::Leave };
                 stays.then_some(other)
             }
-            Action::Take(keep) if is_dir(here) && !is_dir(there) => {
+            Action::Take(_) if is_dir(here) && !is_dir(there) => {
                 let mut staying = local.below(path).filter(|(below, _)| !self.is_going(below, Side::Here));
-                let Some((first, _)) = staying.next() else { return Some(Action::Take(keep)) };
+                let Some((first, _)) = staying.next() else { return Some(action) };
                 let is_ours =
                     |below: &Arc<str>| self.would_send(local, below) || !self.except.contains_key(below);
                 let stays = is_ours(first) || staying.any(|(below, _)| is_ours(below));
-                stays.then(|| Action::Send(there.as_ref().map(|_| Keep::Conflict)))
+                stays.then_some(Action::Send(keep))
             }
             // The container has taken a directory away on its own, into which something goes now.
             Action::Leave
@@ -516,7 +517,7 @@ impl Container {
                     && !is_dir(there)
                     && local.below(path).any(|(below, _)| self.would_send(local, below)) =>
             {
-                Some(Action::Send(there.as_ref().map(|_| Keep::Conflict)))
+                Some(Action::Send(keep))
             }
             // What can't come here, because a file of ours stands where its directory would be, is kept and goes.
             Action::Take(_) | Action::Leave if there.is_some() && self.is_shadowed(local, path) => {
@@ -524,7 +525,7 @@ impl Container {
                     && self
                         .entries_there(local, path)
                         .any(|(below, state)| state.is_some() && !self.is_going(&below, Side::There));
-                (!waits).then_some(Action::Send(Some(Keep::Conflict)))
+                (!waits).then_some(Action::Send(keep))
             }
             other => Some(other),
         }

@@ -10,10 +10,9 @@ use crate::state::{Keep, Known, Past, State, is_dir, same, same_content};
 pub struct Policy {
     /// What it writes comes here.
     pub two_way: bool,
-    /// Nothing was ever in sync: which side wins. None where something was.
+    /// Nothing of its kind was ever in sync: which side wins. None where something was: what a fresh container has is its
+    /// image's then.
     pub first: Option<First>,
-    /// What it holds may exist nowhere else: it was in sync before, or nobody can tell.
-    pub precious: bool,
 }
 
 /// Which side wins a first sync, where both have content.
@@ -55,18 +54,24 @@ pub fn decide(here: &State, there: &State, known: &Known, policy: Policy) -> Act
     if same(here, there) {
         return Action::Agree;
     }
-    if let Known::Never(past) = known {
-        return never(here, there, *past, policy);
+    match known {
+        Known::Never(past) => return never(here, there, *past, known, policy),
+        // Written since it began, it is in no image: as an edit beats a deletion, so it does here.
+        Known::Fresh { image, .. } if !same(there, image) => {
+            return never(here, there, Past::None, known, policy);
+        }
+        Known::Fresh { past, .. } => return never(here, there, *past, known, policy),
+        Known::Agreed { .. } | Known::Sending { .. } | Known::Taking { .. } => {}
     }
     match (known.here_changed(here), known.there_changed(there)) {
         // What was on its way was a change of that side, and did not come: the other side has changed it too.
-        (false, true) if matches!(known, Known::Sending { .. }) => both(here, there, policy),
-        (true, false) if matches!(known, Known::Taking { .. }) => both(here, there, policy),
+        (false, true) if matches!(known, Known::Sending { .. }) => both(here, there, known, policy),
+        (true, false) if matches!(known, Known::Taking { .. }) => both(here, there, known, policy),
         (false, false) => match known {
             Known::Taking { .. } if policy.two_way => Action::Take(Keep::Taken),
             Known::Sending { keep, .. } => Action::Send(*keep),
             Known::Taking { .. } => Action::Send(None),
-            Known::Agreed { .. } | Known::Never(_) => Action::Leave,
+            Known::Agreed { .. } | Known::Never(_) | Known::Fresh { .. } => Action::Leave,
         },
         (true, false) => match known {
             // What was sent over it may not have come.
@@ -75,29 +80,36 @@ pub fn decide(here: &State, there: &State, known: &Known, policy: Policy) -> Act
         },
         (false, true) if policy.two_way => Action::Take(Keep::Taken),
         (false, true) => Action::Leave,
-        (true, true) => both(here, there, policy),
+        (true, true) => both(here, there, known, policy),
+    }
+}
+
+/// As what the container's content is kept that ours replaces unseen; none where nothing is lost.
+pub(crate) fn kept(there: &State, known: &Known, policy: Policy) -> Option<Keep> {
+    match known {
+        _ if is_nothing(there) => None,
+        Known::Never(_) if policy.first.is_some() => Some(Keep::First),
+        Known::Fresh { image, .. } if same_content(there, image) => None,
+        Known::Fresh { .. } => Some(Keep::Taken),
+        // What is not to come here is in no conflict with it.
+        _ => Some(if policy.two_way { Keep::Conflict } else { Keep::Taken }),
     }
 }
 
 /// Both sides have changed it: an edit beats a deletion, and of two edits the local one stands.
-fn both(here: &State, there: &State, policy: Policy) -> Action {
+fn both(here: &State, there: &State, known: &Known, policy: Policy) -> Action {
     match (here, there) {
         (None, Some(_)) if policy.two_way => Action::Take(Keep::Taken),
         (None, Some(_)) => Action::Leave,
-        _ if !policy.precious || is_nothing(there) || same_content(here, there) => Action::Send(None),
-        _ => Action::Send(Some(lost(policy))),
+        _ if same_content(here, there) => Action::Send(None),
+        _ => Action::Send(kept(there, known, policy)),
     }
 }
 
-/// As what a container's content is kept that ours replaces. What is not to come here is in no conflict with it.
-fn lost(policy: Policy) -> Keep {
-    if policy.two_way { Keep::Conflict } else { Keep::Taken }
-}
-
-fn never(here: &State, there: &State, past: Past, policy: Policy) -> Action {
+fn never(here: &State, there: &State, past: Past, known: &Known, policy: Policy) -> Action {
     match (here, there) {
         // What a fresh container brings along again was deleted here since it was in sync.
-        (None, Some(_)) if past == Past::Synced => Action::Send(None),
+        (None, Some(_)) if past == Past::Synced => Action::Send(kept(there, known, policy)),
         (None, Some(_)) if policy.two_way => Action::Take(Keep::Taken),
         (None, Some(_)) => Action::Leave,
         (Some(ours), Some(theirs)) if !same_content(here, there) => match policy.first {
@@ -105,9 +117,7 @@ fn never(here: &State, there: &State, past: Past, policy: Policy) -> Action {
             Some(first) if first.takes(ours, theirs) && policy.two_way && !is_dir(here) && !is_dir(there) => {
                 Action::Take(Keep::Taken)
             }
-            Some(_) if !is_nothing(there) => Action::Send(Some(Keep::First)),
-            None if policy.precious && !is_nothing(there) => Action::Send(Some(lost(policy))),
-            _ => Action::Send(None),
+            _ => Action::Send(kept(there, known, policy)),
         },
         _ => Action::Send(None),
     }

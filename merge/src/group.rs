@@ -42,7 +42,7 @@ pub struct Group {
 }
 
 /// Nothing of a container that is only remembered is done.
-const REMEMBERED: Policy = Policy { two_way: false, first: None, precious: true };
+const REMEMBERED: Policy = Policy { two_way: false, first: None };
 
 impl Group {
     /// As it is known from records.
@@ -60,7 +60,7 @@ impl Group {
             Record::Here { path, state } => drop(self.set_here(&path, state)),
             Record::Compared { member, .. } => {
                 let container =
-                    Container::new(&self.local, self.as_here(), |_| Known::Never(Past::None), REMEMBERED);
+                    Container::new(&self.local, self.as_here(), |_, _| Known::Never(Past::None), REMEMBERED);
                 self.members.insert(member, Member { container, attached: false });
             }
             Record::Known { member, path, known } => {
@@ -200,10 +200,11 @@ impl Group {
     ) {
         self.flush();
         let before = self.members.remove(name);
-        let known = |path: &str| match &before {
+        let past = |path: &str| if self.gone.contains(path) { Past::Synced } else { Past::None };
+        let known = |path: &str, there: &State| match &before {
             Some(member) => member.container.known(&self.local, path),
-            None if self.gone.contains(path) => Known::Never(Past::Synced),
-            None => Known::Never(Past::None),
+            None if policy.first.is_none() => Known::Fresh { past: past(path), image: there.clone() },
+            None => Known::Never(past(path)),
         };
         let container = Container::new(&self.local, listing, known, policy);
         let known: Vec<Record> = known_of(name, &container).collect();

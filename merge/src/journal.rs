@@ -100,6 +100,8 @@ struct Stored(char, u64, i64, u32, String);
 enum StoredKnown {
     #[serde(rename = "n")]
     Never(bool),
+    #[serde(rename = "i")]
+    Fresh(bool, Option<Stored>),
     #[serde(rename = "a")]
     Agreed(Option<Stored>, Option<Stored>),
     #[serde(rename = "s")]
@@ -168,6 +170,7 @@ fn restore(stored: Option<Stored>) -> State {
 fn store_known(known: &Known) -> StoredKnown {
     match known {
         Known::Never(past) => StoredKnown::Never(*past == Past::Synced),
+        Known::Fresh { past, image } => StoredKnown::Fresh(*past == Past::Synced, store(image)),
         Known::Agreed { here, there } => StoredKnown::Agreed(store(here), store(there)),
         Known::Sending { old, new, keep } => {
             let keep = keep.map(|keep| match keep {
@@ -183,9 +186,14 @@ fn store_known(known: &Known) -> StoredKnown {
     }
 }
 
+fn past(synced: bool) -> Past {
+    if synced { Past::Synced } else { Past::None }
+}
+
 fn restore_known(stored: StoredKnown) -> Known {
     match stored {
-        StoredKnown::Never(synced) => Known::Never(if synced { Past::Synced } else { Past::None }),
+        StoredKnown::Never(synced) => Known::Never(past(synced)),
+        StoredKnown::Fresh(synced, image) => Known::Fresh { past: past(synced), image: restore(image) },
         StoredKnown::Agreed(here, there) => Known::Agreed { here: restore(here), there: restore(there) },
         StoredKnown::Sending(old, new, keep) => {
             let keep = keep.map(|keep| match keep {
@@ -250,6 +258,7 @@ mod tests {
             for known in [
                 None,
                 Some(Known::Never(Past::Synced)),
+                Some(Known::Fresh { past: Past::Synced, image: state.clone() }),
                 Some(Known::Agreed { here: state.clone(), there: old.clone() }),
                 Some(Known::Sending { old: old.clone(), new: state.clone(), keep: Some(Keep::First) }),
                 Some(Known::Sending { old: None, new: state.clone(), keep: None }),

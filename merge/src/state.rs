@@ -30,6 +30,13 @@ const MODE: u32 = 0o777;
 pub enum Known {
     /// Both sides were never compared there.
     Never(Past),
+    /// The same of a fresh container, others of whose kind were in sync.
+    Fresh {
+        /// What is remembered here.
+        past: Past,
+        /// What it had from the beginning: its image has it too.
+        image: State,
+    },
     /// Both sides agree in this. They need not be alike: a file system may round times, or know no modes.
     Agreed {
         /// What is here.
@@ -96,10 +103,15 @@ pub(crate) fn is_dir(state: &State) -> bool {
 }
 
 impl Known {
+    /// Whether both sides were never compared.
+    pub(crate) fn is_never(&self) -> bool {
+        matches!(self, Self::Never(_) | Self::Fresh { .. })
+    }
+
     /// Whether the local side is another than what is known.
     pub(crate) fn here_changed(&self, here: &State) -> bool {
         match self {
-            Self::Never(_) => true,
+            Self::Never(_) | Self::Fresh { .. } => true,
             Self::Agreed { here: was, .. } => !same(here, was),
             Self::Sending { new, .. } => !same(here, new),
             Self::Taking { old, new } => !same(here, old) && !same_content(here, new),
@@ -109,7 +121,7 @@ impl Known {
     /// Whether the container's side is another than what is known.
     pub(crate) fn there_changed(&self, there: &State) -> bool {
         match self {
-            Self::Never(_) => true,
+            Self::Never(_) | Self::Fresh { .. } => true,
             Self::Agreed { there: was, .. } => !same(there, was),
             Self::Sending { old, new, .. } => !same(there, old) && !same_content(there, new),
             Self::Taking { new, .. } => !same(there, new),
