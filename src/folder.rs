@@ -26,7 +26,7 @@ use crate::{
     node::{AttachReply, AttachRequest, Link, Node, NodeState, Nodes},
     reload::{Automatic, Policy, Reloads, Target},
     status::{ServiceTx, Status},
-    targets::RemoteContainer,
+    targets::{End, RemoteContainer},
 };
 
 /// What a folder is made of.
@@ -60,21 +60,31 @@ pub(crate) struct Folder {
 impl Folder {
     /// Keeps the container in sync until `end`. Never fails: what goes wrong is said in the status and tried
     /// again.
-    pub(crate) async fn run(self, end: CancellationToken) {
+    pub(crate) async fn run(self, end: End) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
         let mut attached = None;
         let mut take_over = self.take_over.clone();
-        let _registered = self.local.two_way.register(&self.container.id);
         // Held over interruptions, so that a lease outlives them.
         let mut node = None;
         let note = self.status.reload_note();
         let automatic = Automatic::start(&self.reloading, &self.container, &self.local, note);
         loop {
-            let cycle = self.cycle(&automatic, &mut node, &mut attached, &mut take_over, &mut backoff);
+            let cycle = self.cycle(
+                &end.with_container,
+                &automatic,
+                &mut node,
+                &mut attached,
+                &mut take_over,
+                &mut backoff,
+            );
             let interruption = tokio::select! {
-                () = end.cancelled() => break,
+                () = end.now.cancelled() => break,
                 Err(interruption) = cycle => interruption,
             };
+            if end.with_container.is_cancelled() {
+                debug!(%interruption, "the end of a container on its way out");
+                break;
+            }
             let (status, reason) = interruption.standing();
             info!(%status, reason, "attach anew");
             self.status.modify(|service| service.direction = Direction::ToContainer);
@@ -87,7 +97,8 @@ impl Folder {
                 Self::detach(&attached).await;
             }
             tokio::select! {
-                () = end.cancelled() => break,
+                () = end.now.cancelled() => break,
+                () = end.with_container.cancelled() => break,
                 () = take_over.news() => {}
                 () = backoff.wait() => {}
             }
@@ -100,25 +111,19 @@ impl Folder {
     /// One life of an attachment, which ends with an interruption.
     async fn cycle(
         &self,
+        leaves: &CancellationToken,
         automatic: &Automatic,
         held: &mut Option<Arc<Node>>,
         slot: &mut Option<Attached>,
         take_over: &mut SpecTakeOver,
         backoff: &mut Backoff,
     ) -> Result<Infallible, Interruption> {
-        let local = &self.local;
-        let node = match held {
-            Some(node) => Arc::clone(node),
-            None => self.nodes.get(&self.container.node).await.map_err(Interruption::Listen)?,
-        };
-        *held = Some(Arc::clone(&node));
-        local.taken_up().await?;
-        let link = self.link(&node).await?;
+        let attached = leaves.run_until_cancelled(self.attached(held, take_over)).await;
         // In the slot at once: whatever fails from here on, it is detached.
-        let attached = slot.insert(self.attach(Arc::clone(&node), link, take_over).await?);
+        let attached = slot.insert(attached.unwrap_or(Err(Interruption::Left))?);
         let target = self.target(attached);
-        let _listed = self.reloads.list(target.clone());
-        let _followed = automatic.follow(target);
+        let reloading = (self.reloads.list(target.clone()), automatic.follow(target));
+        let local = &self.local;
         let follower = Follower {
             spec: &self.spec,
             container: &self.container,
@@ -128,8 +133,25 @@ impl Folder {
             local,
             automatic,
             status: &self.status,
+            leaves,
         };
-        follower.follow(attached, backoff).await
+        follower.follow(attached, backoff, reloading).await
+    }
+
+    /// Attaches the directory, once all that takes is there.
+    async fn attached(
+        &self,
+        held: &mut Option<Arc<Node>>,
+        take_over: &mut SpecTakeOver,
+    ) -> Result<Attached, Interruption> {
+        let node = match held {
+            Some(node) => Arc::clone(node),
+            None => self.nodes.get(&self.container.node).await.map_err(Interruption::Listen)?,
+        };
+        *held = Some(Arc::clone(&node));
+        self.local.taken_up().await?;
+        let link = self.link(&node).await?;
+        self.attach(node, link, take_over).await
     }
 
     fn target(&self, attached: &Attached) -> Target {

@@ -12,7 +12,9 @@ mod process;
 mod root;
 mod state;
 
-pub(crate) use election::Seat;
+#[cfg(test)]
+pub(crate) use election::Election;
+pub(crate) use election::{Registration, Seat};
 pub(crate) use feed::INLINE;
 pub(crate) use folder::{Answered, LocalFolder, LocalFolders};
 pub(crate) use ignore::{Error as PatternsError, foreign as foreign_patterns, remove as sweep};

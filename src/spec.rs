@@ -19,11 +19,11 @@ use crate::{
     config::{Direction, SpecDetails},
     folder::{Folder, TakeOver},
     kind::{ContainerKind, KindFile},
-    local::{LocalFolder, LocalFolders},
+    local::{LocalFolder, LocalFolders, Registration},
     node::Nodes,
     reload::{Policy, Reloads},
     status::{BoardTx, Reloading, ServiceState, Standing, Status},
-    targets::{RemoteContainer, ServiceList, Targets, targets},
+    targets::{End, RemoteContainer, ServiceList, Targets, targets},
 };
 use ksync_common::Backoff;
 
@@ -146,7 +146,12 @@ impl Spec {
     }
 
     /// Follows the pods, from a new list after each time that the watch breaks: only so it is seen that it goes again.
-    async fn follow_pods(&self, local: &Arc<LocalFolder>, kind: &ContainerKind, services: &mut ServiceList) {
+    async fn follow_pods(
+        &self,
+        local: &Arc<LocalFolder>,
+        kind: &ContainerKind,
+        services: &mut ServiceList<Registration>,
+    ) {
         self.report(Status::Waiting, "looking for pods");
         let mut backoff = Backoff::new(WATCH_AGAIN, WATCH_AGAIN_AT_LAST);
         let mut doubtful = false;
@@ -167,7 +172,7 @@ impl Spec {
         &self,
         local: &Arc<LocalFolder>,
         kind: &ContainerKind,
-        services: &mut ServiceList,
+        services: &mut ServiceList<Registration>,
         mut doubtful: bool,
         backoff: &mut Backoff,
     ) -> Option<watcher::Error> {
@@ -198,10 +203,11 @@ impl Spec {
             }
             let pods = store.state();
             let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
-            let ids = found.running.iter().map(|container| container.id.clone()).collect();
-            local.running(kind, &ids).await;
+            local.running(kind, found.running.iter().map(|container| &*container.id), &found.leaving).await;
             self.reloading.ready(found.ready.clone());
-            services.follow(&found.running, |container, end| self.start(local, kind, container, end));
+            services.follow(&found, |container, end| {
+                (local.two_way.register(&container.id), self.start(local, kind, container, end))
+            });
             if !doubtful {
                 backoff.reset();
                 self.report_targets(&found);
@@ -214,7 +220,7 @@ impl Spec {
         local: &Arc<LocalFolder>,
         kind: &ContainerKind,
         container: &RemoteContainer,
-        end: CancellationToken,
+        end: End,
     ) -> impl Future<Output = ()> + Send + use<> {
         let state = ServiceState {
             pod: container.pod.clone(),
@@ -265,7 +271,7 @@ impl Spec {
 
     /// The pods that are known stay as they are; their connections tell for themselves whether they live. What the
     /// cluster refuses is this spec's alone, and new pods are not seen any more.
-    fn watch_failed(&self, error: &watcher::Error, services: &ServiceList) {
+    fn watch_failed(&self, error: &watcher::Error, services: &ServiceList<Registration>) {
         let sentence = cluster::explain_watch(error);
         warn!(error = sentence, "watch pods");
         if cluster::is_refusal(error) || services.is_empty() {

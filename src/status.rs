@@ -277,6 +277,14 @@ impl ServiceTx {
 }
 
 impl ServiceTx {
+    /// Takes the entry off the board: nobody is to wait for it any more.
+    pub(crate) fn withdraw(&self) {
+        self.board.0.send_if_modified(|board| {
+            let spec = board.specs.get_mut(&self.spec);
+            spec.is_some_and(|spec| spec.services.remove(&self.id).is_some())
+        });
+    }
+
     /// The part of the entry that reloads write.
     pub(crate) fn reload_note(&self) -> ReloadNote {
         ReloadNote { board: self.board.clone(), spec: self.spec.clone(), id: self.id.clone() }
@@ -334,11 +342,7 @@ impl ReloadNote {
 
 impl Drop for ServiceTx {
     fn drop(&mut self) {
-        self.board.0.send_modify(|board| {
-            if let Some(spec) = board.specs.get_mut(&self.spec) {
-                spec.services.remove(&self.id);
-            }
-        });
+        self.withdraw();
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Targets {
     pub errors: Vec<String>,
     /// Ids of those that are ready.
     pub ready: BTreeSet<String>,
+    /// Ids of containers that run still, of pods on their way out: nobody looks for these, and what they write last counts.
+    pub leaving: BTreeSet<String>,
 }
 
 /// Looks through the pods for the container named `container`, or for the obvious one when that is empty.
@@ -56,6 +58,11 @@ pub(crate) fn targets<'a>(pods: impl IntoIterator<Item = &'a Pod>, container: &s
     pods.sort_by_key(|pod| (pod.creation_timestamp(), pod.name_any()));
     let mut targets = Targets::default();
     for pod in pods {
+        if pod.metadata.deletion_timestamp.is_some() {
+            let target = choose(pod, container).ok().and_then(|declared| inspect(pod, declared).ok());
+            targets.leaving.extend(target.map(|target| target.id));
+            continue;
+        }
         targets.ready.extend(ready(pod));
         match choose(pod, container).map(|declared| inspect(pod, declared)) {
             Ok(Ok(target)) => targets.running.push(target),
@@ -81,10 +88,9 @@ fn runs(container: &ContainerStatus) -> bool {
     container.state.as_ref().is_some_and(|state| state.running.is_some())
 }
 
-/// On its way out, or over.
 fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// The pod's container as it runs, or why it does not.
@@ -150,37 +156,58 @@ fn why_not_running(pod: &Pod, declared: Declared<'_>, container: Option<&Contain
     }
 }
 
-/// A folder at work for one container.
-struct Service {
-    end: CancellationToken,
-    task: JoinHandle<()>,
+/// When a service ends.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct End {
+    /// Now.
+    pub now: CancellationToken,
+    /// With its container, whose pod is on its way out.
+    pub with_container: CancellationToken,
 }
 
-/// The services of one spec, by container id.
-#[derive(Default)]
-pub(crate) struct ServiceList(BTreeMap<String, Service>);
+/// A folder at work for one container.
+struct Service<R> {
+    end: End,
+    task: JoinHandle<()>,
+    /// It may have the seat of the two-way container, or have it again; not once it is on its way out.
+    registered: Option<R>,
+}
 
-impl ServiceList {
+/// The services of one spec, by container id. Each is registered by an `R` while its container is one of the spec's.
+pub(crate) struct ServiceList<R>(BTreeMap<String, Service<R>>);
+
+impl<R> Default for ServiceList<R> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<R> ServiceList<R> {
     /// Ends the services whose containers are gone, and starts one with `start` for each that is new.
     pub(crate) fn follow<F>(
         &mut self,
-        running: &[RemoteContainer],
-        mut start: impl FnMut(&RemoteContainer, CancellationToken) -> F,
+        targets: &Targets,
+        mut start: impl FnMut(&RemoteContainer, End) -> (R, F),
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
         self.0.retain(|id, service| {
-            let stays = running.iter().any(|container| container.id == *id);
-            if !stays {
-                service.end.cancel();
+            if targets.running.iter().any(|container| container.id == *id) {
+                return true;
             }
-            stays
+            service.registered = None;
+            service.end.with_container.cancel();
+            let leaves = targets.leaving.contains(id) && !service.task.is_finished();
+            if !leaves {
+                service.end.now.cancel();
+            }
+            leaves
         });
-        for container in running {
+        for container in &targets.running {
             self.0.entry(container.id.clone()).or_insert_with(|| {
-                let end = CancellationToken::new();
-                let task = tokio::spawn(start(container, end.clone()));
-                Service { end, task }
+                let end = End::default();
+                let (registered, run) = start(container, end.clone());
+                Service { end, task: tokio::spawn(run), registered: Some(registered) }
             });
         }
     }
@@ -190,13 +217,14 @@ impl ServiceList {
         self.0.is_empty()
     }
 
-    /// Ends all services and waits until each has let go of its container.
-    pub(crate) async fn close(self) {
+    /// Ends all services and waits until each has let go of its container. All stay registered until then: else one that ends
+    /// a moment later would take the seat of one that has ended.
+    pub(crate) async fn close(mut self) {
         for service in self.0.values() {
-            service.end.cancel();
+            service.end.now.cancel();
         }
-        for (id, service) in self.0 {
-            if let Err(error) = service.task.await {
+        for (id, service) in &mut self.0 {
+            if let Err(error) = (&mut service.task).await {
                 tracing::warn!(id, %error, "a service did not end in order");
             }
         }
@@ -205,10 +233,21 @@ impl ServiceList {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
 
-    use super::targets;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        time::Duration,
+    };
+
+    use super::{ServiceList, targets};
+    use crate::local::Election;
 
     fn pod(name: &str, containers: &[&str], state: &Value) -> Pod {
         let spec: Vec<Value> = containers.iter().map(|name| json!({ "name": name })).collect();
@@ -225,6 +264,37 @@ mod tests {
             "status": {"phase": "Running", "containerStatuses": statuses}
         }))
         .unwrap()
+    }
+
+    /// Two services end; the second takes a moment longer.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_takes_the_seat_of_one_that_ends_with_it() {
+        let election = Arc::new(Election::default());
+        let found = targets(
+            &[pod("p1", &["c"], &json!({"running": {}})), pod("p2", &["c"], &json!({"running": {}}))],
+            "",
+        );
+        let taken = Arc::new(AtomicBool::new(false));
+        let mut services = ServiceList::default();
+        let mut first = true;
+        services.follow(&found, |container, end| {
+            let (registered, id) = (election.register(&container.id), container.id.clone());
+            let (election, taken, holds) = (Arc::clone(&election), Arc::clone(&taken), std::mem::take(&mut first));
+            let run = async move {
+                if holds {
+                    let _seat = election.seat(&id).await;
+                    return end.now.cancelled().await;
+                }
+                tokio::select! {
+                    _ = election.seat(&id) => taken.store(true, Ordering::SeqCst),
+                    () = async { end.now.cancelled().await; tokio::time::sleep(Duration::from_secs(1)).await } => {}
+                }
+            };
+            (registered, run)
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        services.close().await;
+        assert!(!taken.load(Ordering::SeqCst));
     }
 
     #[test]
@@ -292,6 +362,8 @@ mod tests {
     fn a_pod_on_its_way_out_is_no_target() {
         let mut leaving = pod("p", &["c"], &json!({"running": {}}));
         leaving.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        assert_eq!(targets(&[leaving], ""), super::Targets::default());
+        let found = targets(&[leaving], "");
+        assert_eq!(found.leaving, ["containerd://p-c".to_owned()].into());
+        assert_eq!(super::Targets { leaving: BTreeSet::new(), ..found }, super::Targets::default());
     }
 }

@@ -46,6 +46,12 @@ pub(crate) fn pulls(member: &mut Attached, local: &Local, container: &Container)
         Some(found).filter(|pull| pull.files > PULL_FILES || pull.bytes > PULL_BYTES);
 }
 
+/// A container is on its way out: what it removes from now on is a part of its end, and nothing is asked about it any more.
+pub(crate) fn leaves(member: &mut Attached) {
+    member.gate = Gate::Closed;
+    member.state.questions = Questions::default();
+}
+
 /// What the container has removed is judged when nothing more is removed.
 pub(crate) fn removed(member: &mut Attached, local: &Local, container: &Container) {
     if removals_here(local, container).next().is_some() {

@@ -122,7 +122,11 @@ pub enum Command {
         family: String,
         /// Names of those that run ([`name`]).
         names: BTreeSet<Arc<str>>,
+        /// Names of those that run still, and whose pods are on their way out.
+        leaving: BTreeSet<Arc<str>>,
     },
+    /// A container's pod is on its way out: what it writes comes here still, what it removes does not.
+    Leaves(Arc<str>),
     /// Whether what a container writes comes here, from now on.
     TwoWay(Arc<str>, bool),
     /// A person's answer to all questions that there are.

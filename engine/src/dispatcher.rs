@@ -122,6 +122,15 @@ impl Dispatcher {
         }
     }
 
+    /// Of these containers and attachments, those of which nothing is on its way here any more.
+    pub(crate) fn through<'m>(&self, all: impl Iterator<Item = (&'m Arc<str>, u64)>) -> Vec<Arc<str>> {
+        let comes = |name: &str, generation| {
+            let of = |job: &Job| &*job.name == name && job.generation == generation;
+            self.jobs.values().any(|job| of(job) && job.op.side == Side::Here)
+        };
+        all.filter(|(name, generation)| !comes(name, *generation)).map(|(name, _)| Arc::clone(name)).collect()
+    }
+
     /// A number that was never used.
     pub(crate) fn number(&mut self) -> u64 {
         self.last_number += 1;

@@ -31,6 +31,8 @@ pub(crate) enum Gate {
     Agreed,
     /// A person is asked.
     Asked,
+    /// They are not applied any more: they belong to the container's end.
+    Closed,
 }
 
 impl Gate {
@@ -39,7 +41,7 @@ impl Gate {
         *self = match *self {
             Self::Idle | Self::Open | Self::Agreed => Self::Burst { since: now, last: now, one: true },
             Self::Burst { since, .. } => Self::Burst { since, last: now, one: false },
-            Self::Asked => Self::Asked,
+            Self::Asked | Self::Closed => *self,
         };
     }
 
@@ -55,7 +57,7 @@ impl Gate {
                 let quiet = if one { QUIET } else { QUIET_AFTER_SEVERAL };
                 Some((last + quiet).min(since + LONGEST))
             }
-            Self::Idle | Self::Open | Self::Agreed | Self::Asked => None,
+            Self::Idle | Self::Open | Self::Agreed | Self::Asked | Self::Closed => None,
         }
     }
 }
@@ -86,6 +88,9 @@ mod tests {
         gate = Gate::Asked;
         gate.removed(at(4000));
         assert_eq!((gate, gate.due()), (Gate::Asked, None));
+        gate = Gate::Closed;
+        gate.removed(at(4000));
+        assert!(gate == Gate::Closed && !gate.is_open() && gate.due().is_none());
     }
 
     #[test]

@@ -14,6 +14,16 @@ pub(crate) fn is_of(name: &str, family: &str) -> bool {
     name.split_once(' ').is_some_and(|(_, kind)| kind.starts_with(family))
 }
 
+/// Names of the kinds of a `family` that are not among `those`.
+pub(crate) fn gone<'n>(
+    names: impl Iterator<Item = &'n Arc<str>>,
+    family: &str,
+    those: [&BTreeSet<Arc<str>>; 2],
+) -> Vec<Arc<str>> {
+    let gone = names.filter(|name| is_of(name, family) && those.iter().all(|some| !some.contains(*name)));
+    gone.cloned().collect()
+}
+
 impl Kinds {
     /// These run of a kind, and no others of its family.
     pub(crate) fn set_running(&mut self, kind: Arc<str>, family: &str, names: BTreeSet<Arc<str>>) {

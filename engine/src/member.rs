@@ -47,6 +47,8 @@ pub(crate) struct Attached {
     /// What can't be looked at there.
     pub(crate) skipped: BTreeMap<String, String>,
     pub(crate) in_flight: usize,
+    /// The way there has ended: what was told before that is done here still.
+    pub(crate) ended: bool,
     pub(crate) state: MemberState,
 }
 
@@ -70,14 +72,21 @@ impl Attached {
             failures: BTreeMap::new(),
             skipped: BTreeMap::new(),
             in_flight: 0,
+            ended: false,
             state: MemberState { number, two_way, ..MemberState::default() },
         };
         (attached, from)
     }
 
+    /// Nothing is told from there any more.
+    pub(crate) fn end(&mut self) {
+        (self.ended, self.marked, self.state.as_of) = (true, None, None);
+    }
+
     /// What is not done now.
     pub(crate) fn holds(&self) -> Holds {
         Holds {
+            all_there: self.ended,
             removals_here: !self.gate.is_open(),
             removals_there: self.state.questions.gone_here.is_some(),
             pulls: self.state.questions.first_pull.is_some(),
@@ -88,7 +97,7 @@ impl Attached {
     /// container is in sync: it will lack what is written. Returns whether it has come to be in sync.
     pub(crate) fn follow(&mut self, container: &Container, edits: u64, rests_here: bool) -> bool {
         let listed = self.state.listed;
-        let settled = listed && rests_here && container.is_settled() && self.in_flight == 0;
+        let settled = listed && !self.ended && rests_here && container.is_settled() && self.in_flight == 0;
         let fresh = settled && !self.state.settled;
         self.was_settled |= settled;
         while let Some((_, path, told)) = self.edits.front()

@@ -75,7 +75,12 @@ impl World {
 
     async fn run(&self) {
         let names = self.containers.iter().map(|container| Arc::clone(&container.name)).collect();
-        let running = Command::Running { kind: "app/1".into(), family: "app/".into(), names };
+        let running = Command::Running {
+            kind: "app/1".into(),
+            family: "app/".into(),
+            names,
+            leaving: std::collections::BTreeSet::default(),
+        };
         self.engine.send(running).await;
     }
 

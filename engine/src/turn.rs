@@ -1,7 +1,7 @@
 //! What the engine does with what it hears, and what it begins then.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Instant,
 };
@@ -65,7 +65,18 @@ impl Running {
                     self.detach(&name);
                 }
             }
-            Command::Running { kind, family, names } => self.set_running(kind, &family, names),
+            Command::Running { kind, family, names, leaving } => {
+                for name in kinds::gone(self.group.names(), &family, [&names, &leaving]) {
+                    self.detach(&name);
+                    self.group.forget(&name);
+                }
+                self.kinds.set_running(kind, &family, names);
+            }
+            Command::Leaves(name) => {
+                if let Some(member) = self.members.get_mut(&name) {
+                    ask::leaves(member);
+                }
+            }
             Command::TwoWay(name, two_way) => self.set_two_way(&name, two_way),
             Command::Answer { agree, reply } => {
                 // Whoever asked may have given up.
@@ -89,26 +100,19 @@ impl Running {
         self.members.insert(name, member);
     }
 
-    fn set_running(&mut self, kind: Arc<str>, family: &str, names: BTreeSet<Arc<str>>) {
-        let gone: Vec<Arc<str>> = self
-            .group
-            .names()
-            .filter(|name| kinds::is_of(name, family) && !names.contains(*name))
-            .cloned()
-            .collect();
-        for name in gone {
-            self.detach(&name);
-            self.group.forget(&name);
-        }
-        self.kinds.set_running(kind, family, names);
-    }
-
     /// Forgets what is under way there: nobody will tell what came of it.
     pub(crate) fn detach(&mut self, name: &str) {
         if self.members.remove(name).is_some() {
             self.group.detach(name);
             self.dispatcher.forget(name);
             self.state.members.remove(name);
+        }
+    }
+
+    /// Nothing is told from there any more. What was told is brought here before the container is let go of.
+    fn end(&mut self, name: &str) {
+        if let Some(member) = self.members.get_mut(name) {
+            member.end();
         }
     }
 
@@ -119,7 +123,7 @@ impl Running {
                 if self.members.get(&name).is_some_and(|member| member.generation == generation) {
                     match message {
                         Some(message) => self.hear_far(&name, message),
-                        None => self.detach(&name),
+                        None => self.end(&name),
                     }
                 }
             }
@@ -447,6 +451,10 @@ impl Running {
                 self.state.halted = Some(reason);
             }
         }
+        let ended = self.members.iter().filter(|(_, member)| member.ended);
+        for name in self.dispatcher.through(ended.map(|(name, member)| (name, member.generation))) {
+            self.detach(&name);
+        }
         self.tell();
     }
 
@@ -528,7 +536,8 @@ impl Running {
             self.here_listing = Some(BTreeMap::new());
             return self.dispatcher.here.send(Input::List);
         }
-        for member in self.members.values_mut().filter(|member| member.listing.is_none()) {
+        let members = self.members.values_mut().filter(|member| member.listing.is_none() && !member.ended);
+        for member in members {
             member.marked = Some((number, since));
             member.far.send(ToFar::Mark(number));
         }

@@ -132,10 +132,10 @@ fn is_nothing(state: &State) -> bool {
     })
 }
 
-/// Whether an action waits for a person.
+/// Whether an action is not done for now.
 pub(crate) fn is_held(holds: Holds, here: &State, there: &State, is_never: bool, action: Action) -> bool {
     match action {
-        Action::Send(_) => holds.removals_there && here.is_none(),
+        Action::Send(_) => holds.all_there || holds.removals_there && here.is_none(),
         Action::Take(_) if there.is_none() => holds.removals_here,
         Action::Take(_) => holds.pulls && here.is_none() && is_never,
         Action::Agree | Action::Leave => false,

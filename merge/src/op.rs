@@ -63,9 +63,11 @@ pub enum Outcome {
     Failed,
 }
 
-/// What is not done before a person has agreed.
+/// What is not done for now: most of it before a person has agreed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Holds {
+    /// Nothing is done in the container: it has ended.
+    pub all_there: bool,
     /// Nothing is removed here.
     pub removals_here: bool,
     /// Nothing is removed in the container.

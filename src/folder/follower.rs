@@ -17,6 +17,8 @@ use ksync_common::Backoff;
 use ksync_engine::{Attach, Command, Edits, Engine, Failure, FirstPull, LastEdit, MemberState, Questions};
 use ksync_merge::{First, Side};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::{attached::Attached, interruption::Interruption};
 use crate::{
@@ -62,14 +64,18 @@ pub(super) struct Follower<'a> {
     pub(super) local: &'a Arc<LocalFolder>,
     pub(super) automatic: &'a Automatic,
     pub(super) status: &'a ServiceTx,
+    /// Its pod is on its way out.
+    pub(super) leaves: &'a CancellationToken,
 }
 
 impl Follower<'_> {
-    /// Follows an attached directory until it is interrupted. Resets `backoff` once both sides hold the same.
+    /// Follows an attached directory until it is interrupted. Resets `backoff` once both sides hold the same. The app is
+    /// reloaded while `reloading` stands, which is dropped when the pod is on its way out.
     pub(super) async fn follow(
         &self,
         attached: &mut Attached,
         backoff: &mut Backoff,
+        reloading: impl Send,
     ) -> Result<Infallible, Interruption> {
         let Self { local, automatic, .. } = self;
         let (engine, id) = (&local.engine, &self.container.id);
@@ -85,6 +91,7 @@ impl Follower<'_> {
         let mut link_state = attached.node.state();
         let mut election = local.two_way.watch();
         let (mut seen, taken_in) = (false, tokio::time::Instant::now() + TAKEN_IN);
+        let mut stays = Some(reloading);
         loop {
             let (member, halted) = {
                 let state = state.borrow_and_update();
@@ -111,7 +118,7 @@ impl Follower<'_> {
             let elected = !candidate || seat.is_some() || election.is_taken();
             self.report(&member, halted, elected, attached);
             let paths: Vec<String> = std::iter::from_fn(|| brought.try_recv().ok()).collect();
-            if !paths.is_empty() {
+            if !paths.is_empty() && stays.is_some() {
                 automatic.merged(&paths);
             }
             if member.settled && elected {
@@ -134,9 +141,18 @@ impl Follower<'_> {
                     Ok(reason) => Interruption::Ended(reason),
                     Err(_) => Interruption::Lost(String::new()),
                 }),
-                taken = local.two_way.seat(id), if candidate && seat.is_none() && member.settled => {
+                taken = local.two_way.seat(id), if candidate && seat.is_none() && member.settled && stays.is_some() => {
                     engine.send(Command::TwoWay(Arc::clone(&joined.name), true)).await;
                     seat = Some(taken);
+                    info!("what it writes comes here from now on");
+                }
+                () = self.leaves.cancelled(), if stays.is_some() => {
+                    // What only local changes go to has nothing to say any more.
+                    seat.take().ok_or(Interruption::Left)?;
+                    stays = None;
+                    info!("its pod is on its way out: what it writes comes here until it ends");
+                    engine.send(Command::Leaves(Arc::clone(&joined.name))).await;
+                    self.status.withdraw();
                 }
                 () = tokio::time::sleep(AGES) => {}
             }

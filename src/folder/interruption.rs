@@ -11,6 +11,9 @@ pub(crate) enum Interruption {
     /// radar said that the attachment ended.
     #[error("{0}")]
     Ended(String),
+    /// Its pod is on its way out, and nothing that it writes comes here.
+    #[error("its pod is on its way out")]
+    Left,
     /// radar refused a call, did not answer it, or answered nonsense.
     #[error(transparent)]
     Call(CallError),
@@ -26,7 +29,7 @@ impl Interruption {
     /// The status word and the sentence that go with it until the next try.
     pub(crate) fn standing(&self) -> (Status, String) {
         let status = match self {
-            Self::Lost(_) | Self::Ended(_) | Self::Closed(_) => Status::Attaching,
+            Self::Lost(_) | Self::Ended(_) | Self::Left | Self::Closed(_) => Status::Attaching,
             _ => Status::Error,
         };
         (status, ksync_common::chain(self))

@@ -129,10 +129,16 @@ impl LocalFolder {
     }
 
     /// Tells which containers of a kind run: the others of its family are no more, and what they were asked about neither.
-    pub(crate) async fn running(&self, kind: &ContainerKind, containers: &BTreeSet<String>) {
-        let names = containers.iter().map(|id| ksync_engine::name(id, &kind.name)).collect();
+    pub(crate) async fn running<'c>(
+        &self,
+        kind: &ContainerKind,
+        containers: impl Iterator<Item = &'c str>,
+        leaving: &BTreeSet<String>,
+    ) {
+        let name = |id: &str| ksync_engine::name(id, &kind.name);
+        let (names, leaving) = (containers.map(name).collect(), leaving.iter().map(|id| name(id)).collect());
         let (kind, family) = (Arc::clone(&kind.name), kind.family.clone());
-        self.engine.send(Command::Running { kind, family, names }).await;
+        self.engine.send(Command::Running { kind, family, names, leaving }).await;
     }
 
     /// Answers what waits for a person: deletions are applied, or undone; what only a container has is brought here. Not to

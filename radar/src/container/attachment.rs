@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use ksync_tree::{Identity, Ignore, Root, below, covers};
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::container::{
@@ -28,6 +29,8 @@ pub(crate) struct Attachment {
     pub(crate) about: About,
     /// Cancelled when nobody holds it any more.
     pub(crate) let_go: CancellationToken,
+    /// Held for reading by whoever works in the directory: the end of the container is told when nobody does any more.
+    pub(crate) in_use: Arc<RwLock<()>>,
     /// What the client leaves out.
     ignore: Mutex<Arc<Ignore>>,
 }
@@ -86,6 +89,7 @@ impl Attachment {
             root,
             about,
             let_go: CancellationToken::new(),
+            in_use: Arc::default(),
             // The defaults are patterns that can be read: the tree crate's tests say so.
             ignore: Mutex::new(Arc::new(Ignore::with_defaults(&[]).unwrap_or_default())),
         }

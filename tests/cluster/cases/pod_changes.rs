@@ -16,6 +16,7 @@ use crate::suite::{
 pub(super) const CASES: &[Case] = &[
     Case::new("a_deleted_pod", deleted_pod),
     Case::new("a_pod_deleted_without_grace", killed_pod),
+    Case::new("what_a_container_writes_at_its_end_comes_here", last_words).on_each(),
     Case::new("a_rollout", rollout),
     Case::new("a_killed_container", killed_container).needs(&[Need::Processes]),
     Case::new("a_deleted_deployment", deleted_deployment),
@@ -130,4 +131,28 @@ fn removed_meanwhile(sandbox: &Sandbox) {
     sandbox.watching(&containers, LONG);
     sandbox.arrives(&containers, CODE);
     assert_eq!(sandbox.tree().expect("the local tree").len(), 1, "what was removed has come back");
+}
+
+/// While its pod is on its way out, and in its very last moment. What it removes then is a part of its end.
+fn last_words(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let line = "trap 'echo early >/code/early.txt; rm /code/a.txt; sleep 1; seq 50000 >/code/late.txt; exit 0' TERM; \
+                while :; do sleep 0.1; done";
+    let app = App::shell(sandbox, line).pod("terminationGracePeriodSeconds", 20.into()).apply(sandbox);
+    let container = app.only();
+    sandbox.sync(NO_RELOAD, CODE);
+    sandbox.kubectl().ok(&["delete", "pod", "-n", &sandbox.namespace, "--wait=false", &container.pod]);
+    eventually("what it writes in its grace period", LONG, || sandbox.text("early.txt"));
+    eventually("what it writes last", LONG, || {
+        let lines = sandbox.text("late.txt")?.lines().count();
+        holds(lines == 50_000, format!("{lines} lines"))
+    });
+    let next = eventually("another container", LONG, || {
+        let now = app.all();
+        if now.iter().all(|new| new.id != container.id) { Ok(now) } else { Err(format!("{now:?}")) }
+    });
+    sandbox.watching(&next, LONG);
+    sandbox.arrives(&next, CODE);
+    assert_eq!(sandbox.text("a.txt").as_deref(), Ok("a\n"), "removed by a container on its way out");
+    sandbox.ksync.no_conflicts();
 }

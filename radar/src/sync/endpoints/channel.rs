@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::{
     checks::RootLost,
     error::Error,
-    host::{HINTED, LOOK, Telling},
+    host::{HINTED, LAST, LOOK, Telling},
     opened::Opened,
     replies::Replies,
     table::{Endpoints, PATIENCE, Seat},
@@ -25,6 +25,10 @@ use crate::container::{
 
 /// How often the directory is looked after without any event.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long the last look at the directory of a container that has ended may take.
+const LAST_LOOK: Duration = Duration::from_secs(3);
+/// How long what it wrote last may be read after that.
+const LINGER: Duration = Duration::from_secs(10);
 /// Requests that may wait for the endpoint.
 const WAITING: usize = 256;
 /// Hints that go in together.
@@ -49,16 +53,20 @@ async fn live(
     endpoints: Endpoints,
     attachment: Arc<Attachment>,
     open: Open,
-    requests_rx: mpsc::Receiver<Request>,
+    mut requests_rx: mpsc::Receiver<Request>,
     replies: Replies,
 ) {
+    let _in_use = Arc::clone(&attachment.in_use).read_owned().await;
     let ended = match endpoints.seat(&attachment).await {
         Ok(seat) => {
             let opened = Arc::clone(&seat.opened);
             let ended = match start(endpoints, seat, open, replies.clone()).await {
-                Ok(started) => started.run(requests_rx, &replies).await,
+                Ok(started) => started.run(&mut requests_rx, &replies).await,
                 Err(error) => refusal(&error),
             };
+            if opened.has_exited() {
+                return linger(&opened, ended, requests_rx, replies).await;
+            }
             opened.end();
             if tokio::time::timeout(PATIENCE, opened.gone.cancelled()).await.is_err() {
                 tracing::error!(
@@ -70,9 +78,29 @@ async fn live(
         }
         Err(error) => refusal(&error),
     };
+    tell(&attachment, ended, &replies).await;
+}
+
+async fn tell(attachment: &Attachment, ended: Ended, replies: &Replies) {
     tracing::info!(attachment = attachment.id, end = ?ended.end, reason = ended.reason, "sync ended");
     // The stream may be what has ended.
     drop(replies.replies_tx.send((replies.channel, Reply::Ended(ended))).await);
+}
+
+/// The container has ended, and what it wrote last was told. Its files can be read until the client closes the channel.
+async fn linger(opened: &Opened, ended: Ended, mut requests_rx: mpsc::Receiver<Request>, replies: Replies) {
+    tell(&opened.attachment, ended, &replies).await;
+    let closed = async { while requests_rx.recv().await.is_some() {} };
+    tokio::select! {
+        () = closed => {}
+        () = opened.attachment.let_go.cancelled() => {}
+        () = opened.stop.cancelled() => {}
+        () = opened.gone.cancelled() => {}
+        () = tokio::time::sleep(LINGER) => {
+            tracing::info!(attachment = opened.attachment.id, limit = ?LINGER, "what is read still is read no more");
+        }
+    }
+    opened.end();
 }
 
 struct Started {
@@ -80,6 +108,7 @@ struct Started {
     changes_rx: mpsc::Receiver<Change>,
     lost_rx: oneshot::Receiver<RootLost>,
     hinted: Arc<Notify>,
+    looked: Arc<Notify>,
     _watch: Watch,
 }
 
@@ -116,23 +145,24 @@ fn start_blocking(endpoints: &Endpoints, seat: Seat, open: Open, replies: Replie
         }
     }
     let (lost_tx, lost_rx) = oneshot::channel();
-    let hinted = Arc::new(Notify::new());
+    let (hinted, looked) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let telling = Telling {
         opened: Arc::clone(&opened),
         replies,
         lost_tx: Some(lost_tx),
         hinted: Arc::clone(&hinted),
+        looked: Arc::clone(&looked),
         runtime: tokio::runtime::Handle::current(),
         _seat: seat,
     };
     let driver = Driver::start_with(endpoint, "ksync-endpoint", telling);
     let driver = driver.map_err(|source| Error::Thread { attachment: attachment.id.clone(), source })?;
     opened.runs(driver);
-    Ok(Started { opened, changes_rx, lost_rx, hinted, _watch: watch })
+    Ok(Started { opened, changes_rx, lost_rx, hinted, looked, _watch: watch })
 }
 
 impl Started {
-    async fn run(mut self, mut requests_rx: mpsc::Receiver<Request>, replies: &Replies) -> Ended {
+    async fn run(mut self, requests_rx: &mut mpsc::Receiver<Request>, replies: &Replies) -> Ended {
         let opened = Arc::clone(&self.opened);
         let exited = opened.checks.exited();
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -140,8 +170,14 @@ impl Started {
         loop {
             tokio::select! {
                 biased;
-                () = exited.cancelled() => return lost(RootLost::Exited),
+                () = exited.cancelled() => {
+                    self.look_last(&opened).await;
+                    return lost(RootLost::Exited);
+                }
                 lost_now = &mut self.lost_rx => {
+                    if lost_now == Ok(RootLost::Exited) {
+                        self.look_last(&opened).await;
+                    }
                     return lost_now.map_or_else(|_| ended(End::Closed, "its endpoint has ended"), lost);
                 }
                 () = opened.attachment.let_go.cancelled() => {
@@ -172,6 +208,24 @@ impl Started {
     }
 }
 
+impl Started {
+    /// What the container wrote just before it ended is told.
+    async fn look_last(&self, opened: &Opened) {
+        opened.set_exited();
+        opened.send(Input::Everything);
+        opened.send(Input::Mark(LAST));
+        tokio::select! {
+            () = self.looked.notified() => {}
+            () = opened.attachment.let_go.cancelled() => {}
+            () = opened.stop.cancelled() => {}
+            () = opened.gone.cancelled() => {}
+            () = tokio::time::sleep(LAST_LOOK) => {
+                tracing::info!(attachment = opened.attachment.id, limit = ?LAST_LOOK, "the last look takes too long");
+            }
+        }
+    }
+}
+
 fn obey(opened: &Opened, request: Request) {
     match request {
         Request::Job { number, path, old, new, content, keep } => {
@@ -196,7 +250,7 @@ fn obey(opened: &Opened, request: Request) {
             }
             opened.send(Input::Job(number, Job { path, old, new, content, keep }));
         }
-        Request::Mark(HINTED | LOOK) | Request::Open(_) | Request::Close => {}
+        Request::Mark(HINTED | LOOK | LAST) | Request::Open(_) | Request::Close => {}
         Request::Mark(number) => opened.send(Input::Mark(number)),
         Request::Release(number) => opened.send(Input::Release(number)),
         Request::JudgeAgain(number) => opened.send(Input::JudgeAgain(number)),

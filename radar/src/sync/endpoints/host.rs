@@ -19,6 +19,8 @@ use super::{checks::RootLost, opened::Opened, replies::Replies, table::Seat};
 pub(super) const HINTED: u64 = u64::MAX;
 /// A mark to have the directory looked after.
 pub(super) const LOOK: u64 = u64::MAX - 1;
+/// The mark after the last look, when the container has ended.
+pub(super) const LAST: u64 = u64::MAX - 2;
 /// News go out in pieces of about this size, so that few of them wait for a slow client.
 const PIECE: usize = 64 << 10;
 
@@ -30,6 +32,8 @@ pub(super) struct Telling {
     pub(super) lost_tx: Option<oneshot::Sender<RootLost>>,
     /// Told when the hints so far were looked at.
     pub(super) hinted: Arc<Notify>,
+    /// Told after the last look.
+    pub(super) looked: Arc<Notify>,
     /// Where a full stream is waited for.
     pub(super) runtime: Handle,
     /// Free when the thread ends.
@@ -41,10 +45,16 @@ impl Host for Telling {
         if self.opened.stop.is_cancelled() {
             return false;
         }
+        if self.opened.has_exited() {
+            return self.tell_last(output);
+        }
         match output {
             Output::News(news) => {
                 let says_gone = news.iter().any(|news| news.state.is_none());
-                (!says_gone || self.stands()) && self.news(news)
+                if says_gone && !self.stands() {
+                    return self.opened.has_exited() && self.tell_last(Output::News(news));
+                }
+                self.news(news)
             }
             // What was not listed counts as gone.
             Output::Listed => self.stands() && self.send(Reply::Listed),
@@ -58,7 +68,8 @@ impl Host for Telling {
                 self.hinted.notify_one();
                 true
             }
-            Output::Marked { number: LOOK, .. } => self.stands(),
+            Output::Marked { number: LOOK, .. } => self.stands() || self.opened.has_exited(),
+            Output::Marked { number: LAST, .. } => true,
             Output::Marked { number, digest, rounds } => {
                 self.stands() && self.send(Reply::Marked { number, digest, rounds })
             }
@@ -72,9 +83,28 @@ impl Host for Telling {
 }
 
 impl Telling {
+    /// The container has ended: what it wrote last is told. What is gone may be gone with it.
+    fn tell_last(&mut self, output: Output) -> bool {
+        match output {
+            Output::News(mut news) => {
+                news.retain(|news| news.state.is_some());
+                self.news(news)
+            }
+            Output::Held(file) => self.send(Reply::Held(file)),
+            Output::Marked { number: LAST, .. } => {
+                self.looked.notify_one();
+                true
+            }
+            _ => true,
+        }
+    }
+
     /// Whether the container lives and has the directory in its place; else this is the end.
     fn stands(&mut self) -> bool {
         let Err(lost) = self.opened.checks.check() else { return true };
+        if lost == RootLost::Exited {
+            self.opened.set_exited();
+        }
         if let Some(lost_tx) = self.lost_tx.take() {
             // The channel may be ending for another reason already.
             drop(lost_tx.send(lost));

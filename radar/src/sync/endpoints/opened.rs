@@ -2,7 +2,11 @@
 
 use std::{
     ops::ControlFlow,
-    sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc as std_mpsc,
+    },
     time::Duration,
 };
 
@@ -25,6 +29,8 @@ pub(crate) struct Opened {
     pub(super) stop: CancellationToken,
     /// Cancelled when it has ended.
     pub(super) gone: CancellationToken,
+    /// The container has ended: what is there is told once more, and what is not there is not.
+    exited: AtomicBool,
     pub(super) room: Room,
     pub(super) staged: Staged,
     /// None before the endpoint runs, and when it is to end.
@@ -38,6 +44,7 @@ impl Opened {
             attachment,
             stop: CancellationToken::new(),
             gone: CancellationToken::new(),
+            exited: AtomicBool::new(false),
             room: Room::default(),
             staged: Staged::default(),
             driver: Mutex::default(),
@@ -48,6 +55,16 @@ impl Opened {
     pub(super) fn precedes(&self, next: &Attachment) -> bool {
         let leaves = self.attachment.let_go.is_cancelled() || self.stop.is_cancelled();
         self.attachment.id == next.id || leaves && self.attachment.claim.identity == next.claim.identity
+    }
+
+    /// The container has ended.
+    pub(super) fn set_exited(&self) {
+        self.exited.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the container is known to have ended.
+    pub(super) fn has_exited(&self) -> bool {
+        self.exited.load(Ordering::SeqCst)
     }
 
     /// The endpoint runs; unless it was to end meanwhile.

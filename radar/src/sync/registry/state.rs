@@ -181,9 +181,11 @@ impl State {
     fn hold(&mut self, attachment: Attachment) -> Arc<Attachment> {
         let attachment = Arc::new(attachment);
         let (exited, id) = (attachment.life.exited(), attachment.id.clone());
-        let commands_tx = self.commands_tx.clone();
+        let (commands_tx, in_use) = (self.commands_tx.clone(), Arc::clone(&attachment.in_use));
         let exit = AbortOnDropHandle::new(tokio::spawn(async move {
             exited.cancelled().await;
+            // What it wrote last is brought away first.
+            drop(in_use.write().await);
             // The registry is gone when radar stops.
             drop(commands_tx.send(Command::Exited(id)));
         }));
