@@ -7,6 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use ksync_engine::Healings;
 use kube::{
     Api, Client,
     runtime::{reflector, watcher},
@@ -97,19 +98,23 @@ impl Spec {
         Box::pin(work.instrument(span)).await;
     }
 
-    /// Names what is here and can't be synced, and that the system watches only some of the directories, while they are so.
+    /// Names what is here and can't be synced, and that the system watches only some of the directories, while they are so;
+    /// and tells what had to be mended here.
     async fn warn(&self, local: &LocalFolder) {
         let (mut state, mut here) = (local.engine.state(), local.state());
         loop {
-            let skipped = Arc::clone(&state.borrow_and_update().skipped);
+            let (skipped, healings) = {
+                let state = state.borrow_and_update();
+                (Arc::clone(&state.skipped), state.healings)
+            };
             let unwatched = here.borrow_and_update().unwatched;
             let skipped = skipped.iter().take(MOST_WARNINGS);
             let warnings = skipped.map(|(path, reason)| format!("not synced: {path} ({reason})"));
             let warnings: Vec<String> = warnings.chain(unwatched.then(|| UNWATCHED.to_owned())).collect();
             self.shared.board.modify_if(|board| {
                 let Some(spec) = board.specs.get_mut(&self.details.name) else { return false };
-                let news = spec.warnings != warnings;
-                spec.warnings = warnings;
+                let news = (&spec.warnings, spec.healings) != (&warnings, healings);
+                (spec.warnings, spec.healings) = (warnings, healings);
                 news
             });
             let changed = tokio::select! {
@@ -230,6 +235,7 @@ impl Spec {
             standing: Standing::new(Status::Attaching, ""),
             last_contact: None,
             as_of: None,
+            healings: Healings::default(),
             direction: Direction::ToContainer,
             excluded: Vec::new(),
             created: false,

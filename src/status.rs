@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
+use ksync_engine::Healings;
 use tokio::sync::watch;
 
 use crate::config::{Direction, SpecDetails};
@@ -107,6 +108,8 @@ pub(crate) struct ServiceState {
     pub last_contact: Option<Timestamp>,
     /// As of when both sides were last found to hold the same.
     pub as_of: Option<Timestamp>,
+    /// What of it was found to be other than it was known, and was mended.
+    pub healings: Healings,
     /// Which way changes go now; both while what the container writes comes back.
     pub direction: Direction,
     /// Mounts below the path that are not synced, with why.
@@ -156,6 +159,8 @@ pub(crate) struct SpecState {
     pub services: BTreeMap<String, ServiceState>,
     /// Things worth saying that stop nothing.
     pub warnings: Vec<String>,
+    /// What was found here to be other than it was known, and was mended.
+    pub healings: Healings,
 }
 
 impl SpecState {
@@ -221,7 +226,13 @@ impl BoardTx {
         self.0.send_modify(|board| {
             let standing = Standing::new(Status::Waiting, "");
             let name = details.name.clone();
-            let spec = SpecState { details, standing, services: BTreeMap::new(), warnings: Vec::new() };
+            let spec = SpecState {
+                details,
+                standing,
+                services: BTreeMap::new(),
+                warnings: Vec::new(),
+                healings: Healings::default(),
+            };
             board.specs.insert(name, spec);
         });
     }
@@ -348,6 +359,7 @@ impl Drop for ServiceTx {
 
 #[cfg(test)]
 mod tests {
+    use ksync_engine::Healings;
     use proptest::prelude::*;
 
     use super::{BoardTx, ServiceState, SpecState, Standing, Status};
@@ -368,6 +380,7 @@ mod tests {
             standing: Standing::new(status, "why"),
             last_contact: None,
             as_of: None,
+            healings: Healings::default(),
             direction: Direction::ToContainer,
             excluded: Vec::new(),
             created: false,
@@ -425,6 +438,7 @@ mod tests {
                 standing: Standing::new(own, "own"),
                 services: parts.iter().enumerate().map(|(n, s)| (n.to_string(), service("c", *s))).collect(),
                 warnings: Vec::new(),
+                healings: Healings::default(),
             };
             let overall = state.overall();
             let worst = parts.iter().copied().max().map_or(own, |part| part.max(own));

@@ -16,6 +16,7 @@ use crate::{
     audit::audit,
     held::HeldFile,
     look::{Depth, Endpoint, News},
+    suspects::Suspects,
 };
 
 /// A round of the audit takes this long, so that it takes next to nothing of a processor.
@@ -55,7 +56,7 @@ pub enum Output {
     News(Vec<News>),
     /// All that is there is told.
     Listed,
-    /// The audit has found so many changes that no event had told of; they follow.
+    /// So many changes that the audit has found were told of by no event, then or soon after.
     Missed(u64),
     /// What came of a job.
     Applied(u64, Applied),
@@ -115,6 +116,7 @@ impl Driver {
                 skipped: BTreeMap::new(),
                 rounds: 0,
                 audit: Instant::now() + ROUND / STEPS,
+                suspects: Suspects::default(),
             };
             running.run(&inputs_rx);
         };
@@ -136,6 +138,7 @@ struct Running<H> {
     skipped: BTreeMap<String, String>,
     rounds: u64,
     audit: Instant,
+    suspects: Suspects,
 }
 
 /// The one who listened has gone.
@@ -180,10 +183,12 @@ impl<H: Host> Running<H> {
     fn take(&mut self, input: Input) -> Result<(), Gone> {
         match input {
             Input::Hint(path, depth) => {
+                self.suspects.hinted(&path, depth);
                 let news = self.endpoint.look(&path, depth);
                 self.news(news)
             }
             Input::Everything => {
+                self.suspects.hinted("", Depth::Tree);
                 let news = self.endpoint.look("", Depth::Tree);
                 self.news(news)
             }
@@ -238,10 +243,13 @@ impl<H: Host> Running<H> {
         if Instant::now() >= self.audit {
             let step = self.endpoint.len().div_ceil(STEPS as usize).max(1);
             let (news, over) = audit(&mut self.endpoint, step);
-            if !news.is_empty() {
-                self.tell(Output::Missed(news.len() as u64))?;
-            }
+            let now = Instant::now();
+            news.iter().for_each(|news| self.suspects.found(&news.path, now));
             self.news(news)?;
+            let missed = self.suspects.missed(now);
+            if missed > 0 {
+                self.tell(Output::Missed(missed))?;
+            }
             self.rounds += u64::from(over);
             self.audit = Instant::now() + ROUND / STEPS;
         }

@@ -11,6 +11,7 @@ mod held;
 mod index;
 mod look;
 mod options;
+mod suspects;
 #[cfg(test)]
 mod tests;
 

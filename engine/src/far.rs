@@ -52,7 +52,7 @@ pub enum FarContent {
 pub enum FromFar {
     /// What was found, in order.
     News(Vec<News>),
-    /// The audit has found so many changes that no event had told of; they follow.
+    /// So many changes that the audit has found were told of by no event, then or soon after.
     Missed(u64),
     /// All that is there has been told.
     Listed,

@@ -29,4 +29,4 @@ pub use far::{Far, FarContent, FromFar, Pieces, ToFar};
 pub use journal::{Journal, JournalError};
 pub use keep::Keeper;
 pub use progress::Progress;
-pub use state::{Failure, FirstPull, LastEdit, MemberState, Much, Questions, STALE, State};
+pub use state::{Failure, FirstPull, Healings, LastEdit, MemberState, Much, Questions, STALE, State};

@@ -23,6 +23,8 @@ pub struct State {
     pub skipped: Arc<BTreeMap<String, String>>,
     /// Counts edits that were made here.
     pub edits: u64,
+    /// What was found here to be other than it was known, and was mended.
+    pub healings: Healings,
     /// The container whose writes come here, or came here last.
     pub two_way: Option<Arc<str>>,
     /// The attached containers, by name.
@@ -56,8 +58,26 @@ pub struct MemberState {
     pub holds: u64,
     /// The last edit that it was given.
     pub last_edit: Option<LastEdit>,
-    /// Differences that were found by comparing sums, or by the audit, and mended.
-    pub healed: u64,
+    /// What of it was found to be other than it was known, and was mended.
+    pub healings: Healings,
+}
+
+/// What was found to be other than it was known, by the two nets below file system events. Each is a defect somewhere: of the
+/// file system, whose events do not tell all, or of ours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Healings {
+    /// Changes that the audit has found, and no event told of then or soon after.
+    pub missed: u64,
+    /// Entries that were told anew, because both sides' sums did not fit what was known.
+    pub recounted: u64,
+}
+
+impl std::ops::Add for Healings {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { missed: self.missed + more.missed, recounted: self.recounted + more.recounted }
+    }
 }
 
 /// An edit here that a container has by now.

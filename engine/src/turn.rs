@@ -194,6 +194,7 @@ impl Running {
             Output::News(news) => self.news_here(news),
             Output::Missed(count) => {
                 tracing::info!(count, "the audit found changes here that no event had told of");
+                self.state.healings.missed += count;
             }
             Output::Listed => {
                 if let Some(listing) = self.here_listing.take() {
@@ -265,7 +266,7 @@ impl Running {
         if self.group.container(name).is_some() {
             // Told once more: what differs was not told in its time.
             let differing = differing(&mut self.group, name, &listing);
-            member.state.healed += differing.len() as u64;
+            member.state.healings.recounted += differing.len() as u64;
             for (path, state) in differing {
                 self.group.there(name, &path, state);
             }
@@ -287,7 +288,7 @@ impl Running {
             FromFar::News(news) => self.news_there(name, news),
             FromFar::Missed(count) => {
                 if let Some(member) = self.members.get_mut(name) {
-                    member.state.healed += count;
+                    member.state.healings.missed += count;
                 }
             }
             FromFar::Listed => {

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use jiff::Timestamp;
 use ksync_common::micros;
+use ksync_engine::Healings;
 use serde::Serialize;
 use tabwriter::TabWriter;
 
@@ -36,6 +37,8 @@ pub(super) struct SpecRow {
     pub(super) ready: String,
     pub(super) containers: Vec<ContainerRow>,
     pub(super) warnings: Vec<String>,
+    /// What had to be mended here, by cause; null where no watcher says.
+    pub(super) healings: Option<HealingsRow>,
     /// Files that both sides changed and nobody has dismissed.
     pub(super) conflicts: usize,
 }
@@ -53,6 +56,8 @@ pub(super) struct ContainerRow {
     pub(super) since: Option<String>,
     pub(super) last_contact: Option<String>,
     pub(super) as_of: Option<String>,
+    /// What of it had to be mended, by cause; null where the watcher, of an older version, does not say.
+    pub(super) healings: Option<HealingsRow>,
     /// Whether what it writes comes back; null where the watcher, of an older version, does not say.
     pub(super) two_way: Option<bool>,
     pub(super) excluded: Vec<String>,
@@ -67,6 +72,22 @@ pub(super) struct ContainerRow {
     pub(super) reload_note: String,
     /// The last local edit; null before the first one.
     pub(super) last_edit: Option<EditRow>,
+}
+
+/// What was found to be other than it was known, and was mended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct HealingsRow {
+    /// Changes that no event had told of.
+    pub(super) missed: u64,
+    /// Entries that were told anew because sums did not fit.
+    pub(super) recounted: u64,
+}
+
+impl From<Healings> for HealingsRow {
+    fn from(Healings { missed, recounted }: Healings) -> Self {
+        Self { missed, recounted }
+    }
 }
 
 /// An edit that the container was given.
@@ -112,6 +133,7 @@ pub(super) fn stopped(spec: &SpecDetails, context: &str, namespace: &str, reason
         ready: "0/0".to_owned(),
         containers: Vec::new(),
         warnings: Vec::new(),
+        healings: None,
         conflicts: 0,
     }
 }
@@ -137,6 +159,7 @@ pub(super) fn live(spec: SpecView) -> SpecRow {
         status: spec.status,
         reason: spec.reason,
         warnings: spec.warnings,
+        healings: spec.healings.map(HealingsRow::from),
         conflicts: 0,
     }
 }
@@ -146,6 +169,7 @@ fn container(service: ServiceView) -> ContainerRow {
         since: time(service.since),
         last_contact: time(service.last_contact),
         as_of: time(service.as_of),
+        healings: service.healings.map(HealingsRow::from),
         two_way: service.direction.map(|direction| direction == Direction::Both),
         pod: service.pod,
         container: service.container,
@@ -308,6 +332,7 @@ pub(super) mod tests {
             ready: String::new(),
             containers,
             warnings: Vec::new(),
+            healings: None,
             conflicts: 0,
         }
     }
@@ -323,6 +348,7 @@ pub(super) mod tests {
             since: Some("2026-01-02T03:04:05Z".into()),
             last_contact: None,
             as_of: None,
+            healings: None,
             two_way: Some(two_way),
             excluded: Vec::new(),
             created: false,

@@ -14,7 +14,9 @@ use std::{
 use futures::FutureExt;
 use jiff::Timestamp;
 use ksync_common::Backoff;
-use ksync_engine::{Attach, Command, Edits, Engine, Failure, FirstPull, LastEdit, MemberState, Questions};
+use ksync_engine::{
+    Attach, Command, Edits, Engine, Failure, FirstPull, Healings, LastEdit, MemberState, Questions,
+};
 use ksync_merge::{First, Side};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -92,6 +94,9 @@ impl Follower<'_> {
         let mut election = local.two_way.watch();
         let (mut seen, taken_in) = (false, tokio::time::Instant::now() + TAKEN_IN);
         let mut stays = Some(reloading);
+        // Those of earlier attachments count too.
+        let mut before = Healings::default();
+        self.status.modify(|service| before = service.healings);
         loop {
             let (member, halted) = {
                 let state = state.borrow_and_update();
@@ -116,7 +121,7 @@ impl Follower<'_> {
             };
             seen = true;
             let elected = !candidate || seat.is_some() || election.is_taken();
-            self.report(&member, halted, elected, attached);
+            self.report(&member, before, halted, elected, attached);
             let paths: Vec<String> = std::iter::from_fn(|| brought.try_recv().ok()).collect();
             if !paths.is_empty() && stays.is_some() {
                 automatic.merged(&paths);
@@ -189,7 +194,14 @@ impl Follower<'_> {
         Ok(Joined { engine: engine.clone(), name, number })
     }
 
-    fn report(&self, member: &MemberState, halted: Option<String>, elected: bool, attached: &Attached) {
+    fn report(
+        &self,
+        member: &MemberState,
+        before: Healings,
+        halted: Option<String>,
+        elected: bool,
+        attached: &Attached,
+    ) {
         let contact = attached.node.last_contact();
         let (status, reason) = self.standing(member, halted);
         let status = if status == Status::Watching && !elected { Status::Syncing } else { status };
@@ -198,6 +210,7 @@ impl Follower<'_> {
             service.last_contact = contact;
             service.last_edit = member.last_edit.and_then(edit);
             service.as_of = member.as_of.and_then(at);
+            service.healings = before + member.healings;
             if back {
                 service.direction = Direction::Both;
             }

@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use ksync_engine::Healings;
 use ksync_proto::watch::{
-    AnswerReply, ContainerReload, Direction as WireDirection, LastEdit, ServiceStatus, SpecStatus,
-    StatusReply, VersionReply, container_reload,
+    AnswerReply, ContainerReload, Direction as WireDirection, Healings as WireHealings, LastEdit,
+    ServiceStatus, SpecStatus, StatusReply, VersionReply, container_reload,
 };
 
 use crate::{config::Direction, reload::Outcome, status::Edit};
@@ -68,6 +69,8 @@ pub(crate) struct SpecView {
     pub services: Vec<ServiceView>,
     /// Things worth saying that stop nothing.
     pub warnings: Vec<String>,
+    /// What had to be mended here; none where an older watcher does not say.
+    pub healings: Option<Healings>,
 }
 
 /// A container of a spec; the fields are those of [`crate::status::ServiceState`].
@@ -83,6 +86,8 @@ pub(crate) struct ServiceView {
     pub last_contact: Option<Timestamp>,
     /// As of when both sides were last found to hold the same.
     pub as_of: Option<Timestamp>,
+    /// None where an older watcher does not say.
+    pub healings: Option<Healings>,
     /// None where an older watcher does not say.
     pub direction: Option<Direction>,
     pub excluded: Vec<String>,
@@ -143,6 +148,11 @@ impl From<StatusReply> for BoardView {
     }
 }
 
+fn healings(healings: WireHealings) -> Healings {
+    let WireHealings { missed, recounted } = healings;
+    Healings { missed, recounted }
+}
+
 impl From<SpecStatus> for SpecView {
     fn from(spec: SpecStatus) -> Self {
         Self {
@@ -161,6 +171,7 @@ impl From<SpecStatus> for SpecView {
             since: time(spec.since_ms),
             services: spec.services.into_iter().map(ServiceView::from).collect(),
             warnings: spec.warnings,
+            healings: spec.healings.map(healings),
         }
     }
 }
@@ -171,6 +182,7 @@ impl From<ServiceStatus> for ServiceView {
             since: time(service.since_ms),
             last_contact: time(service.last_contact_ms),
             as_of: time(service.as_of_ms),
+            healings: service.healings.map(healings),
             last_reload: time(service.last_reload_ms),
             direction: match service.direction() {
                 WireDirection::Both => Some(Direction::Both),

@@ -1,9 +1,10 @@
 //! The board as the status endpoint sends it; `view` reads it at the other end.
 
 use ksync_common::micros;
+use ksync_engine::Healings;
 use ksync_proto::watch::{
-    AnswerReply, ContainerReload, Direction as WireDirection, LastEdit, ServiceStatus, SpecStatus,
-    StatusReply, container_reload,
+    AnswerReply, ContainerReload, Direction as WireDirection, Healings as WireHealings, LastEdit,
+    ServiceStatus, SpecStatus, StatusReply, container_reload,
 };
 
 use crate::{
@@ -67,6 +68,7 @@ fn spec(state: &SpecState, context: &str) -> SpecStatus {
         since_ms: overall.since.as_millisecond(),
         services: state.services.values().map(service).collect(),
         warnings: state.warnings.clone(),
+        healings: Some(healings(state.healings)),
         reload_mode: details.reload_mode.clone().unwrap_or_default().to_string(),
     }
 }
@@ -82,6 +84,7 @@ fn service(state: &ServiceState) -> ServiceStatus {
         reason: standing.reason,
         since_ms: standing.since.as_millisecond(),
         last_contact_ms: state.last_contact.map_or(0, jiff::Timestamp::as_millisecond),
+        healings: Some(healings(state.healings)),
         as_of_ms: state.as_of.map_or(0, jiff::Timestamp::as_millisecond),
         direction: direction(state.direction).into(),
         excluded: state.excluded.clone(),
@@ -92,6 +95,11 @@ fn service(state: &ServiceState) -> ServiceStatus {
         reload_note: state.reload.note.clone(),
         last_edit: state.last_edit.as_ref().map(edit),
     }
+}
+
+fn healings(healings: Healings) -> WireHealings {
+    let Healings { missed, recounted } = healings;
+    WireHealings { missed, recounted }
 }
 
 fn direction(direction: Direction) -> WireDirection {

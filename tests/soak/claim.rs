@@ -69,8 +69,8 @@ impl Claim {
         Ok(Self {
             answered: clock::now(),
             watching: spec["status"] == "watching",
+            healings: std::iter::once(&spec).chain(&rows).map(|of| count(&of["healings"])).sum(),
             rows: rows.into_iter().map(row).collect(),
-            healings: count(&spec["healings"]),
             shown: format!("{} {} [{shown}]", text(spec, "status"), text(spec, "reason")),
         })
     }

@@ -14,6 +14,9 @@ use crate::suite::{process, shell};
 /// Fills what is left of a disk.
 const FILLER: &str = "filler~";
 
+/// What is written while a disk is made smaller is in the way so often at most.
+const TRIES: usize = 50;
+
 /// Memory, mounted at one place and bound to another: there it comes and goes.
 pub(crate) struct Disk {
     memory: PathBuf,
@@ -50,11 +53,19 @@ impl Disk {
         run("mount", &["--bind", &shown(&self.memory), &shown(&self.at)])
     }
 
-    /// As small as what is on it.
+    /// As small as what is on it, at a moment at which nothing more comes.
     pub(crate) fn fill(&self) -> Result<(), String> {
         let failed = |error| format!("look at `{}`: {error}", self.memory.display());
-        let space = rustix::fs::statvfs(&self.memory).map_err(failed)?;
-        self.resize(&((space.f_blocks - space.f_bfree) * space.f_frsize).max(space.f_frsize).to_string())
+        let mut said = String::new();
+        for _ in 0..TRIES {
+            let space = rustix::fs::statvfs(&self.memory).map_err(failed)?;
+            let used = (space.f_blocks - space.f_bfree) * space.f_frsize;
+            match self.resize(&used.max(space.f_frsize).to_string()) {
+                Ok(()) => return Ok(()),
+                Err(error) => said = error,
+            }
+        }
+        Err(said)
     }
 
     pub(crate) fn free(&self) -> Result<(), String> {

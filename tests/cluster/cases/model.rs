@@ -45,6 +45,7 @@ fn random(sandbox: &Sandbox) {
         world.model.nodes.len(),
         world.covered
     );
+    sandbox.ksync.no_healings("main");
 }
 
 struct World<'a> {

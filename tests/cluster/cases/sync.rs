@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{APP, CODE};
+use super::{APP, CODE, NO_RELOAD};
 use crate::suite::{
     App, Case, Sandbox,
     container::Container,
@@ -25,6 +25,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("names_in_decomposed_form_are_warned_of", decomposed),
     Case::new("what_is_no_file_is_warned_of", specials),
     Case::new("much_at_once_arrives", much),
+    Case::new("what_no_event_tells_of_is_found_and_counted", unheard),
     Case::new("ignored_files_stay_here", ignored),
     Case::new("ignored_things_hold_no_directory", ignored_things_hold_no_directory),
 ];
@@ -318,6 +319,29 @@ fn much(sandbox: &Sandbox) {
 }
 
 /// What is never of use to an app, and what the spec names.
+/// A write through a name outside of the directory has no event in it.
+fn unheard(sandbox: &Sandbox) {
+    let outside = sandbox.scratch("outside");
+    sandbox.write("f", "here\n");
+    sandbox.write("g", "g\n");
+    fs::hard_link(sandbox.path("f"), &outside).expect("link");
+    let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
+    sandbox.sync(NO_RELOAD, CODE);
+    sandbox.write("g", "an event tells of this\n");
+    sandbox.arrives(&containers, CODE);
+    fs::write(&outside, "by another name\n").expect("write");
+    for container in &containers {
+        eventually("the write through another name", LONG, || {
+            let there = container.read(sandbox.cluster(), "/code/f")?;
+            holds(there == "by another name\n", there)
+        });
+    }
+    eventually("the account of that", LONG, || {
+        let missed = sandbox.ksync.missed_here("main")?;
+        holds(missed == 1, format!("{missed} changes without an event"))
+    });
+}
+
 fn ignored(sandbox: &Sandbox) {
     sandbox.write("kept.txt", "kept\n");
     sandbox.write(".git/HEAD", "ref: refs/heads/main\n");

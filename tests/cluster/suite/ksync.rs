@@ -33,6 +33,14 @@ pub(crate) struct Spec {
     pub(crate) reason: String,
     pub(crate) ready: String,
     pub(crate) containers: Vec<Row>,
+    healings: Option<Healings>,
+}
+
+/// What was found to be other than it was known, by cause.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+struct Healings {
+    missed: u64,
+    recounted: u64,
 }
 
 /// A container of a spec.
@@ -44,6 +52,7 @@ pub(crate) struct Row {
     pub(crate) status: String,
     pub(crate) reason: String,
     pub(crate) two_way: bool,
+    healings: Option<Healings>,
     pub(crate) excluded: Vec<String>,
     pub(crate) reloads: u64,
     pub(crate) last_reload: Option<String>,
@@ -190,6 +199,21 @@ impl Ksync {
         );
         let warned = self.run(&["get"]).stderr;
         assert!(!warned.contains("conflict"), "{warned}");
+    }
+
+    /// Changes here that no event has told of.
+    pub(crate) fn missed_here(&self, spec: &str) -> Result<u64, String> {
+        let healings = self.spec(spec)?.healings;
+        healings.map(|healings| healings.missed).ok_or_else(|| "the watcher does not say".to_owned())
+    }
+
+    /// Nothing of a spec had to be mended by sums or by the audit: file system events told all.
+    #[track_caller]
+    pub(crate) fn no_healings(&self, spec: &str) {
+        let spec = self.spec(spec).expect("the spec");
+        let none = Some(Healings { missed: 0, recounted: 0 });
+        let all = spec.containers.iter().map(|row| row.healings).chain([spec.healings]);
+        assert!(all.into_iter().all(|healings| healings == none), "{spec:?}");
     }
 
     /// Where it is noted what was equal on both sides.
