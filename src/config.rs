@@ -22,7 +22,6 @@ pub(crate) use name::fresh_name;
 pub(crate) use position::Position;
 pub(crate) use spec::{Direction, Initial, ReloadMode, SpecDetails, same_patterns};
 pub(crate) use store::Store;
-pub(crate) use store::write_whole;
 pub(crate) use yaml::to_yaml;
 
 #[cfg(test)]

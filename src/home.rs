@@ -4,6 +4,7 @@
 
 mod error;
 mod place;
+mod write;
 
 use std::{
     ffi::OsString,
@@ -13,6 +14,7 @@ use std::{
 
 pub(crate) use error::Error;
 pub(crate) use place::{make_dir, private_dir};
+pub(crate) use write::write_whole;
 
 /// Longest path that a Unix socket is bound to; the system's limit is about 107 bytes (103 on macOS).
 const SOCKET_PATH_MAX: usize = 100;

@@ -10,12 +10,13 @@ mod sweep;
 
 use std::{
     fs, io,
-    io::Write,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+
+use crate::home::write_whole;
 
 pub(crate) use list::{Folder, Item, conflicts, dismiss, list};
 pub(crate) use restore::{Restored, restore};
@@ -126,10 +127,7 @@ pub(crate) fn note(folder: &Path, local: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut new = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(folder)?;
-    new.write_all(text.as_bytes())?;
-    new.persist(&file).map_err(|error| error.error)?;
-    Ok(())
+    write_whole(&file, text.as_bytes())
 }
 
 /// The local path that was noted; none when none was.

@@ -5,7 +5,6 @@
 
 use std::{
     fs, io,
-    io::Write,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -67,10 +66,7 @@ impl KindFile {
         let dir = self.path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(dir)?;
         let text = Text { version: 3, of: self.of.clone(), id };
-        let mut file = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(dir)?;
-        file.write_all(serde_json::to_string(&text)?.as_bytes())?;
-        file.persist(&self.path).map_err(|error| error.error)?;
-        Ok(())
+        crate::home::write_whole(&self.path, serde_json::to_string(&text)?.as_bytes())
     }
 
     /// A spec that was deleted: one of this name that comes later is another.

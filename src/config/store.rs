@@ -2,14 +2,12 @@
 
 use std::{
     fs, io,
-    io::Write,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{Draft, Error, Loaded};
-use crate::lock::Lock;
+use crate::{home::write_whole, lock::Lock};
 
 /// How long a command waits for another one that changes the file.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -113,36 +111,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-/// Replaces a file's content: a temporary file in the target's directory, synced, renamed over it, and the directory
-/// synced. A new file is 0600.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let target = resolve(path)?;
-    let mode = match fs::metadata(&target) {
-        Ok(metadata) => metadata.permissions().mode() & 0o7777,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => 0o600,
-        Err(e) => return Err(e),
-    };
-    let dir = target.parent().unwrap_or(Path::new("/"));
-    let mut temp = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(dir)?;
-    temp.write_all(content)?;
-    temp.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-    temp.as_file().sync_all()?;
-    temp.persist(&target).map_err(|e| e.error)?;
-    fs::File::open(dir)?.sync_all()
-}
-
-/// Where a path leads through symlinks, also when what the last one names does not exist yet.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
-    let mut path = std::path::absolute(path)?;
-    for _ in 0..40 {
-        match fs::read_link(&path) {
-            Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(io::Error::other("too many symlinks"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::write_whole;
+use crate::home::write_whole;
 
 /// The line above each of ours.
 const MARK: &str = "# kubectl-ksync adds the next line, and removes it";
