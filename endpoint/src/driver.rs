@@ -244,7 +244,9 @@ impl<H: Host> Running<H> {
             let step = self.endpoint.len().div_ceil(STEPS as usize).max(1);
             let (news, over) = audit(&mut self.endpoint, step);
             let now = Instant::now();
-            news.iter().for_each(|news| self.suspects.found(&news.path, now));
+            for found in &news {
+                self.suspects.found(&found.path, now);
+            }
             self.news(news)?;
             let missed = self.suspects.missed(now);
             if missed > 0 {

@@ -54,14 +54,14 @@ pub fn decide(here: &State, there: &State, known: &Known, policy: Policy) -> Act
     if same(here, there) {
         return Action::Agree;
     }
-    match known {
-        Known::Never(past) => return never(here, there, *past, known, policy),
+    let past = match known {
         // Written since it began, it is in no image: as an edit beats a deletion, so it does here.
-        Known::Fresh { image, .. } if !same(there, image) => {
-            return never(here, there, Past::None, known, policy);
-        }
-        Known::Fresh { past, .. } => return never(here, there, *past, known, policy),
-        Known::Agreed { .. } | Known::Sending { .. } | Known::Taking { .. } => {}
+        Known::Fresh { image, .. } if !same(there, image) => Some(Past::None),
+        Known::Never(past) | Known::Fresh { past, .. } => Some(*past),
+        Known::Agreed { .. } | Known::Sending { .. } | Known::Taking { .. } => None,
+    };
+    if let Some(past) = past {
+        return never(here, there, past, known, policy);
     }
     match (known.here_changed(here), known.there_changed(there)) {
         // What was on its way was a change of that side, and did not come: the other side has changed it too.

@@ -65,6 +65,7 @@ pub enum Outcome {
 
 /// What is not done for now: most of it before a person has agreed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is held by itself")]
 pub struct Holds {
     /// Nothing is done in the container: it has ended.
     pub all_there: bool,
