@@ -183,12 +183,12 @@ impl<H: Host> Running<H> {
     fn take(&mut self, input: Input) -> Result<(), Gone> {
         match input {
             Input::Hint(path, depth) => {
-                self.suspects.hinted(&path, depth);
+                self.suspects.hinted(&path);
                 let news = self.endpoint.look(&path, depth);
                 self.news(news)
             }
             Input::Everything => {
-                self.suspects.hinted("", Depth::Tree);
+                self.suspects.hinted("");
                 let news = self.endpoint.look("", Depth::Tree);
                 self.news(news)
             }

@@ -8,8 +8,6 @@ use std::{
 
 use ksync_tree::covers;
 
-use crate::look::Depth;
-
 /// How late the hint of a change may be: events wait for a processor, and for whoever is slow to hear of earlier ones.
 pub(crate) const LATE: Duration = Duration::from_secs(10);
 /// Of more than this nobody keeps an account.
@@ -27,14 +25,9 @@ impl Suspects {
         }
     }
 
-    /// A hint has come. One of everything is that of the empty path.
-    pub(crate) fn hinted(&mut self, path: &str, depth: Depth) {
-        match depth {
-            _ if self.0.is_empty() => {}
-            Depth::Tree if path.is_empty() => self.0.clear(),
-            // What is in a directory goes and comes with it.
-            Depth::Entry | Depth::Tree => self.0.retain(|suspect, _| !covers(path, suspect)),
-        }
+    /// A hint has come: what is in a directory goes and comes with it. That of the empty path is one of everything.
+    pub(crate) fn hinted(&mut self, path: &str) {
+        self.0.retain(|suspect, _| !path.is_empty() && !covers(path, suspect));
     }
 
     /// How many are missed by now; they are counted once.
@@ -55,13 +48,13 @@ mod tests {
         for path in ["a", "d/b", "d/c", "e"] {
             suspects.found(&Arc::from(path), now);
         }
-        suspects.hinted("a", Depth::Entry);
-        suspects.hinted("d", Depth::Entry);
+        suspects.hinted("a");
+        suspects.hinted("d");
         assert_eq!(suspects.missed(now), 0);
         suspects.found(&Arc::from("e"), now + LATE);
         assert_eq!((suspects.missed(now + LATE), suspects.missed(now + LATE)), (1, 0));
         suspects.found(&Arc::from("e"), now);
-        suspects.hinted("", Depth::Tree);
+        suspects.hinted("");
         assert_eq!(suspects.missed(now + LATE), 0);
     }
 }

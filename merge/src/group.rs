@@ -161,11 +161,6 @@ impl Group {
         }
     }
 
-    /// Whether a container of this name was compared before.
-    pub fn knows(&self, name: &str) -> bool {
-        self.members.contains_key(name)
-    }
-
     /// Whether all containers of a kind were in sync once: what fresh ones hold is no more than their image's.
     pub fn was_synced(&self, kind: &str) -> bool {
         self.synced.contains(kind)
