@@ -14,4 +14,4 @@ mod namespace;
 mod write_test;
 
 pub(crate) use error::Error;
-pub(crate) use namespace::{identity_in_container, open_beneath};
+pub(crate) use namespace::{has_root, identity_in_container, open_beneath};

@@ -96,6 +96,13 @@ pub(crate) fn identity_in_container(pid: i32, path: &str) -> Result<Identity, Er
     identity_by_fd(&dir).map_err(kernel("stat", path))
 }
 
+/// Whether the process `pid` has a root directory. One that exits loses its root, then its mount namespace with all mounts in
+/// it, and only then is its end told through a pidfd (`do_exit` in `kernel/exit.c`): an init's no sooner than all processes of
+/// its pid namespace have ended.
+pub(crate) fn has_root(pid: i32) -> bool {
+    !matches!(MountNamespace::open(pid), Err(Error::Ended { .. }))
+}
+
 pub(super) fn identity_by_fd(dir: impl AsFd) -> rustix::io::Result<Identity> {
     let stat = rustix::fs::fstat(dir)?;
     Ok(Identity { dev: stat.st_dev, ino: stat.st_ino })

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    container::{attachment::Attachment, mount::identity_in_container},
+    container::{
+        attachment::Attachment,
+        mount::{has_root, identity_in_container},
+    },
     guards::{self, Guard},
 };
 
@@ -51,10 +54,7 @@ impl Checks {
             // The pid means something only while its process lives; another one's root does not have the directory.
             match identity_in_container(self.attachment.life.pid, &claim.path) {
                 Ok(now) if now == claim.identity => {}
-                found if self.alive && !self.attachment.life.alive() => {
-                    drop(found);
-                    return Err(RootLost::Exited);
-                }
+                _ if self.exits() => return Err(RootLost::Exited),
                 Ok(_) => {
                     return Err(RootLost::Changed(format!(
                         "`{}` in the container was replaced by another directory",
@@ -74,5 +74,12 @@ impl Checks {
             return Err(RootLost::Exited);
         }
         Ok(())
+    }
+
+    /// Whether the container's init has ended, or is about to: its root and its mounts go first. The root is looked at before
+    /// the process, as its pid may pass to another one.
+    fn exits(&self) -> bool {
+        let life = &self.attachment.life;
+        !has_root(life.pid) || (self.alive && !life.alive())
     }
 }

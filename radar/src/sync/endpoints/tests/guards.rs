@@ -1,8 +1,10 @@
 //! Each guard alone against the accident: a container ends, or its directory is replaced, and what an endpoint then finds
 //! would go to the laptop as the deletion of everything; or a job is written to where nobody wants it any more.
+#![allow(unsafe_code)]
 
 use std::{
     fs,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command as Program},
     sync::Arc,
@@ -13,7 +15,11 @@ use ksync_tree::{Entry, Kind};
 use ksync_wire::{Content, End, Open, Reply, Request};
 use tokio::sync::mpsc;
 
-use super::super::{Endpoints, Replies, open as open_attachment};
+use super::super::{
+    Endpoints, Replies,
+    checks::{Checks, RootLost},
+    open as open_attachment,
+};
 use crate::{
     container::attachment::fake::attached_to,
     guards::{Guard, off},
@@ -123,7 +129,63 @@ async fn the_end_of_a_container_deletes_nothing_by_each_guard_alone() {
     let Some(without) = with(&[]).await else { return ksync_skip::skipped(NOT_HERE) };
     assert_eq!(without, Came::Accident, "a test in which nothing can happen proves nothing");
     assert_eq!(with(&[Guard::Pidfd]).await, Some(Came::Ended(End::ContainerExited)));
-    assert_eq!(with(&[Guard::RootCheck]).await, Some(Came::Ended(End::RootChanged)));
+    assert_eq!(with(&[Guard::RootCheck]).await, Some(Came::Ended(End::ContainerExited)));
+}
+
+/// A process that exits at a word, as far as the kernel has come with an init whose pid namespace is not empty yet: without a
+/// root directory, and not yet ended for its pidfd.
+struct Exiting {
+    pid: i32,
+    word: Option<UnixStream>,
+}
+
+impl Exiting {
+    fn new() -> Self {
+        let (word, mut heard) = UnixStream::pair().unwrap();
+        // SAFETY: the child reads from a socket and starts one thread; libc's allocator can be used after a fork.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            drop(word);
+            std::io::Read::read_to_end(&mut heard, &mut Vec::new()).unwrap();
+            std::thread::spawn(|| std::thread::sleep(Duration::from_secs(60)));
+            // SAFETY: ends this thread alone, which no other one waits for.
+            unsafe { libc::syscall(libc::SYS_exit, 0) };
+            unreachable!("the thread has ended");
+        }
+        Self { pid, word: Some(word) }
+    }
+
+    fn exit(&mut self) {
+        self.word = None;
+        let root = ksync_procfs::root_path(self.pid);
+        while fs::read_link(&root).is_ok() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Exiting {
+    fn drop(&mut self) {
+        // SAFETY: the pid is of an own child that nobody else waits for.
+        unsafe {
+            libc::kill(self.pid, libc::SIGKILL);
+            libc::waitpid(self.pid, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_container_on_its_way_out_has_ended_and_its_directory_was_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut init = Exiting::new();
+    let Some(attachment) = attached_to("a", init.pid.try_into().unwrap(), dir.path()).await else {
+        return ksync_skip::skipped(NOT_HERE);
+    };
+    let checks = Checks::of(&attachment);
+    assert_eq!(checks.check(), Ok(()));
+    init.exit();
+    assert!(attachment.life.alive(), "its pidfd says that it has ended: the test shows nothing");
+    assert_eq!(checks.check(), Err(RootLost::Exited));
 }
 
 #[tokio::test]
