@@ -43,7 +43,7 @@ help:
 	@echo 'make bench-reload  the same for reload; bench-docs puts the figures of these three into docs/benchmarks.md'
 	@echo
 	@echo 'make model STEPS=n SEED=n   more of the random deeds that make test does'
-	@echo 'make soak SECONDS=n SEED=n  every part broken, alone and in pairs, under writers on both sides; SHORT=1, FAULTS=a,b'
+	@echo 'make soak SECONDS=n SEED=n  every part broken, alone and in pairs, under writers on both sides; SHORT=1, FAULTS=a,b, GUARDS_OFF=a,b'
 	@echo 'KSYNC_TEST_KUBECONFIG=FILE make cluster-test runs the suite on a cluster of yours.'
 
 deps:
@@ -56,7 +56,8 @@ build: deps
 # builds. RUSTFLAGS with --target leaves build scripts and macros as they are.
 radar-image: deps
 	@RUSTFLAGS='-C target-feature=+crt-static' $(STAGE) 'radar, static' \
-		cargo build --locked --package radar --target $(HOST) --target-dir target/static
+		cargo build --locked --package radar --target $(HOST) --target-dir target/static \
+		$(if $(GUARDS_OFF),--features test-guards)
 	@$(STAGE) 'radar image' radar/image/build $(RADAR) $(IMAGE) $(ARCHIVE)
 
 cluster: radar-image
@@ -107,9 +108,11 @@ model: build cluster
 	@KSYNC_MODEL_STEPS=$(STEPS) KSYNC_MODEL_SEED=$(SEED) $(STAGE) 'model' $(CARGO_TEST) --test cluster -- model:: --nocapture
 
 # Everything that can break, while both sides are written to: make soak SECONDS=1800 SEED=7
+# Without a guard it is to fail: make soak GUARDS_OFF=compare-and-swap FAULTS=calm
 soak: build cluster
-	@$(STAGE) 'soak' cargo bench --locked --profile dev --bench soak -- $(if $(SECONDS),--seconds $(SECONDS)) \
-		$(if $(SEED),--seed $(SEED)) $(if $(SHORT),--short) $(if $(FAULTS),--faults $(FAULTS))
+	@$(STAGE) 'soak' cargo bench --locked --profile dev $(if $(GUARDS_OFF),--features test-guards) --bench soak -- \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(SHORT),--short) \
+		$(if $(FAULTS),--faults $(FAULTS)) $(if $(GUARDS_OFF),--guards-off $(GUARDS_OFF))
 
 # What each of this side's guards prevents, with the guard switched off.
 guards: cluster

@@ -17,6 +17,9 @@ pub(crate) struct Options {
     /// Only these faults; `calm` for rounds without one
     #[arg(long, value_delimiter = ',')]
     pub(crate) faults: Vec<String>,
+    /// Without these guards (`KSYNC_GUARDS_OFF`): such a run is to fail
+    #[arg(long, default_value = "")]
+    pub(crate) guards_off: String,
     /// What cargo gives
     #[arg(long, hide = true)]
     bench: bool,

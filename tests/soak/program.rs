@@ -29,6 +29,7 @@ mod scan;
 mod soak;
 mod strike;
 mod totals;
+mod unguarded;
 mod world;
 mod writers;
 

@@ -23,6 +23,7 @@ use crate::{
     round::{Outcome, Stage, Strike},
     suite::{Sandbox, case::Need, process, run::Run, steps::words},
     totals::Totals,
+    unguarded::Unguarded,
     world::{Shape, World},
     writers::Gates,
 };
@@ -34,6 +35,7 @@ const FIRST: Duration = Duration::from_secs(60);
 
 struct Soak {
     options: Options,
+    guards_off: &'static str,
     faults: Vec<(Fault, Kind)>,
     plan: Plan,
     /// What was drawn and needs another world.
@@ -58,6 +60,9 @@ pub(crate) fn main() -> ExitCode {
             least.as_secs()
         ));
     }
+    if !options.guards_off.is_empty() && !cfg!(feature = "test-guards") {
+        return refuse("guards can be switched off with the feature `test-guards` alone");
+    }
     interrupt::listen();
     std::panic::set_hook(Box::new(|info| {
         let at = info.location().map(ToString::to_string).unwrap_or_default();
@@ -67,7 +72,15 @@ pub(crate) fn main() -> ExitCode {
     if let Some(why) = run.cluster.lacks(Need::Runtimes) {
         return refuse(why);
     }
+    let guards_off: &'static str = Box::leak(options.guards_off.clone().into_boxed_str());
+    let unguarded =
+        (!guards_off.is_empty()).then(|| Unguarded::begin(run.cluster.kubectl(), guards_off)).transpose();
+    let unguarded = match unguarded {
+        Ok(unguarded) => unguarded,
+        Err(said) => return refuse(&said),
+    };
     let mut soak = Soak {
+        guards_off,
         plan: Plan::new(options.seed, &plain, options.seconds),
         evidence: evidence::dir(options.seed),
         totals: Totals::default(),
@@ -77,6 +90,7 @@ pub(crate) fn main() -> ExitCode {
     };
     println!("soak: seed {}, {} s", soak.options.seed, soak.options.seconds);
     soak.worlds(run);
+    drop(unguarded);
     let (report, mut good) = soak.totals.verdict(&soak.plan, soak.short());
     print!("{report}");
     if interrupt::wanted() {
@@ -137,7 +151,7 @@ impl Soak {
         let mut rng = StdRng::seed_from_u64(seed);
         let volume = self.needs_volume() || rng.random_range(0..3) > 0;
         let shape = if volume { Shape::Volume } else { Shape::Image };
-        let world = World::begin(sandbox, shape, &mut rng)?;
+        let world = World::begin(sandbox, shape, self.guards_off, &mut rng)?;
         // Another run that was killed may have left one standing still.
         for part in world.radars()? {
             let pid = part.pid(sandbox.cluster())?;

@@ -64,7 +64,12 @@ impl Drop for World<'_> {
 
 impl<'a> World<'a> {
     /// With a tree drawn by the seed, in sync.
-    pub(crate) fn begin(sandbox: &'a Sandbox, shape: Shape, rng: &mut StdRng) -> Result<Self, String> {
+    pub(crate) fn begin(
+        sandbox: &'a Sandbox,
+        shape: Shape,
+        guards_off: &'static str,
+        rng: &mut StdRng,
+    ) -> Result<Self, String> {
         let place = |name: &str| sandbox.scratch(name);
         let disk = Disk::mount(place("disk.memory"), place("disk"), LOCAL_MEGABYTES)?;
         let home = Disk::mount(place("house.memory"), place("house"), HOME_MEGABYTES)?;
@@ -79,7 +84,7 @@ impl<'a> World<'a> {
             app = app.memory_dir("code", CODE, VOLUME);
         }
         app.apply(sandbox);
-        let ksync = Ksync { home: home.at.clone(), ..sandbox.ksync.clone() };
+        let ksync = Ksync { home: home.at.clone(), guards_off, ..sandbox.ksync.clone() };
         let world = Self { sandbox, ksync, disk, home, local, shape, replicas, known: Mutex::default() };
         world.places()?;
         world.create()?;

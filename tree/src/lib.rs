@@ -7,6 +7,7 @@
 mod copy;
 mod entry;
 mod error;
+mod guards;
 mod identity;
 mod ignore;
 mod list;
@@ -23,6 +24,8 @@ mod write;
 pub use copy::{Removed, copy_entry, move_entry, remove_entry};
 pub use entry::{DifferenceKind, Entry, Kind, Skipped};
 pub use error::Error;
+#[cfg(any(test, feature = "test-guards"))]
+pub use guards::{Off as GuardsOff, off as guards_off};
 pub use identity::Identity;
 pub use ignore::{Ignore, STIGNORE_HEADER, pattern_of};
 pub use list::{ListOptions, Listing, list};

@@ -12,6 +12,7 @@
 use crate::copy::{remove_entry, stage_copy};
 use crate::entry::{Entry, Kind};
 use crate::error::Error;
+use crate::guards::{self, Guard};
 use crate::root::Root;
 use crate::stat::{Exact, entry_at, lstat, open_regular};
 use crate::write::{displaced_name, ensure_parent, is_displaced, place_new};
@@ -86,6 +87,9 @@ impl Displaced {
     /// Judges it for the first time. What can't be judged is held like one that is open, and says why when it is judged
     /// again: an error here would have it removed with what was to replace it.
     fn judge_first(&self) -> Verdict {
+        if !guards::on(Guard::CompareAndSwap) {
+            return Verdict::Same;
+        }
         judge(&self.dir, &self.name, &self.path, &self.known).unwrap_or(Verdict::Busy)
     }
 
@@ -352,7 +356,9 @@ fn stands(dir: &OwnedFd, name: &str, path: &str, known: Known<'_>) -> Result<boo
     };
     Ok(match (there, known) {
         (None, Known::Nothing) => true,
-        (Some(there), Known::Entry(known)) => alike(&there, known),
+        (Some(there), Known::Entry(known)) => {
+            alike(&there, known) || there.kind != Kind::Dir && !guards::on(Guard::CompareAndSwap)
+        }
         _ => false,
     })
 }

@@ -130,6 +130,22 @@ fn a_write_at_any_moment_is_found_and_stands() {
     }
 }
 
+/// What the judgement prevents: the same writes as above, with the guard switched off.
+#[test]
+fn without_the_guard_a_write_between_look_and_exchange_is_lost() {
+    let _off = crate::guards::off();
+    let here = Here::new();
+    let (known, f) = (here.known(), here.f());
+    at(Point::Looked, move || append(&f, "+theirs"));
+    assert!(matches!(here.swap(&known), Swapped::Done));
+    assert_eq!((here.text(), here.names().len()), ("new".to_owned(), 1), "the write is nowhere");
+
+    let (known, f) = (here.known(), here.f());
+    at(Point::Looked, move || append(&f, "+theirs"));
+    assert!(matches!(remove_known(&here.root, "f", &known, Old::Dropped).unwrap(), Swapped::Done));
+    assert_eq!(here.names(), Vec::<String>::new());
+}
+
 #[test]
 fn a_write_of_the_same_size_within_one_tick_is_found() {
     let here = Here::new();
