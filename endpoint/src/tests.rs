@@ -197,6 +197,35 @@ fn what_can_not_be_read_is_not_gone() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn what_may_not_be_read_is_named_and_is_neither_here_nor_gone_until_it_may() {
+    let mode = |path: PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    ksync_skip::by_modes_alone(|| {
+        let mut here = Here::new(&[]);
+        for path in ["known", "new", "d/f", "open"] {
+            here.write(path, "1");
+        }
+        mode(here.at("new"), 0);
+        mode(here.at("d"), 0);
+        let named = |here: &Here| here.endpoint.skipped().clone().into_iter().collect::<Vec<_>>();
+        assert_eq!(here.look(""), ["d", "known", "open"]);
+        for ((path, reason), expected) in named(&here).iter().zip(["d", "new"]) {
+            assert_eq!(path, expected);
+            assert!(reason.contains("Permission denied"), "{reason}");
+        }
+        // One that was read before is still what it was, as far as anybody knows.
+        here.write("known", "22");
+        mode(here.at("known"), 0);
+        assert_eq!((here.look("known"), named(&here).len()), (vec![], 3));
+        for (path, now, told) in [("new", 0o400, "new"), ("known", 0o644, "known"), ("d", 0o755, "d d/f")] {
+            mode(here.at(path), now);
+            assert_eq!(here.look(path).join(" "), told);
+        }
+        assert_eq!((named(&here), here.paths().len()), (vec![], 5));
+    });
+}
+
+#[test]
 fn jobs_replace_what_is_known_and_nothing_else() {
     let mut here = Here::new(&[]);
     assert!(refused(&here.job("d/f", None, Some(("1", Kind::File)))), "its directory is not there");

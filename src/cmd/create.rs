@@ -151,7 +151,11 @@ pub(crate) async fn run(
                 spec.remotepath, service.container, service.pod
             ));
         }
-        printer.say("every container holds what is here");
+        for warning in &status.warnings {
+            printer.warn(warning);
+        }
+        let but = if status.warnings.is_empty() { "" } else { " and can be synced" };
+        printer.say(format!("every container holds what is here{but}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,13 +4,15 @@
 //! ignored. When the path of an event is looked at, [`super::debounce`] decides.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc as std_mpsc},
 };
 
 use super::{
     channel,
-    recursive::{Coverage, ONE_BY_ONE, RecursiveWatch, relative},
+    recursive::{Arrival, Coverage, ONE_BY_ONE, RecursiveWatch, relative},
 };
 use ksync_tree::Ignore;
 use notify::{
@@ -101,7 +103,12 @@ impl FsWatch {
             }
             Err(error) => return Err(error),
         };
-        let recursive = RecursiveWatch { root: root.to_owned(), ignore, watcher: Arc::downgrade(&watcher) };
+        let recursive = RecursiveWatch {
+            root: root.to_owned(),
+            ignore,
+            watcher: Arc::downgrade(&watcher),
+            barred: RefCell::new(BTreeSet::new()),
+        };
         if recursive.add(root)? == Coverage::Full {
             tx.send(FsEvent::WatchLimit);
         }
@@ -139,8 +146,8 @@ struct Sink {
     base: PathBuf,
     ignore: Ignore,
     tx: Tx,
-    /// Directories that came.
-    arrivals: std_mpsc::Sender<PathBuf>,
+    /// Directories that came, or changed.
+    arrivals: std_mpsc::Sender<Arrival>,
     /// The first end of a rename, by the system's number for it.
     leaving: Option<(usize, String)>,
 }
@@ -160,7 +167,7 @@ impl Sink {
     fn classify(&mut self, event: &Event) {
         if event.need_rescan() {
             // Directories may have come unseen: they are watched first. Nobody listens only at the end.
-            let _ = self.arrivals.send(self.base.clone());
+            let _ = self.arrivals.send(Arrival::Came(self.base.clone()));
             return;
         }
         let meaning: fn(String) -> FsEvent = match event.kind {
@@ -186,7 +193,7 @@ impl Sink {
         if !rel.is_empty() && (ksync_tree::is_temp(name(&rel)) || self.ignore.matches(&rel)) {
             // What is in a directory that is left out may be wanted.
             if ONE_BY_ONE && self.ignore.has_negation() && is_directory(path) {
-                let _ = self.arrivals.send(path.to_owned());
+                let _ = self.arrivals.send(Arrival::Came(path.to_owned()));
             }
             return;
         }
@@ -208,8 +215,14 @@ impl Sink {
                     self.tx.send(came.unwrap_or_else(|| fs_event.clone()));
                 }
                 if is_directory {
-                    let _ = self.arrivals.send(path.to_owned());
+                    let _ = self.arrivals.send(Arrival::Came(path.to_owned()));
                 }
+                return;
+            }
+            // Maybe it may be read now.
+            FsEvent::Changed(_) if ONE_BY_ONE && is_directory(path) => {
+                self.tx.send(fs_event);
+                let _ = self.arrivals.send(Arrival::Changed(path.to_owned()));
                 return;
             }
             _ => {}
@@ -393,6 +406,32 @@ mod tests {
         until(&mut watch, &FsEvent::Closed("b/c/f".into())).await;
     }
 
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_directory_that_may_be_read_from_now_on_is_watched_from_now_on() {
+        use std::os::unix::fs::PermissionsExt;
+        ksync_skip::by_modes_alone(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let mode = |path: &str, mode| {
+                fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(mode)).unwrap();
+            };
+            fs::create_dir_all(dir.path().join("a/closed/deep")).unwrap();
+            mode("a/closed", 0);
+            // Its names can be read, and nothing in it.
+            fs::create_dir_all(dir.path().join("b/below/deep")).unwrap();
+            mode("b", 0o400);
+            let mut watch = runtime.block_on(async { watched(dir.path(), &[]) });
+            for (opened, barred) in [("a/closed", "a/closed"), ("b", "b/below")] {
+                mode(opened, 0o755);
+                runtime.block_on(until(&mut watch, &FsEvent::Appeared(barred.into())));
+                let file = format!("{barred}/deep/f");
+                fs::write(dir.path().join(&file), "").unwrap();
+                runtime.block_on(until(&mut watch, &FsEvent::Closed(file)));
+            }
+        });
+    }
+
     /// As the kernel counts them.
     #[cfg(target_os = "linux")]
     fn watches() -> usize {
@@ -437,7 +476,7 @@ mod tests {
             Sink { base: base.clone(), ignore: Ignore::none(), tx: tx.clone(), arrivals, leaving: None };
         sink.take(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
         assert!(rx.try_recv().is_none());
-        assert_eq!(arrived.try_recv().as_ref(), Ok(&base));
+        assert_eq!(arrived.try_recv(), Ok(super::Arrival::Came(base.clone())));
         super::arrived(&tx, &base, &base, Ok(super::Coverage::All));
         assert_eq!(rx.try_recv().unwrap().1, FsEvent::Rescan);
         sink.take(Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch)));

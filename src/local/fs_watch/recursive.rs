@@ -4,6 +4,8 @@
 //! watch or found by the reading. macOS watches whole trees, and leaves nothing to do here.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError, Weak, mpsc},
@@ -23,6 +25,17 @@ pub(super) struct RecursiveWatch {
     pub(super) ignore: Ignore,
     /// Whoever listens owns it, and its end is the end of this.
     pub(super) watcher: Weak<Mutex<RecommendedWatcher>>,
+    /// Directories that may not be read. Whoever may one day finds a change of them, or of one above.
+    pub(super) barred: RefCell<BTreeSet<PathBuf>>,
+}
+
+/// What is told of a directory that may have to be watched.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It came.
+    Came(PathBuf),
+    /// Its attributes changed.
+    Changed(PathBuf),
 }
 
 /// What came of setting watches.
@@ -55,6 +68,9 @@ impl RecursiveWatch {
                 // It went, or may not be read: the listing that syncs it says so.
                 Err(error) => {
                     debug!(dir = %dir.display(), %error, "watch a directory");
+                    if !is_gone(&error) {
+                        self.barred.borrow_mut().insert(dir);
+                    }
                     continue;
                 }
             }
@@ -76,22 +92,37 @@ impl RecursiveWatch {
         Ok(Coverage::All)
     }
 
+    /// Takes out those that may not be read, at or below `dir`: by now they may.
+    fn barred_below(&self, dir: &Path) -> Vec<PathBuf> {
+        let mut all = self.barred.borrow_mut();
+        let below: Vec<PathBuf> = all.iter().filter(|barred| barred.starts_with(dir)).cloned().collect();
+        all.retain(|barred| !barred.starts_with(dir));
+        below
+    }
+
     /// Whether anything in a directory may be synced. A name that is not UTF-8 is not.
     fn is_wanted(&self, path: &Path) -> bool {
         let rel = path.strip_prefix(&self.root).ok().and_then(relative);
         rel.is_some_and(|rel| self.ignore.has_negation() || !self.ignore.matches(&rel))
     }
 
-    /// Watches the directories that come, until nobody sends any more; tells what came of each.
+    /// Watches the directories that come, and those that may be read from now on, until nobody sends any more; tells what came
+    /// of each.
     pub(super) fn follow(
         self,
-        arrivals: mpsc::Receiver<PathBuf>,
+        arrivals: mpsc::Receiver<Arrival>,
         tell: impl Fn(&Path, Result<Coverage, notify::Error>) + Send + 'static,
     ) -> io::Result<()> {
         let follow = move || {
-            for dir in arrivals {
-                if dir == self.root || self.is_wanted(&dir) {
-                    tell(&dir, self.add(&dir));
+            for arrival in arrivals {
+                let dirs = match arrival {
+                    Arrival::Came(dir) => vec![dir],
+                    Arrival::Changed(dir) => self.barred_below(&dir),
+                };
+                for dir in dirs {
+                    if dir == self.root || self.is_wanted(&dir) {
+                        tell(&dir, self.add(&dir));
+                    }
                 }
             }
         };

@@ -30,6 +30,29 @@ pub fn skipped(reason: &str) {
     assert!(written.is_ok(), "say that a test is skipped: {written:?}: {line}");
 }
 
+/// Does `act` as somebody who may read and write no more than modes let him, whoever runs the test; what it starts may no more
+/// either.
+///
+/// # Panics
+/// Where `act` does, and where a thread can't give up what it may.
+#[cfg(target_os = "linux")]
+pub fn by_modes_alone<T: Send>(act: impl FnOnce() -> T + Send) -> T {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let run = || {
+        // capabilities(7): they are a thread's own, and those that it starts inherit them.
+        let mut sets = capabilities(None).unwrap_or_else(|error| panic!("ask what this may: {error}"));
+        sets.effective.remove(CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+        set_capabilities(None, sets).unwrap_or_else(|error| panic!("give up what this may: {error}"));
+        act()
+    };
+    thread::scope(|scope| {
+        let name = thread::current().name().map(ToOwned::to_owned).unwrap_or_default();
+        let acting = thread::Builder::new().name(name).spawn_scoped(scope, run);
+        let acting = acting.unwrap_or_else(|error| panic!("begin a thread: {error}"));
+        acting.join().unwrap_or_else(|why| std::panic::resume_unwind(why))
+    })
+}
+
 /// The harness names a test's thread after the test, but with one thread for all, which is `main`.
 fn line(thread: Option<&str>, at: &Location<'_>, reason: &str) -> String {
     let test = thread.filter(|name| *name != "main").map_or_else(
