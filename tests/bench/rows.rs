@@ -5,6 +5,7 @@ mod attach;
 mod back;
 mod burst;
 mod commands;
+mod deletions;
 mod edit;
 mod idle;
 mod initial;
@@ -73,5 +74,7 @@ pub(crate) const ALL: &[Group] = &[
     Group::alone("pods", pods::measure).long(),
     Group::alone("many", large::many).long(),
     Group::alone("huge", large::huge).long(),
+    // Whatever is measured after it is slower: see `Bench::retire`.
+    Group::alone("deletions", deletions::measure),
     Group::alone("reload", reload::measure).by_name(),
 ];

@@ -60,7 +60,7 @@ fn by_its_own_account(edits: &[Edit], runtime: &str) -> Option<Row> {
 }
 
 /// One edit of a local file until it is in all of these, in milliseconds.
-fn one(here: &Path, there: &[&Path]) -> f64 {
+pub(super) fn one(here: &Path, there: &[&Path]) -> f64 {
     let content = files::text(SIZE);
     let mut left = there.to_vec();
     let took = until(
