@@ -4,6 +4,7 @@
 use crate::entry::Kind;
 use crate::error::Error;
 use crate::root::{Owner, Root, reading};
+use crate::sparse;
 use crate::stat::{entry_at, lstat, mtime_of, name_of, open_regular, permissions, size_of};
 use crate::write::{
     Attributes, Pending, ensure_dir, ensure_parent, finish_dir, make_way, rename_over, stage_symlink,
@@ -114,8 +115,8 @@ pub(crate) fn stage_copy(
     for _ in 0..ATTEMPTS {
         let (mut file, before) = open_regular(&source, source_name, from_path)?;
         let mut pending = Pending::create(dir, to_path)?;
-        // On Linux this is copy_file_range, which shares the blocks where the file system can.
-        let copied = std::io::copy(&mut file, pending.file()).map_err(|e| Error::io("copy", from_path, e))?;
+        let copied = sparse::copy(&mut file, pending.file(), size_of(&before));
+        let copied = copied.map_err(|e| Error::io("copy", from_path, e))?;
         let after = rustix::fs::fstat(&file).map_err(|e| Error::io("stat", from_path, e))?;
         if copied == size_of(&after) && mtime_of(&before) == mtime_of(&after) {
             let (mode, mtime_ns) = (permissions(&after), Some(mtime_of(&after)));

@@ -16,6 +16,7 @@ mod memory;
 mod path;
 mod relocate;
 mod root;
+mod sparse;
 mod stat;
 mod swap;
 mod sweep;

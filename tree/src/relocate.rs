@@ -5,6 +5,7 @@ use crate::entry::{Entry, Kind};
 use crate::error::Error;
 use crate::path::join;
 use crate::root::{Owner, Root};
+use crate::sparse;
 use crate::stat::{Exact, entry_at, lstat, open_regular};
 use crate::write::{Attributes, Pending, ensure_parent, place_new, temp_name, write_symlink};
 use rustix::fs::{AtFlags, Mode, RenameFlags};
@@ -51,7 +52,8 @@ fn across(source: &NameAt<'_>, target: &NameAt<'_>) -> Result<bool, Error> {
         Kind::File => {
             let (mut file, _) = open_regular(source.dir, source.name, source.path)?;
             let mut pending = Pending::create(target.dir, target.path)?;
-            std::io::copy(&mut file, pending.file()).map_err(|e| Error::io("copy", source.path, e))?;
+            sparse::copy(&mut file, pending.file(), before.size)
+                .map_err(|e| Error::io("copy", source.path, e))?;
             // The source goes next: what replaces it has to be on the disk.
             pending.file().sync_all().map_err(|e| Error::io("write", target.path, e))?;
             let after = rustix::fs::fstat(&file).map_err(|e| Error::io("stat", source.path, e))?;

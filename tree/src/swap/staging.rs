@@ -6,6 +6,7 @@ use super::{Known, Old, Swapped, between, place, stands};
 use crate::entry::{Entry, Kind};
 use crate::error::Error;
 use crate::root::{Owner, Root, reading};
+use crate::sparse;
 use crate::stat::{Exact, lstat, open_regular, permissions};
 use crate::write::{
     Attributes, displaced_name, ensure_dir, ensure_parent, give_attributes, set_own_mode, stage_symlink,
@@ -14,7 +15,6 @@ use crate::write::{
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::OwnedFd;
 
 /// What a new file was just before it got its place, by which it is known again.
@@ -37,6 +37,8 @@ pub struct Staging {
     usual: Owner,
     /// None once it is complete: who has it open for writing counts as a writer.
     file: Option<File>,
+    /// How much of it is there.
+    size: u64,
     live: bool,
 }
 
@@ -49,13 +51,24 @@ impl Staging {
         let file = rustix::fs::openat(&dir, temp.as_str(), flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| Error::io("create", path, e))?;
         let (name, path) = (name.to_owned(), path.to_owned());
-        Ok(Self { dir, name, path, temp, usual: root.owner(), file: Some(File::from(file)), live: true })
+        Ok(Self {
+            dir,
+            name,
+            path,
+            temp,
+            usual: root.owner(),
+            file: Some(File::from(file)),
+            size: 0,
+            live: true,
+        })
     }
 
     /// Adds a piece of its content.
     pub fn add(&mut self, content: &[u8]) -> Result<(), Error> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        file.write_all(content).map_err(|e| Error::io("write", &self.path, e))
+        let Some(file) = &self.file else { return Ok(()) };
+        sparse::write(file, self.size, content).map_err(|e| Error::io("write", &self.path, e))?;
+        self.size += content.len() as u64;
+        Ok(())
     }
 
     /// Has what was written so far be on the disk.
@@ -64,7 +77,7 @@ impl Staging {
         file.sync_all().map_err(|e| Error::io("write", &self.path, e))
     }
 
-    /// Writes all of its content.
+    /// Writes all of its content, which is small: zeros in it are not looked for.
     pub fn fill(&mut self, content: &[u8]) -> Result<(), Error> {
         let Some(file) = &mut self.file else { return Ok(()) };
         write_with_room(file, content, &self.path)
@@ -296,6 +309,26 @@ mod tests {
         let again = put_dir(&here.root, "d", &dir, Owner::AsIs, Known::Nothing, Old::Dropped).unwrap();
         assert!(matches!(again, Swapped::Refused));
         assert_eq!(here.names(), ["d"]);
+    }
+
+    #[test]
+    fn a_sparse_file_is_sparse_in_its_place_and_in_its_copies() {
+        let (here, kept) = (Here::new(), Here::new());
+        let mut staging = Staging::new(&here.root, "f").unwrap();
+        let zeros = vec![0; 4 << 20];
+        for piece in [&b"head"[..], &zeros, b"middle", &zeros] {
+            staging.add(piece).unwrap();
+        }
+        let (swapped, staged) =
+            staging.place(&entry("f", Kind::File), Owner::AsIs, Known::Nothing, Old::Dropped).unwrap();
+        assert!(matches!(swapped, Swapped::Done));
+        crate::copy_entry(&here.root, &kept.root, "f").unwrap();
+        for at in [here.at("f"), kept.at("f")] {
+            let (meta, content) = (fs::metadata(&at).unwrap(), fs::read(at).unwrap());
+            assert_eq!((meta.len(), content.len()), (staged.exact.size, (8 << 20) + 10));
+            assert!(content.starts_with(b"head\0") && content[4 + (4 << 20)..].starts_with(b"middle\0"));
+            assert!(meta.blocks() * 512 < 64 << 10, "{} blocks", meta.blocks());
+        }
     }
 
     #[test]
