@@ -15,6 +15,7 @@ use crate::{
     apply::{Applied, Job, apply},
     audit::audit,
     held::HeldFile,
+    linked::linked,
     look::{Depth, Endpoint, News},
     suspects::Suspects,
 };
@@ -241,6 +242,8 @@ impl<H: Host> Running<H> {
             }
         }
         if Instant::now() >= self.audit {
+            let news = linked(&mut self.endpoint);
+            self.news(news)?;
             let step = self.endpoint.len().div_ceil(STEPS as usize).max(1);
             let (news, over) = audit(&mut self.endpoint, step);
             let now = Instant::now();

@@ -9,6 +9,9 @@ use std::{
 use ksync_merge::{Digest, State};
 use ksync_tree::{Entry, Exact, Kind};
 
+/// For each file with a name elsewhere, so many are considered whose names may all be here.
+const CONSIDERED: usize = 8;
+
 /// An entry, and what tells that it is still the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
@@ -22,6 +25,8 @@ pub(crate) struct Index {
     seen: BTreeMap<Arc<str>, Seen>,
     /// Paths of files by their inode: one may have several names.
     names: BTreeSet<(u64, Arc<str>)>,
+    /// Inodes of files that have more than one name, here or elsewhere.
+    linked: BTreeSet<u64>,
     digest: Digest,
 }
 
@@ -44,12 +49,17 @@ impl Index {
         let path = known.unwrap_or_else(|| Arc::from(path));
         if entry.kind == Kind::File {
             self.names.insert((exact.ino, Arc::clone(&path)));
+            if exact.links > 1 {
+                self.linked.insert(exact.ino);
+            } else {
+                self.linked.remove(&exact.ino);
+            }
         }
         let is = (entry.kind, exact.ino);
         if let Some(was) = self.seen.insert(Arc::clone(&path), Seen { entry, exact }) {
             self.digest.remove(&path, &was.entry);
             if (was.entry.kind, was.exact.ino) != is {
-                self.names.remove(&(was.exact.ino, path));
+                self.forget_name(was.exact.ino, path);
             }
         }
     }
@@ -57,14 +67,44 @@ impl Index {
     pub(crate) fn remove(&mut self, path: &str) -> bool {
         let Some((path, seen)) = self.seen.remove_entry(path) else { return false };
         self.digest.remove(&path, &seen.entry);
-        self.names.remove(&(seen.exact.ino, path));
+        self.forget_name(seen.exact.ino, path);
         true
+    }
+
+    fn forget_name(&mut self, ino: u64, path: Arc<str>) {
+        self.names.remove(&(ino, path));
+        if self.linked.contains(&ino) && self.names_of(ino).next().is_none() {
+            self.linked.remove(&ino);
+        }
+    }
+
+    fn names_of(&self, ino: u64) -> impl Iterator<Item = &Arc<str>> {
+        let from = (ino, Arc::from(""));
+        self.names.range(from..).take_while(move |(of, _)| *of == ino).map(|(_, path)| path)
     }
 
     /// All names of the file with this inode.
     pub(crate) fn names(&self, ino: u64) -> Vec<Arc<str>> {
-        let from = (ino, Arc::from(""));
-        self.names.range(from..).take_while(|(of, _)| *of == ino).map(|(_, path)| Arc::clone(path)).collect()
+        self.names_of(ino).cloned().collect()
+    }
+
+    /// A name each of up to `most` files that have names elsewhere, too: those after the inode `last`, then from the first on.
+    /// Returns also where to go on.
+    pub(crate) fn linked_after(&self, last: u64, most: usize) -> (Vec<Arc<str>>, u64) {
+        let turn = self.linked.range((Bound::Excluded(last), Bound::Unbounded));
+        let (mut paths, mut at) = (Vec::new(), last);
+        for ino in turn.chain(self.linked.range(..=last)).take(most * CONSIDERED) {
+            at = *ino;
+            let Some(first) = self.names_of(*ino).next() else { continue };
+            let links = self.get(first).map_or(0, |seen| seen.exact.links);
+            if links > self.names_of(*ino).count() as u64 {
+                paths.push(Arc::clone(first));
+            }
+            if paths.len() == most {
+                break;
+            }
+        }
+        (paths, at)
     }
 
     /// All that is below `path`, the root's being empty; parents before children.
@@ -168,6 +208,36 @@ mod tests {
         assert_eq!(index.dir_after("").as_deref(), Some("a"));
         assert_eq!(index.dir_after("a").as_deref(), Some("a/b"));
         assert_eq!(index.dir_after("b"), None);
+    }
+
+    #[test]
+    fn files_with_names_elsewhere_take_turns() {
+        let mut index = Index::default();
+        let mut put = |path: &str, ino: u64, links: u64| {
+            index.put(path, entry(Kind::File), Exact { size: 0, mtime_ns: 0, ctime_ns: 0, ino, links });
+        };
+        // Both names of 2 are here; one more of 3 and of 5 each is not.
+        for (path, ino, links) in
+            [("a", 1, 1), ("b", 2, 2), ("c", 2, 2), ("d", 3, 3), ("e", 3, 3), ("f", 5, 2), ("g", 7, 2)]
+        {
+            put(path, ino, links);
+        }
+        put("g", 7, 1);
+        let after = |index: &Index, last: u64, most: usize| {
+            let (paths, last) = index.linked_after(last, most);
+            (paths.iter().map(ToString::to_string).collect::<String>(), last)
+        };
+        assert_eq!(after(&index, 0, 9), ("df".to_owned(), 5));
+        assert_eq!(after(&index, 0, 1), ("d".to_owned(), 3));
+        assert_eq!(after(&index, 3, 1), ("f".to_owned(), 5));
+        assert_eq!(after(&index, 5, 1), ("d".to_owned(), 3));
+        index.remove("c");
+        assert_eq!(after(&index, 5, 9), ("bdf".to_owned(), 5), "one of its names has left");
+        for path in ["b", "d", "e"] {
+            index.remove(path);
+        }
+        index.put("f", entry(Kind::Symlink), Exact { size: 0, mtime_ns: 0, ctime_ns: 0, ino: 9, links: 1 });
+        assert_eq!((after(&index, 0, 9).0, index.linked.len()), (String::new(), 0));
     }
 
     #[test]

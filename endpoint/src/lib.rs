@@ -9,6 +9,7 @@ mod audit;
 mod driver;
 mod held;
 mod index;
+mod linked;
 mod look;
 mod options;
 mod suspects;

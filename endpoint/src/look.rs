@@ -58,6 +58,8 @@ pub struct Endpoint {
     skipped: BTreeMap<String, String>,
     /// Where the audit is.
     pub(crate) audit: Option<Arc<str>>,
+    /// Inode of the file with names elsewhere that was looked at last.
+    pub(crate) linked: u64,
     /// How many bytes of content may still be handed out with the news of this look.
     spare: u64,
 }
@@ -79,6 +81,7 @@ impl Endpoint {
             shells: BTreeSet::new(),
             skipped: BTreeMap::new(),
             audit: None,
+            linked: 0,
             spare: 0,
         }
     }

@@ -8,7 +8,7 @@ use std::{
 use ksync_merge::{Outcome, State};
 use ksync_tree::{Entry, Ignore, Kind, Owner, Root};
 
-use crate::{Applied, Content, Depth, Endpoint, Job, News, Options, apply, audit};
+use crate::{Applied, Content, Depth, Driver, Endpoint, Job, News, Options, Output, apply, audit};
 
 struct Here {
     dir: tempfile::TempDir,
@@ -408,6 +408,36 @@ fn what_is_nested_too_deep_is_told_of_while_it_is_there() {
     here.look("d");
     here.look(&deep);
     assert!(here.endpoint.skipped().is_empty() && here.endpoint.is_empty());
+}
+
+/// In a tree that the audit takes half a minute for.
+#[test]
+fn a_write_through_a_name_elsewhere_is_told_of_soon() {
+    let (here, outside) = (Here::new(&["/left-out"]), tempfile::tempdir_in("/tmp").unwrap());
+    for dir in 0..200 {
+        here.write(&format!("d{dir:03}/f"), "1");
+    }
+    let (first, last) = ("d000/f", "d199/f");
+    fs::hard_link(here.at(last), outside.path().join("elsewhere")).unwrap();
+    fs::create_dir(here.at("left-out")).unwrap();
+    fs::hard_link(here.at(first), here.at("left-out/name")).unwrap();
+    let (outputs_tx, outputs) = std::sync::mpsc::channel();
+    let Here { dir, endpoint } = here;
+    let _driver = Driver::start(endpoint, "test", move |output| outputs_tx.send(output).is_ok()).unwrap();
+    let told = |wanted: &str| {
+        loop {
+            match outputs.recv_timeout(std::time::Duration::from_secs(10)).expect(wanted) {
+                Output::News(news) if news.iter().any(|news| *news.path == *wanted) => break,
+                _ => {}
+            }
+        }
+    };
+    told(last);
+    fs::write(outside.path().join("elsewhere"), "22").unwrap();
+    told(last);
+    // One that is left out by a pattern is elsewhere, too; the audit was at the first directory before.
+    fs::write(dir.path().join("left-out/name"), "333").unwrap();
+    told(first);
 }
 
 #[test]
