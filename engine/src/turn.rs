@@ -105,6 +105,7 @@ impl Running {
         if self.members.remove(name).is_some() {
             self.group.detach(name);
             self.dispatcher.forget(name);
+            self.unkept.forget(name);
             self.state.members.remove(name);
         }
     }

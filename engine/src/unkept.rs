@@ -33,6 +33,13 @@ impl Unkept {
         }
     }
 
+    /// A container's attachment has ended: what it left there is told of anew when there is another.
+    pub(crate) fn forget(&mut self, name: &str) {
+        let others = |of: &Whose| of.as_ref().is_none_or(|(of, _)| **of != *name);
+        self.once.retain(|(of, _)| others(of));
+        self.files.retain(|(of, _)| others(of));
+    }
+
     /// All of them: none is here any more. What fails again is added again.
     pub(crate) fn retry(&mut self) -> Vec<(Whose, u64)> {
         if !std::mem::take(&mut self.failed) {
@@ -49,6 +56,8 @@ impl Unkept {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::Unkept;
 
     #[test]
@@ -64,5 +73,18 @@ mod tests {
         assert_eq!((unkept.retry().len(), unkept.reason()), (0, None));
         unkept.remove(&None, 1);
         assert!(unkept.once.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_an_attachment_that_has_ended() {
+        let mut unkept = Unkept::default();
+        let [one, other] = ["one", "other"].map(|name| Some((Arc::from(name), 7)));
+        for of in [&one, &other, &None] {
+            assert!(unkept.add(of, 1, "moved".to_owned()));
+            assert!(!unkept.add(of, 1, "full".to_owned()));
+        }
+        unkept.forget("one");
+        assert_eq!(unkept.once.len(), 2);
+        assert_eq!(unkept.retry(), [(other, 1), (None, 1)]);
     }
 }
