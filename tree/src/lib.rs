@@ -37,10 +37,10 @@ pub use relocate::move_new;
 pub use root::{Owner, Root};
 pub use stat::{Exact, stat_entry, stat_exact};
 pub use swap::{
-    Displaced, Known, Old, Swapped, Verdict, copy_known,
+    Displaced, Known, Old, Swapped, Verdict,
     evacuate::{Evacuated, evacuate},
     leftover::{displaced_at, find_displaced},
-    move_known, remove_known,
+    remove_known,
     staging::{Staged, Staging, make_parents, put_dir, put_symlink, set_attributes},
 };
 pub use sweep::sweep_unfinished;

@@ -9,13 +9,12 @@
 //! Without an exchange (NFS, some FUSE), the old file goes to its private name first and the new one comes after, so that
 //! for a moment nothing stands there; what is promised is the same. Calls: renameat2(2), fcntl(2) with `F_SETLEASE`.
 
-use crate::copy::{remove_entry, stage_copy};
 use crate::entry::{Entry, Kind};
 use crate::error::Error;
 use crate::guards::{self, Guard};
 use crate::root::Root;
 use crate::stat::{Exact, entry_at, lstat, open_regular};
-use crate::write::{displaced_name, ensure_parent, is_displaced, place_new};
+use crate::write::{displaced_name, is_displaced, place_new};
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -175,54 +174,6 @@ pub fn remove_known(root: &Root, path: &str, known: &Entry, old: Old) -> Result<
         Verdict::Changed if goes_back() => Ok(Swapped::Refused),
         Verdict::Busy | Verdict::Changed => Ok(Swapped::Held(displaced)),
     }
-}
-
-/// Moves the file or symlink at `from_path` to `to_path`, while what stands there is the `known` entry; across file systems
-/// it is copied, and then the source removed. Missing parents are made. A source whose move is refused stays.
-pub fn move_known(
-    from: &Root,
-    from_path: &str,
-    to: &Root,
-    to_path: &str,
-    known: Known<'_>,
-) -> Result<Swapped, Error> {
-    let (source, source_name) = from.parent(from_path)?;
-    let (dir, name) = ensure_parent(to, to_path, to.owner(), |_| 0o755)?;
-    let temp = displaced_name();
-    match rustix::fs::renameat(&source, source_name, &dir, temp.as_str()) {
-        Ok(()) => {}
-        Err(Errno::XDEV) => {
-            let swapped = copy_known(from, from_path, to, to_path, known)?;
-            if !matches!(swapped, Swapped::Refused) {
-                remove_entry(from, from_path)?;
-            }
-            return Ok(swapped);
-        }
-        Err(e) => return Err(Error::io("move", from_path, e)),
-    }
-    let placed = try_place(&dir, &temp, name, to_path, known, Old::Dropped);
-    if matches!(placed, Err(_) | Ok(Swapped::Refused)) {
-        let back = rustix::fs::renameat(&dir, temp.as_str(), &source, source_name);
-        back.map_err(|e| Error::io("put back", from_path, e))?;
-    }
-    placed
-}
-
-/// Copies the file or symlink at `from_path` to `to_path`, with content, mode and mtime, while what stands there is the
-/// `known` entry. A replaced entry's owner is kept, a new one gets that of its directory; missing parents are made.
-pub fn copy_known(
-    from: &Root,
-    from_path: &str,
-    to: &Root,
-    to_path: &str,
-    known: Known<'_>,
-) -> Result<Swapped, Error> {
-    let (dir, name) = ensure_parent(to, to_path, to.owner(), |_| 0o755)?;
-    let temp = stage_copy(from, from_path, &dir, name, to_path, to.owner())?;
-    let held = displaced_name();
-    rustix::fs::renameat(&dir, temp.as_str(), &dir, held.as_str())
-        .map_err(|e| Error::io("stage", to_path, e))?;
-    place(&dir, &held, name, to_path, known, Old::Dropped)
 }
 
 /// Gives the entry that was made as `temp` in `dir` the name `name`, while what stands there is the `known` one. Where it

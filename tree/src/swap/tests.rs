@@ -1,6 +1,8 @@
 use super::*;
+use crate::copy::stage_copy;
 use crate::root::Owner;
 use crate::stat::stat_entry;
+use crate::write::ensure_parent;
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -29,6 +31,22 @@ pub(super) fn between(point: Point) {
 /// Has `deed` be done at this point of the next swap.
 fn at(point: Point, deed: impl FnOnce() + 'static) {
     DEED.set(Some((point, Box::new(deed))));
+}
+
+/// Copies the file or symlink at `from_path` to `to_path`, while what stands there is the `known` entry.
+fn copy_known(
+    from: &Root,
+    from_path: &str,
+    to: &Root,
+    to_path: &str,
+    known: Known<'_>,
+) -> Result<Swapped, Error> {
+    let (dir, name) = ensure_parent(to, to_path, to.owner(), |_| 0o755)?;
+    let temp = stage_copy(from, from_path, &dir, name, to_path, to.owner())?;
+    let held = displaced_name();
+    rustix::fs::renameat(&dir, temp.as_str(), &dir, held.as_str())
+        .map_err(|e| Error::io("stage", to_path, e))?;
+    place(&dir, &held, name, to_path, known, Old::Dropped)
 }
 
 struct Here {
@@ -241,18 +259,17 @@ fn every_kind_is_swapped() {
     symlink("b", here.incoming.path().join("l")).unwrap();
     fs::create_dir_all(here.dir.path().join("d/full")).unwrap();
     let known = |path| stat_entry(&here.root, path, true).unwrap().unwrap();
-    let swapped = move_known(&here.from, "l", &here.root, "l", Known::Entry(&known("l"))).unwrap();
-    assert!(matches!(swapped, Swapped::Done));
+    let swap = |path: &str, to: &str, known: &Entry| {
+        copy_known(&here.from, path, &here.root, to, Known::Entry(known)).unwrap()
+    };
+    assert!(matches!(swap("l", "l", &known("l")), Swapped::Done));
     assert_eq!(fs::read_link(here.dir.path().join("l")).unwrap(), Path::new("b"));
-    assert!(!here.incoming.path().join("l").exists());
     // A file for a symlink, and a symlink that was changed meanwhile.
     let link = known("l");
     fs::remove_file(here.dir.path().join("l")).unwrap();
     symlink("c", here.dir.path().join("l")).unwrap();
-    let refused = move_known(&here.from, "f", &here.root, "l", Known::Entry(&link)).unwrap();
-    assert!(matches!(refused, Swapped::Refused) && here.incoming.path().join("f").exists());
-    let swapped = move_known(&here.from, "f", &here.root, "l", Known::Entry(&known("l"))).unwrap();
-    assert!(matches!(swapped, Swapped::Done));
+    assert!(matches!(swap("f", "l", &link), Swapped::Refused));
+    assert!(matches!(swap("f", "l", &known("l")), Swapped::Done));
     assert_eq!(fs::read_to_string(here.dir.path().join("l")).unwrap(), "new");
     // Directories: only empty ones go, and none is replaced.
     let d = known("d");
@@ -262,12 +279,10 @@ fn every_kind_is_swapped() {
         Swapped::Done
     ));
     fs::write(here.incoming.path().join("g"), "x").unwrap();
-    let refused = move_known(&here.from, "g", &here.root, "d", Known::Entry(&d)).unwrap();
-    assert!(matches!(refused, Swapped::Refused));
+    assert!(matches!(swap("g", "d", &d), Swapped::Refused));
     assert!(matches!(remove_known(&here.root, "d", &d, Old::Dropped).unwrap(), Swapped::Done));
     rustix::fs::mkfifoat(rustix::fs::CWD, here.dir.path().join("p"), rustix::fs::Mode::RWXU).unwrap();
-    let refused = move_known(&here.from, "g", &here.root, "p", Known::Entry(&link)).unwrap();
-    assert!(matches!(refused, Swapped::Refused));
+    assert!(matches!(swap("g", "p", &link), Swapped::Refused));
     assert!(matches!(remove_known(&here.root, "p", &link, Old::Dropped).unwrap(), Swapped::Refused));
 }
 
