@@ -210,6 +210,20 @@ impl Client {
         Ok(page.errors.unwrap_or_default())
     }
 
+    /// Whether `device` is connected and has the folder, too, and neither side has paused it.
+    pub async fn has_remote(&self, folder: &str, device: &str) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Completion {
+            #[serde(default)]
+            remote_state: String,
+        }
+        let query = [("folder", folder), ("device", device)];
+        let completion: Completion =
+            self.json(Method::GET, &with_query("db/completion", &query), |r| r).await?;
+        Ok(completion.remote_state == "valid")
+    }
+
     /// The devices that are connected now.
     pub async fn connected(&self) -> Result<Vec<String>, Error> {
         #[derive(Deserialize)]

@@ -5,6 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Kilobytes under way in a spool: more than 50 ms of a fast line, and no burden on the memory of a node.
+const PENDING_KIB: u32 = 8 << 10;
+
 /// A device: the far side.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,7 +92,7 @@ pub struct Versioning {
     pub fs_path: String,
 }
 
-/// A folder. Build one with [`Folder::local`] or [`Folder::node`].
+/// A folder. Build one with [`Folder::spool`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(clippy::struct_excessive_bools)]
@@ -138,16 +141,12 @@ pub struct Folder {
     /// As above.
     #[serde(default)]
     pub sync_ownership: bool,
-    /// On, with a filter that lets no attribute through: it makes ctime count, so that an edit of equal size and
-    /// mtime is seen.
+    /// Extended attributes, the same.
     #[serde(default)]
     pub send_xattrs: bool,
-    /// Off: nothing is applied.
+    /// As above.
     #[serde(default)]
     pub sync_xattrs: bool,
-    /// Lets nothing through.
-    #[serde(default)]
-    pub xattr_filter: XattrFilter,
     /// New files get the owner of their directory.
     #[serde(default)]
     pub copy_ownership_from_parent: bool,
@@ -158,7 +157,13 @@ pub struct Folder {
     /// Skips fsync after a file is written.
     #[serde(default)]
     pub disable_fsync: bool,
-    /// Files written at the same time.
+    /// Files that are pulled at the same time.
+    #[serde(default)]
+    pub copiers: u32,
+    /// Kilobytes that are asked for and have not come yet.
+    #[serde(rename = "pullerMaxPendingKiB", default)]
+    pub puller_max_pending_kib: u32,
+    /// Blocks written at the same time.
     #[serde(default)]
     pub max_concurrent_writes: u32,
     /// Seconds of rest after a failed pull.
@@ -178,64 +183,15 @@ pub struct Folder {
     pub versioning: Versioning,
 }
 
-/// Which extended attributes are looked at.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct XattrFilter {
-    /// First match decides.
-    pub entries: Vec<XattrRule>,
-}
-
-/// One rule of a filter.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct XattrRule {
-    /// Glob over names.
-    #[serde(rename = "match")]
-    pub pattern: String,
-    /// Whether they pass.
-    pub permit: bool,
-}
-
-impl Default for XattrFilter {
-    fn default() -> Self {
-        Self { entries: vec![XattrRule { pattern: "*".to_owned(), permit: false }] }
-    }
-}
-
 fn no_limit() -> MinDiskFree {
     MinDiskFree { value: 0.0, unit: "%".to_owned() }
 }
 
 impl Folder {
-    /// The watcher's folder over a local path: starts paused, two-way, never deletes on the far side's word.
-    pub fn local(id: &str, path: &str) -> Self {
-        Self {
-            max_conflicts: -1,
-            ignore_delete: true,
-            paused: true,
-            ..Self::base(id, path, FolderType::SendReceive)
-        }
-    }
-
-    /// A node's folder over a bound directory: receive-only until it is proved equal.
-    ///
-    /// The container's copy can be had again, so it is not fsynced.
-    pub fn node(id: &str, path: &str) -> Self {
-        Self {
-            max_conflicts: 0,
-            copy_ownership_from_parent: true,
-            disable_fsync: true,
-            ..Self::base(id, path, FolderType::ReceiveOnly)
-        }
-    }
-
-    /// Shares the folder with `devices` (their ids).
-    #[must_use]
-    pub fn shared_with<'a>(mut self, devices: impl IntoIterator<Item = &'a str>) -> Self {
-        self.devices = devices.into_iter().map(|id| FolderDevice { id: id.to_owned() }).collect();
-        self
-    }
-
-    fn base(id: &str, path: &str, kind: FolderType) -> Self {
+    /// A folder over one of ksync's own directories, which is scanned when ksync says so. Its files live for one transfer: they
+    /// are not fsynced, have no owner, mode or attribute of their own, and nothing of them is kept. `percent` of the file
+    /// system stay free.
+    pub fn spool(id: &str, path: &str, kind: FolderType, percent: u8) -> Self {
         Self {
             id: id.to_owned(),
             label: String::new(),
@@ -245,57 +201,64 @@ impl Folder {
             paused: false,
             rescan_interval_s: 0,
             fs_watcher_enabled: false,
-            ignore_perms: false,
+            ignore_perms: true,
             auto_normalize: false,
             marker_name: ".".to_owned(),
             max_conflicts: 0,
             ignore_delete: false,
             send_ownership: false,
             sync_ownership: false,
-            send_xattrs: true,
+            send_xattrs: false,
             sync_xattrs: false,
-            xattr_filter: XattrFilter::default(),
             copy_ownership_from_parent: false,
-            case_sensitive_fs: false,
-            disable_fsync: false,
-            max_concurrent_writes: 16,
+            case_sensitive_fs: true,
+            disable_fsync: true,
+            copiers: 2,
+            puller_max_pending_kib: PENDING_KIB,
+            max_concurrent_writes: 4,
             puller_pause_s: 1,
             scan_progress_interval_s: -1,
             disable_temp_indexes: true,
-            min_disk_free: no_limit(),
+            min_disk_free: MinDiskFree { value: percent.into(), unit: "%".to_owned() },
             versioning: Versioning::default(),
         }
+    }
+
+    /// Shares the folder with `devices` (their ids).
+    #[must_use]
+    pub fn shared_with<'a>(mut self, devices: impl IntoIterator<Item = &'a str>) -> Self {
+        self.devices = devices.into_iter().map(|id| FolderDevice { id: id.to_owned() }).collect();
+        self
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Device, Folder};
+    use super::{Device, Folder, FolderType};
 
     #[test]
-    fn a_local_folder_starts_paused_and_ignores_deletions() {
-        let folder = serde_json::to_value(Folder::local("f", "/x").shared_with(["D"])).unwrap();
+    fn a_spool_is_scanned_when_it_is_said_and_keeps_nothing() {
+        let folder = Folder::spool("f", "/x", FolderType::ReceiveOnly, 20).shared_with(["D"]);
+        let folder = serde_json::to_value(folder).unwrap();
         for (key, value) in [
-            ("paused", serde_json::json!(true)),
-            ("ignoreDelete", serde_json::json!(true)),
+            ("type", serde_json::json!("receiveonly")),
+            ("paused", serde_json::json!(false)),
             ("rescanIntervalS", serde_json::json!(0)),
-            ("maxConflicts", serde_json::json!(-1)),
-            ("type", serde_json::json!("sendreceive")),
+            ("fsWatcherEnabled", serde_json::json!(false)),
+            ("ignorePerms", serde_json::json!(true)),
+            ("markerName", serde_json::json!(".")),
+            ("pullerMaxPendingKiB", serde_json::json!(8192)),
+            ("minDiskFree", serde_json::json!({"value": 20.0, "unit": "%"})),
             ("devices", serde_json::json!([{"deviceID": "D"}])),
         ] {
             assert_eq!(folder[key], value, "{key}");
         }
+        assert_eq!(folder["versioning"]["type"], "");
     }
 
     #[test]
-    fn a_node_folder_is_receive_only_and_not_watched() {
-        let folder = serde_json::to_value(Folder::node("f", "/sync/f")).unwrap();
-        assert_eq!(folder["type"], "receiveonly");
-        assert_eq!(folder["fsWatcherEnabled"], false);
-        assert_eq!(folder["markerName"], ".");
-        assert_eq!(
-            serde_json::to_value(Device::new("D", "n", None)).unwrap()["addresses"],
-            serde_json::json!([])
-        );
+    fn a_device_without_an_address_dials_us() {
+        let device = serde_json::to_value(Device::new("D", "n", None)).unwrap();
+        assert_eq!(device["addresses"], serde_json::json!([]));
     }
 }

@@ -1,0 +1,244 @@
+//! An inbox: where syncthing pulls files to, and who waits for them.
+//!
+//! Invariant: a file is waited for as long as anything is written in the inbox, and no longer; what is in it is opened without
+//! following a symlink, because the other end says what is written.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    error::{Error, blocking, io_error},
+    name::Name,
+    room,
+};
+
+/// How long nothing may come.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes in a second that syncthing hashes at the least, before it goes on with a file that it has a part of.
+const HASHED: u64 = 100_000_000;
+/// How often it is looked whether the file is there.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often it is looked whether anything comes.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// After which what nobody waits for is removed. Who has lost the connection may come back for it before that.
+const OLD: Duration = Duration::from_secs(120);
+
+/// Files by how many wait for them.
+type Awaited = Arc<Mutex<HashMap<Name, usize>>>;
+
+fn lock(awaited: &Awaited) -> MutexGuard<'_, HashMap<Name, usize>> {
+    awaited.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where syncthing pulls files to.
+#[derive(Debug)]
+pub struct Inbox {
+    dir: PathBuf,
+    percent: u64,
+    awaited: Awaited,
+}
+
+/// A file that has come. It may be read as long as this is there.
+#[derive(Debug)]
+pub struct Arrived {
+    /// Its content; to be hashed by whoever reads it.
+    pub file: File,
+    _waiting: Waiting,
+}
+
+impl Inbox {
+    /// In `dir`, of whose file system `percent` stay free.
+    pub(crate) fn new(dir: PathBuf, percent: u64) -> Self {
+        Self { dir, percent, awaited: Awaited::default() }
+    }
+
+    /// Waits for a file of so many `bytes`.
+    pub async fn wait(&self, name: Name, bytes: u64) -> Result<Arrived, Error> {
+        let waiting = Waiting::new(&self.awaited, name);
+        let (dir, awaited) = (self.dir.clone(), Arc::clone(&self.awaited));
+        blocking(move || sweep(&dir, &awaited)).await?;
+        let patience = PATIENCE + Duration::from_secs(bytes / HASHED);
+        let (mut before, mut since, mut looked) = (Vec::new(), Instant::now(), None::<Instant>);
+        loop {
+            let path = self.dir.join(name.to_string());
+            if let Some(file) = blocking(move || open(&path, name, bytes)).await? {
+                return Ok(Arrived { file, _waiting: waiting });
+            }
+            if looked.is_none() {
+                // syncthing would not say so, and wait.
+                let (dir, percent) = (self.dir.clone(), self.percent);
+                blocking(move || room::has(&dir, bytes, percent)).await?;
+            }
+            if looked.is_none_or(|looked| looked.elapsed() >= PROGRESS_EVERY) {
+                let dir = self.dir.clone();
+                let now = blocking(move || signs(&dir)).await?;
+                looked = Some(Instant::now());
+                if now != before {
+                    (before, since) = (now, Instant::now());
+                } else if since.elapsed() >= patience {
+                    drop(waiting);
+                    self.give_up(name).await;
+                    return Err(Error::Stuck { name, waited: patience });
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What came of a file is of no use any more.
+    async fn give_up(&self, name: Name) {
+        if lock(&self.awaited).contains_key(&name) {
+            return;
+        }
+        // syncthing may be removing it, too.
+        drop(tokio::fs::remove_file(self.dir.join(name.unfinished())).await);
+    }
+}
+
+/// The file at `path`, once it is there: it gets its name when it is complete.
+fn open(path: &Path, name: Name, bytes: u64) -> Result<Option<File>, Error> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io_error("open", path)(source)),
+    };
+    let meta = file.metadata().map_err(io_error("stat", path))?;
+    if meta.is_file() && meta.len() == bytes { Ok(Some(file)) } else { Err(Error::NoFile { name, bytes }) }
+}
+
+/// What changes when something is written in `dir`. A file that comes has its full size from the beginning, so its blocks are
+/// looked at.
+fn signs(dir: &Path) -> Result<Vec<(u64, u64, i64, i64)>, Error> {
+    let mut signs = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io_error("read", dir))? {
+        // What is gone before it is looked at is a sign by that.
+        if let Ok(meta) = entry.and_then(|entry| entry.metadata()) {
+            signs.push((meta.ino(), meta.blocks(), meta.mtime(), meta.mtime_nsec()));
+        }
+    }
+    signs.sort_unstable();
+    Ok(signs)
+}
+
+/// Removes what nobody waits for and nobody comes back for.
+fn sweep(dir: &Path, awaited: &Awaited) -> Result<(), Error> {
+    let entries = fs::read_dir(dir).map_err(io_error("read", dir))?;
+    let wanted: Vec<String> =
+        lock(awaited).keys().flat_map(|name| [name.to_string(), name.unfinished()]).collect();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    for entry in entries.flatten() {
+        let is_old = entry
+            .metadata()
+            .is_ok_and(|meta| now.saturating_sub(meta.ctime().unsigned_abs()) >= OLD.as_secs());
+        if !is_old || entry.file_name().to_str().is_some_and(|name| wanted.iter().any(|one| one == name)) {
+            continue;
+        }
+        let path = entry.path();
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let gone = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        tracing::debug!(path = %path.display(), gone = gone.is_ok(), "a file that nobody waits for");
+    }
+    Ok(())
+}
+
+/// Somebody waits for a file.
+#[derive(Debug)]
+struct Waiting {
+    awaited: Awaited,
+    name: Name,
+}
+
+impl Waiting {
+    fn new(awaited: &Awaited, name: Name) -> Self {
+        *lock(awaited).entry(name).or_default() += 1;
+        Self { awaited: Arc::clone(awaited), name }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut awaited = lock(&self.awaited);
+        if let Some(count) = awaited.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                awaited.remove(&self.name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Read as _, os::unix::fs::symlink};
+
+    use super::*;
+
+    fn scene() -> (tempfile::TempDir, Inbox, Name) {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = Inbox::new(dir.path().to_owned(), 0);
+        (dir, inbox, Name::new([7; 32]))
+    }
+
+    #[tokio::test]
+    async fn a_file_is_taken_when_it_has_its_name() {
+        let (dir, inbox, name) = scene();
+        fs::write(dir.path().join(name.unfinished()), "te").unwrap();
+        let (at, unfinished) = (dir.path().join(name.to_string()), dir.path().join(name.unfinished()));
+        let coming = async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            fs::write(&unfinished, "text").unwrap();
+            fs::rename(&unfinished, &at).unwrap();
+        };
+        let (arrived, ()) = tokio::join!(inbox.wait(name, 4), coming);
+        let (mut arrived, mut text) = (arrived.unwrap(), String::new());
+        assert_eq!(lock(&inbox.awaited).get(&name), Some(&1));
+        arrived.file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "text");
+        drop(arrived);
+        assert!(lock(&inbox.awaited).is_empty());
+    }
+
+    #[tokio::test]
+    async fn nothing_else_is_taken_for_it() {
+        let (dir, inbox, name) = scene();
+        let at = dir.path().join(name.to_string());
+        fs::write(dir.path().join("other"), "text").unwrap();
+        symlink(dir.path().join("other"), &at).unwrap();
+        assert!(matches!(inbox.wait(name, 4).await, Err(Error::Io { .. })), "a symlink");
+        fs::remove_file(&at).unwrap();
+        fs::create_dir(&at).unwrap();
+        assert!(matches!(inbox.wait(name, 4).await, Err(Error::NoFile { .. })), "a directory");
+        fs::remove_dir(&at).unwrap();
+        fs::write(&at, "longer").unwrap();
+        assert!(matches!(inbox.wait(name, 4).await, Err(Error::NoFile { .. })), "another size");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_come_is_given_up_and_what_comes_slowly_is_not() {
+        let (dir, inbox, name) = scene();
+        let unfinished = dir.path().join(name.unfinished());
+        let begun = Instant::now();
+        let slow = async {
+            for length in 1..=4 {
+                tokio::time::sleep(PATIENCE / 10 * 9).await;
+                fs::write(&unfinished, vec![0; length * 4096]).unwrap();
+            }
+        };
+        let (given_up, ()) = tokio::join!(inbox.wait(name, 1 << 20), slow);
+        assert!(matches!(given_up, Err(Error::Stuck { .. })), "{given_up:?}");
+        let after = begun.elapsed();
+        assert!(after > PATIENCE * 4 && after < PATIENCE * 6, "{after:?}");
+        assert!(!unfinished.exists());
+    }
+}
