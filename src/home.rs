@@ -161,6 +161,11 @@ impl ContextDir {
         self.dir.join("syncthing")
     }
 
+    /// Large files on their way, by node.
+    pub(crate) fn spools(&self) -> PathBuf {
+        self.dir.join("spool")
+    }
+
     /// What a spec's containers are, by spec; earlier versions kept what was last equal there.
     pub(crate) fn kinds(&self) -> PathBuf {
         self.dir.join("base")

@@ -18,5 +18,5 @@ pub(crate) use election::{Registration, Seat};
 pub(crate) use feed::INLINE;
 pub(crate) use folder::{Answered, LocalFolder, LocalFolders};
 pub(crate) use ignore::{Error as PatternsError, foreign as foreign_patterns, remove as sweep};
-pub(crate) use process::{Error, LocalSyncthing, Paths, STEP};
+pub(crate) use process::{Error, LocalSyncthing, Paths, Running, STEP, State as SyncthingState};
 pub(crate) use state::{Closed, LocalState};

@@ -11,13 +11,15 @@ mod connector;
 mod link;
 mod messages;
 mod routes;
+mod spool;
+mod spool_keeper;
 mod state;
 mod sync;
 mod wire;
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
@@ -30,6 +32,8 @@ use tracing::{Instrument, info_span};
 use bep_listener::BepListener;
 use connector::{Connector, Met};
 use routes::Routes;
+use spool::Spool;
+use spool_keeper::{Devices, SpoolKeeper};
 
 pub(crate) use attachment::Attachment;
 pub(crate) use call_error::CallError;
@@ -37,14 +41,11 @@ pub(crate) use link::{Link, SessionIdentity, look};
 pub(crate) use messages::{AttachReply, AttachRequest, LookReply, ReloadReply, ReloadRequest, Reloaded};
 pub(crate) use state::NodeState;
 
-use crate::tunnel::PortForward;
+use crate::{local::LocalSyncthing, tunnel::PortForward};
 
 /// A node in use. The connection ends when the last handle is dropped.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// Where the local syncthing dials the node's syncthing, now and later.
-    #[expect(dead_code, reason = "syncthing is to move large files through spools: docs/decisions/0011")]
-    pub bep_address: watch::Receiver<SocketAddr>,
     state: watch::Receiver<NodeState>,
     routes: Arc<Routes>,
     _end: DropGuard,
@@ -82,12 +83,23 @@ pub(crate) struct Nodes {
     identity: SessionIdentity,
     live: Mutex<HashMap<String, Weak<Node>>>,
     met: Arc<Met>,
+    syncthing: Arc<LocalSyncthing>,
+    /// Directory of all spools.
+    spools: PathBuf,
+    devices: Arc<Devices>,
 }
 
 impl Nodes {
-    /// No connection yet. `identity` is what radar is told about us.
-    pub(crate) fn new(client: Client, identity: SessionIdentity) -> Arc<Self> {
-        Arc::new(Self { client, identity, live: Mutex::default(), met: Arc::default() })
+    /// No connection yet. `identity` is what radar is told about us; large files go through `syncthing` in directories below
+    /// `spools`.
+    pub(crate) fn new(
+        client: Client,
+        identity: SessionIdentity,
+        syncthing: Arc<LocalSyncthing>,
+        spools: PathBuf,
+    ) -> Arc<Self> {
+        let (live, met, devices) = (Mutex::default(), Arc::default(), Arc::default());
+        Arc::new(Self { client, identity, live, met, syncthing, spools, devices })
     }
 
     /// The handle of a node, connecting to it when nobody does yet.
@@ -104,13 +116,13 @@ impl Nodes {
         let routes = Arc::new(Routes::default());
         let (state_tx, state) = watch::channel(NodeState::Down { reason: String::new(), broken: false });
         let node = Arc::new(Node {
-            bep_address: bep.address(),
             state: state.clone(),
             routes: Arc::clone(&routes),
             _end: end.clone().drop_guard(),
         });
         live.insert(name.to_owned(), Arc::downgrade(&node));
         let span = info_span!(parent: None, "node", name);
+        let spool = Arc::new(Spool::default());
         let tunnel = PortForward::new(self.client.clone(), name);
         let connector = Connector {
             node: name.to_owned(),
@@ -118,8 +130,19 @@ impl Nodes {
             identity: self.identity.clone(),
             met: Arc::clone(&self.met),
             routes,
+            spool: Arc::clone(&spool),
             state_tx,
         };
+        let keeper = SpoolKeeper {
+            spool,
+            syncthing: Arc::clone(&self.syncthing),
+            dir: self.spools.clone(),
+            devices: Arc::clone(&self.devices),
+            session_id: self.identity.session_id.clone(),
+            bep_address: bep.address(),
+            state: state.clone(),
+        };
+        tokio::spawn(keeper.run(end.clone()).instrument(span.clone()));
         tokio::spawn(end.clone().run_until_cancelled_owned(connector.run()).instrument(span.clone()));
         tokio::spawn(end.run_until_cancelled_owned(bep.serve(state)).instrument(span));
         Ok(node)

@@ -125,6 +125,7 @@ impl Watcher {
             }
             other => other?,
         };
+        clear(dir.spools()).await;
         let syncthing = self.start_syncthing(&dir)?;
         let Ok(Some(running)) = tokio::time::timeout(SYNCTHING_LIMIT, syncthing.ready()).await else {
             return Err(Error::SyncthingSilent { log: syncthing_log(&dir) });
@@ -145,7 +146,7 @@ impl Watcher {
         let shared = Shared {
             client: access.client(),
             namespace: self.cluster.own_namespace.clone(),
-            nodes: Nodes::new(access.client(), identity),
+            nodes: Nodes::new(access.client(), identity, Arc::clone(&syncthing), dir.spools()),
             locals: Arc::clone(&locals),
             take_over: TakeOver::default(),
             kinds: dir.kinds(),
@@ -189,6 +190,7 @@ impl Watcher {
             warn!(limit = ?CLOSE_LIMIT, "not everything was let go of; the leases on the nodes end it");
         }
         syncthing.stop().await;
+        clear(dir.spools()).await;
         end.write(reason);
         stopped_tx.send_replace(true);
         served.cancel();
@@ -266,6 +268,16 @@ fn end_file(dir: &ContextDir) -> PathBuf {
 /// Why the last watcher of a context ended; none when there never was one.
 pub(crate) fn last_end(dir: &ContextDir) -> Option<String> {
     std::fs::read_to_string(end_file(dir)).ok().filter(|reason| !reason.is_empty())
+}
+
+/// Removes what was on its way.
+async fn clear(spools: PathBuf) {
+    match tokio::fs::remove_dir_all(&spools).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            warn!(%error, path = %spools.display(), "remove what was on its way");
+        }
+        _ => {}
+    }
 }
 
 fn syncthing_log(dir: &ContextDir) -> PathBuf {

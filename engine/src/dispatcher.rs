@@ -212,7 +212,8 @@ impl Dispatcher {
         let (path, file) = (Arc::clone(&op.path), Arc::clone(file));
         tokio::spawn(async move {
             let _permit = way.large.acquire().await;
-            let staged = way.far.stage(number, &path, transfer::read_large(root, &here, &path, &file)).await;
+            let pieces = transfer::read_large(root, &here, &path, &file);
+            let staged = way.far.stage(number, &path, &file, pieces).await;
             // The engine is gone when it does not listen.
             let _ = events_tx.send(Event::StagedThere(number, staged)).await;
         });

@@ -92,8 +92,15 @@ pub trait Far: fmt::Debug + Send + Sync + 'static {
     /// Sends a message. A broken way says so by ending the attachment.
     fn send(&self, message: ToFar);
 
-    /// Has `pieces` written beside the place of `path`, for the job `number`. An error's sentence where that fails.
-    fn stage(&self, number: u64, path: &str, pieces: Pieces) -> BoxFuture<'static, Result<(), String>>;
+    /// Has `pieces`, the content of `entry`, written beside the place of `path`, for the job `number`. An error's sentence
+    /// where that fails. They need not be taken where the content is at hand.
+    fn stage(
+        &self,
+        number: u64,
+        path: &str,
+        entry: &Entry,
+        pieces: Pieces,
+    ) -> BoxFuture<'static, Result<(), String>>;
 
     /// The content of the file at `path`, while it is `entry`.
     fn read(&self, path: &str, entry: &Entry) -> BoxFuture<'static, Result<Pieces, String>>;

@@ -27,6 +27,12 @@ impl Paths {
         self.dir.join("run")
     }
 
+    /// Directory of the spools: large files on their way, for as long as a transfer lasts. It is on the node's disk, of which
+    /// 15 % stay free.
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.dir.join("spool")
+    }
+
     /// syncthing's REST API.
     pub(crate) fn gui(&self) -> PathBuf {
         self.run().join("gui.sock")

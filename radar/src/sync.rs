@@ -6,3 +6,4 @@
 pub(crate) mod endpoints;
 pub(crate) mod registry;
 pub(crate) mod session;
+pub(crate) mod spools;

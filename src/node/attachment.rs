@@ -55,7 +55,7 @@ impl Attachment {
 
     /// Whether the node's radar has a capability.
     pub(crate) fn can(&self, capability: &str) -> bool {
-        self.link.capabilities.iter().any(|has| has == capability)
+        self.link.can(capability)
     }
 
     /// Has the container's app run the code that is there; radar's word is waited for until `limit`.
@@ -76,7 +76,7 @@ impl Attachment {
         ignore: &Ignore,
         inline: u64,
     ) -> Result<(RemoteFar, mpsc::Receiver<FromFar>), CallError> {
-        Ok(sync::open(&self.link.sync().await?, &self.id, ignore, inline))
+        Ok(sync::open(&self.link.sync().await?, &self.link.spool, &self.id, ignore, inline))
     }
 
     /// Lets go of the directory.

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::{
     link::{self, SessionIdentity},
     routes::Routes,
+    spool::Spool,
     state::NodeState,
 };
 use crate::tunnel::Tunnel;
@@ -43,6 +44,7 @@ pub(super) struct Connector {
     pub(super) identity: SessionIdentity,
     pub(super) met: Arc<Met>,
     pub(super) routes: Arc<Routes>,
+    pub(super) spool: Arc<Spool>,
     pub(super) state_tx: watch::Sender<NodeState>,
 }
 
@@ -52,23 +54,24 @@ impl Connector {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(1));
         loop {
             let fresh = self.met.is_first(&self.node);
-            let (reason, broken) = match link::connect(&*self.tunnel, &self.identity, fresh).await {
-                Ok((link, session)) => {
-                    self.met.note(&self.node);
-                    info!(link = link.number, radar = link.radar_version, "connected");
-                    self.routes.contact();
-                    self.state_tx.send_replace(NodeState::Up(Arc::new(link)));
-                    backoff.reset();
-                    let end = session.pump(|ended| {
+            let (reason, broken) =
+                match link::connect(&*self.tunnel, &self.identity, fresh, &self.spool).await {
+                    Ok((link, session)) => {
+                        self.met.note(&self.node);
+                        info!(link = link.number, radar = link.radar_version, "connected");
                         self.routes.contact();
-                        if let Some((attachment_id, reason)) = ended {
-                            self.routes.ended(&attachment_id, reason);
-                        }
-                    });
-                    (end.await, false)
-                }
-                Err(error) => (error.sentence(), error.is_broken()),
-            };
+                        self.state_tx.send_replace(NodeState::Up(Arc::new(link)));
+                        backoff.reset();
+                        let end = session.pump(|ended| {
+                            self.routes.contact();
+                            if let Some((attachment_id, reason)) = ended {
+                                self.routes.ended(&attachment_id, reason);
+                            }
+                        });
+                        (end.await, false)
+                    }
+                    Err(error) => (error.sentence(), error.is_broken()),
+                };
             warn!(reason, "not connected");
             self.state_tx.send_replace(NodeState::Down { reason, broken });
             backoff.wait().await;

@@ -24,7 +24,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{call_error::CallError, messages::LookReply, sync::SyncStream, wire};
+use super::{call_error::CallError, messages::LookReply, spool::Spool, sync::SyncStream, wire};
 use crate::{
     cluster,
     targets::RemoteContainer,
@@ -132,20 +132,23 @@ pub(crate) struct Link {
     /// The session that every call names.
     pub(super) session_id: String,
     /// Device id of the node's syncthing.
-    #[expect(dead_code, reason = "syncthing is to move large files through spools: docs/decisions/0011")]
     pub(super) device_id: String,
-    /// Device id of the local syncthing.
-    #[expect(dead_code, reason = "syncthing is to move large files through spools: docs/decisions/0011")]
-    pub(super) own_device_id: String,
     /// radar's version.
     pub(super) radar_version: String,
     /// What this radar can do.
     pub(super) capabilities: Vec<String>,
+    /// The node's, through which large files go.
+    pub(super) spool: Arc<Spool>,
     /// The stream of all its attachments that are open for ksync's own engine.
     sync: tokio::sync::Mutex<Option<Arc<SyncStream>>>,
 }
 
 impl Link {
+    /// Whether this radar has a capability.
+    pub(super) fn can(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|has| has == capability)
+    }
+
     /// The sync stream of this link. It is begun when it is first asked for, and anew when it has ended.
     pub(super) async fn sync(&self) -> Result<Arc<SyncStream>, CallError> {
         let mut slot = self.sync.lock().await;
@@ -186,9 +189,10 @@ pub(super) async fn connect(
     tunnel: &dyn Tunnel,
     identity: &SessionIdentity,
     fresh: bool,
+    spool: &Arc<Spool>,
 ) -> Result<(Link, Session), Error> {
     let (mut radar, found) = dial(tunnel).await?;
-    open_session(&mut radar, found, identity, fresh).await
+    open_session(&mut radar, found, identity, fresh, spool).await
 }
 
 /// Whether `path` of a container could be attached, as its node's radar sees it. No session is opened.
@@ -259,6 +263,7 @@ async fn open_session(
     found: VersionReply,
     identity: &SessionIdentity,
     fresh: bool,
+    spool: &Arc<Spool>,
 ) -> Result<(Link, Session), Error> {
     let (hello, requests) = mpsc::channel(1);
     let request = SessionRequest {
@@ -284,9 +289,9 @@ async fn open_session(
         radar: radar.clone(),
         session_id: identity.session_id.clone(),
         device_id: ready.device_id,
-        own_device_id: identity.device_id.clone(),
         radar_version: found.version,
         capabilities: found.capabilities,
+        spool: Arc::clone(spool),
         sync: tokio::sync::Mutex::default(),
     };
     Ok((link, Session { events, _hello: hello }))

@@ -5,6 +5,7 @@
 
 mod content;
 mod far;
+mod spooled;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -79,7 +79,13 @@ impl Far for InProcess {
         });
     }
 
-    fn stage(&self, number: u64, path: &str, mut pieces: Pieces) -> BoxFuture<'static, Result<(), String>> {
+    fn stage(
+        &self,
+        number: u64,
+        path: &str,
+        _: &Entry,
+        mut pieces: Pieces,
+    ) -> BoxFuture<'static, Result<(), String>> {
         let (root, staged, path) = (Arc::clone(&self.root), Arc::clone(&self.staged), path.to_owned());
         let staging = move || {
             let mut staging = Staging::new(&root, &path).map_err(|error| error.to_string())?;

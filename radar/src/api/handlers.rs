@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
     LookReply, LookRequest, ReadReply, ReadRequest, ReloadReply, ReloadRequest, SessionEvent, SessionRequest,
-    StageReply, StageRequest, Submount, SyncReply, SyncRequest, VersionReply, VersionRequest,
-    radar_server::Radar,
+    SpoolReply, SpoolRequest, StageReply, StageRequest, Submount, SyncReply, SyncRequest, VersionReply,
+    VersionRequest, radar_server::Radar,
 };
 use rand::RngExt;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,7 @@ use crate::{
     sync::{
         endpoints::{Endpoints, Opened},
         registry::{Command, IfHeld, Registry},
+        spools::Spools,
     },
 };
 
@@ -39,13 +40,15 @@ mod own_pod;
 mod reload;
 mod replies;
 mod session;
+mod spool;
 mod sync;
 mod validate;
 
 use replies::{Replies, Reply};
 
 /// What this radar can do, by name. No name ever means something else.
-const CAPABILITIES: &[&str] = &["look", "take-over", "bep", "base-path", "reload", "reload-grace", "sync"];
+const CAPABILITIES: &[&str] =
+    &["look", "take-over", "bep", "base-path", "reload", "reload-grace", "sync", "spool"];
 
 /// The calls' handlers, and what they need.
 pub(crate) struct Handlers {
@@ -53,6 +56,8 @@ pub(crate) struct Handlers {
     pub(crate) registry: Registry,
     /// Who syncs attachments that are open.
     pub(crate) endpoints: Endpoints,
+    /// Where large files come and go.
+    pub(crate) spools: Spools,
     /// Where containers are found.
     pub(crate) runtimes: Runtimes,
     /// How apps get to run new code.
@@ -172,6 +177,11 @@ impl Radar for Handlers {
         Ok(Response::new(BasePathReply { path }))
     }
 
+    async fn spool(&self, request: Request<SpoolRequest>) -> Reply<SpoolReply> {
+        let request = request.into_inner();
+        spool::open(&self.registry, &self.spools, self.syncthing_rx.clone(), request).await
+    }
+
     type SyncStream = Replies<SyncReply>;
 
     async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Reply<Self::SyncStream> {
@@ -183,16 +193,26 @@ impl Radar for Handlers {
         let first = stream.message().await?;
         let mut first = first.ok_or_else(|| Status::invalid_argument("the stream names no file"))?;
         let names = (std::mem::take(&mut first.session_id), std::mem::take(&mut first.attachment_id));
-        let opened = self.opened(names.0, names.1).await?;
+        let opened = self.opened(names.0.clone(), names.1).await?;
+        if !first.spooled.is_empty() {
+            let pair = self.spools.find(&names.0);
+            return Ok(Response::new(sync::spooled::stage(opened, pair, first).await?));
+        }
         sync::content::stage(opened, first, stream).await?;
-        Ok(Response::new(StageReply {}))
+        Ok(Response::new(StageReply::default()))
     }
 
     type ReadStream = Replies<ReadReply>;
 
     async fn read(&self, request: Request<ReadRequest>) -> Reply<Self::ReadStream> {
-        let ReadRequest { session_id, attachment_id, path, expected } = request.into_inner();
-        let opened = self.opened(session_id, attachment_id).await?;
+        let ReadRequest { session_id, attachment_id, path, expected, spool } = request.into_inner();
+        let opened = self.opened(session_id.clone(), attachment_id).await?;
+        if let Some(pair) = self.spools.find(&session_id).filter(|_| spool)
+            && let Some(replies) =
+                sync::spooled::read(&opened, &pair, &path, expected.as_ref(), self.stop.clone()).await?
+        {
+            return Ok(Response::new(replies));
+        }
         Ok(Response::new(sync::content::read(opened, path, expected)?))
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     paths::Paths,
     reload::Reloader,
     supervisor::node_syncthing,
-    sync::{endpoints::Endpoints, registry::Registry},
+    sync::{endpoints::Endpoints, registry::Registry, spools::Spools},
 };
 
 /// How long the good order may take.
@@ -83,11 +83,13 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
     let stop = CancellationToken::new();
     let (syncthing_tx, syncthing_rx) = watch::channel(None);
     tokio::spawn(node_syncthing::stay_connected(paths.clone(), syncthing_tx, stop.clone()));
-    let registry = Registry::spawn(syncthing_rx.clone());
+    let spools = Spools::below(paths.spool());
+    let registry = Registry::spawn(syncthing_rx.clone(), spools.clone());
     let runtimes = Runtimes::below(host);
     let handlers = Handlers {
         registry: registry.clone(),
         endpoints: Endpoints::default(),
+        spools,
         reloader: Reloader::new(runtimes.clone()),
         runtimes,
         syncthing_rx,

@@ -86,6 +86,14 @@ pub(crate) fn from_syncthing(error: &syncthing::Error) -> Status {
     status(code, error)
 }
 
+/// Of an error of making a spool.
+pub(crate) fn from_spool(error: &ksync_spool::Error) -> Status {
+    match error {
+        ksync_spool::Error::Syncthing(error) => from_syncthing(error),
+        _ => status(Code::Internal, error),
+    }
+}
+
 /// Of an error of reading or writing a tree.
 pub(crate) fn from_tree(error: &ksync_tree::Error) -> Status {
     use ksync_tree::Error as E;

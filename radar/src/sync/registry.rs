@@ -4,7 +4,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::supervisor::node_syncthing::NodeSyncthingRx;
+use crate::{supervisor::node_syncthing::NodeSyncthingRx, sync::spools::Spools};
 
 mod command;
 mod error;
@@ -26,9 +26,9 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Starts the task. handlers --commands_tx--> registry.
-    pub(crate) fn spawn(syncthing_rx: NodeSyncthingRx) -> Self {
+    pub(crate) fn spawn(syncthing_rx: NodeSyncthingRx, spools: Spools) -> Self {
         let (commands_tx, commands_rx) = mpsc::unbounded_channel();
-        let state = State::new(commands_tx.clone(), syncthing_rx.clone());
+        let state = State::new(commands_tx.clone(), syncthing_rx.clone(), spools);
         tokio::spawn(run(state, commands_rx, syncthing_rx));
         Self { commands_tx }
     }
@@ -97,7 +97,10 @@ mod tests {
             runtime::ContainerId,
         },
         supervisor::node_syncthing::NodeSyncthingRx,
-        sync::session::{GRACE, Hello},
+        sync::{
+            session::{GRACE, Hello},
+            spools::Spools,
+        },
     };
 
     /// A process that stands for a container: what is attached is a directory of this machine.
@@ -127,7 +130,8 @@ mod tests {
     fn registry() -> (Registry, watch::Sender<Option<Arc<crate::supervisor::node_syncthing::NodeSyncthing>>>)
     {
         let (syncthing_tx, syncthing_rx): (_, NodeSyncthingRx) = watch::channel(None);
-        (Registry::spawn(syncthing_rx), syncthing_tx)
+        let spools = Spools::below(std::env::temp_dir().join(format!("ksync-none-{}", std::process::id())));
+        (Registry::spawn(syncthing_rx, spools), syncthing_tx)
     }
 
     /// The answer as a client gets it.

@@ -8,10 +8,8 @@ use std::{path::PathBuf, sync::Arc};
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
     /// The process's number: counted from 1, different for each.
-    #[expect(dead_code, reason = "syncthing is to move large files through spools: docs/decisions/0011")]
     pub number: u64,
     /// Its REST API.
-    #[expect(dead_code, reason = "syncthing is to move large files through spools: docs/decisions/0011")]
     pub client: syncthing::Client,
     /// Its device id; the same for every process of one home.
     pub device_id: String,
@@ -21,10 +19,6 @@ pub(crate) struct Running {
 #[derive(Debug, Clone)]
 pub(crate) enum State {
     /// It does not run: not yet, or why not, as a sentence.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "syncthing is to move large files through spools: docs/decisions/0011")
-    )]
     Down(Option<String>),
     /// It runs and answers.
     Up(Arc<Running>),

@@ -13,17 +13,30 @@ use tonic::{Status, Streaming, transport::Channel};
 use crate::node::call_error::CallError;
 
 /// Most that goes in one message, or comes out of one.
-const PIECE: usize = 256 << 10;
+pub(super) const PIECE: usize = 256 << 10;
 const MOST: usize = 1 << 20;
 /// Pieces that may wait for whoever reads them.
-const AHEAD: usize = 8;
+pub(super) const AHEAD: usize = 8;
 
 /// A file of an attachment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) session: String,
     pub(super) attachment: String,
     pub(super) path: String,
+}
+
+impl Place {
+    /// What asks for its content.
+    pub(super) fn reading(self, expected: &Entry) -> ReadRequest {
+        ReadRequest {
+            session_id: self.session,
+            attachment_id: self.attachment,
+            path: self.path,
+            expected: Some(ksync_wire::entry(expected)),
+            spool: false,
+        }
+    }
 }
 
 /// Has `pieces` written beside a file's place, for a job.
@@ -105,26 +118,32 @@ pub(super) async fn read(
     place: Place,
     expected: Entry,
 ) -> Result<Pieces, String> {
-    let Place { session, attachment, path } = place;
-    let request = ReadRequest {
-        session_id: session,
-        attachment_id: attachment,
-        path,
-        expected: Some(ksync_wire::entry(&expected)),
-    };
-    let replies = radar.read(request).await.map_err(sentence)?.into_inner();
-    let (pieces_tx, pieces_rx) = mpsc::channel(AHEAD);
-    tokio::spawn(pass_on(replies, pieces_tx));
-    Ok(pieces_rx)
+    let replies = radar.read(place.reading(&expected)).await.map_err(sentence)?.into_inner();
+    Ok(pieces_of(None, replies))
 }
 
-async fn pass_on(mut replies: Streaming<ReadReply>, pieces_tx: mpsc::Sender<Result<Vec<u8>, String>>) {
+/// What comes, after the `first` of it where that was taken already.
+pub(super) fn pieces_of(first: Option<ReadReply>, replies: Streaming<ReadReply>) -> Pieces {
+    let (pieces_tx, pieces_rx) = mpsc::channel(AHEAD);
+    tokio::spawn(pass_on(first, replies, pieces_tx));
+    pieces_rx
+}
+
+async fn pass_on(
+    mut first: Option<ReadReply>,
+    mut replies: Streaming<ReadReply>,
+    pieces_tx: mpsc::Sender<Result<Vec<u8>, String>>,
+) {
     loop {
-        let piece = match replies.message().await {
-            Ok(Some(ReadReply { data, packed: false })) => Ok(data.to_vec()),
-            Ok(Some(ReadReply { data, packed: true })) => {
+        let next = match first.take() {
+            Some(first) => Ok(Some(first)),
+            None => replies.message().await,
+        };
+        let piece = match next {
+            Ok(Some(ReadReply { data, packed: true, .. })) => {
                 unpack(&data, MOST).map_err(|error| ksync_common::chain(&error))
             }
+            Ok(Some(ReadReply { data, .. })) => Ok(data.to_vec()),
             Ok(None) => return,
             Err(status) => Err(sentence(status)),
         };
@@ -136,6 +155,6 @@ async fn pass_on(mut replies: Streaming<ReadReply>, pieces_tx: mpsc::Sender<Resu
     }
 }
 
-fn sentence(status: Status) -> String {
+pub(super) fn sentence(status: Status) -> String {
     ksync_common::chain(&CallError::from(status))
 }

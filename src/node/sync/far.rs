@@ -9,14 +9,17 @@ use ksync_wire::{Content, Request};
 use tokio::sync::mpsc;
 
 use super::{
-    content::{Place, read, stage},
+    content::Place,
+    spooled::{read, stage},
     stream::SyncStream,
 };
+use crate::node::spool::Spool;
 
 /// An attachment that is open. It is closed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct RemoteFar {
     stream: Arc<SyncStream>,
+    spool: Arc<Spool>,
     channel: u32,
     attachment: String,
 }
@@ -24,12 +27,14 @@ pub(crate) struct RemoteFar {
 /// Opens an attachment on a stream.
 pub(in crate::node) fn open(
     stream: &Arc<SyncStream>,
+    spool: &Arc<Spool>,
     attachment: &str,
     ignore: &Ignore,
     inline: u64,
 ) -> (RemoteFar, mpsc::Receiver<FromFar>) {
     let (channel, news_rx) = stream.open(attachment, ignore, inline);
-    (RemoteFar { stream: Arc::clone(stream), channel, attachment: attachment.to_owned() }, news_rx)
+    let (stream, spool, attachment) = (Arc::clone(stream), Arc::clone(spool), attachment.to_owned());
+    (RemoteFar { stream, spool, channel, attachment }, news_rx)
 }
 
 impl RemoteFar {
@@ -61,12 +66,20 @@ impl Far for RemoteFar {
         self.stream.ask(self.channel, request);
     }
 
-    fn stage(&self, number: u64, path: &str, pieces: Pieces) -> BoxFuture<'static, Result<(), String>> {
-        stage(self.stream.radar(), self.place(path), number, pieces).boxed()
+    fn stage(
+        &self,
+        number: u64,
+        path: &str,
+        entry: &Entry,
+        pieces: Pieces,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        let (radar, place) = (self.stream.radar(), self.place(path));
+        let (spool, entry) = (Arc::clone(&self.spool), entry.clone());
+        async move { stage(radar, place, number, &entry, pieces, &spool).await }.boxed()
     }
 
     fn read(&self, path: &str, entry: &Entry) -> BoxFuture<'static, Result<Pieces, String>> {
-        read(self.stream.radar(), self.place(path), entry.clone()).boxed()
+        read(self.stream.radar(), self.place(path), entry.clone(), Arc::clone(&self.spool)).boxed()
     }
 }
 

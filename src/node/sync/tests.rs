@@ -1,5 +1,7 @@
 //! A stream against something that answers like radar, over a connection in memory.
 
+mod spooled;
+
 use std::{
     pin::Pin,
     sync::{Arc, Mutex},
@@ -27,6 +29,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use super::{SyncStream, open};
+use crate::node::spool::Spool;
 
 type Told = mpsc::UnboundedReceiver<Result<SyncReply, Status>>;
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -39,6 +42,8 @@ struct Fake {
     replies: Arc<Mutex<Option<Told>>>,
     /// What was staged, whole or not.
     staged_tx: mpsc::UnboundedSender<Result<Vec<u8>, ()>>,
+    /// Why nothing comes through the spool.
+    not_spooled: Arc<Mutex<String>>,
 }
 
 struct SyncCall(Fake);
@@ -79,6 +84,11 @@ impl ClientStreamingService<StageRequest> for StageCall {
     fn call(&mut self, request: tonic::Request<Streaming<StageRequest>>) -> Self::Future {
         let (fake, mut requests) = (self.0.clone(), request.into_inner());
         async move {
+            let head = requests.message().await?.unwrap();
+            if !head.spooled.is_empty() {
+                let not_spooled = fake.not_spooled.lock().unwrap().clone();
+                return Ok(Response::new(StageReply { not_spooled }));
+            }
             let staged = tokio::spawn(async move {
                 let mut content = Vec::new();
                 let whole = loop {
@@ -95,7 +105,7 @@ impl ClientStreamingService<StageRequest> for StageCall {
                 drop(fake.staged_tx.send(whole));
             });
             staged.await.map_err(|error| Status::internal(error.to_string()))?;
-            Ok(Response::new(StageReply {}))
+            Ok(Response::new(StageReply::default()))
         }
         .boxed()
     }
@@ -107,8 +117,13 @@ impl ServerStreamingService<ReadRequest> for ReadCall {
     type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<ReadRequest>) -> Self::Future {
-        let path = request.into_inner().path;
-        let piece = ReadReply { data: path.clone().into_bytes().into(), packed: false };
+        let ReadRequest { path, spool, .. } = request.into_inner();
+        if spool {
+            let spooled = futures::stream::iter([Ok(ReadReply { spooled: true, ..ReadReply::default() })]);
+            let replies: Replies<ReadReply> = Box::pin(spooled.chain(futures::stream::pending()));
+            return async move { Ok(Response::new(replies)) }.boxed();
+        }
+        let piece = ReadReply { data: path.clone().into_bytes().into(), ..ReadReply::default() };
         let end = (path == "changes").then(|| Err(Status::aborted("`changes` changed")));
         let replies: Replies<ReadReply> =
             Box::pin(futures::stream::iter([Ok(piece)]).chain(futures::stream::iter(end)));
@@ -150,6 +165,8 @@ struct Scene {
     asked_rx: mpsc::UnboundedReceiver<Option<(u32, Request)>>,
     replies_tx: mpsc::UnboundedSender<Result<SyncReply, Status>>,
     staged_rx: mpsc::UnboundedReceiver<Result<Vec<u8>, ()>>,
+    not_spooled: Arc<Mutex<String>>,
+    spool: Arc<Spool>,
     encoder: ReplyEncoder,
 }
 
@@ -158,7 +175,13 @@ impl Scene {
         let (asked_tx, asked_rx) = mpsc::unbounded_channel();
         let (replies_tx, replies_rx) = mpsc::unbounded_channel();
         let (staged_tx, staged_rx) = mpsc::unbounded_channel();
-        let fake = Fake { asked_tx, replies: Arc::new(Mutex::new(Some(replies_rx))), staged_tx };
+        let not_spooled = Arc::default();
+        let fake = Fake {
+            asked_tx,
+            replies: Arc::new(Mutex::new(Some(replies_rx))),
+            staged_tx,
+            not_spooled: Arc::clone(&not_spooled),
+        };
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         let incoming =
             futures::stream::iter([Ok::<_, std::io::Error>(theirs)]).chain(futures::stream::pending());
@@ -170,7 +193,8 @@ impl Scene {
         });
         let channel = Endpoint::from_static("http://radar").connect_with_connector(connector).await.unwrap();
         let stream = SyncStream::begin(RadarClient::new(channel), "session").await.unwrap();
-        Self { stream, asked_rx, replies_tx, staged_rx, encoder: ReplyEncoder::default() }
+        let (spool, encoder) = (Arc::default(), ReplyEncoder::default());
+        Self { stream, asked_rx, replies_tx, staged_rx, not_spooled, spool, encoder }
     }
 
     fn tell(&mut self, channel: u32, reply: Reply) {
@@ -183,7 +207,7 @@ impl Scene {
 
     fn open(&self, attachment: &str) -> (super::RemoteFar, mpsc::Receiver<FromFar>) {
         let ignore = Ignore::with_defaults(&["*.log".to_owned()]).unwrap();
-        open(&self.stream, attachment, &ignore, 1000)
+        open(&self.stream, &self.spool, attachment, &ignore, 1000)
     }
 }
 
@@ -260,17 +284,18 @@ async fn a_content_that_breaks_off_is_no_end() {
     let mut scene = Scene::new().await;
     let (far, _news_rx) = scene.open("a-1");
     let large = b"0123456789".repeat(100_000);
+    let entry = file(&large).unwrap();
     let (pieces_tx, pieces_rx) = mpsc::channel(8);
     pieces_tx.send(Ok(large[..700_000].to_vec())).await.unwrap();
     pieces_tx.send(Ok(large[700_000..].to_vec())).await.unwrap();
     drop(pieces_tx);
-    far.stage(1, "f", pieces_rx).await.unwrap();
+    far.stage(1, "f", &entry, pieces_rx).await.unwrap();
     assert_eq!(scene.staged_rx.recv().await.unwrap(), Ok(large.clone()));
     let (pieces_tx, pieces_rx) = mpsc::channel(8);
     pieces_tx.send(Ok(large)).await.unwrap();
     pieces_tx.send(Err("`f` changed".to_owned())).await.unwrap();
     drop(pieces_tx);
-    assert_eq!(far.stage(2, "f", pieces_rx).await.unwrap_err(), "`f` changed");
+    assert_eq!(far.stage(2, "f", &entry, pieces_rx).await.unwrap_err(), "`f` changed");
     assert_eq!(scene.staged_rx.recv().await.unwrap(), Err(()));
 
     let entry = file(b"").unwrap();

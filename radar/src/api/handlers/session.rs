@@ -2,8 +2,6 @@
 //!
 //! Invariant: the registry hears of the stream's end exactly when nobody can receive its events any more.
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use ksync_proto::radar::{SessionEvent, SessionReady, SessionRequest, session_event::Event};
 use syncthing::Device;
@@ -13,7 +11,7 @@ use tonic::{Response, Status, Streaming};
 
 use super::{
     replies::{Replies, Reply},
-    validate,
+    spool, validate,
 };
 use crate::{
     api::status,
@@ -23,9 +21,6 @@ use crate::{
         session::{BACKLOG, Hello},
     },
 };
-
-/// How long an opening waits for the node's syncthing.
-const SYNCTHING: Duration = Duration::from_secs(20);
 
 /// Opens the session that the first message names, and waits for the node's syncthing first.
 pub(super) async fn open(
@@ -38,14 +33,7 @@ pub(super) async fn open(
     let SessionRequest { session_id, epoch, machine, user, device_id, fresh } = first;
     validate::session_id(&session_id)?;
     validate::device_id(&device_id)?;
-    let syncthing = tokio::time::timeout(SYNCTHING, syncthing_rx.wait_for(Option::is_some)).await;
-    let syncthing =
-        syncthing.ok().and_then(Result::ok).and_then(|syncthing| syncthing.clone()).ok_or_else(|| {
-            // UNAVAILABLE is the transport's word for a broken connection.
-            Status::failed_precondition(
-                "the node's syncthing does not answer: see the log of container `syncthing`",
-            )
-        })?;
+    let syncthing = spool::syncthing(&mut syncthing_rx).await?;
     let holder = format!("{}@{}", validate::name(&user), validate::name(&machine));
     let (events_tx, events_rx) = mpsc::channel(BACKLOG);
     let device = Device::new(&device_id, &holder, None);

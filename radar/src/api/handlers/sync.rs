@@ -4,6 +4,7 @@
 //! makes its endpoints wait; a channel that is slow to obey is ended before it holds up the others for long.
 
 pub(super) mod content;
+pub(super) mod spooled;
 #[cfg(test)]
 mod tests;
 

@@ -32,6 +32,14 @@ pub(super) fn device_id(id: &str) -> Result<(), Status> {
     Err(Status::invalid_argument(format!("`{}` is no syncthing device id", name(id))))
 }
 
+/// What tells one spool of a session from its next.
+pub(super) fn tag(tag: &str) -> Result<(), Status> {
+    if ksync_spool::is_tag(tag) {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("`{}` is no tag: up to 32 hex digits are", name(tag))))
+}
+
 /// The name of a user or machine as others get to see it.
 pub(super) fn name(text: &str) -> String {
     person(text, LONGEST)

@@ -82,6 +82,16 @@ impl Opened {
         self.staged.end();
     }
 
+    /// Returns when it is to end.
+    pub(crate) async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// What is said when it has ended.
+    pub(crate) fn not_open(&self) -> Error {
+        Error::NotOpen { attachment: self.attachment.id.clone() }
+    }
+
     /// Tells or asks the endpoint something; one that is to end hears nothing.
     pub(super) fn send(&self, input: Input) {
         if let Some(driver) = &*self.driver.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -126,7 +136,7 @@ impl Opened {
                     return Err(Error::Busy { attachment: self.attachment.id.clone() });
                 }
                 Err(std_mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(Error::NotOpen { attachment: self.attachment.id.clone() });
+                    return Err(self.not_open());
                 }
             }
         };

@@ -39,6 +39,14 @@ impl Upload {
         Ok(self.staging.add(piece)?)
     }
 
+    /// It is complete where this is its hash, and waits for its job then.
+    pub(crate) fn finish_as(self, hash: [u8; 32]) -> Result<bool, Error> {
+        if *self.hasher.finalize().as_bytes() != hash {
+            return Ok(false);
+        }
+        self.finish().map(|()| true)
+    }
+
     /// It is complete, and waits for its job.
     pub(crate) fn finish(self) -> Result<(), Error> {
         let Self { opened, number, path, hasher, staging } = self;

@@ -22,6 +22,8 @@ pub(crate) enum Command {
     GraceOver(String, u64),
     /// Who holds a session: `user@machine`.
     Holder(String, Reply<String>),
+    /// Who holds a session, and with which device.
+    Hello(String, Reply<Hello>),
     /// Whether a session has this device.
     Uses(String, Reply<bool>),
     /// A directory was opened and is to be held.

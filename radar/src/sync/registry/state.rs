@@ -17,22 +17,31 @@ use super::{
 use crate::{
     container::attachment::Attachment,
     supervisor::node_syncthing::{NodeSyncthing, NodeSyncthingRx},
-    sync::session::{GRACE, Hello, Opening, Session, Sink, opening},
+    sync::{
+        session::{GRACE, Hello, Opening, Session, Sink, opening},
+        spools::{Spool, Spools},
+    },
 };
 
 pub(super) struct State {
     commands_tx: mpsc::UnboundedSender<Command>,
     syncthing_rx: NodeSyncthingRx,
+    spools: Spools,
     sessions: HashMap<String, Session>,
     attachments: HashMap<String, Held>,
     stopping: bool,
 }
 
 impl State {
-    pub(super) fn new(commands_tx: mpsc::UnboundedSender<Command>, syncthing_rx: NodeSyncthingRx) -> Self {
+    pub(super) fn new(
+        commands_tx: mpsc::UnboundedSender<Command>,
+        syncthing_rx: NodeSyncthingRx,
+        spools: Spools,
+    ) -> Self {
         Self {
             commands_tx,
             syncthing_rx,
+            spools,
             sessions: HashMap::new(),
             attachments: HashMap::new(),
             stopping: false,
@@ -53,6 +62,9 @@ impl State {
             }
             Command::Holder(session, reply) => {
                 drop(reply.send(self.session(&session).map(|s| s.hello.holder.clone())));
+            }
+            Command::Hello(session, reply) => {
+                drop(reply.send(self.session(&session).map(|s| s.hello.clone())));
             }
             Command::Uses(device, reply) => {
                 drop(reply.send(Ok(self.sessions.values().any(|s| s.hello.device == device))));
@@ -127,14 +139,17 @@ impl State {
         });
     }
 
-    /// Lets go of all that a session holds, and of its device.
+    /// Lets go of all that a session holds, of its spool and of its device.
     fn end_session(&mut self, id: &str, reason: &str) {
         let Some(session) = self.sessions.remove(id) else { return };
         session.sink.switch(None, reason);
         self.attachments.retain(|_, held| held.attachment.claim.session != id);
+        let spool = self.spools.close(id);
         if let Some(syncthing) = self.node_syncthing() {
-            let (commands_tx, device) = (self.commands_tx.clone(), session.hello.device);
-            tokio::spawn(async move { forget(&syncthing, &commands_tx, device).await });
+            let (commands_tx, spools) = (self.commands_tx.clone(), self.spools.clone());
+            tokio::spawn(
+                async move { forget(&syncthing, &commands_tx, session.hello, &spools, spool).await },
+            );
         }
     }
 
@@ -253,15 +268,28 @@ impl State {
         for session in self.sessions.values() {
             session.sink.switch(None, "radar stops");
         }
+        for id in self.sessions.keys() {
+            drop(self.spools.close(id));
+        }
         self.sessions.clear();
         self.attachments.clear();
     }
 }
 
-/// Removes a client's device, unless a session has it (again).
-async fn forget(syncthing: &NodeSyncthing, commands_tx: &mpsc::UnboundedSender<Command>, device: String) {
+/// Removes a session's spool, and its device unless a session has it (again).
+async fn forget(
+    syncthing: &NodeSyncthing,
+    commands_tx: &mpsc::UnboundedSender<Command>,
+    session: Hello,
+    spools: &Spools,
+    spool: Option<Spool>,
+) {
+    let Hello { session, device, .. } = session;
     // Whoever opens a session meanwhile adds its device after this.
-    let _turn = syncthing.devices.lock().await;
+    let turn = syncthing.devices.lock().await;
+    if let Some(spool) = spool {
+        spools.unshare(&session, spool, syncthing, &turn).await;
+    }
     let (used_tx, used_rx) = oneshot::channel();
     // The registry is gone when radar stops, and syncthing's configuration with it.
     drop(commands_tx.send(Command::Uses(device.clone(), used_tx)));

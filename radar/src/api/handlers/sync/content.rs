@@ -89,8 +89,8 @@ pub(in crate::api::handlers) fn read(
         let mut packer = Packer::default();
         let read = opened.read(&path, &expected, |piece| {
             let reply = match packer.pack(piece) {
-                Some(packed) => ReadReply { data: packed.into(), packed: true },
-                None => ReadReply { data: Bytes::copy_from_slice(piece), packed: false },
+                Some(packed) => ReadReply { data: packed.into(), packed: true, ..ReadReply::default() },
+                None => ReadReply { data: Bytes::copy_from_slice(piece), ..ReadReply::default() },
             };
             match replies_tx.blocking_send(Ok(reply)) {
                 Ok(()) => ControlFlow::Continue(()),

@@ -1,6 +1,7 @@
 //! The real handlers, over a loopback connection, with a directory of this machine as a container's.
 
 mod client;
+mod spooled;
 
 use std::{
     fs,

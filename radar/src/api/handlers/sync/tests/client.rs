@@ -34,6 +34,7 @@ use crate::{
         endpoints::Endpoints,
         registry::{Command, IfHeld, Registry},
         session::Hello,
+        spools::Spools,
     },
 };
 
@@ -51,6 +52,7 @@ pub(super) struct Scene {
     pub(super) radar: RadarClient<Channel>,
     pub(super) dir: tempfile::TempDir,
     pub(super) registry: Registry,
+    pub(super) spools: Spools,
     init: Child,
     _stop: tokio_util::sync::DropGuard,
     _events_rx: mpsc::Receiver<ksync_proto::radar::SessionEvent>,
@@ -71,11 +73,13 @@ impl Scene {
         let init = Program::new("sleep").arg("1000").spawn().unwrap();
         let (_, syncthing_rx) = tokio::sync::watch::channel(None);
         let paths = Line::parse_from(["radar"]).paths;
-        let registry = Registry::spawn(syncthing_rx.clone());
+        let spools = Spools::below(dir.path().with_extension("spool"));
+        let registry = Registry::spawn(syncthing_rx.clone(), spools.clone());
         let (runtimes, stop) = (Runtimes::below("/nowhere".as_ref()), CancellationToken::new());
         let handlers = Handlers {
             registry: registry.clone(),
             endpoints: Endpoints::default(),
+            spools: spools.clone(),
             reloader: Reloader::new(runtimes.clone()),
             runtimes,
             syncthing_rx,
@@ -94,7 +98,8 @@ impl Scene {
             Hello { session: "s".into(), epoch: 1, holder: "u@m".into(), device: "D".into(), fresh: true };
         registry.ask(|reply| Command::Open(hello, events_tx, reply)).await.unwrap();
         let attachment = attachment("a", init.id(), dir.path()).await;
-        let scene = Self { radar, dir, registry, init, _stop: stop.drop_guard(), _events_rx: events_rx };
+        let scene =
+            Self { radar, dir, registry, spools, init, _stop: stop.drop_guard(), _events_rx: events_rx };
         let attachment = Box::new(attachment?);
         scene.registry.ask(|reply| Command::Attach(attachment, IfHeld::Refuse, reply)).await.unwrap();
         Some(scene)
@@ -190,6 +195,7 @@ impl Scene {
             attachment_id: "a".into(),
             path: path.into(),
             expected: Some(ksync_wire::entry(expected)),
+            spool: false,
         };
         let mut stream = self.radar.clone().read(request).await?.into_inner();
         let mut content = Vec::new();

@@ -1,0 +1,109 @@
+//! Large files through a session's spool. What syncthing would bring is put there by the test.
+
+use std::{fs, path::PathBuf};
+
+use ksync_proto::radar::{ReadRequest, SpoolRequest, StageReply, StageRequest};
+use ksync_wire::Content;
+use tonic::{Code, Status};
+
+use super::{Scene, done, file};
+
+fn name(content: &[u8]) -> String {
+    blake3::hash(content).to_hex().to_string()
+}
+
+impl Scene {
+    /// The directory into which syncthing would bring files of session `s`.
+    fn inbox(&self) -> PathBuf {
+        self.spools.open("s", "1").unwrap();
+        self.dir.path().with_extension("spool").join("s-1/in")
+    }
+
+    async fn stage_spooled(
+        &self,
+        number: u64,
+        path: &str,
+        hash: &[u8],
+        size: usize,
+    ) -> Result<StageReply, Status> {
+        let head = StageRequest {
+            session_id: "s".into(),
+            attachment_id: "a".into(),
+            number,
+            path: path.into(),
+            spooled: hash.to_vec(),
+            size: size as u64,
+            ..StageRequest::default()
+        };
+        Ok(self.radar.clone().stage(futures::stream::iter([head])).await?.into_inner())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_through_the_spool_is_staged_where_it_is_what_it_should_be() {
+    let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
+    let mut stream = scene.stream("s").await.unwrap();
+    stream.list(1).await;
+    let large = b"0123456789".repeat(100_000);
+    let hash = *blake3::hash(&large).as_bytes();
+    let reply = scene.stage_spooled(1, "f", &hash, large.len()).await.unwrap();
+    assert_eq!(reply.not_spooled, "this session has no spool");
+    let inbox = scene.inbox();
+    fs::write(inbox.join(name(&large)), &large).unwrap();
+    assert_eq!(scene.stage_spooled(2, "f", &hash, large.len()).await.unwrap().not_spooled, "");
+    done(&stream.job(2, "f", None, file("f", &large), Content::Staged).await);
+    assert!(fs::read(scene.at("f")).unwrap() == large);
+    // The client's syncthing may bring anything, under any name.
+    let other = [0; 32];
+    fs::write(inbox.join(blake3::Hash::from_bytes(other).to_hex().as_str()), &large).unwrap();
+    let reply = scene.stage_spooled(3, "f", &other, large.len()).await.unwrap();
+    assert!(reply.not_spooled.ends_with("has another content"), "{}", reply.not_spooled);
+    fs::remove_file(inbox.join(name(&large))).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", inbox.join(name(&large))).unwrap();
+    let reply = scene.stage_spooled(4, "f", &hash, large.len()).await.unwrap();
+    assert!(reply.not_spooled.contains("open `"), "{}", reply.not_spooled);
+    for bad in [&b"../../etc/passwd"[..], b"x"] {
+        let refused = scene.stage_spooled(5, "f", bad, 1).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+    assert!(scene.temporaries().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_spool_does_not_take_comes_by_messages() {
+    let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
+    let large = b"0123456789".repeat(100_000);
+    fs::write(scene.at("f"), &large).unwrap();
+    let mut stream = scene.stream("s").await.unwrap();
+    stream.list(1).await;
+    scene.inbox();
+    let request = ReadRequest {
+        session_id: "s".into(),
+        attachment_id: "a".into(),
+        path: "f".into(),
+        expected: Some(ksync_wire::entry(&file("f", &large).unwrap())),
+        spool: true,
+    };
+    // There is no syncthing to offer it.
+    let mut replies = scene.radar.clone().read(request).await.unwrap().into_inner();
+    let mut bytes = 0;
+    while let Some(reply) = replies.message().await.unwrap() {
+        assert!(!reply.spooled);
+        bytes += if reply.packed {
+            ksync_wire::unpack(&reply.data, 1 << 20).unwrap().len()
+        } else {
+            reply.data.len()
+        };
+    }
+    assert_eq!(bytes, large.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_is_made_for_a_session_that_is_open_and_under_a_plain_name() {
+    let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
+    for (session, tag, code) in [("s", "..", Code::InvalidArgument), ("t", "1", Code::FailedPrecondition)] {
+        let request = SpoolRequest { session_id: session.into(), tag: tag.into() };
+        assert_eq!(scene.radar.clone().spool(request).await.unwrap_err().code(), code);
+    }
+    assert!(scene.spools.find("s").is_none() && scene.spools.find("t").is_none());
+}
