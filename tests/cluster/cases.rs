@@ -25,6 +25,7 @@ mod refusals;
 mod reload;
 mod scale;
 mod selection;
+mod spool;
 mod sync;
 mod targets;
 mod volumes;
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("sync", sync::CASES),
         ("atomicity", atomicity::CASES),
         ("container_to_local", container_to_local::CASES),
+        ("spool", spool::CASES),
         ("scale", scale::CASES),
         ("pod_changes", pod_changes::CASES),
         ("container_accidents", container_accidents::CASES),
