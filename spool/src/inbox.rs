@@ -94,6 +94,11 @@ impl Inbox {
         }
     }
 
+    /// Whether something of a file has come.
+    pub(crate) fn has_begun(&self, name: Name) -> bool {
+        [name.unfinished(), name.to_string()].iter().any(|name| self.dir.join(name).exists())
+    }
+
     /// What came of a file is of no use any more.
     async fn give_up(&self, name: Name) {
         if lock(&self.awaited).contains_key(&name) {

@@ -52,6 +52,11 @@ impl Outbox {
         Self(Shelf { shared, ended_tx, folder: folder.into(), client_rx })
     }
 
+    /// Whether a file is here, or is being brought.
+    pub(crate) fn has(&self, name: Name) -> bool {
+        self.0.shared.has(name)
+    }
+
     /// The file of a content of so many `bytes`. Where somebody else is bringing it, that is waited for.
     pub async fn lease(&self, name: Name, bytes: u64) -> Result<Leased, Error> {
         loop {

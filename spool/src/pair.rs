@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::{
     error::{Error, io_error},
     inbox::Inbox,
+    name::Name,
     outbox::Outbox,
 };
 
@@ -77,6 +78,11 @@ impl Pair {
             percent,
             client_tx,
         })
+    }
+
+    /// Whether something of a file is here: it was under way.
+    pub fn has_begun(&self, name: Name) -> bool {
+        self.outbox.has(name) || self.inbox.has_begun(name)
     }
 
     /// Has `client`'s syncthing share both folders with `device`, the other end's, and nobody else.

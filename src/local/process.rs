@@ -32,7 +32,13 @@ impl LocalSyncthing {
     /// One that never runs.
     #[cfg(test)]
     pub(super) fn none(kept: PathBuf) -> Arc<Self> {
-        Arc::new(Self { state: watch::channel(State::Down(None)).1, stop: parent::Stop::none(), kept })
+        Self::fake(watch::channel(State::Down(None)).1, kept)
+    }
+
+    /// One that somebody else runs.
+    #[cfg(test)]
+    pub(crate) fn fake(state: watch::Receiver<State>, kept: PathBuf) -> Arc<Self> {
+        Arc::new(Self { state, stop: parent::Stop::none(), kept })
     }
 
     /// Follows the process.

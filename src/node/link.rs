@@ -144,6 +144,26 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// To something that answers like radar.
+    #[cfg(test)]
+    pub(super) fn fake(
+        number: u64,
+        radar: RadarClient<Channel>,
+        device_id: &str,
+        spool: &Arc<Spool>,
+    ) -> Self {
+        Self {
+            number,
+            radar,
+            session_id: "session".to_owned(),
+            device_id: device_id.to_owned(),
+            radar_version: version::OURS.to_owned(),
+            capabilities: vec!["spool".to_owned()],
+            spool: Arc::clone(spool),
+            sync: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// Whether this radar has a capability.
     pub(super) fn can(&self, capability: &str) -> bool {
         self.capabilities.iter().any(|has| has == capability)

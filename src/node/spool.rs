@@ -17,17 +17,22 @@ pub(super) const SPOOLED: u64 = 8 << 20;
 /// How long a spool rests after a failure.
 const REST: Duration = Duration::from_secs(30);
 
+/// How long a spool may take to come back for a file that is under way in it.
+const BACK: Duration = Duration::from_secs(8);
+
 /// A node's spool.
 #[derive(Debug)]
 pub(crate) struct Spool {
     /// There while both syncthings share it and are connected. keeper --pair--> transfers
     pair_tx: watch::Sender<Option<Arc<Pair>>>,
+    /// The last one that was there: files may be under way in it.
+    last: Mutex<Option<Arc<Pair>>>,
     rests_until: Mutex<Option<Instant>>,
 }
 
 impl Default for Spool {
     fn default() -> Self {
-        Self { pair_tx: watch::Sender::new(None), rests_until: Mutex::default() }
+        Self { pair_tx: watch::Sender::new(None), last: Mutex::default(), rests_until: Mutex::default() }
     }
 }
 
@@ -41,17 +46,37 @@ pub(super) struct Way {
 impl Spool {
     /// It is there from now on, or it is not.
     pub(super) fn set(&self, pair: Option<Arc<Pair>>) {
+        if pair.is_some() {
+            (*self.last.lock().unwrap_or_else(PoisonError::into_inner)).clone_from(&pair);
+        }
         self.pair_tx.send_replace(pair);
     }
 
-    /// The way of a file, where it is one for it and there is one.
-    pub(super) fn way(&self, entry: &Entry) -> Option<Way> {
+    /// It will not come back.
+    pub(super) fn end(&self) {
+        self.set(None);
+        drop(self.last.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// The way of a file, where it is one for it and there is one. For a file that was under way when the connection broke, it
+    /// is waited for.
+    pub(super) async fn way(&self, entry: &Entry) -> Option<Way> {
         let name = Name::new(entry.hash.filter(|_| entry.size >= SPOOLED)?);
         let rests = *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
         if rests.is_some_and(|until| Instant::now() < until) {
             return None;
         }
-        Some(Way { pair: self.pair_tx.borrow().clone()?, name })
+        let mut pair_rx = self.pair_tx.subscribe();
+        let now = pair_rx.borrow_and_update().clone();
+        if let Some(pair) = now {
+            return Some(Way { pair, name });
+        }
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        if !last.has_begun(name) {
+            return None;
+        }
+        let back = tokio::time::timeout(BACK, pair_rx.wait_for(Option::is_some)).await.ok()?.ok()?;
+        Some(Way { pair: back.clone()?, name })
     }
 
     /// A file did not come through it.
@@ -78,16 +103,39 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::default();
         let large = entry(SPOOLED, Some([1; 32]));
-        assert!(spool.way(&large).is_none(), "there is none yet");
+        assert!(spool.way(&large).await.is_none(), "there is none yet");
         spool.set(Some(Arc::new(Pair::open(End::Here, &dir.path().join("p"), "s", "1").unwrap())));
-        assert!(spool.way(&large).is_some());
-        assert!(spool.way(&entry(SPOOLED - 1, Some([1; 32]))).is_none());
-        assert!(spool.way(&entry(SPOOLED, None)).is_none());
+        assert!(spool.way(&large).await.is_some());
+        assert!(spool.way(&entry(SPOOLED - 1, Some([1; 32]))).await.is_none());
+        assert!(spool.way(&entry(SPOOLED, None)).await.is_none());
         spool.failed(Name::new([1; 32]), "it did not come");
-        assert!(spool.way(&large).is_none());
+        assert!(spool.way(&large).await.is_none());
         tokio::time::sleep(REST).await;
-        assert!(spool.way(&large).is_some());
+        assert!(spool.way(&large).await.is_some());
         spool.set(None);
-        assert!(spool.way(&large).is_none());
+        assert!(spool.way(&large).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_file_that_is_under_way_waits_for_a_spool_that_was_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let (spool, at) = (Spool::default(), dir.path().join("p"));
+        let pair = Arc::new(Pair::open(End::Here, &at, "s", "1").unwrap());
+        spool.set(Some(Arc::clone(&pair)));
+        spool.set(None);
+        let large = entry(SPOOLED, Some([1; 32]));
+        let begun = Instant::now();
+        assert!(spool.way(&large).await.is_none());
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        std::fs::write(at.join(format!("in/.syncthing.{}.tmp", Name::new([1; 32]))), "half").unwrap();
+        assert!(spool.way(&large).await.is_none());
+        assert_eq!(begun.elapsed(), BACK, "it did not come back");
+        let back = async {
+            tokio::time::sleep(BACK / 2).await;
+            spool.set(Some(pair));
+        };
+        assert!(tokio::join!(spool.way(&large), back).0.is_some());
+        spool.end();
+        assert!(spool.way(&large).await.is_none());
     }
 }

@@ -25,6 +25,9 @@ use crate::{
     local::{LocalSyncthing, Running, SyncthingState},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// What radar has to know.
 const CAPABILITY: &str = "spool";
 /// How long two syncthings may take to come together: they dial every 5 s.
@@ -72,8 +75,12 @@ enum Error {
 
 impl SpoolKeeper {
     /// Keeps it until the `end`, and takes it away.
-    pub(super) async fn run(mut self, end: CancellationToken) {
-        let tag = format!("{:016x}", rand::rng().random::<u64>());
+    pub(super) async fn run(self, end: CancellationToken) {
+        self.run_as(format!("{:016x}", rand::rng().random::<u64>()), end).await;
+    }
+
+    /// The same, under a tag that tells it from other spools of the session on this node.
+    async fn run_as(mut self, tag: String, end: CancellationToken) {
         let (dir, session, named) = (self.dir.join(&tag), self.session_id.clone(), tag.clone());
         let opening = move || Pair::open(End::Here, &dir, &session, &named).map(Arc::new);
         let pair = match blocking::run(opening).await {
@@ -85,7 +92,7 @@ impl SpoolKeeper {
             () = end.cancelled() => {}
             () = self.keep(&pair, &tag, &mut device) => {}
         }
-        self.spool.set(None);
+        self.spool.end();
         self.remove(pair, &tag, device).await;
     }
 
@@ -106,7 +113,8 @@ impl SpoolKeeper {
             };
             self.spool.set(None);
             debug!(reason = ksync_common::chain(&error), "large files go by the stream for now");
-            if begun.elapsed() > TOGETHER {
+            // With another connection or another syncthing nothing has failed.
+            if begun.elapsed() > TOGETHER || matches!(error, Error::Link | Error::Running(_)) {
                 backoff.reset();
             }
             backoff.wait().await;

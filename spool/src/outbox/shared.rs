@@ -75,6 +75,11 @@ impl Shared {
         self.dir.join(name.unfinished())
     }
 
+    /// Whether a file is here, or is being brought.
+    pub(super) fn has(&self, name: Name) -> bool {
+        self.lock().contains_key(&name)
+    }
+
     /// One more needs a file.
     pub(super) fn begin(&self, name: Name, bytes: u64) -> Result<Begun, Error> {
         let mut files = self.lock();

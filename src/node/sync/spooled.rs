@@ -27,7 +27,7 @@ pub(super) async fn stage(
     pieces: Pieces,
     spool: &Spool,
 ) -> Result<(), String> {
-    let Some(way) = spool.way(entry) else { return content::stage(radar, place, number, pieces).await };
+    let Some(way) = spool.way(entry).await else { return content::stage(radar, place, number, pieces).await };
     let begun = Instant::now();
     let lease = match bring(&way, entry.size, pieces).await {
         Brought::Here(lease) => lease,
@@ -154,7 +154,7 @@ pub(super) async fn read(
     expected: Entry,
     spool: std::sync::Arc<Spool>,
 ) -> Result<Pieces, String> {
-    let Some(way) = spool.way(&expected) else { return content::read(radar, place, expected).await };
+    let Some(way) = spool.way(&expected).await else { return content::read(radar, place, expected).await };
     let begun = Instant::now();
     let request = ReadRequest { spool: true, ..place.clone().reading(&expected) };
     let mut replies = radar.read(request).await.map_err(sentence)?.into_inner();

@@ -111,7 +111,7 @@ async fn a_large_file_that_changes_is_no_concern_of_the_spool() {
     let entry = file(&large).unwrap();
     assert_eq!(far.stage(1, "f", &entry, pieces_rx).await.unwrap_err(), "`f` changed");
     assert!(far.stage(2, "f", &entry, pieces(&large[1..])).await.is_err(), "another content");
-    assert!(spooled.scene.spool.way(&entry).is_some() && spooled.outbox_is_empty().await);
+    assert!(spooled.scene.spool.way(&entry).await.is_some() && spooled.outbox_is_empty().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
