@@ -11,8 +11,8 @@ use ksync_spool::{Name, Pair};
 use ksync_tree::Entry;
 use tokio::{sync::watch, time::Instant};
 
-/// The smallest file that goes through the spool, in bytes: a smaller one is there by the stream before a second scan, index
-/// and pull would begin.
+/// The smallest file that goes through the spool, in bytes. Of this size it takes 30 to 40 ms longer than by the stream, which
+/// nobody notices, and at 20 Mbit/s 3 s are lost when a stream breaks just before its end.
 pub(super) const SPOOLED: u64 = 8 << 20;
 /// How long a spool rests after a failure.
 const REST: Duration = Duration::from_secs(30);
