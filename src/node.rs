@@ -32,7 +32,7 @@ use tracing::{Instrument, info_span};
 use bep_listener::BepListener;
 use connector::{Connector, Met};
 use routes::Routes;
-use spool::Spool;
+use spool::{SPOOLED, Spool};
 use spool_keeper::{Devices, SpoolKeeper};
 
 pub(crate) use attachment::Attachment;
@@ -122,7 +122,7 @@ impl Nodes {
         });
         live.insert(name.to_owned(), Arc::downgrade(&node));
         let span = info_span!(parent: None, "node", name);
-        let spool = Arc::new(Spool::default());
+        let spool = Arc::new(Spool::new(SPOOLED));
         let tunnel = PortForward::new(self.client.clone(), name);
         let connector = Connector {
             node: name.to_owned(),

@@ -11,9 +11,9 @@ use ksync_spool::{Name, Pair};
 use ksync_tree::Entry;
 use tokio::{sync::watch, time::Instant};
 
-/// The smallest file that goes through the spool, in bytes. Of this size it takes 30 to 40 ms longer than by the stream, which
-/// nobody notices, and at 20 Mbit/s 3 s are lost when a stream breaks just before its end.
-pub(super) const SPOOLED: u64 = 8 << 20;
+/// The smallest file that goes through the spool, in bytes. The spool takes about three times as long as the stream, whatever
+/// the size (docs/performance.md), and costs nothing anew when the connection breaks: that counts for files which take long.
+pub(super) const SPOOLED: u64 = 256 << 20;
 /// How long a spool rests after a failure.
 const REST: Duration = Duration::from_secs(30);
 
@@ -28,12 +28,8 @@ pub(crate) struct Spool {
     /// The last one that was there: files may be under way in it.
     last: Mutex<Option<Arc<Pair>>>,
     rests_until: Mutex<Option<Instant>>,
-}
-
-impl Default for Spool {
-    fn default() -> Self {
-        Self { pair_tx: watch::Sender::new(None), last: Mutex::default(), rests_until: Mutex::default() }
-    }
+    /// Files of fewer bytes do not go through it.
+    least: u64,
 }
 
 /// The way of one file.
@@ -44,6 +40,16 @@ pub(super) struct Way {
 }
 
 impl Spool {
+    /// One that is not there yet, for files of at least so many bytes.
+    pub(super) fn new(least: u64) -> Self {
+        Self {
+            pair_tx: watch::Sender::new(None),
+            last: Mutex::default(),
+            rests_until: Mutex::default(),
+            least,
+        }
+    }
+
     /// It is there from now on, or it is not.
     pub(super) fn set(&self, pair: Option<Arc<Pair>>) {
         if pair.is_some() {
@@ -61,7 +67,7 @@ impl Spool {
     /// The way of a file, where it is one for it and there is one. For a file that was under way when the connection broke, it
     /// is waited for.
     pub(super) async fn way(&self, entry: &Entry) -> Option<Way> {
-        let name = Name::new(entry.hash.filter(|_| entry.size >= SPOOLED)?);
+        let name = Name::new(entry.hash.filter(|_| entry.size >= self.least)?);
         let rests = *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
         if rests.is_some_and(|until| Instant::now() < until) {
             return None;
@@ -101,7 +107,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_a_large_file_has_a_way_and_only_while_the_spool_is_well() {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::default();
+        let spool = Spool::new(SPOOLED);
         let large = entry(SPOOLED, Some([1; 32]));
         assert!(spool.way(&large).await.is_none(), "there is none yet");
         spool.set(Some(Arc::new(Pair::open(End::Here, &dir.path().join("p"), "s", "1").unwrap())));
@@ -119,7 +125,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_a_file_that_is_under_way_waits_for_a_spool_that_was_lost() {
         let dir = tempfile::tempdir().unwrap();
-        let (spool, at) = (Spool::default(), dir.path().join("p"));
+        let (spool, at) = (Spool::new(SPOOLED), dir.path().join("p"));
         let pair = Arc::new(Pair::open(End::Here, &at, "s", "1").unwrap());
         spool.set(Some(Arc::clone(&pair)));
         spool.set(None);

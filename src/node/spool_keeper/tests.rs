@@ -165,7 +165,7 @@ async fn a_spool_comes_back_after_every_break_and_leaves_nothing() {
         there: Arc::new(Mutex::new(Some(there.client.clone()))),
         device: here.id.clone(),
     };
-    let spool = Arc::new(Spool::default());
+    let spool = Arc::new(Spool::new(SPOOLED));
     let radar = connect(fake.clone()).await;
     let up = |number| NodeState::Up(Arc::new(Link::fake(number, radar.clone(), &there.id, &spool)));
     let (first, second) = (up(1), up(2));

@@ -107,10 +107,10 @@ fn under_way(sandbox: &Sandbox) {
 
 fn each_way(sandbox: &Sandbox) {
     let containers = scene(sandbox);
-    sandbox.write("there.bin", noise(40));
+    sandbox.write("there.bin", noise(HUGE));
     sandbox.at_rest(&containers, CODE);
     assert_eq!(said(sandbox, WENT), containers.len(), "{}", sandbox.ksync.log());
-    let line = format!("head -c {} /dev/urandom >{CODE}/new && mv {CODE}/new {CODE}/here.bin", 40 * MB);
+    let line = format!("head -c {} /dev/urandom >{CODE}/new && mv {CODE}/new {CODE}/here.bin", HUGE * MB);
     containers[0].sh(sandbox.cluster(), &line);
     sandbox.at_rest(&containers, CODE);
     assert!(said(sandbox, CAME) >= 1, "{}", sandbox.ksync.log());

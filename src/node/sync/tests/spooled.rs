@@ -10,7 +10,6 @@ use tokio::{
 };
 
 use super::*;
-use crate::node::spool::SPOOLED;
 
 struct Spooled {
     scene: Scene,
@@ -60,7 +59,7 @@ async fn yes(listener: UnixListener) {
 }
 
 fn large() -> Vec<u8> {
-    b"0123456789abcdef".repeat(usize::try_from(SPOOLED / 16 + 1000).unwrap())
+    b"0123456789abcdef".repeat(usize::try_from(LARGE / 16 + 1000).unwrap())
 }
 
 fn pieces(content: &[u8]) -> Pieces {
