@@ -22,7 +22,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 .NOTPARALLEL:
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
-	guards unit layers-test cli-test cluster-test cluster-selftest model soak soak-short test test-new lint bench bench-build bench-long bench-reload \
+	guards unit layers-test cli-test syncthing-test cluster-test cluster-selftest model soak soak-short test test-new lint bench bench-build bench-long bench-reload \
 	bench-docs clean
 
 help:
@@ -93,6 +93,11 @@ soak-short:
 	@echo 'SKIPPED soak-short: the suite runs on $(KSYNC_TEST_KUBECONFIG)'
 else
 cluster-test: build cluster
+# Spools between two real syncthings, on the loopback.
+syncthing-test: cluster
+	@KSYNC_TEST_SYNCTHING=$$($(CLUSTER) product syncthing) $(STAGE) 'spools between two syncthings' \
+		cargo test --locked --package ksync-spool --package kubectl-ksync --lib --test syncthings -- --ignored
+
 # The first faults that a seed draws.
 soak-short: build cluster
 	@$(STAGE) 'soak, for a while' cargo bench --locked --profile dev --bench soak -- --short --seconds 90 --seed 1
@@ -145,7 +150,7 @@ bench-docs:
 	@cargo run --quiet --locked --package ksync-measure --bin bench-docs -- docs/benchmarks.md \
 		$(wildcard $(addprefix target/bench/,bench.json long.json reload.json))
 
-test: unit layers-test cli-test cluster-selftest cluster-test soak-short
+test: unit layers-test cli-test cluster-selftest syncthing-test cluster-test soak-short
 
 # On a cluster of its own, which may stand beside the usual one, and which goes when all tests have passed.
 test-new: export KSYNC_CLUSTER_VERSIONS := new

@@ -8,6 +8,7 @@ mod attachment;
 mod bep_listener;
 mod call_error;
 mod connector;
+mod large_file;
 mod link;
 mod messages;
 mod routes;
@@ -32,11 +33,12 @@ use tracing::{Instrument, info_span};
 use bep_listener::BepListener;
 use connector::{Connector, Met};
 use routes::Routes;
-use spool::{SPOOLED, Spool};
+use spool::Spool;
 use spool_keeper::{Devices, SpoolKeeper};
 
 pub(crate) use attachment::Attachment;
 pub(crate) use call_error::CallError;
+pub(crate) use large_file::{LargeFile, NotASize};
 pub(crate) use link::{Link, SessionIdentity, look};
 pub(crate) use messages::{AttachReply, AttachRequest, LookReply, ReloadReply, ReloadRequest, Reloaded};
 pub(crate) use state::NodeState;
@@ -86,6 +88,7 @@ pub(crate) struct Nodes {
     syncthing: Arc<LocalSyncthing>,
     /// Directory of all spools.
     spools: PathBuf,
+    large_file: LargeFile,
     devices: Arc<Devices>,
 }
 
@@ -97,9 +100,10 @@ impl Nodes {
         identity: SessionIdentity,
         syncthing: Arc<LocalSyncthing>,
         spools: PathBuf,
+        large_file: LargeFile,
     ) -> Arc<Self> {
         let (live, met, devices) = (Mutex::default(), Arc::default(), Arc::default());
-        Arc::new(Self { client, identity, live, met, syncthing, spools, devices })
+        Arc::new(Self { client, identity, live, met, syncthing, spools, large_file, devices })
     }
 
     /// The handle of a node, connecting to it when nobody does yet.
@@ -122,7 +126,7 @@ impl Nodes {
         });
         live.insert(name.to_owned(), Arc::downgrade(&node));
         let span = info_span!(parent: None, "node", name);
-        let spool = Arc::new(Spool::new(SPOOLED));
+        let spool = Arc::new(Spool::new(self.large_file));
         let tunnel = PortForward::new(self.client.clone(), name);
         let connector = Connector {
             node: name.to_owned(),

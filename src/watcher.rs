@@ -30,7 +30,7 @@ use crate::{
     home::{ContextDir, Home},
     local::{self, LocalFolders, LocalSyncthing},
     lock::{self, Lock},
-    node::{Nodes, SessionIdentity},
+    node::{LargeFile, Nodes, NotASize, SessionIdentity},
     reload::Reloads,
     spec::Shared,
     speclist::{Cluster, ClusterPins, SpecList},
@@ -63,6 +63,9 @@ pub(crate) enum Error {
     /// The state directory can't be used.
     #[error(transparent)]
     Home(#[from] crate::home::Error),
+    /// The environment says no size.
+    #[error(transparent)]
+    LargeFile(#[from] NotASize),
     /// syncthing was never fetched.
     #[error("syncthing is not installed in `{path}`")]
     NoSyncthing {
@@ -97,6 +100,7 @@ impl Error {
             Self::AlreadyRuns { .. } => {
                 "see what it does with `kubectl ksync get`, end it with `kubectl ksync stop`"
             }
+            Self::LargeFile(_) => "a size is a number of bytes, or of `Ki`, `Mi` or `Gi`, as in `256Mi`",
             Self::NoSyncthing { .. } => "run `kubectl ksync init`",
             _ => "",
         }
@@ -114,6 +118,7 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// Runs until it is told to stop. `ready` is called once everything stands.
     pub(crate) async fn run(self, ready: impl FnOnce()) -> Result<(), Error> {
+        let large_file = LargeFile::from_env()?;
         let cluster = Cluster { context: self.cluster.context.clone(), hash: self.cluster.hash() };
         let dir = self.home.context(&cluster.context, &cluster.hash);
         dir.create()?;
@@ -146,7 +151,7 @@ impl Watcher {
         let shared = Shared {
             client: access.client(),
             namespace: self.cluster.own_namespace.clone(),
-            nodes: Nodes::new(access.client(), identity, Arc::clone(&syncthing), dir.spools()),
+            nodes: Nodes::new(access.client(), identity, Arc::clone(&syncthing), dir.spools(), large_file),
             locals: Arc::clone(&locals),
             take_over: TakeOver::default(),
             kinds: dir.kinds(),

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::time::Instant;
+use tokio::{runtime::Handle, time::Instant};
 
 use crate::{
     error::{Error, blocking, io_error},
@@ -29,8 +29,9 @@ const HASHED: u64 = 100_000_000;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often it is looked whether anything comes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-/// After which what nobody waits for is removed. Who has lost the connection may come back for it before that.
-const OLD: Duration = Duration::from_secs(120);
+/// After which what nobody waits for is removed. Who has lost the connection may come back for it before that: as long as radar
+/// keeps a session without a stream.
+const OLD: Duration = Duration::from_secs(30);
 
 /// Files by how many wait for them.
 type Awaited = Arc<Mutex<HashMap<Name, usize>>>;
@@ -63,7 +64,7 @@ impl Inbox {
 
     /// Waits for a file of so many `bytes`.
     pub async fn wait(&self, name: Name, bytes: u64) -> Result<Arrived, Error> {
-        let waiting = Waiting::new(&self.awaited, name);
+        let waiting = Waiting::new(&self.dir, &self.awaited, name);
         let (dir, awaited) = (self.dir.clone(), Arc::clone(&self.awaited));
         blocking(move || sweep(&dir, &awaited)).await?;
         let patience = PATIENCE + Duration::from_secs(bytes / HASHED);
@@ -160,14 +161,16 @@ fn sweep(dir: &Path, awaited: &Awaited) -> Result<(), Error> {
 /// Somebody waits for a file.
 #[derive(Debug)]
 struct Waiting {
+    dir: PathBuf,
     awaited: Awaited,
     name: Name,
+    runtime: Handle,
 }
 
 impl Waiting {
-    fn new(awaited: &Awaited, name: Name) -> Self {
+    fn new(dir: &Path, awaited: &Awaited, name: Name) -> Self {
         *lock(awaited).entry(name).or_default() += 1;
-        Self { awaited: Arc::clone(awaited), name }
+        Self { dir: dir.to_owned(), awaited: Arc::clone(awaited), name, runtime: Handle::current() }
     }
 }
 
@@ -178,8 +181,34 @@ impl Drop for Waiting {
             *count -= 1;
             if *count == 0 {
                 awaited.remove(&self.name);
+                let (dir, awaited) = (self.dir.clone(), Arc::clone(&self.awaited));
+                self.runtime.spawn(forget(dir, awaited, self.name));
             }
         }
+    }
+}
+
+/// Removes what has come of a file that nobody comes back for. syncthing removes a whole one when the other end has none any
+/// more, and never one that it has a part of.
+async fn forget(dir: PathBuf, awaited: Awaited, name: Name) {
+    tokio::time::sleep(OLD).await;
+    let removed = blocking(move || {
+        let awaited = lock(&awaited);
+        if !awaited.contains_key(&name) {
+            for left in [name.unfinished(), name.to_string()] {
+                let path = dir.join(left);
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(io_error("remove", &path)(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = removed.await {
+        tracing::warn!(error = ksync_common::chain(&error), "remove what nobody waits for");
     }
 }
 
@@ -227,6 +256,21 @@ mod tests {
         fs::remove_dir(&at).unwrap();
         fs::write(&at, "longer").unwrap();
         assert!(matches!(inbox.wait(name, 4).await, Err(Error::NoFile { .. })), "another size");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_comes_back_for_is_removed() {
+        let (dir, inbox, name) = scene();
+        let unfinished = dir.path().join(name.unfinished());
+        fs::write(&unfinished, "te").unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(50), inbox.wait(name, 4)).await.is_err());
+        tokio::time::sleep(OLD / 2).await;
+        assert!(unfinished.exists(), "whoever comes back goes on with it");
+        let since = Instant::now();
+        while unfinished.exists() {
+            assert!(since.elapsed() < OLD * 2, "it is still there");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
-//! Two real syncthings on the loopback, each with its end of a spool. `KSYNC_TEST_SYNCTHING` names the program; without it
-//! nothing is tested here.
+//! Two real syncthings on the loopback, each with its end of a spool. `KSYNC_TEST_SYNCTHING` names the program
+//! (`make syncthing-test`).
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "the whole target is a test")]
 
 use std::{
@@ -131,9 +131,9 @@ struct Scene {
 }
 
 impl Scene {
-    /// None where there is no syncthing.
-    async fn new() -> Option<Self> {
-        let binary = PathBuf::from(std::env::var_os("KSYNC_TEST_SYNCTHING")?);
+    async fn new() -> Self {
+        let binary =
+            PathBuf::from(std::env::var_os("KSYNC_TEST_SYNCTHING").expect("KSYNC_TEST_SYNCTHING is set"));
         // The process's other tests may have done so.
         drop(rustls::crypto::ring::default_provider().install_default());
         let dir = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ impl Scene {
         let pairs = [pair(End::Here, "spool-here"), pair(End::There, "spool-there")];
         let scene = Self { dir, binary, here, there, there_port, way, way_port, pairs };
         scene.share().await;
-        Some(scene)
+        scene
     }
 
     /// Both ends as the watcher and radar make them, in that order.
@@ -216,10 +216,9 @@ async fn received(pair: &Pair, content: &[u8]) -> Result<Vec<u8>, Error> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a syncthing: make syncthing-test"]
 async fn a_file_goes_each_way_and_leaves_nothing() {
-    let Some(scene) = Scene::new().await else {
-        return ksync_skip::skipped("KSYNC_TEST_SYNCTHING is not set");
-    };
+    let scene = Scene::new().await;
     for (from, to) in [(0, 1), (1, 0)] {
         for bytes in [8 * MB, 40 * MB, 200 * MB] {
             let content = noise(bytes);
@@ -242,10 +241,9 @@ async fn a_file_goes_each_way_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a syncthing: make syncthing-test"]
 async fn a_connection_that_breaks_costs_what_was_under_way() {
-    let Some(scene) = Scene::new().await else {
-        return ksync_skip::skipped("KSYNC_TEST_SYNCTHING is not set");
-    };
+    let scene = Scene::new().await;
     let content = noise(60 * MB);
     scene.way.rate.store(30_000_000, Ordering::SeqCst);
     for (from, to, inbox) in [(0, 1, "spool-there/in"), (1, 0, "spool-here/in")] {
@@ -274,10 +272,9 @@ async fn a_connection_that_breaks_costs_what_was_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a syncthing: make syncthing-test"]
 async fn a_syncthing_that_was_killed_goes_on_or_is_given_up() {
-    let Some(mut scene) = Scene::new().await else {
-        return ksync_skip::skipped("KSYNC_TEST_SYNCTHING is not set");
-    };
+    let mut scene = Scene::new().await;
     let content = noise(40 * MB);
     scene.way.rate.store(20_000_000, Ordering::SeqCst);
     let lease = offered(&scene.pairs[0], &content).await;

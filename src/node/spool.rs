@@ -11,9 +11,8 @@ use ksync_spool::{Name, Pair};
 use ksync_tree::Entry;
 use tokio::{sync::watch, time::Instant};
 
-/// The smallest file that goes through the spool, in bytes. The spool takes about three times as long as the stream, whatever
-/// the size (docs/performance.md), and costs nothing anew when the connection breaks: that counts for files which take long.
-pub(super) const SPOOLED: u64 = 256 << 20;
+use super::large_file::LargeFile;
+
 /// How long a spool rests after a failure.
 const REST: Duration = Duration::from_secs(30);
 
@@ -28,8 +27,8 @@ pub(crate) struct Spool {
     /// The last one that was there: files may be under way in it.
     last: Mutex<Option<Arc<Pair>>>,
     rests_until: Mutex<Option<Instant>>,
-    /// Files of fewer bytes do not go through it.
-    least: u64,
+    /// Only such files go through it.
+    large: LargeFile,
 }
 
 /// The way of one file.
@@ -40,13 +39,13 @@ pub(super) struct Way {
 }
 
 impl Spool {
-    /// One that is not there yet, for files of at least so many bytes.
-    pub(super) fn new(least: u64) -> Self {
+    /// One that is not there yet, for files of at least this size.
+    pub(super) fn new(large: LargeFile) -> Self {
         Self {
             pair_tx: watch::Sender::new(None),
             last: Mutex::default(),
             rests_until: Mutex::default(),
-            least,
+            large,
         }
     }
 
@@ -67,7 +66,7 @@ impl Spool {
     /// The way of a file, where it is one for it and there is one. For a file that was under way when the connection broke, it
     /// is waited for.
     pub(super) async fn way(&self, entry: &Entry) -> Option<Way> {
-        let name = Name::new(entry.hash.filter(|_| entry.size >= self.least)?);
+        let name = Name::new(entry.hash.filter(|_| entry.size >= self.large.0)?);
         let rests = *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
         if rests.is_some_and(|until| Instant::now() < until) {
             return None;
@@ -100,6 +99,9 @@ mod tests {
 
     use super::*;
 
+    const SIZE: u64 = 1 << 20;
+    const LARGE: LargeFile = LargeFile(SIZE);
+
     fn entry(size: u64, hash: Option<[u8; 32]>) -> Entry {
         Entry { path: "f".into(), kind: Kind::File, size, mtime_ns: 0, mode: 0o644, hash, target: None }
     }
@@ -107,13 +109,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_a_large_file_has_a_way_and_only_while_the_spool_is_well() {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::new(SPOOLED);
-        let large = entry(SPOOLED, Some([1; 32]));
+        let spool = Spool::new(LARGE);
+        let large = entry(SIZE, Some([1; 32]));
         assert!(spool.way(&large).await.is_none(), "there is none yet");
         spool.set(Some(Arc::new(Pair::open(End::Here, &dir.path().join("p"), "s", "1").unwrap())));
         assert!(spool.way(&large).await.is_some());
-        assert!(spool.way(&entry(SPOOLED - 1, Some([1; 32]))).await.is_none());
-        assert!(spool.way(&entry(SPOOLED, None)).await.is_none());
+        assert!(spool.way(&entry(SIZE - 1, Some([1; 32]))).await.is_none());
+        assert!(spool.way(&entry(SIZE, None)).await.is_none());
         spool.failed(Name::new([1; 32]), "it did not come");
         assert!(spool.way(&large).await.is_none());
         tokio::time::sleep(REST).await;
@@ -125,11 +127,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_a_file_that_is_under_way_waits_for_a_spool_that_was_lost() {
         let dir = tempfile::tempdir().unwrap();
-        let (spool, at) = (Spool::new(SPOOLED), dir.path().join("p"));
+        let (spool, at) = (Spool::new(LARGE), dir.path().join("p"));
         let pair = Arc::new(Pair::open(End::Here, &at, "s", "1").unwrap());
         spool.set(Some(Arc::clone(&pair)));
         spool.set(None);
-        let large = entry(SPOOLED, Some([1; 32]));
+        let large = entry(SIZE, Some([1; 32]));
         let begun = Instant::now();
         assert!(spool.way(&large).await.is_none());
         assert_eq!(begun.elapsed(), Duration::ZERO);

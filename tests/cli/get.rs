@@ -128,6 +128,17 @@ fn nothing_to_stop() {
 }
 
 #[test]
+fn watch_with_a_size_that_is_none() {
+    let bench = Bench::new();
+    let expected = "error: `KSYNC_LARGE_FILE` is `8MB`, which is not a size\n\
+        hint: a size is a number of bytes, or of `Ki`, `Mi` or `Gi`, as in `256Mi`\n";
+    for args in [&["watch"][..], &["watch", "--daemon"]] {
+        let refused = super::bench::refusal(expected);
+        super::bench::check(bench.command(args).env("KSYNC_LARGE_FILE", "8MB"), refused);
+    }
+}
+
+#[test]
 fn watch_without_syncthing() {
     let bench = Bench::new();
     for args in [&["watch"][..], &["watch", "--daemon"]] {

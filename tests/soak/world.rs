@@ -37,6 +37,9 @@ pub(crate) enum Shape {
     Image,
 }
 
+/// From which size on files go through syncthing here: the large ones that the writers make.
+const LARGE_FILE: &str = "2Mi";
+
 pub(crate) struct World<'a> {
     pub(crate) sandbox: &'a Sandbox,
     pub(crate) ksync: Ksync,
@@ -84,7 +87,8 @@ impl<'a> World<'a> {
             app = app.memory_dir("code", CODE, VOLUME);
         }
         app.apply(sandbox);
-        let ksync = Ksync { home: home.at.clone(), guards_off, ..sandbox.ksync.clone() };
+        let ksync =
+            Ksync { home: home.at.clone(), guards_off, large_file: LARGE_FILE, ..sandbox.ksync.clone() };
         let world = Self { sandbox, ksync, disk, home, local, shape, replicas, known: Mutex::default() };
         world.places()?;
         world.create()?;

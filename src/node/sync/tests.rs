@@ -29,7 +29,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use super::{SyncStream, open};
-use crate::node::spool::Spool;
+use crate::node::{large_file::LargeFile, spool::Spool};
 
 /// Files of so many bytes go through the spool.
 const LARGE: u64 = 1 << 20;
@@ -196,7 +196,7 @@ impl Scene {
         });
         let channel = Endpoint::from_static("http://radar").connect_with_connector(connector).await.unwrap();
         let stream = SyncStream::begin(RadarClient::new(channel), "session").await.unwrap();
-        let (spool, encoder) = (Arc::new(Spool::new(LARGE)), ReplyEncoder::default());
+        let (spool, encoder) = (Arc::new(Spool::new(LargeFile(LARGE))), ReplyEncoder::default());
         Self { stream, asked_rx, replies_tx, staged_rx, not_spooled, spool, encoder }
     }
 

@@ -1,15 +1,19 @@
 //! Large files go through the two syncthings, each way, and by the stream where these are no way.
 
-use std::{fs, path::PathBuf};
-
-use rand::RngExt;
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::PathBuf,
+    time::Duration,
+};
 
 use super::{CODE, NO_RELOAD};
 use crate::suite::{
     App, Case, Need, Sandbox,
     container::Container,
     eventually,
-    eventually::{LONG, SHORT, holds},
+    eventually::{LONG, holds},
+    ksync::Ksync,
     process,
 };
 
@@ -29,13 +33,29 @@ const CAME: &str = "a large file came through syncthing";
 /// Where the pods of radar have their spools.
 const THERE: &str = "/var/lib/ksync/spool";
 const MB: usize = 1 << 20;
+/// A large file is one of this size and more.
+const FROM: &str = "8Mi";
 /// More than is sent before somebody can do something about it.
-const HUGE: usize = 300;
+const HUGE: usize = 48;
 
-fn noise(megabytes: usize) -> Vec<u8> {
-    let mut noise = vec![0; megabytes * MB];
-    rand::rng().fill(&mut noise[..]);
-    noise
+/// Long enough for a large file on each node, on a busy machine.
+const LARGE: Duration = Duration::from_secs(120);
+
+/// Writes a file that no two blocks of are alike.
+#[track_caller]
+fn write_large(sandbox: &Sandbox, name: &str) {
+    let mut noise = File::open("/dev/urandom").expect("noise").take((HUGE * MB) as u64);
+    let mut file = File::create(sandbox.path(name)).expect("create");
+    io::copy(&mut noise, &mut file).expect("write");
+}
+
+/// Waits until `get` says that all hold the same, and sees whether that is true: content is read once only.
+#[track_caller]
+fn same(sandbox: &Sandbox, containers: &[Container]) {
+    sandbox.watching(containers, LARGE);
+    for container in containers {
+        sandbox.equal(container, CODE).expect("equal trees");
+    }
 }
 
 /// How often the watcher has said something.
@@ -43,11 +63,23 @@ fn said(sandbox: &Sandbox, what: &str) -> usize {
     sandbox.ksync.log().matches(what).count()
 }
 
+/// The watcher is the first command's, with its environment.
+#[track_caller]
+fn sync(sandbox: &Sandbox) {
+    let ksync = with_spools(sandbox);
+    let local = sandbox.local().display().to_string();
+    ksync.ok(&[&["create", "--name", "main", "--wait"], NO_RELOAD, &[&local, CODE]].concat());
+}
+
+fn with_spools(sandbox: &Sandbox) -> Ksync {
+    Ksync { large_file: FROM, ..sandbox.ksync.clone() }
+}
+
 /// A container on each node in sync, each node with a spool.
 fn scene(sandbox: &Sandbox) -> Vec<Container> {
     sandbox.write("a.txt", "a\n");
     let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
-    sandbox.sync(NO_RELOAD, CODE);
+    sync(sandbox);
     ready(sandbox, containers.len());
     containers
 }
@@ -57,8 +89,18 @@ fn ready(sandbox: &Sandbox, times: usize) {
     eventually("spools", LONG, || holds(said(sandbox, READY) >= times, sandbox.ksync.log()));
 }
 
-/// The files in the spools, here and in all pods of radar.
+/// Whose spools a watcher's are.
+fn session(sandbox: &Sandbox) -> String {
+    let contexts = fs::read_dir(sandbox.ksync.home.join("contexts")).expect("its contexts");
+    let ids = contexts.filter_map(|context| fs::read_to_string(context.ok()?.path().join("session")).ok());
+    let ids: Vec<String> = ids.collect();
+    let [id] = &ids[..] else { panic!("not one session: {ids:?}") };
+    id.trim().to_owned()
+}
+
+/// The files in the watcher's spools, here and in all pods of radar.
 fn spooled(sandbox: &Sandbox) -> Vec<String> {
+    let session = session(sandbox);
     let mut found = Vec::new();
     let mut dirs: Vec<PathBuf> = fs::read_dir(sandbox.ksync.home.join("contexts"))
         .into_iter()
@@ -80,7 +122,7 @@ fn spooled(sandbox: &Sandbox) -> Vec<String> {
         let Ok(tree) = radar.tree(sandbox.cluster(), THERE) else { continue };
         found.extend(
             tree.entries()
-                .filter(|(path, _)| path.matches('/').count() > 1)
+                .filter(|(path, _)| path.starts_with(&session) && path.matches('/').count() > 1)
                 .map(|(path, _)| format!("{}: {path}", radar.pod)),
         );
     }
@@ -98,22 +140,26 @@ fn nothing_left(sandbox: &Sandbox) {
 /// Writes a large file, and waits until it is under way on the node.
 #[track_caller]
 fn under_way(sandbox: &Sandbox) {
-    sandbox.write("huge.bin", noise(HUGE));
-    eventually("the file to be under way", SHORT, || {
+    write_large(sandbox, "huge.bin");
+    eventually("the file to be under way", LONG, || {
         let spooled = spooled(sandbox);
         holds(spooled.iter().any(|path| path.contains("/in/")), format!("{spooled:?}"))
     });
 }
 
 fn each_way(sandbox: &Sandbox) {
-    let containers = scene(sandbox);
-    sandbox.write("there.bin", noise(HUGE));
-    sandbox.at_rest(&containers, CODE);
-    assert_eq!(said(sandbox, WENT), containers.len(), "{}", sandbox.ksync.log());
+    sandbox.write("a.txt", "a\n");
+    let container = App::idle(sandbox).replicas(1).apply(sandbox).only();
+    sync(sandbox);
+    ready(sandbox, 1);
+    write_large(sandbox, "there.bin");
+    eventually("a large file there", LARGE, || holds(said(sandbox, WENT) == 1, sandbox.ksync.log()));
+    let containers = [container];
+    same(sandbox, &containers);
     let line = format!("head -c {} /dev/urandom >{CODE}/new && mv {CODE}/new {CODE}/here.bin", HUGE * MB);
     containers[0].sh(sandbox.cluster(), &line);
-    sandbox.at_rest(&containers, CODE);
-    assert!(said(sandbox, CAME) >= 1, "{}", sandbox.ksync.log());
+    eventually("a large file here", LARGE, || holds(said(sandbox, CAME) == 1, sandbox.ksync.log()));
+    same(sandbox, &containers);
     nothing_left(sandbox);
 }
 
@@ -127,7 +173,7 @@ fn node_killed(sandbox: &Sandbox) {
             process::kill(child.pid);
         }
     }
-    sandbox.at_rest(&containers, CODE);
+    same(sandbox, &containers);
     ready(sandbox, 2 * containers.len());
     nothing_left(sandbox);
 }
@@ -139,7 +185,7 @@ fn local_killed(sandbox: &Sandbox) {
     let children = process::children(watcher);
     assert_eq!(children.len(), 1, "{children:?}");
     process::kill(children[0].pid);
-    sandbox.at_rest(&containers, CODE);
+    same(sandbox, &containers);
     ready(sandbox, 2 * containers.len());
     nothing_left(sandbox);
 }
@@ -148,8 +194,8 @@ fn watcher_killed(sandbox: &Sandbox) {
     let containers = scene(sandbox);
     under_way(sandbox);
     process::kill(sandbox.ksync.watcher().expect("a watcher"));
-    sandbox.ksync.ok(&["watch", "--daemon"]);
-    sandbox.at_rest(&containers, CODE);
+    with_spools(sandbox).ok(&["watch", "--daemon"]);
+    same(sandbox, &containers);
     nothing_left(sandbox);
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Ksync {
     pub(crate) namespace: String,
     /// Guards that are switched off, where the feature for it is built in.
     pub(crate) guards_off: &'static str,
+    /// From which size on files go through syncthing; the default where empty.
+    pub(crate) large_file: &'static str,
 }
 
 /// A spec as `get -o json` shows it.
@@ -91,7 +93,7 @@ impl Ksync {
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         let mut command = shell::command(Self::program());
         command.env("KUBECONFIG", &self.kubeconfig).env("KSYNC_HOME", &self.home);
-        command.env("KSYNC_GUARDS_OFF", self.guards_off);
+        command.env("KSYNC_GUARDS_OFF", self.guards_off).env("KSYNC_LARGE_FILE", self.large_file);
         command.env_remove("RUST_LOG").args(["-n", &self.namespace]).args(args);
         shell::run(&mut command, None)
     }

@@ -44,6 +44,7 @@ impl Run {
             kubeconfig: cluster.kubectl().kubeconfig.clone(),
             namespace: "default".to_owned(),
             guards_off: "",
+            large_file: "",
         };
         let run = Self { cluster, nodes, installer, scratch, installed_before };
         run.install();

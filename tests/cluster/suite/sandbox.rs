@@ -54,6 +54,7 @@ impl Sandbox {
             kubeconfig: run.cluster.kubectl().kubeconfig.clone(),
             namespace: namespace.clone(),
             guards_off: "",
+            large_file: "",
         };
         let sandbox = Self { run, namespace, ksync, nodes, seen, root, case: case.to_owned() };
         sandbox.make_home(&sandbox.ksync.home);
