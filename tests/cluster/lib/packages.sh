@@ -6,7 +6,7 @@
 # Commands or files that must be there, each with the package that brings it.
 NEEDED=(
   containerd:containerd ctr:containerd runc:runc conmon:conmon /usr/lib/cni/bridge:containernetworking-plugins
-  socat:socat ip:iproute2 nsenter:util-linux unshare:util-linux openssl:openssl cc:gcc
+  socat:socat ip:iproute2 nsenter:util-linux unshare:util-linux openssl:openssl cc:gcc patch:patch
   /usr/include/stdio.h:libc6-dev make:make /usr/bin/python3:python3
   /usr/include/seccomp.h:libseccomp-dev pkg-config:pkg-config
 )
