@@ -1,6 +1,11 @@
 //! Two real syncthings on the loopback, each with its end of a spool. `KSYNC_TEST_SYNCTHING` names the program
 //! (`make syncthing-test`).
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "the whole target is a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "the whole target is a test"
+)]
 
 use std::{
     fs,

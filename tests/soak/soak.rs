@@ -183,6 +183,8 @@ impl Soak {
         });
         self.totals.checks += observer.checks.load(Ordering::Relaxed);
         self.totals.healings += observer.healings();
+        let (log, ways) = (world.ksync.log(), ["a large file went ", "a large file came "]);
+        self.totals.spooled += ways.iter().map(|way| log.matches(way).count()).sum::<usize>();
         lived
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Totals {
     refused: u64,
     pub(crate) checks: u64,
     pub(crate) healings: u64,
+    /// Files that went through the two syncthings.
+    pub(crate) spooled: usize,
     times: Vec<Duration>,
     faults: BTreeMap<String, OfFault>,
     /// What was wrong besides.
@@ -75,8 +77,9 @@ impl Totals {
         let _ = writeln!(
             text,
             "rounds {}, clean {}; faults {fired}, pairs {pairs}; deeds {} (and {} that found other files than they \
-             sought); comparisons {}; healings {}",
-            self.rounds, self.clean, self.deeds, self.refused, self.checks, self.healings
+             sought); comparisons {}; healings {}; \
+             large files through syncthing {}",
+            self.rounds, self.clean, self.deeds, self.refused, self.checks, self.healings, self.spooled
         );
         if let Some([p50, p95, max]) = figures(&self.times) {
             let seconds = |time: Duration| time.as_secs_f64();

@@ -18,15 +18,16 @@ use crate::suite::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("a_large_file_goes_through_syncthing_each_way", each_way).on_each(),
+    Case::new("a_large_file_goes_through_syncthing_each_way", each_way).on_each().needs(ROOM),
     Case::new("the_nodes_syncthing_is_killed_under_a_large_file", node_killed)
         .alone()
-        .needs(&[Need::Processes]),
-    Case::new("the_local_syncthing_is_killed_under_a_large_file", local_killed),
-    Case::new("a_watcher_is_killed_under_a_large_file", watcher_killed),
-    Case::new("a_spec_is_deleted_under_a_large_file", deleted),
+        .needs(&[Need::Processes, Need::DiskRoom]),
+    Case::new("the_local_syncthing_is_killed_under_a_large_file", local_killed).needs(ROOM),
+    Case::new("a_watcher_is_killed_under_a_large_file", watcher_killed).needs(ROOM),
+    Case::new("a_spec_is_deleted_under_a_large_file", deleted).needs(ROOM),
 ];
 
+const ROOM: &[Need] = &[Need::DiskRoom];
 const READY: &str = "large files go through syncthing";
 const WENT: &str = "a large file went through syncthing";
 const CAME: &str = "a large file came through syncthing";

@@ -17,6 +17,8 @@ pub(crate) enum Need {
     StaticImage,
     /// Nodes whose runtime gives pods user namespaces, and with Linux 6.15, which takes other user ids from a mount.
     UserNamespaces,
+    /// Room on the nodes' disks for more than what a spool leaves free.
+    DiskRoom,
 }
 
 /// How often a case runs. Whichever it is, one that has containers has them on every runtime of the cluster.

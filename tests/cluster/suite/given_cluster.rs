@@ -50,6 +50,7 @@ impl Cluster for GivenCluster {
             Need::ApiServer => "its API server is not ours to stop",
             Need::Authority => "its authority's key is not here",
             Need::StaticImage => "it does not have the image `localhost/static:1`",
+            Need::DiskRoom => "how much room its nodes have is not known here",
             Need::UserNamespaces => return None, // its nodes tell
         })
     }

@@ -49,6 +49,9 @@ impl LocalCluster {
     }
 }
 
+/// Percent of a node's disk that stay free for others than spools, and a little more.
+const SPOOLS_LEAVE: u64 = 16;
+
 /// A path inside a container, seen from here.
 fn seen(pid: u32, path: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/root{path}"))
@@ -59,8 +62,12 @@ impl Cluster for LocalCluster {
         &self.kubectl
     }
 
-    fn lacks(&self, _need: Need) -> Option<&'static str> {
-        None
+    fn lacks(&self, need: Need) -> Option<&'static str> {
+        let has_room = || {
+            let stat = rustix::fs::statvfs(&self.kubectl.kubeconfig).expect("look at the cluster's disk");
+            stat.f_bavail / SPOOLS_LEAVE > stat.f_blocks / 100
+        };
+        (need == Need::DiskRoom && !has_room()).then_some("less than a sixth of its disk is free")
     }
 
     fn authority_key(&self) -> Result<String, String> {
