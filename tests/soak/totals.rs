@@ -91,7 +91,8 @@ impl Totals {
                 seconds(max),
                 self.times.len()
             );
-            if p95 > SOON {
+            // Of a few rounds, the slowest one is the p95.
+            if !short && p95 > SOON {
                 wrong.push(format!("p95 of the times is {:.1} s, more than {SOON:?}", seconds(p95)));
             }
             if max > HEALED {

@@ -68,7 +68,7 @@ impl Plan {
     /// What comes next.
     pub fn draw(&mut self) -> Next {
         self.rounds += 1;
-        if self.rounds % CALM == 1 {
+        if self.rounds % CALM == 1 || self.faults.is_empty() {
             return Next::Calm;
         }
         if let Some(single) = self.singles.pop() {
@@ -180,6 +180,12 @@ mod tests {
             }
         }
         assert_eq!(plan.covered(), (4, 5), "all pairs that there can be");
+    }
+
+    #[test]
+    fn without_faults_all_rounds_are_calm() {
+        let mut plan = Plan::new(1, &[], 600);
+        assert!((0..30).all(|_| plan.draw() == Next::Calm));
     }
 
     #[test]
