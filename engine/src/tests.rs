@@ -353,3 +353,15 @@ fn whatever_happens_both_sides_become_equal_and_nothing_is_lost() {
         }
     }
 }
+
+/// The same deeds lose something by the third seed or so: the books find it.
+#[test]
+fn without_the_compare_and_swap_something_is_lost() {
+    let mut harness = std::process::Command::new(std::env::current_exe().unwrap());
+    harness.args(["--exact", "tests::whatever_happens_both_sides_become_equal_and_nothing_is_lost"]);
+    let harness = harness.env("KSYNC_GUARDS_OFF", "compare-and-swap").env("KSYNC_ENGINE_SEEDS", "0..60");
+    let output = harness.output().unwrap();
+    // What a test that fails has said comes with the harness's own words.
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && said.contains(": nowhere: "), "{}", output.status);
+}
