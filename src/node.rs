@@ -8,6 +8,7 @@ mod attachment;
 mod bep_listener;
 mod call_error;
 mod connector;
+mod identity;
 mod link;
 mod messages;
 mod routes;
@@ -33,7 +34,8 @@ use routes::Routes;
 
 pub(crate) use attachment::Attachment;
 pub(crate) use call_error::CallError;
-pub(crate) use link::{Link, SessionIdentity, look};
+pub(crate) use identity::SessionIdentity;
+pub(crate) use link::{Link, look};
 pub(crate) use messages::{AttachReply, AttachRequest, LookReply, ReloadReply, ReloadRequest, Reloaded};
 pub(crate) use state::NodeState;
 

@@ -1,11 +1,12 @@
-//! An attached directory, and the rule by which sessions may hold directories.
+//! An attached directory, and the rule by which people may hold directories.
 //!
-//! Invariant: no two sessions ever hold overlapping paths of one container, or one directory under two names
-//! (a shared volume); within a session the same directory may be attached for several containers of a folder.
+//! Invariant: no two people ever hold overlapping paths of one container, or one directory under two names
+//! (a shared volume); of one person the same directory may be attached for several containers of a folder.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use ksync_keys::Fingerprint;
 use ksync_tree::{Identity, Ignore, Root, below, covers};
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use crate::container::{
     init_process::InitProcess, mount::directory::Directory, mountinfo::Submount, runtime::ContainerId,
 };
 
-/// A container's directory that a session holds.
+/// A container's directory that a person holds.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     /// Made by radar, never used twice.
@@ -59,9 +60,9 @@ impl About {
 /// A hold on a directory, as plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
-    /// Session id.
-    pub(crate) session: String,
-    /// `user@machine`, for a person.
+    /// Whose key holds it.
+    pub(crate) person: Fingerprint,
+    /// `user@machine`, as the client says: for persons to read.
     pub(crate) holder: String,
     /// Since when.
     pub(crate) since: Timestamp,
@@ -117,9 +118,9 @@ impl Attachment {
 pub(crate) enum Clash {
     /// The same thing once more: the existing attachment serves.
     Same,
-    /// Another session's.
+    /// Another person's.
     Other,
-    /// This session's own, under another path or folder.
+    /// The person's own, under another path or folder.
     Own,
 }
 
@@ -129,7 +130,7 @@ pub(crate) fn clash(existing: &Claim, wanted: &Claim) -> Option<Clash> {
     let overlap = below(&existing.path, &wanted.path).or(below(&wanted.path, &existing.path)).is_some();
     let overlapping = same_container && overlap;
     let one_directory = existing.identity == wanted.identity;
-    if existing.session != wanted.session {
+    if existing.person != wanted.person {
         return (overlapping || one_directory).then_some(Clash::Other);
     }
     if overlapping {
@@ -152,14 +153,15 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+    use ksync_keys::Fingerprint;
     use ksync_tree::Identity;
 
     use super::{Claim, Clash, clash, is_folder_id};
     use crate::container::runtime::ContainerId;
 
-    fn claim(session: &str, folder: &str, container: &str, path: &str, ino: u64) -> Claim {
+    fn claim(person: &str, folder: &str, container: &str, path: &str, ino: u64) -> Claim {
         Claim {
-            session: session.into(),
+            person: Fingerprint::of(person.as_bytes()),
             holder: "u@m".into(),
             since: Timestamp::UNIX_EPOCH,
             folder: folder.into(),

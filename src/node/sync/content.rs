@@ -21,7 +21,6 @@ const AHEAD: usize = 8;
 /// A file of an attachment.
 #[derive(Debug)]
 pub(super) struct Place {
-    pub(super) session: String,
     pub(super) attachment: String,
     pub(super) path: String,
 }
@@ -33,14 +32,8 @@ pub(super) async fn stage(
     number: u64,
     pieces: Pieces,
 ) -> Result<(), String> {
-    let Place { session, attachment, path } = place;
-    let head = StageRequest {
-        session_id: session,
-        attachment_id: attachment,
-        number,
-        path,
-        ..StageRequest::default()
-    };
+    let Place { attachment, path } = place;
+    let head = StageRequest { attachment_id: attachment, number, path, ..StageRequest::default() };
     let (broken_tx, broken_rx) = oneshot::channel();
     let sending = Sending {
         pieces,
@@ -105,13 +98,9 @@ pub(super) async fn read(
     place: Place,
     expected: Entry,
 ) -> Result<Pieces, String> {
-    let Place { session, attachment, path } = place;
-    let request = ReadRequest {
-        session_id: session,
-        attachment_id: attachment,
-        path,
-        expected: Some(ksync_wire::entry(&expected)),
-    };
+    let Place { attachment, path } = place;
+    let request =
+        ReadRequest { attachment_id: attachment, path, expected: Some(ksync_wire::entry(&expected)) };
     let replies = radar.read(request).await.map_err(sentence)?.into_inner();
     let (pieces_tx, pieces_rx) = mpsc::channel(AHEAD);
     tokio::spawn(pass_on(replies, pieces_tx));

@@ -11,8 +11,8 @@ use crate::reload::{Done, Mode, Outcome};
 /// Longest time that an app or a container may be given to end.
 const LONGEST_GRACE: Duration = Duration::from_secs(600);
 
-/// Session, attachment and mode.
-pub(super) fn read(request: ReloadRequest) -> Result<(String, String, Mode), Status> {
+/// Attachment and mode.
+pub(super) fn read(request: ReloadRequest) -> Result<(String, Mode), Status> {
     let grace = Duration::from_millis(request.grace_ms).min(LONGEST_GRACE);
     let mode = match request.mode() {
         ReloadMode::Auto => Mode::Auto { grace },
@@ -26,7 +26,7 @@ pub(super) fn read(request: ReloadRequest) -> Result<(String, String, Mode), Sta
             return Err(Status::invalid_argument("a reload needs a mode that this radar knows"));
         }
     };
-    Ok((request.session_id, request.attachment_id, mode))
+    Ok((request.attachment_id, mode))
 }
 
 pub(super) fn reply(outcome: Outcome) -> Response<ReloadReply> {
@@ -57,7 +57,7 @@ mod tests {
         let of = |mode: i32| {
             let signal = "HUP\u{1b}".to_owned();
             read(ReloadRequest { mode, signal, restart_policy: "Always".into(), ..ReloadRequest::default() })
-                .map(|(_, _, mode)| mode)
+                .map(|(_, mode)| mode)
         };
         assert_eq!(of(ReloadMode::Auto.into()).unwrap(), Mode::Auto { grace: Duration::ZERO });
         assert_eq!(of(ReloadMode::Process.into()).unwrap(), Mode::Process { grace: Duration::ZERO });

@@ -1,10 +1,11 @@
-//! Opening a session: its stream is the lease.
+//! Opening a person's session: its stream is the lease.
 //!
 //! Invariant: the registry hears of the stream's end exactly when nobody can receive its events any more.
 
 use std::time::Duration;
 
 use futures::StreamExt;
+use ksync_keys::Fingerprint;
 use ksync_proto::radar::{SessionEvent, SessionReady, SessionRequest, session_event::Event};
 use syncthing::Device;
 use tokio::sync::mpsc;
@@ -27,17 +28,16 @@ use crate::{
 /// How long an opening waits for the node's syncthing.
 const SYNCTHING: Duration = Duration::from_secs(20);
 
-/// Opens the session that the first message names, and waits for the node's syncthing first.
+/// Opens the session of `person` as the first message says, and waits for the node's syncthing first.
 pub(super) async fn open(
+    person: Fingerprint,
     registry: &Registry,
     mut syncthing_rx: NodeSyncthingRx,
     mut requests: Streaming<SessionRequest>,
 ) -> Reply<Replies<SessionEvent>> {
     let first = requests.message().await?;
     let first = first.ok_or_else(|| Status::invalid_argument("the stream opens no session"))?;
-    let SessionRequest { session_id, epoch, machine, user, device_id, fresh } = first;
-    validate::session_id(&session_id)?;
-    validate::device_id(&device_id)?;
+    let SessionRequest { epoch, machine, user, fresh } = first;
     let syncthing = tokio::time::timeout(SYNCTHING, syncthing_rx.wait_for(Option::is_some)).await;
     let syncthing =
         syncthing.ok().and_then(Result::ok).and_then(|syncthing| syncthing.clone()).ok_or_else(|| {
@@ -48,12 +48,12 @@ pub(super) async fn open(
         })?;
     let holder = format!("{}@{}", validate::name(&user), validate::name(&machine));
     let (events_tx, events_rx) = mpsc::channel(BACKLOG);
-    let device = Device::new(&device_id, &holder, None);
-    let hello = Hello { session: session_id.clone(), epoch, holder, device: device_id, fresh };
+    let device = Device::new(&person.device_id(), &holder, None);
+    let hello = Hello { person, epoch, holder, fresh };
     registry.ask(move |reply| Command::Open(hello, events_tx, reply)).await?;
     let registry = registry.clone();
     // Dropped with the reply's stream, when the client or the connection is gone.
-    let gone = OnDrop(Some(move || registry.tell(Command::StreamLost(session_id, epoch))));
+    let gone = OnDrop(Some(move || registry.tell(Command::StreamLost(person, epoch))));
     let turn = syncthing.devices.lock().await;
     // Before the client dials: an unknown device would be refused, and dial again only after a while.
     syncthing.client.put_device(&device).await.map_err(|error| status::from_syncthing(&error))?;

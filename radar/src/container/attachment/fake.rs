@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use jiff::Timestamp;
+use ksync_keys::Fingerprint;
 
 use super::{Attachment, Claim};
 use crate::container::{init_process::InitProcess, mount::directory::open_directory, runtime::ContainerId};
@@ -17,12 +18,12 @@ pub(crate) async fn attached_to(id: &str, pid: u32, path: &Path) -> Option<Arc<A
     Some(Arc::new(attachment(id, pid, path).await?))
 }
 
-/// One that nobody holds yet, of session `s`.
+/// One that nobody holds yet, of person `s`.
 pub(crate) async fn attachment(id: &str, pid: u32, path: &Path) -> Option<Attachment> {
     let pid = i32::try_from(pid).unwrap();
     let directory = open_directory(pid, &path.display().to_string()).await.ok()?;
     let claim = Claim {
-        session: "s".into(),
+        person: Fingerprint::of(b"s"),
         holder: "u@m".into(),
         since: Timestamp::UNIX_EPOCH,
         folder: "f".into(),
