@@ -157,7 +157,7 @@ mod tests {
     use ksync_tree::Identity;
 
     use super::{Claim, Clash, clash, is_folder_id};
-    use crate::container::runtime::ContainerId;
+    use crate::container::runtime::{ContainerId, Scheme};
 
     fn claim(person: &str, folder: &str, container: &str, path: &str, ino: u64) -> Claim {
         Claim {
@@ -165,7 +165,7 @@ mod tests {
             holder: "u@m".into(),
             since: Timestamp::UNIX_EPOCH,
             folder: folder.into(),
-            container: ContainerId::parse(container).unwrap(),
+            container: ContainerId { scheme: Scheme::Docker, id: container.into() },
             pod: String::new(),
             path: path.into(),
             identity: Identity { dev: 1, ino },
@@ -174,21 +174,21 @@ mod tests {
 
     #[test]
     fn overlaps_are_found_in_both_directions() {
-        let held = claim("s", "f", "docker://a", "/code", 1);
+        let held = claim("s", "f", "a", "/code", 1);
         let cases = [
-            (claim("s", "f", "docker://a", "/code", 1), Some(Clash::Same)),
-            (claim("s", "f", "docker://a", "/code", 2), Some(Clash::Own)),
-            (claim("s", "g", "docker://a", "/code", 1), Some(Clash::Own)),
-            (claim("s", "f", "docker://a", "/code/sub", 3), Some(Clash::Own)),
-            (claim("s", "f", "docker://a", "/", 4), Some(Clash::Own)),
-            (claim("s", "f", "docker://a", "/codex", 5), None),
-            (claim("s", "f", "docker://b", "/code", 6), None),
-            (claim("s", "f", "docker://b", "/data", 1), None),
-            (claim("s", "g", "docker://b", "/data", 1), Some(Clash::Own)),
-            (claim("t", "g", "docker://a", "/code/sub", 3), Some(Clash::Other)),
-            (claim("t", "g", "docker://a", "/", 3), Some(Clash::Other)),
-            (claim("t", "g", "docker://b", "/data", 1), Some(Clash::Other)),
-            (claim("t", "g", "docker://b", "/code", 2), None),
+            (claim("s", "f", "a", "/code", 1), Some(Clash::Same)),
+            (claim("s", "f", "a", "/code", 2), Some(Clash::Own)),
+            (claim("s", "g", "a", "/code", 1), Some(Clash::Own)),
+            (claim("s", "f", "a", "/code/sub", 3), Some(Clash::Own)),
+            (claim("s", "f", "a", "/", 4), Some(Clash::Own)),
+            (claim("s", "f", "a", "/codex", 5), None),
+            (claim("s", "f", "b", "/code", 6), None),
+            (claim("s", "f", "b", "/data", 1), None),
+            (claim("s", "g", "b", "/data", 1), Some(Clash::Own)),
+            (claim("t", "g", "a", "/code/sub", 3), Some(Clash::Other)),
+            (claim("t", "g", "a", "/", 3), Some(Clash::Other)),
+            (claim("t", "g", "b", "/data", 1), Some(Clash::Other)),
+            (claim("t", "g", "b", "/code", 2), None),
         ];
         for (wanted, expected) in cases {
             assert_eq!(clash(&held, &wanted), expected, "{wanted:?}");

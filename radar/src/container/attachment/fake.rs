@@ -6,7 +6,11 @@ use jiff::Timestamp;
 use ksync_keys::Fingerprint;
 
 use super::{Attachment, Claim};
-use crate::container::{init_process::InitProcess, mount::directory::open_directory, runtime::ContainerId};
+use crate::container::{
+    init_process::InitProcess,
+    mount::directory::open_directory,
+    runtime::{ContainerId, Scheme},
+};
 
 /// None where mounts can't be cloned. Its container lives as long as this process.
 pub(crate) async fn attached(id: &str, path: &Path) -> Option<Arc<Attachment>> {
@@ -27,7 +31,7 @@ pub(crate) async fn attachment(id: &str, pid: u32, path: &Path) -> Option<Attach
         holder: "u@m".into(),
         since: Timestamp::UNIX_EPOCH,
         folder: "f".into(),
-        container: ContainerId::parse("docker://a").unwrap(),
+        container: ContainerId { scheme: Scheme::Docker, id: "a".into() },
         pod: "ns/web-1".into(),
         path: directory.path.clone(),
         identity: directory.identity,
