@@ -8,18 +8,20 @@ use tonic::{Response, Status};
 use super::validate;
 use crate::reload::{Done, Mode, Outcome};
 
-/// Longest time that an app or a container may be given to end.
-const LONGEST_GRACE: Duration = Duration::from_secs(600);
+/// Longest time that an app may be given to end in its own way: its thread waits with it.
+const LONGEST_GRACE: Duration = Duration::from_secs(60);
+/// Longest time that a container may be given by its runtime to end.
+const LONGEST_STOP: Duration = Duration::from_secs(600);
 
 /// Attachment and mode.
 pub(super) fn read(request: ReloadRequest) -> Result<(String, Mode), Status> {
-    let grace = Duration::from_millis(request.grace_ms).min(LONGEST_GRACE);
+    let grace = within("grace of a reload", request.grace_ms, LONGEST_GRACE)?;
     let mode = match request.mode() {
         ReloadMode::Auto => Mode::Auto { grace },
         ReloadMode::Process => Mode::Process { grace },
         ReloadMode::Container => Mode::Container {
             policy: validate::person(&request.restart_policy, 32),
-            grace: Duration::from_millis(request.stop_grace_ms).min(LONGEST_GRACE),
+            grace: within("grace of a stop", request.stop_grace_ms, LONGEST_STOP)?,
         },
         ReloadMode::Signal => Mode::Signal(validate::person(&request.signal, 16)),
         ReloadMode::Unspecified => {
@@ -27,6 +29,14 @@ pub(super) fn read(request: ReloadRequest) -> Result<(String, Mode), Status> {
         }
     };
     Ok((request.attachment_id, mode))
+}
+
+fn within(what: &str, milliseconds: u64, limit: Duration) -> Result<Duration, Status> {
+    let time = Duration::from_millis(milliseconds);
+    if time > limit {
+        return Err(Status::invalid_argument(format!("a {what} of {time:?}, more than {limit:?}")));
+    }
+    Ok(time)
 }
 
 pub(super) fn reply(outcome: Outcome) -> Response<ReloadReply> {
@@ -51,6 +61,19 @@ mod tests {
 
     use super::read;
     use crate::reload::Mode;
+
+    #[test]
+    fn a_grace_has_a_limit_and_names_it() {
+        let of = |mode: ReloadMode, grace_ms, stop_grace_ms| {
+            let mode = mode.into();
+            read(ReloadRequest { mode, grace_ms, stop_grace_ms, ..ReloadRequest::default() })
+        };
+        assert!(of(ReloadMode::Process, 60_000, 0).is_ok() && of(ReloadMode::Container, 0, 600_000).is_ok());
+        let said = |refused: Result<_, tonic::Status>| refused.unwrap_err().message().to_owned();
+        assert_eq!(said(of(ReloadMode::Process, 60_001, 0)), "a grace of a reload of 60.001s, more than 60s");
+        assert_eq!(said(of(ReloadMode::Container, 0, 601_000)), "a grace of a stop of 601s, more than 600s");
+        assert!(of(ReloadMode::Auto, u64::MAX, 0).is_err());
+    }
 
     #[test]
     fn each_mode_is_read_and_an_unknown_one_refused() {
