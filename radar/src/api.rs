@@ -2,6 +2,7 @@
 //!
 //! Invariant: the wire's types and statuses end here. No room below returns a gRPC status.
 
+mod allowance;
 mod door;
 pub(crate) mod handlers;
 pub(crate) mod probe;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    api::{door, status},
+    api::{allowance::Kind, door, status},
     container::{
         attachment::{Attachment, Claim, is_folder_id},
         init_process::InitProcess,
@@ -85,7 +85,7 @@ impl Radar for Handlers {
     }
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
-        let person = door::peer(&request)?.person;
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
         let AttachRequest { folder_id, container, path, take_over } = request.into_inner();
         if !is_folder_id(&folder_id) {
             return Err(Status::invalid_argument(format!(
@@ -93,6 +93,7 @@ impl Radar for Handlers {
             )));
         }
         let holder = self.holder(person).await?;
+        let _turn = allowance.turn(Kind::Question).await?;
         let pod = container.as_ref().map(pod_name).unwrap_or_default();
         let container = container_id(container)?;
         let life =
@@ -135,9 +136,10 @@ impl Radar for Handlers {
     }
 
     async fn reload(&self, request: Request<ReloadRequest>) -> Reply<ReloadReply> {
-        let person = door::peer(&request)?.person;
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
         let (id, mode) = reload::read(request.into_inner())?;
         let attachment = self.find(person, id).await?;
+        let _share = allowance.take(Kind::Reload)?;
         let outcome = self.reloader.reload(attachment, mode).await;
         outcome.map(reload::reply).map_err(|error| status::from_reload(&error))
     }
@@ -145,12 +147,17 @@ impl Radar for Handlers {
     type BepStream = Replies<Bytes>;
 
     async fn bep(&self, request: Request<Streaming<Bytes>>) -> Reply<Self::BepStream> {
-        self.holder(door::peer(&request)?.person).await?;
-        Ok(Response::new(bep::connect(self.paths.bep(), request.into_inner(), self.stop.clone()).await?))
+        let peer = door::peer(&request)?;
+        self.holder(peer.person).await?;
+        let share = peer.allowance.take(Kind::Bep)?;
+        let connected = bep::connect(self.paths.bep(), request.into_inner(), self.stop.clone()).await?;
+        Ok(Response::new(replies::holding(share, connected)))
     }
 
     async fn look(&self, request: Request<LookRequest>) -> Reply<LookReply> {
-        self.holder(door::peer(&request)?.person).await?;
+        let peer = door::peer(&request)?;
+        self.holder(peer.person).await?;
+        let _turn = peer.allowance.turn(Kind::Question).await?;
         let LookRequest { container, path } = request.into_inner();
         let container = container_id(container)?;
         let life =
@@ -164,7 +171,9 @@ impl Radar for Handlers {
     }
 
     async fn base_path(&self, request: Request<BasePathRequest>) -> Reply<BasePathReply> {
-        self.holder(door::peer(&request)?.person).await?;
+        let peer = door::peer(&request)?;
+        self.holder(peer.person).await?;
+        let _turn = peer.allowance.turn(Kind::Question).await?;
         let container = container_id(request.into_inner().container)?;
         let process = self.runtimes.resolve(&container).await.map_err(|e| status::from_runtime(&e))?;
         let path = match process.base_path {
@@ -184,16 +193,18 @@ impl Radar for Handlers {
     type SyncStream = Replies<SyncReply>;
 
     async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Reply<Self::SyncStream> {
-        let person = door::peer(&request)?.person;
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
         self.holder(person).await?;
-        Ok(sync::open(person, self.registry.clone(), self.endpoints.clone(), request.into_inner()))
+        let share = allowance.take(Kind::Sync)?;
+        let replies = sync::open(person, self.registry.clone(), self.endpoints.clone(), request.into_inner());
+        Ok(Response::new(replies::holding(share, replies)))
     }
 
     async fn stage(&self, request: Request<Streaming<StageRequest>>) -> Reply<StageReply> {
-        let person = door::peer(&request)?.person;
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
+        let _share = allowance.take(Kind::Stage)?;
         let mut stream = request.into_inner();
-        let first = stream.message().await?;
-        let mut first = first.ok_or_else(|| Status::invalid_argument("the stream names no file"))?;
+        let mut first = replies::first(&mut stream, "names no file").await?;
         let opened = self.opened(person, std::mem::take(&mut first.attachment_id)).await?;
         sync::content::stage(opened, first, stream).await?;
         Ok(Response::new(StageReply {}))
@@ -202,10 +213,11 @@ impl Radar for Handlers {
     type ReadStream = Replies<ReadReply>;
 
     async fn read(&self, request: Request<ReadRequest>) -> Reply<Self::ReadStream> {
-        let person = door::peer(&request)?.person;
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
         let ReadRequest { attachment_id, path, expected } = request.into_inner();
         let opened = self.opened(person, attachment_id).await?;
-        Ok(Response::new(sync::content::read(opened, path, expected)?))
+        let turn = allowance.turn(Kind::Read).await?;
+        Ok(Response::new(sync::content::read(opened, path, expected, turn)?))
     }
 }
 

@@ -37,8 +37,10 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Largest frame, so that a small message waits for no more than this.
 const FRAME: u32 = 16 * 1024;
-/// Largest message; paths to fetch come in one.
-const MESSAGE: usize = 64 * 1024 * 1024;
+/// Largest message, far above the largest that a watcher makes: what goes together in one, and a content.
+const MESSAGE: usize = 4 * 1024 * 1024;
+/// Calls of one connection at once. Further ones wait on the other side, which knows the number.
+const CALLS: u32 = 200;
 
 /// Calls that were given up before radar came to read of them, at most. A stall of the tunnel gathers them: each edit gives
 /// up the question about the one before. h2 takes more than 20 for an attack and ends the connection, and with it every
@@ -126,6 +128,7 @@ fn settings() -> Server {
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_pending_accept_reset_streams(Some(GIVEN_UP))
+        .max_concurrent_streams(Some(CALLS))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)

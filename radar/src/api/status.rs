@@ -127,6 +127,7 @@ impl From<registry::Error> for Status {
             E::NoSession { .. } => Code::FailedPrecondition,
             E::NotHeld { .. } => Code::NotFound,
             E::StaleEpoch { .. } => Code::Aborted,
+            E::TooMany { .. } => Code::ResourceExhausted,
             E::AlreadySynced { .. } | E::Overlaps { .. } | E::HeldByOther { .. } => Code::AlreadyExists,
         };
         status(code, &error)

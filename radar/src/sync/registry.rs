@@ -254,6 +254,28 @@ mod tests {
         assert!(find("t", &taken.id).await.is_err());
     }
 
+    /// The attack: sessions with keys that were made for it.
+    #[tokio::test]
+    async fn who_opens_many_sessions_keeps_nobody_out() {
+        let (registry, _link_tx) = registry();
+        let (container, dir) = (Container::start(), tempfile::tempdir().unwrap());
+        let Some(attachment) = candidate("s", &container, dir.path()).await else {
+            return ksync_skip::skipped("mounts can't be cloned here");
+        };
+        let _mine = open(&registry, "s", 1).await.unwrap();
+        ask(&registry, |r| Command::Attach(attachment, IfHeld::Refuse, r)).await.unwrap();
+        let mut flood = Vec::new();
+        for n in 0..2000 {
+            flood.push(open(&registry, &format!("made-{n}"), u64::MAX).await.unwrap());
+        }
+        let _late = open(&registry, "t", 1).await.unwrap();
+        for name in ["s", "t"] {
+            assert!(ask(&registry, |reply| Command::Holder(person(name), reply)).await.is_ok(), "{name}");
+        }
+        let ended = flood.iter_mut().filter_map(|events| events.try_recv().ok()).count();
+        assert_eq!(ended, 2002 - 512, "the others were told");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_session_outlives_its_stream_by_the_grace() {
         let (registry, _link_tx) = registry();

@@ -7,15 +7,23 @@ use std::{
 };
 
 use ksync_keys::ServerStream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::OwnedSemaphorePermit,
+};
 use tonic::transport::server::Connected;
 
 use super::{peer::Peer, quickack::QuickAck};
+use crate::api::allowance::Share;
 
 /// A connection whose key was proved.
 pub(crate) struct Connection {
     pub(super) stream: ServerStream<QuickAck>,
     pub(super) peer: Peer,
+    /// Of those that are only told that they are too many.
+    pub(super) _told: Option<Share>,
+    /// Of all connections together.
+    pub(super) _place: OwnedSemaphorePermit,
 }
 
 impl AsyncRead for Connection {

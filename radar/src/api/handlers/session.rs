@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
 use super::{
-    replies::{Replies, Reply},
+    replies::{Replies, Reply, first},
     validate,
 };
 use crate::{
@@ -35,9 +35,7 @@ pub(super) async fn open(
     mut syncthing_rx: NodeSyncthingRx,
     mut requests: Streaming<SessionRequest>,
 ) -> Reply<Replies<SessionEvent>> {
-    let first = requests.message().await?;
-    let first = first.ok_or_else(|| Status::invalid_argument("the stream opens no session"))?;
-    let SessionRequest { epoch, machine, user, fresh } = first;
+    let SessionRequest { epoch, machine, user, fresh } = first(&mut requests, "opens no session").await?;
     let syncthing = tokio::time::timeout(SYNCTHING, syncthing_rx.wait_for(Option::is_some)).await;
     let syncthing =
         syncthing.ok().and_then(Result::ok).and_then(|syncthing| syncthing.clone()).ok_or_else(|| {

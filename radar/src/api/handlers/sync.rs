@@ -14,7 +14,7 @@ use ksync_proto::radar::{SyncReply, SyncRequest};
 use ksync_wire::{End, Ended, Reply as Told, ReplyEncoder, Request, RequestDecoder, TOGETHER};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Response, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::replies::Replies;
 use crate::{
@@ -27,6 +27,8 @@ use crate::{
 
 /// Replies that may wait for the network; the largest are about 64 KiB.
 const WAITING: usize = 64;
+/// Channels of one stream: more than the attachments that a person may have.
+const CHANNELS: usize = 1024;
 /// How long a channel may keep the others' requests waiting for its own.
 const SLOW: Duration = Duration::from_secs(60);
 
@@ -35,7 +37,7 @@ pub(super) fn open(
     registry: Registry,
     endpoints: Endpoints,
     requests: Streaming<SyncRequest>,
-) -> Response<Replies<SyncReply>> {
+) -> Replies<SyncReply> {
     let (replies_tx, replies_rx) = mpsc::channel(WAITING);
     let reader = Reader {
         person,
@@ -48,7 +50,7 @@ pub(super) fn open(
     // Ends with the reply's stream, so with the call, and its channels with it.
     let reading = AbortOnDropHandle::new(tokio::spawn(reader.read(requests)));
     let sending = Sending { replies_rx, encoder: ReplyEncoder::default(), reading: Some(reading) };
-    Response::new(Box::pin(futures::stream::unfold(sending, Sending::next)))
+    Box::pin(futures::stream::unfold(sending, Sending::next))
 }
 
 struct Reader {
@@ -72,11 +74,22 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether as many channels as may be are open, without those that have ended.
+    fn is_full(&mut self) -> bool {
+        if self.channels.len() >= CHANNELS {
+            self.channels.retain(|_, requests_tx| !requests_tx.is_closed());
+        }
+        self.channels.len() >= CHANNELS
+    }
+
     async fn pass_on(&mut self, channel: u32, request: Request) -> Result<(), Status> {
         match request {
             Request::Open(_) if self.channels.contains_key(&channel) => {
                 Err(Status::invalid_argument(format!("channel {channel} is open already")))
             }
+            Request::Open(_) if self.is_full() => Err(Status::resource_exhausted(format!(
+                "more than {CHANNELS} directories open on one stream"
+            ))),
             Request::Open(open) => {
                 let (person, id) = (self.person, open.attachment.clone());
                 let found = self.registry.ask(|reply| Command::Find(person, id, reply)).await;

@@ -30,6 +30,14 @@ pub(crate) enum Error {
         /// Its id.
         attachment: String,
     },
+    /// There are too many already.
+    #[error("more than {limit} {what}")]
+    TooMany {
+        /// How many there may be.
+        limit: usize,
+        /// Of what, and whose.
+        what: &'static str,
+    },
     /// The same directory, over the same stream.
     #[error("`{path}` of container `{container}` is already synced by another spec of yours")]
     AlreadySynced {

@@ -3,7 +3,10 @@
 //! Invariant: an attachment belongs to a person whose session is open or in its grace. Nobody's command reaches what is
 //! another person's.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use ksync_keys::Fingerprint;
 use ksync_proto::radar::{AttachmentEnd, SessionEvent};
@@ -21,6 +24,12 @@ use crate::{
     supervisor::node_syncthing::{NodeSyncthing, NodeSyncthingRx},
     sync::session::{GRACE, Hello, Opening, Session, Sink, opening},
 };
+
+/// Sessions of a node.
+const SESSIONS: usize = 512;
+/// Attachments of one person on a node, and of all.
+const OWN_ATTACHMENTS: usize = 512;
+const ATTACHMENTS: usize = 8192;
 
 pub(super) struct State {
     commands_tx: mpsc::UnboundedSender<Command>,
@@ -99,7 +108,8 @@ impl State {
                 return Err(Error::StaleEpoch { person, newest, epoch: hello.epoch });
             }
             Opening::Renewed => self.end_session(person, "the session starts over"),
-            Opening::Supersedes | Opening::New => {}
+            Opening::Supersedes => {}
+            Opening::New => self.make_room()?,
         }
         tracing::info!(%person, epoch = hello.epoch, holder = hello.holder, "session open");
         let session = self.sessions.entry(person).or_insert_with(|| Session {
@@ -110,6 +120,21 @@ impl State {
         session.sink.switch(Some(events_tx), "a newer stream of the session took over");
         session.hello = hello;
         session.open = true;
+        Ok(())
+    }
+
+    /// Where there are as many sessions as there may be, one that holds nothing goes: whoever opens many of them keeps
+    /// nobody out who has something attached.
+    fn make_room(&mut self) -> Result<(), Error> {
+        if self.sessions.len() < SESSIONS {
+            return Ok(());
+        }
+        let holding: HashSet<Fingerprint> =
+            self.attachments.values().map(|held| held.attachment.claim.person).collect();
+        let idle = self.sessions.keys().find(|person| !holding.contains(*person)).copied();
+        let idle = idle.ok_or(Error::TooMany { limit: SESSIONS, what: "sessions on this node" })?;
+        tracing::warn!(person = %idle, limit = SESSIONS, "too many sessions: one that holds nothing ends");
+        self.end_session(idle, "there are too many sessions on this node, and this one held nothing");
         Ok(())
     }
 
@@ -167,6 +192,15 @@ impl State {
             }
             Claimed::Free(taken) => taken,
         };
+        let own = self.attachments.values().filter(|held| held.attachment.claim.person == wanted.person);
+        if own.count() >= OWN_ATTACHMENTS {
+            let what = "directories of one key attached on this node";
+            return Err(Error::TooMany { limit: OWN_ATTACHMENTS, what });
+        }
+        if self.attachments.len() >= ATTACHMENTS {
+            let what = "directories attached on this node";
+            return Err(Error::TooMany { limit: ATTACHMENTS, what });
+        }
         for id in taken {
             let other = self.attachments.get(&id).map(|held| held.attachment.claim.person);
             if other.is_some_and(|other| other != attachment.claim.person) {

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod client;
+mod floods;
 
 use std::{
     fs,

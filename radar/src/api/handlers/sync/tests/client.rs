@@ -59,6 +59,7 @@ struct Line {
 pub(super) struct Caller {
     pub(super) radar: RadarClient<Channel>,
     pub(super) person: Fingerprint,
+    keys: Client,
 }
 
 /// A radar with one attached directory, `a`, and whose it is.
@@ -120,6 +121,11 @@ impl Scene {
         Caller::to(self.address).await
     }
 
+    /// The same person, over a connection more.
+    pub(super) async fn me_again(&self) -> Caller {
+        self.me.again(self.address).await
+    }
+
     pub(super) fn at(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
@@ -148,7 +154,15 @@ impl Caller {
     async fn to(address: SocketAddr) -> Self {
         let identity = Identity::for_now().unwrap();
         let person = identity.fingerprint();
-        let client = Client::new(identity).unwrap();
+        Self::with(Client::new(identity).unwrap(), person, address).await
+    }
+
+    async fn again(&self, address: SocketAddr) -> Self {
+        Self::with(self.keys.clone(), self.person, address).await
+    }
+
+    async fn with(keys: Client, person: Fingerprint, address: SocketAddr) -> Self {
+        let client = keys.clone();
         let connect = service_fn(move |_: Uri| {
             let client = client.clone();
             async move {
@@ -158,7 +172,7 @@ impl Caller {
             }
         });
         let channel = Endpoint::from_static("http://radar").connect_with_connector(connect).await.unwrap();
-        Self { radar: RadarClient::new(channel), person }
+        Self { radar: RadarClient::new(channel), person, keys }
     }
 
     /// Without the node's syncthing, which the call waits for.
