@@ -14,6 +14,7 @@ use ksync_proto::radar::{
     radar_server::Radar,
 };
 use rand::RngExt;
+use syncthing::Device;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -150,6 +151,7 @@ impl Radar for Handlers {
         let peer = door::peer(&request)?;
         self.holder(peer.person).await?;
         let share = peer.allowance.take(Kind::Bep)?;
+        self.introduce(peer.person).await?;
         let connected = bep::connect(self.paths.bep(), request.into_inner(), self.stop.clone()).await?;
         Ok(Response::new(replies::holding(share, connected)))
     }
@@ -225,6 +227,18 @@ impl Handlers {
     /// What a person's session calls itself; an error without a session.
     async fn holder(&self, person: Fingerprint) -> Result<String, Status> {
         Ok(self.registry.ask(|reply| Command::Holder(person, reply)).await?)
+    }
+
+    /// Has the node's syncthing know a person's device. Before it dials: an unknown one would be refused, and dial again only
+    /// after a while. Not for each session: a syncthing that knows many devices is slow to learn of one more.
+    async fn introduce(&self, person: Fingerprint) -> Result<(), Status> {
+        let syncthing = self.syncthing_rx.borrow().clone();
+        let syncthing = syncthing.ok_or_else(session::no_syncthing)?;
+        let _turn = syncthing.devices.lock().await;
+        // Who ends meanwhile is forgotten after this turn.
+        let holder = self.holder(person).await?;
+        let device = Device::new(&person.device_id(), &holder, None);
+        syncthing.client.put_device(&device).await.map_err(|error| status::from_syncthing(&error))
     }
 
     async fn find(&self, person: Fingerprint, id: String) -> Result<Arc<Attachment>, Status> {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::StreamExt;
 use ksync_keys::Fingerprint;
 use ksync_proto::radar::{SessionEvent, SessionReady, SessionRequest, session_event::Event};
-use syncthing::Device;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
@@ -17,7 +16,6 @@ use super::{
     validate,
 };
 use crate::{
-    api::status,
     supervisor::node_syncthing::NodeSyncthingRx,
     sync::{
         registry::{Command, Registry},
@@ -37,25 +35,15 @@ pub(super) async fn open(
 ) -> Reply<Replies<SessionEvent>> {
     let SessionRequest { epoch, machine, user, fresh } = first(&mut requests, "opens no session").await?;
     let syncthing = tokio::time::timeout(SYNCTHING, syncthing_rx.wait_for(Option::is_some)).await;
-    let syncthing =
-        syncthing.ok().and_then(Result::ok).and_then(|syncthing| syncthing.clone()).ok_or_else(|| {
-            // UNAVAILABLE is the transport's word for a broken connection.
-            Status::failed_precondition(
-                "the node's syncthing does not answer: see the log of container `syncthing`",
-            )
-        })?;
+    let syncthing = syncthing.ok().and_then(Result::ok).and_then(|syncthing| syncthing.clone());
+    let syncthing = syncthing.ok_or_else(no_syncthing)?;
     let holder = format!("{}@{}", validate::name(&user), validate::name(&machine));
     let (events_tx, events_rx) = mpsc::channel(BACKLOG);
-    let device = Device::new(&person.device_id(), &holder, None);
     let hello = Hello { person, epoch, holder, fresh };
     registry.ask(move |reply| Command::Open(hello, events_tx, reply)).await?;
     let registry = registry.clone();
     // Dropped with the reply's stream, when the client or the connection is gone.
     let gone = OnDrop(Some(move || registry.tell(Command::StreamLost(person, epoch))));
-    let turn = syncthing.devices.lock().await;
-    // Before the client dials: an unknown device would be refused, and dial again only after a while.
-    syncthing.client.put_device(&device).await.map_err(|error| status::from_syncthing(&error))?;
-    drop(turn);
     let ready = Event::Ready(SessionReady { device_id: syncthing.device_id.clone() });
     let ready = futures::stream::iter([Ok(SessionEvent { event: Some(ready) })]);
     let events = ready.chain(ReceiverStream::new(events_rx).map(Ok));
@@ -64,6 +52,11 @@ pub(super) async fn open(
             events.next().await.map(|event| (event, (events, requests, gone)))
         });
     Ok(Response::new(Box::pin(stream)))
+}
+
+/// UNAVAILABLE is the transport's word for a broken connection.
+pub(super) fn no_syncthing() -> Status {
+    Status::failed_precondition("the node's syncthing does not answer: see the log of container `syncthing`")
 }
 
 /// Does something when it is dropped.

@@ -295,7 +295,7 @@ impl State {
     }
 }
 
-/// Removes a person's device, unless there is a session (again).
+/// Removes a person's device, if it was ever there, unless there is a session (again).
 async fn forget(
     syncthing: &NodeSyncthing,
     commands_tx: &mpsc::UnboundedSender<Command>,
