@@ -8,6 +8,7 @@ mod attachment;
 mod bep_listener;
 mod call_error;
 mod connector;
+mod identity;
 mod large_file;
 mod link;
 mod messages;
@@ -38,8 +39,9 @@ use spool_keeper::{Devices, SpoolKeeper};
 
 pub(crate) use attachment::Attachment;
 pub(crate) use call_error::CallError;
+pub(crate) use identity::SessionIdentity;
 pub(crate) use large_file::{LargeFile, NotASize};
-pub(crate) use link::{Link, SessionIdentity, look};
+pub(crate) use link::{Link, look};
 pub(crate) use messages::{AttachReply, AttachRequest, LookReply, ReloadReply, ReloadRequest, Reloaded};
 pub(crate) use state::NodeState;
 
@@ -142,7 +144,7 @@ impl Nodes {
             syncthing: Arc::clone(&self.syncthing),
             dir: self.spools.clone(),
             devices: Arc::clone(&self.devices),
-            session_id: self.identity.session_id.clone(),
+            own_device: self.identity.device_id.clone(),
             bep_address: bep.address(),
             state: state.clone(),
         };

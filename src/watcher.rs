@@ -81,6 +81,9 @@ pub(crate) enum Error {
         /// Its log.
         log: PathBuf,
     },
+    /// There is no key to show to radar.
+    #[error(transparent)]
+    Keys(#[from] ksync_keys::Error),
     /// The socket can't be bound, or the session's id not be kept.
     #[error("{operation} `{path}`")]
     Io {
@@ -132,21 +135,17 @@ impl Watcher {
         };
         clear(dir.spools()).await;
         let syncthing = self.start_syncthing(&dir)?;
-        let Ok(Some(running)) = tokio::time::timeout(SYNCTHING_LIMIT, syncthing.ready()).await else {
+        let Ok(Some(_)) = tokio::time::timeout(SYNCTHING_LIMIT, syncthing.ready()).await else {
             return Err(Error::SyncthingSilent { log: syncthing_log(&dir) });
         };
-        let identity = SessionIdentity {
-            session_id: session_id(&dir)?,
-            machine: machine(),
-            user: user(),
-            device_id: running.device_id.clone(),
-        };
+        let syncthing_home = dir.syncthing_home();
+        let identity = blocking::run(move || SessionIdentity::of_home(&syncthing_home)).await?;
         let board = BoardTx::default();
         let (stop, served) = (CancellationToken::new(), CancellationToken::new());
         // There may be no credentials and no cluster yet: `get` tells.
         let access = Access::open(self.cluster.clone(), stop.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(tell(access.trouble(), board.clone())));
-        let locals = LocalFolders::new(Arc::clone(&syncthing), &identity.session_id, dir.waiting());
+        let locals = LocalFolders::new(Arc::clone(&syncthing), &session_id(&dir)?, dir.waiting());
         let reloads = Arc::new(Reloads::default());
         let shared = Shared {
             client: access.client(),
@@ -326,7 +325,7 @@ async fn signalled() -> &'static str {
     }
 }
 
-/// The id of this home's session on every node, made at the first start.
+/// What keeps this home's folders apart from other homes', made at the first start.
 fn session_id(dir: &ContextDir) -> Result<String, Error> {
     let path = dir.path().join("session");
     let io = |operation, path: &Path| {
@@ -342,12 +341,4 @@ fn session_id(dir: &ContextDir) -> Result<String, Error> {
     let id = format!("{:032x}", rand::rng().random::<u128>());
     std::fs::write(&path, &id).map_err(io("write", &path))?;
     Ok(id)
-}
-
-fn machine() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn user() -> String {
-    std::env::var("USER").unwrap_or_else(|_| rustix::process::getuid().as_raw().to_string())
 }

@@ -10,7 +10,6 @@ use std::{
 
 use ksync_procfs::{State, Status};
 use rustix::process::Signal;
-use tokio::sync::Mutex;
 
 use crate::container::{attachment::Attachment, mountinfo, runtime::Runtimes};
 
@@ -21,8 +20,11 @@ mod error;
 mod privileges;
 mod signal;
 mod start;
+mod turns;
 
 pub(crate) use error::Error;
+
+use turns::Turns;
 
 /// How an app is reloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,16 +75,16 @@ pub(crate) struct Done {
     pub(crate) ended: usize,
 }
 
-/// Reloads containers of this node, one at a time where processes are replaced.
+/// Reloads containers of this node, each once at a time where processes are replaced.
 #[derive(Debug, Clone)]
 pub(crate) struct Reloader {
     runtimes: Runtimes,
-    turn: Arc<Mutex<()>>,
+    turns: Turns,
 }
 
 impl Reloader {
     pub(crate) fn new(runtimes: Runtimes) -> Self {
-        Self { runtimes, turn: Arc::default() }
+        Self { runtimes, turns: Turns::default() }
     }
 
     /// Reloads the app of an attachment's container. What is begun is finished, even if the caller goes away.
@@ -132,7 +134,8 @@ impl Reloader {
     }
 
     async fn process(&self, attachment: &Arc<Attachment>, grace: Duration) -> Result<Outcome, Error> {
-        let _turn = self.turn.lock().await;
+        // Of this container alone: an app that takes its grace, or time, holds up nobody else's.
+        let _turn = self.turns.of(&attachment.claim.container).await;
         let begun = Instant::now();
         let pid = attachment.life.pid;
         let record = self.runtimes.record(&attachment.claim.container).await?;

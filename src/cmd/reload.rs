@@ -11,6 +11,9 @@ use crate::{
     watcher::client::{Client, Error},
 };
 
+/// Most that radar lets an app take.
+const LONGEST_GRACE: Duration = Duration::from_secs(60);
+
 /// Flags of `reload`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -20,13 +23,19 @@ pub(crate) struct Args {
     /// auto, process, container or signal:NAME, instead of the spec's own mode
     #[arg(long, value_name = "MODE")]
     mode: Option<ReloadMode>,
-    /// How long an app that handles SIGTERM may take to end in its own way first
+    /// How long an app that handles SIGTERM may take to end in its own way first, at most 60s
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = cluster::parse_duration)]
     grace: Duration,
 }
 
 /// Runs `reload`.
 pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> anyhow::Result<ExitCode> {
+    if args.grace > LONGEST_GRACE {
+        let message = format!("`--grace` is {:?}, and at most {LONGEST_GRACE:?}", args.grace);
+        return Err(
+            UserError::new(message, "an app that takes longer to end is better replaced without it").into()
+        );
+    }
     let (home, cluster) = (Home::from_env()?, ClusterConfig::load(cluster).await?);
     let socket = home.context(&cluster.context, &cluster.hash()).socket();
     let Some(mut client) = Client::connect(&socket).await else {

@@ -1,4 +1,4 @@
-//! An attached directory on a node: its session, its id and the link to its radar, and every call that is about it.
+//! An attached directory on a node: its id and the link to its radar, and every call that is about it.
 //!
 //! Invariant: neither the wire's types nor the transport's leave this room.
 
@@ -32,7 +32,6 @@ impl Attachment {
         request: &AttachRequest<'_>,
     ) -> Result<(Self, AttachReply), CallError> {
         let wire_request = WireAttachRequest {
-            session_id: link.session_id.clone(),
             folder_id: request.folder.to_owned(),
             container: Some(wire::container(request.container)),
             path: request.path.to_owned(),
@@ -64,7 +63,7 @@ impl Attachment {
         request: &ReloadRequest<'_>,
         limit: Duration,
     ) -> Result<ReloadReply, CallError> {
-        let mut request = Request::new(wire::reload_request(&self.link.session_id, &self.id, request));
+        let mut request = Request::new(wire::reload_request(&self.id, request));
         request.set_timeout(limit);
         wire::reload_reply(self.link.radar.clone().reload(request).await?.into_inner())
     }
@@ -81,8 +80,7 @@ impl Attachment {
 
     /// Lets go of the directory.
     pub(crate) async fn detach(&self) -> Result<(), CallError> {
-        let request =
-            DetachRequest { session_id: self.link.session_id.clone(), attachment_id: self.id.clone() };
+        let request = DetachRequest { attachment_id: self.id.clone() };
         limited("Detach", self.link.radar.clone().detach(request)).await?;
         Ok(())
     }

@@ -10,12 +10,7 @@ use ksync_common::Backoff;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{
-    link::{self, SessionIdentity},
-    routes::Routes,
-    spool::Spool,
-    state::NodeState,
-};
+use super::{identity::SessionIdentity, link, routes::Routes, spool::Spool, state::NodeState};
 use crate::tunnel::Tunnel;
 
 /// Nodes whose radar knows this process: only the first session on a node is a new run's, which lets go of all that an

@@ -1,4 +1,4 @@
-//! Connecting to radar: tunnel, HTTP/2 with keepalive, version check, session.
+//! Connecting to radar: tunnel, proof of our key, HTTP/2 with keepalive, version check, session.
 
 use std::{
     sync::{
@@ -10,6 +10,7 @@ use std::{
 
 use futures::FutureExt as _;
 use hyper_util::rt::TokioIo;
+use ksync_keys::Client;
 use ksync_proto::radar::{
     LookRequest, SessionEvent, SessionRequest, VersionReply, VersionRequest, radar_client::RadarClient,
     session_event::Event,
@@ -24,7 +25,10 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{call_error::CallError, messages::LookReply, spool::Spool, sync::SyncStream, wire};
+use super::{
+    call_error::CallError, identity::SessionIdentity, large_file::LargeFile, messages::LookReply,
+    spool::Spool, sync::SyncStream, wire,
+};
 use crate::{
     cluster,
     targets::RemoteContainer,
@@ -50,6 +54,18 @@ pub(crate) enum Error {
     /// No way to radar.
     #[error(transparent)]
     Tunnel(#[from] tunnel::Error),
+    /// We have no key to prove.
+    #[error(transparent)]
+    Keys(#[from] ksync_keys::Error),
+    /// What answers on the tunnel speaks no TLS: a radar of the time before.
+    #[error("radar on this node is of an older version than this one, {ours}: run `kubectl ksync init`")]
+    Older {
+        /// Ours.
+        ours: &'static str,
+    },
+    /// The tunnel broke while our key was being proved.
+    #[error("prove our key to radar through the tunnel")]
+    Prove(#[source] std::io::Error),
     /// HTTP/2 did not come up on the tunnel.
     #[error("speak to radar through the tunnel")]
     Transport(#[source] tonic::transport::Error),
@@ -103,23 +119,10 @@ impl Error {
         match self {
             Self::Tunnel(tunnel::Error::Cluster { source, .. }) if cluster::is_denied(source) => true,
             Self::Tunnel(error) => error.is_broken(),
-            Self::Version { .. } | Self::Lacks { .. } => true,
-            Self::Transport(_) | Self::Call { .. } | Self::Slow { .. } => false,
+            Self::Version { .. } | Self::Lacks { .. } | Self::Older { .. } | Self::Keys(_) => true,
+            Self::Prove(_) | Self::Transport(_) | Self::Call { .. } | Self::Slow { .. } => false,
         }
     }
-}
-
-/// Who we are, for radar.
-#[derive(Debug, Clone)]
-pub(crate) struct SessionIdentity {
-    /// Stable for this watcher's home.
-    pub session_id: String,
-    /// Host name.
-    pub machine: String,
-    /// User name.
-    pub user: String,
-    /// Device id of the local syncthing.
-    pub device_id: String,
 }
 
 /// A live connection to radar with its session open.
@@ -129,8 +132,6 @@ pub(crate) struct Link {
     pub(super) number: u64,
     /// Calls to radar. Clones share the connection.
     pub(super) radar: RadarClient<Channel>,
-    /// The session that every call names.
-    pub(super) session_id: String,
     /// Device id of the node's syncthing.
     pub(super) device_id: String,
     /// radar's version.
@@ -155,7 +156,6 @@ impl Link {
         Self {
             number,
             radar,
-            session_id: "session".to_owned(),
             device_id: device_id.to_owned(),
             radar_version: version::OURS.to_owned(),
             capabilities: vec!["spool".to_owned()],
@@ -175,7 +175,7 @@ impl Link {
         if let Some(stream) = slot.as_ref().filter(|stream| !stream.has_ended()) {
             return Ok(Arc::clone(stream));
         }
-        let stream = SyncStream::begin(self.radar.clone(), &self.session_id).await?;
+        let stream = SyncStream::begin(self.radar.clone()).await?;
         Ok(Arc::clone(slot.insert(stream)))
     }
 }
@@ -211,17 +211,22 @@ pub(super) async fn connect(
     fresh: bool,
     spool: &Arc<Spool>,
 ) -> Result<(Link, Session), Error> {
-    let (mut radar, found) = dial(tunnel).await?;
+    let (mut radar, found) = dial(tunnel, &identity.keys).await?;
     open_session(&mut radar, found, identity, fresh, spool).await
 }
 
-/// Whether `path` of a container could be attached, as its node's radar sees it. No session is opened.
+/// Whether `path` of a container could be attached, as its node's radar sees it. The session for that is over with it, and
+/// a key of its own keeps it apart from the watcher's.
 pub(crate) async fn look(
     tunnel: &dyn Tunnel,
     container: &RemoteContainer,
     path: &str,
 ) -> Result<LookReply, Error> {
-    let (mut radar, _) = dial(tunnel).await?;
+    let identity = SessionIdentity::for_now()?;
+    // No file goes over this link.
+    let spool = Arc::new(Spool::new(LargeFile::default()));
+    let (link, _session) = connect(tunnel, &identity, true, &spool).await?;
+    let mut radar = link.radar.clone();
     let request = LookRequest { container: Some(wire::container(container)), path: path.to_owned() };
     match tokio::time::timeout(CALL_LIMIT, radar.look(request)).await {
         Ok(Ok(_)) => Ok(LookReply::Attachable),
@@ -231,9 +236,17 @@ pub(crate) async fn look(
     }
 }
 
-/// Brings HTTP/2 up on a new tunnel, and checks that the two versions go together.
-async fn dial(tunnel: &dyn Tunnel) -> Result<(RadarClient<Channel>, VersionReply), Error> {
+/// Proves our key on a new tunnel, brings HTTP/2 up on it, and checks that the two versions go together.
+async fn dial(tunnel: &dyn Tunnel, keys: &Client) -> Result<(RadarClient<Channel>, VersionReply), Error> {
     let stream = tunnel.open().await?;
+    let stream = match tokio::time::timeout(CALL_LIMIT, keys.connect(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+            return Err(Error::Older { ours: version::OURS });
+        }
+        Ok(Err(error)) => return Err(Error::Prove(error)),
+        Err(_) => return Err(Error::Slow { call: "TLS", limit: CALL_LIMIT }),
+    };
     let channel = channel(stream).await.map_err(Error::Transport)?;
     let mut radar = RadarClient::new(channel).max_decoding_message_size(16 << 20);
 
@@ -287,11 +300,9 @@ async fn open_session(
 ) -> Result<(Link, Session), Error> {
     let (hello, requests) = mpsc::channel(1);
     let request = SessionRequest {
-        session_id: identity.session_id.clone(),
         epoch: next_epoch(),
         machine: identity.machine.clone(),
         user: identity.user.clone(),
-        device_id: identity.device_id.clone(),
         fresh,
     };
     // There is room for one, and the receiver is in scope, so this can't fail.
@@ -307,7 +318,6 @@ async fn open_session(
     let link = Link {
         number: NUMBER.fetch_add(1, Ordering::Relaxed),
         radar: radar.clone(),
-        session_id: identity.session_id.clone(),
         device_id: ready.device_id,
         radar_version: found.version,
         capabilities: found.capabilities,
@@ -343,13 +353,67 @@ fn next_epoch() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use futures::{FutureExt as _, future::BoxFuture};
+    use ksync_keys::{Client, Identity, Server};
     use ksync_proto::radar::{VersionRequest, radar_client::RadarClient};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
         sync::mpsc,
     };
 
-    use super::{NEEDED, channel, lacking, next_epoch};
+    use super::{Error, NEEDED, channel, dial, lacking, next_epoch};
+    use crate::tunnel::{self, Duplex, Tunnel};
+
+    /// A tunnel to whoever has the other end.
+    struct To(Mutex<Option<DuplexStream>>);
+
+    impl Tunnel for To {
+        fn open(&self) -> BoxFuture<'_, Result<Box<dyn Duplex>, tunnel::Error>> {
+            let stream: Box<dyn Duplex> = Box::new(self.0.lock().unwrap().take().unwrap());
+            async { Ok(stream) }.boxed()
+        }
+    }
+
+    fn tunnel() -> (To, DuplexStream) {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        (To(Mutex::new(Some(near))), far)
+    }
+
+    fn keys() -> Client {
+        Client::new(Identity::for_now().unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_radar_of_the_time_before_keys_is_an_older_one() {
+        let (tunnel, mut far) = tunnel();
+        // With SETTINGS an HTTP/2 server begins.
+        far.write_all(&frame(SETTINGS, 0, &[0; 4], &[])).await.unwrap();
+        let error = dial(&tunnel, &keys()).await.err().unwrap();
+        assert!(matches!(error, Error::Older { .. }) && error.is_broken(), "{error:?}");
+        assert!(error.sentence().ends_with("run `kubectl ksync init`"), "{}", error.sentence());
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_that_breaks_meanwhile_is_nobodys_fault() {
+        let (tunnel, far) = tunnel();
+        drop(far);
+        let error = dial(&tunnel, &keys()).await.err().unwrap();
+        assert!(matches!(error, Error::Prove(_)) && !error.is_broken(), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn radar_gets_to_know_the_watchers_own_key() {
+        let (tunnel, far) = tunnel();
+        let identity = Identity::for_now().unwrap();
+        let person = identity.fingerprint();
+        let radar = Server::new(Identity::for_now().unwrap()).unwrap();
+        let client = Client::new(identity).unwrap();
+        let dialling = dial(&tunnel, &client);
+        let (_, met) = tokio::join!(dialling, async { radar.accept(far).await.map(|(_, person)| person) });
+        assert_eq!(met.unwrap(), person);
+    }
 
     /// Calls that are given up, more than the 1,024 answers and the 50 calls that h2 bears and remembers.
     const GIVEN_UP: usize = 1200;

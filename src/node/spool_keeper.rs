@@ -49,7 +49,8 @@ pub(super) struct SpoolKeeper {
     /// Directory of all spools.
     pub(super) dir: PathBuf,
     pub(super) devices: Arc<Devices>,
-    pub(super) session_id: String,
+    /// Device id of our key.
+    pub(super) own_device: String,
     pub(super) bep_address: watch::Receiver<SocketAddr>,
     pub(super) state: watch::Receiver<NodeState>,
 }
@@ -81,8 +82,8 @@ impl SpoolKeeper {
 
     /// The same, under a tag that tells it from other spools of the session on this node.
     async fn run_as(mut self, tag: String, end: CancellationToken) {
-        let (dir, session, named) = (self.dir.join(&tag), self.session_id.clone(), tag.clone());
-        let opening = move || Pair::open(End::Here, &dir, &session, &named).map(Arc::new);
+        let (dir, own, named) = (self.dir.join(&tag), self.own_device.clone(), tag.clone());
+        let opening = move || Pair::open(End::Here, &dir, &own, &named).map(Arc::new);
         let pair = match blocking::run(opening).await {
             Ok(pair) => pair,
             Err(error) => return warn!(error = ksync_common::chain(&error), "no spool for large files"),
@@ -161,7 +162,7 @@ impl SpoolKeeper {
         link: &Link,
         client: &Client,
     ) -> Result<std::convert::Infallible, Error> {
-        let request = SpoolRequest { session_id: self.session_id.clone(), tag: tag.to_owned() };
+        let request = SpoolRequest { tag: tag.to_owned() };
         limited("Spool", link.radar.clone().spool(request)).await?;
         let device = &*link.device_id;
         // Only a device that is known can share a folder; it is not dialled before both of them are shared.

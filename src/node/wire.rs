@@ -33,11 +33,7 @@ pub(super) fn ended(event: Event) -> Option<(String, String)> {
     Some((end.attachment_id, end.reason))
 }
 
-pub(super) fn reload_request(
-    session: &str,
-    attachment: &str,
-    request: &ReloadRequest<'_>,
-) -> proto::ReloadRequest {
+pub(super) fn reload_request(attachment: &str, request: &ReloadRequest<'_>) -> proto::ReloadRequest {
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let (mode, signal) = match request.mode {
         ReloadMode::Auto => (proto::ReloadMode::Auto, ""),
@@ -46,7 +42,6 @@ pub(super) fn reload_request(
         ReloadMode::Signal(name) => (proto::ReloadMode::Signal, name.as_str()),
     };
     proto::ReloadRequest {
-        session_id: session.to_owned(),
         attachment_id: attachment.to_owned(),
         mode: mode.into(),
         signal: signal.to_owned(),

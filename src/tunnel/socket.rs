@@ -6,7 +6,7 @@
 //! Protocol: a message's first byte is its channel, 0 for data, 1 for errors; the first message of each tells the port.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -83,14 +83,30 @@ impl<S: Stream<Item = Result<Message, Error>> + Unpin> AsyncRead for Socket<S> {
 }
 
 impl<S: Sink<Message, Error = Error> + Unpin> AsyncWrite for Socket<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(data)])
+    }
+
+    /// TLS has a piece for each record; they go in one message as far as there is room.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         ready!(Pin::new(&mut self.messages).poll_ready(cx)).map_err(broken)?;
-        let count = data.len().min(CHUNK);
+        let count = pieces.iter().map(|piece| piece.len()).sum::<usize>().min(CHUNK);
         let mut message = Vec::with_capacity(count + 1);
         message.push(DATA);
-        message.extend(data.iter().take(count));
+        for piece in pieces {
+            let room = count + 1 - message.len();
+            message.extend(piece.iter().take(room));
+        }
         Pin::new(&mut self.messages).start_send(Message::binary(message)).map_err(broken)?;
         Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -104,7 +120,10 @@ impl<S: Sink<Message, Error = Error> + Unpin> AsyncWrite for Socket<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+
     use futures::{SinkExt, StreamExt};
+    use ksync_keys::{Client, Identity, Server};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_tungstenite::{
         WebSocketStream,
@@ -147,6 +166,57 @@ mod tests {
         assert_eq!(&answer, b"hello");
         far.close(None).await.unwrap();
         assert_eq!(near.read(&mut answer).await.unwrap(), 0, "a close is the end");
+    }
+
+    #[tokio::test]
+    async fn pieces_go_in_one_message_as_far_as_there_is_room() {
+        let (mut near, mut far) = forwarded().await;
+        let large = vec![7; CHUNK];
+        let pieces = [IoSlice::new(b"a rec"), IoSlice::new(b""), IoSlice::new(b"ord"), IoSlice::new(&large)];
+        assert_eq!(near.write_vectored(&pieces[..3]).await.unwrap(), 8);
+        assert_eq!(near.write_vectored(&pieces).await.unwrap(), CHUNK);
+        near.flush().await.unwrap();
+        assert_eq!(far.next().await.unwrap().unwrap(), Message::binary(&b"\0a record"[..]));
+        let message = far.next().await.unwrap().unwrap().into_data();
+        assert_eq!((&message[..9], message.len()), (&b"\0a record"[..], CHUNK + 1));
+    }
+
+    /// What is written has to leave without anything more being read, and each edit in one message.
+    #[tokio::test]
+    async fn a_key_is_proved_through_it_and_a_write_is_a_message() {
+        let (near, mut far) = forwarded().await;
+        let (mut wire, radars_end) = tokio::io::duplex(1 << 16);
+        let client = Client::new(Identity::for_now().unwrap()).unwrap();
+        let radar = Server::new(Identity::for_now().unwrap()).unwrap();
+        let carrying = async {
+            let mut buffer = vec![0; 1 << 16];
+            loop {
+                tokio::select! {
+                    message = far.next() => {
+                        let message = message.unwrap().unwrap().into_data();
+                        wire.write_all(&message[1..]).await.unwrap();
+                    }
+                    read = wire.read(&mut buffer) => {
+                        let count = read.unwrap();
+                        let message = [&[0], &buffer[..count]].concat();
+                        far.send(Message::binary(message)).await.unwrap();
+                    }
+                }
+            }
+        };
+        let proving = async { tokio::join!(client.connect(near), radar.accept(radars_end)) };
+        let (near, through) = tokio::select! {
+            proved = proving => proved,
+            () = carrying => unreachable!(),
+        };
+        let (mut near, (mut through, _)) = (near.unwrap(), through.unwrap());
+        near.write_all(b"an edit").await.unwrap();
+        near.flush().await.unwrap();
+        let message = far.next().await.unwrap().unwrap().into_data();
+        wire.write_all(&message[1..]).await.unwrap();
+        let mut edit = [0; 7];
+        through.read_exact(&mut edit).await.unwrap();
+        assert_eq!(&edit, b"an edit");
     }
 
     #[tokio::test]

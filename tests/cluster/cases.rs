@@ -2,6 +2,7 @@
 
 mod approvals;
 mod atomicity;
+mod attacks;
 mod churn;
 mod config;
 mod container_accidents;
@@ -71,6 +72,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("watcher_accidents", watcher_accidents::CASES),
         ("refusals", refusals::CASES),
         ("credentials", credentials::CASES),
+        ("attacks", attacks::CASES),
         ("network", network::CASES),
         ("reload", reload::CASES),
         ("reload_automatic", reload::AUTOMATIC),

@@ -15,8 +15,8 @@ use crate::{
     state::{hash_from, state, state_from},
 };
 
-/// Most that a message has in it: some contents, each of which is well below this.
-const MOST: usize = 64 << 20;
+/// Most that a message has in it: what goes together in one, and a content more, each of which is well below this.
+const MOST: usize = 8 << 20;
 
 /// The watcher's end.
 #[derive(Debug, Default)]

@@ -1,11 +1,12 @@
 //! The gRPC handlers: each checks a call, asks the registry or an endpoint, and answers.
 //!
-//! Invariant: handlers hold no state. What a call may touch is found through the session that it names, so no
-//! client reaches another's attachment.
+//! Invariant: handlers hold no state. What a call may touch is found through the key that its connection has proved, so
+//! nobody reaches another's attachment, whatever names are known. Without a session only Version is answered.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use ksync_keys::Fingerprint;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
     LookReply, LookRequest, ReadReply, ReadRequest, ReloadReply, ReloadRequest, SessionEvent, SessionRequest,
@@ -13,11 +14,12 @@ use ksync_proto::radar::{
     VersionRequest, radar_server::Radar,
 };
 use rand::RngExt;
+use syncthing::Device;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    api::status,
+    api::{allowance::Kind, door, status},
     container::{
         attachment::{Attachment, Claim, is_folder_id},
         init_process::InitProcess,
@@ -84,17 +86,20 @@ impl Radar for Handlers {
     type SessionStream = Replies<SessionEvent>;
 
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Reply<Self::SessionStream> {
-        session::open(&self.registry, self.syncthing_rx.clone(), request.into_inner()).await
+        let person = door::peer(&request)?.person;
+        session::open(person, &self.registry, self.syncthing_rx.clone(), request.into_inner()).await
     }
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
-        let AttachRequest { session_id, folder_id, container, path, take_over } = request.into_inner();
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
+        let AttachRequest { folder_id, container, path, take_over } = request.into_inner();
         if !is_folder_id(&folder_id) {
             return Err(Status::invalid_argument(format!(
                 "`{folder_id}` is no folder id: up to 64 letters, digits, `-`, `_` and `.` are"
             )));
         }
-        let holder = self.registry.ask(|reply| Command::Holder(session_id.clone(), reply)).await?;
+        let holder = self.holder(person).await?;
+        let _turn = allowance.turn(Kind::Question).await?;
         let pod = container.as_ref().map(pod_name).unwrap_or_default();
         let container = container_id(container)?;
         let life =
@@ -110,7 +115,7 @@ impl Radar for Handlers {
             )));
         }
         let claim = Claim {
-            session: session_id,
+            person,
             holder,
             since: Timestamp::now(),
             folder: folder_id,
@@ -129,14 +134,18 @@ impl Radar for Handlers {
     }
 
     async fn detach(&self, request: Request<DetachRequest>) -> Reply<DetachReply> {
-        let DetachRequest { session_id, attachment_id } = request.into_inner();
-        self.registry.ask(|reply| Command::Detach(session_id, attachment_id, reply)).await?;
+        let person = door::peer(&request)?.person;
+        let DetachRequest { attachment_id } = request.into_inner();
+        self.holder(person).await?;
+        self.registry.ask(|reply| Command::Detach(person, attachment_id, reply)).await?;
         Ok(Response::new(DetachReply {}))
     }
 
     async fn reload(&self, request: Request<ReloadRequest>) -> Reply<ReloadReply> {
-        let (session, id, mode) = reload::read(request.into_inner())?;
-        let attachment = self.find(session, id).await?;
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
+        let (id, mode) = reload::read(request.into_inner())?;
+        let attachment = self.find(person, id).await?;
+        let _share = allowance.take(Kind::Reload)?;
         let outcome = self.reloader.reload(attachment, mode).await;
         outcome.map(reload::reply).map_err(|error| status::from_reload(&error))
     }
@@ -144,10 +153,18 @@ impl Radar for Handlers {
     type BepStream = Replies<Bytes>;
 
     async fn bep(&self, request: Request<Streaming<Bytes>>) -> Reply<Self::BepStream> {
-        Ok(Response::new(bep::connect(self.paths.bep(), request.into_inner(), self.stop.clone()).await?))
+        let peer = door::peer(&request)?;
+        self.holder(peer.person).await?;
+        let share = peer.allowance.take(Kind::Bep)?;
+        self.introduce(peer.person).await?;
+        let connected = bep::connect(self.paths.bep(), request.into_inner(), self.stop.clone()).await?;
+        Ok(Response::new(replies::holding(share, connected)))
     }
 
     async fn look(&self, request: Request<LookRequest>) -> Reply<LookReply> {
+        let peer = door::peer(&request)?;
+        self.holder(peer.person).await?;
+        let _turn = peer.allowance.turn(Kind::Question).await?;
         let LookRequest { container, path } = request.into_inner();
         let container = container_id(container)?;
         let life =
@@ -161,6 +178,9 @@ impl Radar for Handlers {
     }
 
     async fn base_path(&self, request: Request<BasePathRequest>) -> Reply<BasePathReply> {
+        let peer = door::peer(&request)?;
+        self.holder(peer.person).await?;
+        let _turn = peer.allowance.turn(Kind::Question).await?;
         let container = container_id(request.into_inner().container)?;
         let process = self.runtimes.resolve(&container).await.map_err(|e| status::from_runtime(&e))?;
         let path = match process.base_path {
@@ -178,24 +198,31 @@ impl Radar for Handlers {
     }
 
     async fn spool(&self, request: Request<SpoolRequest>) -> Reply<SpoolReply> {
-        let request = request.into_inner();
-        spool::open(&self.registry, &self.spools, self.syncthing_rx.clone(), request).await
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
+        self.holder(person).await?;
+        let _turn = allowance.turn(Kind::Question).await?;
+        let SpoolRequest { tag } = request.into_inner();
+        spool::open(person, &self.registry, &self.spools, self.syncthing_rx.clone(), tag).await
     }
 
     type SyncStream = Replies<SyncReply>;
 
     async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Reply<Self::SyncStream> {
-        sync::open(self.registry.clone(), self.endpoints.clone(), request.into_inner()).await
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
+        self.holder(person).await?;
+        let share = allowance.take(Kind::Sync)?;
+        let replies = sync::open(person, self.registry.clone(), self.endpoints.clone(), request.into_inner());
+        Ok(Response::new(replies::holding(share, replies)))
     }
 
     async fn stage(&self, request: Request<Streaming<StageRequest>>) -> Reply<StageReply> {
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
+        let _share = allowance.take(Kind::Stage)?;
         let mut stream = request.into_inner();
-        let first = stream.message().await?;
-        let mut first = first.ok_or_else(|| Status::invalid_argument("the stream names no file"))?;
-        let names = (std::mem::take(&mut first.session_id), std::mem::take(&mut first.attachment_id));
-        let opened = self.opened(names.0.clone(), names.1).await?;
+        let mut first = replies::first(&mut stream, "names no file").await?;
+        let opened = self.opened(person, std::mem::take(&mut first.attachment_id)).await?;
         if !first.spooled.is_empty() {
-            let pair = self.spools.find(&names.0);
+            let pair = self.spools.find(person);
             return Ok(Response::new(sync::spooled::stage(opened, pair, first).await?));
         }
         sync::content::stage(opened, first, stream).await?;
@@ -205,35 +232,54 @@ impl Radar for Handlers {
     type ReadStream = Replies<ReadReply>;
 
     async fn read(&self, request: Request<ReadRequest>) -> Reply<Self::ReadStream> {
-        let ReadRequest { session_id, attachment_id, path, expected, spool } = request.into_inner();
-        let opened = self.opened(session_id.clone(), attachment_id).await?;
-        if let Some(pair) = self.spools.find(&session_id).filter(|_| spool)
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
+        let ReadRequest { attachment_id, path, expected, spool } = request.into_inner();
+        let opened = self.opened(person, attachment_id).await?;
+        let turn = allowance.turn(Kind::Read).await?;
+        if let Some(pair) = self.spools.find(person).filter(|_| spool)
             && let Some(replies) =
                 sync::spooled::read(&opened, &pair, &path, expected.as_ref(), self.stop.clone()).await?
         {
-            return Ok(Response::new(replies));
+            return Ok(Response::new(replies::holding(turn, replies)));
         }
-        Ok(Response::new(sync::content::read(opened, path, expected)?))
+        Ok(Response::new(sync::content::read(opened, path, expected, turn)?))
     }
 }
 
 impl Handlers {
-    async fn find(&self, session: String, id: String) -> Result<Arc<Attachment>, Status> {
-        Ok(self.registry.ask(|reply| Command::Find(session, id, reply)).await?)
+    /// What a person's session calls itself; an error without a session.
+    async fn holder(&self, person: Fingerprint) -> Result<String, Status> {
+        Ok(self.registry.ask(|reply| Command::Holder(person, reply)).await?)
     }
 
-    async fn opened(&self, session: String, id: String) -> Result<Arc<Opened>, Status> {
-        let attachment = self.find(session, id).await?;
+    /// Has the node's syncthing know a person's device. Before it dials: an unknown one would be refused, and dial again only
+    /// after a while. Not for each session: a syncthing that knows many devices is slow to learn of one more.
+    async fn introduce(&self, person: Fingerprint) -> Result<(), Status> {
+        let syncthing = self.syncthing_rx.borrow().clone();
+        let syncthing = syncthing.ok_or_else(spool::no_syncthing)?;
+        let _turn = syncthing.devices.lock().await;
+        // Who ends meanwhile is forgotten after this turn.
+        let holder = self.holder(person).await?;
+        let device = Device::new(&person.device_id(), &holder, None);
+        syncthing.client.put_device(&device).await.map_err(|error| status::from_syncthing(&error))
+    }
+
+    async fn find(&self, person: Fingerprint, id: String) -> Result<Arc<Attachment>, Status> {
+        Ok(self.registry.ask(|reply| Command::Find(person, id, reply)).await?)
+    }
+
+    async fn opened(&self, person: Fingerprint, id: String) -> Result<Arc<Opened>, Status> {
+        let attachment = self.find(person, id).await?;
         Ok(self.endpoints.find(&attachment.id)?)
     }
 }
 
 /// Lets go of an attachment whose id its client never got to hear, because it gave up on the call meanwhile.
-struct Unheard<'r>(Option<(&'r Registry, String, String)>);
+struct Unheard<'r>(Option<(&'r Registry, Fingerprint, String)>);
 
 impl<'r> Unheard<'r> {
     fn new(registry: &'r Registry, attachment: &Attachment) -> Self {
-        Self(Some((registry, attachment.claim.session.clone(), attachment.id.clone())))
+        Self(Some((registry, attachment.claim.person, attachment.id.clone())))
     }
 
     fn told(&mut self) {
@@ -243,8 +289,8 @@ impl<'r> Unheard<'r> {
 
 impl Drop for Unheard<'_> {
     fn drop(&mut self) {
-        if let Some((registry, session, id)) = self.0.take() {
-            registry.tell(Command::Unheard(session, id));
+        if let Some((registry, person, id)) = self.0.take() {
+            registry.tell(Command::Unheard(person, id));
         }
     }
 }

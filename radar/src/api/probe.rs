@@ -4,8 +4,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use hyper_util::rt::TokioIo;
+use ksync_keys::{Client, Identity};
 use ksync_proto::radar::{VersionRequest, radar_client::RadarClient};
-use tonic::transport::Endpoint;
+use tokio::net::TcpStream;
+use tonic::transport::{Endpoint, Uri};
+use tower::service_fn;
 
 /// Longest time for connecting and the answer together.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -21,6 +25,9 @@ pub(crate) enum Error {
         /// Why.
         source: tonic::transport::Error,
     },
+    /// There is no certificate to ask with.
+    #[error(transparent)]
+    Keys(#[from] ksync_keys::Error),
     /// It does not answer.
     #[error("radar on `{address}` does not answer: {reason}")]
     Answer {
@@ -37,9 +44,14 @@ pub(crate) enum Error {
 /// Asks for the version; with `ready`, syncthing has to be there too. Returns what to say.
 pub(crate) async fn run(address: SocketAddr, ready: bool) -> Result<String, Error> {
     let asked = async {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|source| Error::Connect { address, source })?;
-        let channel = endpoint.connect().await.map_err(|source| Error::Connect { address, source })?;
+        let keys = Client::new(Identity::for_now()?)?;
+        let connect = service_fn(move |_: Uri| {
+            let keys = keys.clone();
+            async move { keys.connect(TcpStream::connect(address).await?).await.map(TokioIo::new) }
+        });
+        let endpoint = Endpoint::from_static("http://radar");
+        let channel = endpoint.connect_with_connector(connect).await;
+        let channel = channel.map_err(|source| Error::Connect { address, source })?;
         let answer = RadarClient::new(channel).version(VersionRequest {}).await;
         answer.map_err(|status| Error::Answer { address, reason: status.message().to_owned() })
     };

@@ -1,26 +1,22 @@
 //! `radar serve`: the parts put together, and taken apart in good order.
 //!
-//! Invariant: nobody but the pod itself can connect. When it is told to stop, all that is held is let go of and all
+//! Invariant: nobody but the pod itself can connect, and nobody without a key. When it is told to stop, all that is held is let go of and all
 //! directories unbound before it ends, within a deadline.
-
-mod quickack;
 
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 
+use ksync_keys::{Identity, Server as Keys};
 use ksync_proto::radar::radar_server::RadarServer;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
-use quickack::QuickAck;
-
 use crate::{
-    api::handlers::Handlers,
+    api::{door, handlers::Handlers},
     container::runtime::Runtimes,
     paths::Paths,
     reload::Reloader,
@@ -41,8 +37,10 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Largest frame, so that a small message waits for no more than this.
 const FRAME: u32 = 16 * 1024;
-/// Largest message; paths to fetch come in one.
-const MESSAGE: usize = 64 * 1024 * 1024;
+/// Largest message, far above the largest that a watcher makes: what goes together in one, and a content.
+const MESSAGE: usize = 4 * 1024 * 1024;
+/// Calls of one connection at once. Further ones wait on the other side, which knows the number.
+const CALLS: u32 = 200;
 
 /// Calls that were given up before radar came to read of them, at most. A stall of the tunnel gathers them: each edit gives
 /// up the question about the one before. h2 takes more than 20 for an attack and ends the connection, and with it every
@@ -61,6 +59,9 @@ pub(crate) enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// There is no certificate to answer with.
+    #[error(transparent)]
+    Keys(#[from] ksync_keys::Error),
     /// Signals can't be taken.
     #[error("take signals")]
     Signals(#[source] io::Error),
@@ -79,7 +80,9 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(|stream| stream.map(QuickAck));
+    // Nobody knows it beforehand, and nobody has to: see the keys' client.
+    let keys = Keys::new(Identity::for_now()?)?;
+    let incoming = door::through(TcpIncoming::from(listener).with_nodelay(Some(true)), keys);
     let stop = CancellationToken::new();
     let (syncthing_tx, syncthing_rx) = watch::channel(None);
     tokio::spawn(node_syncthing::stay_connected(paths.clone(), syncthing_tx, stop.clone()));
@@ -127,6 +130,7 @@ fn settings() -> Server {
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_pending_accept_reset_streams(Some(GIVEN_UP))
+        .max_concurrent_streams(Some(CALLS))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)

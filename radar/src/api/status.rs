@@ -29,6 +29,7 @@ pub(crate) fn from_runtime(error: &runtime::Error) -> Status {
         | E::Sandboxed { .. }
         | E::NoRecord { .. }
         | E::NotRunning { .. }
+        | E::Another { .. }
         | E::NoSocket { .. }
         | E::Asked { .. } => Code::FailedPrecondition,
     };
@@ -134,6 +135,7 @@ impl From<registry::Error> for Status {
             E::NoSession { .. } => Code::FailedPrecondition,
             E::NotHeld { .. } => Code::NotFound,
             E::StaleEpoch { .. } => Code::Aborted,
+            E::TooMany { .. } => Code::ResourceExhausted,
             E::AlreadySynced { .. } | E::Overlaps { .. } | E::HeldByOther { .. } => Code::AlreadyExists,
         };
         status(code, &error)
@@ -173,7 +175,7 @@ mod tests {
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(
             status.message(),
-            "`x` is not a container id with its runtime's scheme, such as `containerd://...`"
+            "`x` is not a whole container id with its runtime's scheme, `containerd://` and 64 hex digits for example"
         );
         assert_eq!(chain(&error), status.message());
     }

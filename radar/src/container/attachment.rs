@@ -1,11 +1,12 @@
-//! An attached directory, and the rule by which sessions may hold directories.
+//! An attached directory, and the rule by which people may hold directories.
 //!
-//! Invariant: no two sessions ever hold overlapping paths of one container, or one directory under two names
-//! (a shared volume); within a session the same directory may be attached for several containers of a folder.
+//! Invariant: no two people ever hold overlapping paths of one container, or one directory under two names
+//! (a shared volume); of one person the same directory may be attached for several containers of a folder.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use ksync_keys::Fingerprint;
 use ksync_tree::{Identity, Ignore, Root, below, covers};
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use crate::container::{
     init_process::InitProcess, mount::directory::Directory, mountinfo::Submount, runtime::ContainerId,
 };
 
-/// A container's directory that a session holds.
+/// A container's directory that a person holds.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     /// Made by radar, never used twice.
@@ -59,9 +60,9 @@ impl About {
 /// A hold on a directory, as plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
-    /// Session id.
-    pub(crate) session: String,
-    /// `user@machine`, for a person.
+    /// Whose key holds it.
+    pub(crate) person: Fingerprint,
+    /// `user@machine`, as the client says: for persons to read.
     pub(crate) holder: String,
     /// Since when.
     pub(crate) since: Timestamp,
@@ -117,9 +118,9 @@ impl Attachment {
 pub(crate) enum Clash {
     /// The same thing once more: the existing attachment serves.
     Same,
-    /// Another session's.
+    /// Another person's.
     Other,
-    /// This session's own, under another path or folder.
+    /// The person's own, under another path or folder.
     Own,
 }
 
@@ -129,7 +130,7 @@ pub(crate) fn clash(existing: &Claim, wanted: &Claim) -> Option<Clash> {
     let overlap = below(&existing.path, &wanted.path).or(below(&wanted.path, &existing.path)).is_some();
     let overlapping = same_container && overlap;
     let one_directory = existing.identity == wanted.identity;
-    if existing.session != wanted.session {
+    if existing.person != wanted.person {
         return (overlapping || one_directory).then_some(Clash::Other);
     }
     if overlapping {
@@ -152,18 +153,19 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+    use ksync_keys::Fingerprint;
     use ksync_tree::Identity;
 
     use super::{Claim, Clash, clash, is_folder_id};
-    use crate::container::runtime::ContainerId;
+    use crate::container::runtime::{ContainerId, Scheme};
 
-    fn claim(session: &str, folder: &str, container: &str, path: &str, ino: u64) -> Claim {
+    fn claim(person: &str, folder: &str, container: &str, path: &str, ino: u64) -> Claim {
         Claim {
-            session: session.into(),
+            person: Fingerprint::of(person.as_bytes()),
             holder: "u@m".into(),
             since: Timestamp::UNIX_EPOCH,
             folder: folder.into(),
-            container: ContainerId::parse(container).unwrap(),
+            container: ContainerId { scheme: Scheme::Docker, id: container.into() },
             pod: String::new(),
             path: path.into(),
             identity: Identity { dev: 1, ino },
@@ -172,21 +174,21 @@ mod tests {
 
     #[test]
     fn overlaps_are_found_in_both_directions() {
-        let held = claim("s", "f", "docker://a", "/code", 1);
+        let held = claim("s", "f", "a", "/code", 1);
         let cases = [
-            (claim("s", "f", "docker://a", "/code", 1), Some(Clash::Same)),
-            (claim("s", "f", "docker://a", "/code", 2), Some(Clash::Own)),
-            (claim("s", "g", "docker://a", "/code", 1), Some(Clash::Own)),
-            (claim("s", "f", "docker://a", "/code/sub", 3), Some(Clash::Own)),
-            (claim("s", "f", "docker://a", "/", 4), Some(Clash::Own)),
-            (claim("s", "f", "docker://a", "/codex", 5), None),
-            (claim("s", "f", "docker://b", "/code", 6), None),
-            (claim("s", "f", "docker://b", "/data", 1), None),
-            (claim("s", "g", "docker://b", "/data", 1), Some(Clash::Own)),
-            (claim("t", "g", "docker://a", "/code/sub", 3), Some(Clash::Other)),
-            (claim("t", "g", "docker://a", "/", 3), Some(Clash::Other)),
-            (claim("t", "g", "docker://b", "/data", 1), Some(Clash::Other)),
-            (claim("t", "g", "docker://b", "/code", 2), None),
+            (claim("s", "f", "a", "/code", 1), Some(Clash::Same)),
+            (claim("s", "f", "a", "/code", 2), Some(Clash::Own)),
+            (claim("s", "g", "a", "/code", 1), Some(Clash::Own)),
+            (claim("s", "f", "a", "/code/sub", 3), Some(Clash::Own)),
+            (claim("s", "f", "a", "/", 4), Some(Clash::Own)),
+            (claim("s", "f", "a", "/codex", 5), None),
+            (claim("s", "f", "b", "/code", 6), None),
+            (claim("s", "f", "b", "/data", 1), None),
+            (claim("s", "g", "b", "/data", 1), Some(Clash::Own)),
+            (claim("t", "g", "a", "/code/sub", 3), Some(Clash::Other)),
+            (claim("t", "g", "a", "/", 3), Some(Clash::Other)),
+            (claim("t", "g", "b", "/data", 1), Some(Clash::Other)),
+            (claim("t", "g", "b", "/code", 2), None),
         ];
         for (wanted, expected) in cases {
             assert_eq!(clash(&held, &wanted), expected, "{wanted:?}");

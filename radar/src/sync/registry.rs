@@ -84,6 +84,7 @@ mod tests {
     use std::{path::Path, process::Child, sync::Arc};
 
     use jiff::Timestamp;
+    use ksync_keys::Fingerprint;
     use ksync_proto::radar::{AttachmentEnd, SessionEvent, session_event::Event};
     use tokio::sync::{mpsc, watch};
     use tonic::{Code, Status};
@@ -94,7 +95,7 @@ mod tests {
             attachment::{Attachment, Claim},
             init_process::InitProcess,
             mount::directory::open_directory,
-            runtime::ContainerId,
+            runtime::{ContainerId, Scheme},
         },
         supervisor::node_syncthing::NodeSyncthingRx,
         sync::{
@@ -139,36 +140,34 @@ mod tests {
         registry.ask(command).await.map_err(Status::from)
     }
 
+    fn person(name: &str) -> Fingerprint {
+        Fingerprint::of(name.as_bytes())
+    }
+
     async fn open(
         registry: &Registry,
-        session: &str,
+        name: &str,
         epoch: u64,
     ) -> Result<mpsc::Receiver<SessionEvent>, Status> {
         let (events_tx, events_rx) = mpsc::channel(8);
-        let hello = Hello {
-            session: session.into(),
-            epoch,
-            holder: format!("{session}@laptop"),
-            device: session.into(),
-            fresh: false,
-        };
+        let hello = Hello { person: person(name), epoch, holder: format!("{name}@laptop"), fresh: false };
         ask(registry, |reply| Command::Open(hello, events_tx, reply)).await.map(|()| events_rx)
     }
 
     /// None where this machine lets nobody clone mounts.
-    async fn candidate(session: &str, container: &Container, path: &Path) -> Option<Box<Attachment>> {
+    async fn candidate(name: &str, container: &Container, path: &Path) -> Option<Box<Attachment>> {
         let directory = open_directory(container.pid(), &path.display().to_string()).await.ok()?;
         let claim = Claim {
-            session: session.into(),
-            holder: format!("{session}@laptop"),
+            person: person(name),
+            holder: format!("{name}@laptop"),
             since: Timestamp::UNIX_EPOCH,
-            folder: format!("folder-of-{session}"),
-            container: ContainerId::parse(&format!("docker://{}", container.pid())).unwrap(),
+            folder: format!("folder-of-{name}"),
+            container: ContainerId { scheme: Scheme::Docker, id: container.pid().to_string() },
             pod: String::new(),
             path: directory.path.clone(),
             identity: directory.identity,
         };
-        let id = format!("{session}-{}", path.file_name().unwrap().display());
+        let id = format!("{name}-{}", path.file_name().unwrap().display());
         Some(Box::new(Attachment::new(id, claim, InitProcess::with_pid(container.pid()).unwrap(), directory)))
     }
 
@@ -187,8 +186,8 @@ mod tests {
         let _second = open(&registry, "s", 3).await.unwrap();
         assert!(matches!(first.recv().await.unwrap().event, Some(Event::SessionEnded(_))));
         assert!(first.recv().await.is_none());
-        let unknown = ask(&registry, |reply| Command::Holder("t".into(), reply)).await.unwrap_err();
-        assert_eq!(unknown.message(), "session `t` is not open");
+        let unknown = ask(&registry, |reply| Command::Holder(person("t"), reply)).await.unwrap_err();
+        assert_eq!(unknown.message(), format!("no session of key `{}` is open", person("t")));
     }
 
     #[tokio::test]
@@ -219,7 +218,7 @@ mod tests {
         let again = candidate("s", &container, dir.path()).await.unwrap();
         assert_eq!(attach(again, IfHeld::Refuse).await.unwrap_err().code(), Code::AlreadyExists);
         // After a detach it is anybody's.
-        ask(&registry, |reply| Command::Detach("s".into(), held.id.clone(), reply)).await.unwrap();
+        ask(&registry, |reply| Command::Detach(person("s"), held.id.clone(), reply)).await.unwrap();
         let again = candidate("s", &container, dir.path()).await.unwrap();
         let held = attach(again, IfHeld::Refuse).await.unwrap();
         let refused =
@@ -239,19 +238,19 @@ mod tests {
             (id, why, reason.as_str()),
             (held.id.clone(), AttachmentEnd::TakenOver, "taken over by t@laptop")
         );
-        let find = async |session: &str, id: &str| {
-            ask(&registry, |reply| Command::Find(session.into(), id.into(), reply)).await
+        let find = async |name: &str, id: &str| {
+            ask(&registry, |reply| Command::Find(person(name), id.into(), reply)).await
         };
         assert!(find("s", &held.id).await.is_err());
-        // One session never reaches another's.
+        // Nobody ever reaches another's.
         assert_eq!(find("s", &taken.id).await.unwrap_err().code(), Code::NotFound);
         assert!(find("t", &taken.id).await.is_ok());
         // A client that gave up on a call can repeat it.
         let lost = candidate("t", &container, &sub).await.unwrap();
         let call = lost.id.clone();
-        registry.tell(Command::Detach("t".into(), taken.id.clone(), tokio::sync::oneshot::channel().0));
+        registry.tell(Command::Detach(person("t"), taken.id.clone(), tokio::sync::oneshot::channel().0));
         attach(lost, IfHeld::Refuse).await.unwrap();
-        registry.tell(Command::Unheard("t".into(), call));
+        registry.tell(Command::Unheard(person("t"), call));
         let taken = attach(candidate("t", &container, &sub).await.unwrap(), IfHeld::Refuse).await.unwrap();
         container.end();
         let (id, why, _) = ended(&mut t).await;
@@ -259,20 +258,42 @@ mod tests {
         assert!(find("t", &taken.id).await.is_err());
     }
 
+    /// The attack: sessions with keys that were made for it.
+    #[tokio::test]
+    async fn who_opens_many_sessions_keeps_nobody_out() {
+        let (registry, _link_tx) = registry();
+        let (container, dir) = (Container::start(), tempfile::tempdir().unwrap());
+        let Some(attachment) = candidate("s", &container, dir.path()).await else {
+            return ksync_skip::skipped("mounts can't be cloned here");
+        };
+        let _mine = open(&registry, "s", 1).await.unwrap();
+        ask(&registry, |r| Command::Attach(attachment, IfHeld::Refuse, r)).await.unwrap();
+        let mut flood = Vec::new();
+        for n in 0..2000 {
+            flood.push(open(&registry, &format!("made-{n}"), u64::MAX).await.unwrap());
+        }
+        let _late = open(&registry, "t", 1).await.unwrap();
+        for name in ["s", "t"] {
+            assert!(ask(&registry, |reply| Command::Holder(person(name), reply)).await.is_ok(), "{name}");
+        }
+        let ended = flood.iter_mut().filter_map(|events| events.try_recv().ok()).count();
+        assert_eq!(ended, 2002 - 512, "the others were told");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_session_outlives_its_stream_by_the_grace() {
         let (registry, _link_tx) = registry();
         let _events = open(&registry, "s", 1).await.unwrap();
-        registry.tell(Command::StreamLost("s".into(), 1));
-        let holder = async || ask(&registry, |reply| Command::Holder("s".into(), reply)).await;
+        registry.tell(Command::StreamLost(person("s"), 1));
+        let holder = async || ask(&registry, |reply| Command::Holder(person("s"), reply)).await;
         tokio::time::sleep(GRACE * 9 / 10).await;
         assert_eq!(holder().await.unwrap(), "s@laptop");
         let _newer = open(&registry, "s", 2).await.unwrap();
         // The grace of the older stream is no longer anybody's.
         tokio::time::sleep(GRACE).await;
         assert!(holder().await.is_ok());
-        registry.tell(Command::StreamLost("s".into(), 1));
-        registry.tell(Command::StreamLost("s".into(), 2));
+        registry.tell(Command::StreamLost(person("s"), 1));
+        registry.tell(Command::StreamLost(person("s"), 2));
         tokio::time::sleep(GRACE + std::time::Duration::from_millis(10)).await;
         assert!(holder().await.is_err());
     }

@@ -1,4 +1,4 @@
-//! A client's lease, as data: its epoch, and the stream of its events.
+//! A person's lease, as data: its epoch, and the stream of its events.
 //!
 //! Invariant: of one session at most one stream is open, that of the highest epoch.
 
@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ksync_keys::Fingerprint;
 use ksync_proto::radar::{AttachmentEnd, AttachmentEnded, SessionEnded, SessionEvent, session_event::Event};
 use tokio::sync::mpsc;
 
@@ -59,14 +60,12 @@ impl Sink {
 /// Who opens a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
-    /// Stable for one watcher home on one machine.
-    pub(crate) session: String,
+    /// Whose session it is: who has proved the key of this connection.
+    pub(crate) person: Fingerprint,
     /// Rises with every stream.
     pub(crate) epoch: u64,
-    /// `user@machine`.
+    /// `user@machine`, as the client says: for persons to read.
     pub(crate) holder: String,
-    /// syncthing device id of the client.
-    pub(crate) device: String,
     /// Whether it is the first stream of a new run of the client, which knows nothing of what it held.
     pub(crate) fresh: bool,
 }
@@ -89,7 +88,7 @@ pub(crate) enum Opening {
     New,
     /// It goes on, with a newer stream.
     Supersedes,
-    /// It starts over, or has another identity: what it held is let go first.
+    /// It starts over: what it held is let go first.
     Renewed,
     /// Not newer than the one that is there.
     Stale,
@@ -100,32 +99,32 @@ pub(crate) fn opening(existing: Option<&Hello>, hello: &Hello) -> Opening {
     match existing {
         None => Opening::New,
         Some(old) if hello.epoch <= old.epoch => Opening::Stale,
-        Some(old) if hello.fresh || hello.device != old.device => Opening::Renewed,
+        Some(_) if hello.fresh => Opening::Renewed,
         Some(_) => Opening::Supersedes,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ksync_keys::Fingerprint;
     use ksync_proto::radar::{AttachmentEnd, session_event::Event};
     use tokio::sync::mpsc;
 
     use super::{Hello, Opening, Sink, opening};
 
-    fn hello(epoch: u64, device: &str) -> Hello {
-        Hello { session: "s".into(), epoch, holder: "u@m".into(), device: device.into(), fresh: false }
+    fn hello(epoch: u64) -> Hello {
+        Hello { person: Fingerprint::of(b"s"), epoch, holder: "u@m".into(), fresh: false }
     }
 
     #[test]
     fn only_a_higher_epoch_takes_over() {
-        let old = hello(5, "D");
+        let old = hello(5);
         assert_eq!(opening(None, &old), Opening::New);
-        assert_eq!(opening(Some(&old), &hello(6, "D")), Opening::Supersedes);
-        assert_eq!(opening(Some(&old), &hello(6, "E")), Opening::Renewed);
-        assert_eq!(opening(Some(&old), &Hello { fresh: true, ..hello(6, "D") }), Opening::Renewed);
-        assert_eq!(opening(Some(&old), &Hello { fresh: true, ..hello(5, "D") }), Opening::Stale);
-        assert_eq!(opening(Some(&old), &hello(5, "D")), Opening::Stale);
-        assert_eq!(opening(Some(&old), &hello(4, "D")), Opening::Stale);
+        assert_eq!(opening(Some(&old), &hello(6)), Opening::Supersedes);
+        assert_eq!(opening(Some(&old), &Hello { fresh: true, ..hello(6) }), Opening::Renewed);
+        assert_eq!(opening(Some(&old), &Hello { fresh: true, ..hello(5) }), Opening::Stale);
+        assert_eq!(opening(Some(&old), &hello(5)), Opening::Stale);
+        assert_eq!(opening(Some(&old), &hello(4)), Opening::Stale);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
-//! The spools of all sessions, at this end.
+//! The spools of all people, at this end.
 //!
-//! Invariant: a session has one at most, in a directory of its own, which goes with the session. What an earlier radar has
+//! Invariant: a person has one at most, in a directory of its own, which goes with the session. What an earlier radar has
 //! left is gone before the first one is made.
 
 use std::{
@@ -10,12 +10,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use ksync_keys::Fingerprint;
 use ksync_spool::{End, Error, Pair};
 use tokio::sync::MutexGuard as AsyncMutexGuard;
 
 use crate::supervisor::node_syncthing::NodeSyncthing;
 
-/// A session's spool.
+/// A person's spool.
 #[derive(Debug, Clone)]
 pub(crate) struct Spool {
     tag: String,
@@ -25,7 +26,7 @@ pub(crate) struct Spool {
 
 #[derive(Debug, Default)]
 struct All {
-    by_session: HashMap<String, Spool>,
+    by_person: HashMap<Fingerprint, Spool>,
     /// How many were made.
     made: u64,
 }
@@ -39,7 +40,7 @@ pub(crate) struct Spools {
 
 /// What opening a spool comes to.
 pub(crate) struct Opened {
-    /// The session's spool.
+    /// The person's spool.
     pub(crate) spool: Spool,
     /// The one that it had under another tag.
     pub(crate) earlier: Option<Spool>,
@@ -61,43 +62,44 @@ impl Spools {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A session's.
-    pub(crate) fn find(&self, session: &str) -> Option<Arc<Pair>> {
-        self.lock().by_session.get(session).map(|spool| Arc::clone(&spool.pair))
+    /// A person's.
+    pub(crate) fn find(&self, person: Fingerprint) -> Option<Arc<Pair>> {
+        self.lock().by_person.get(&person).map(|spool| Arc::clone(&spool.pair))
     }
 
-    /// Makes one for a session; it may be there already. Both names are plain. Blocks.
-    pub(crate) fn open(&self, session: &str, tag: &str) -> Result<Opened, Error> {
+    /// Makes one for a person; it may be there already. The tag is a plain name. Blocks.
+    pub(crate) fn open(&self, person: Fingerprint, tag: &str) -> Result<Opened, Error> {
         let mut all = self.lock();
-        if let Some(spool) = all.by_session.get(session).filter(|spool| spool.tag == tag) {
+        if let Some(spool) = all.by_person.get(&person).filter(|spool| spool.tag == tag) {
             return Ok(Opened { spool: spool.clone(), earlier: None });
         }
         all.made += 1;
         // One that is still being removed has another directory.
-        let dir = self.dir.join(format!("{session}-{}", all.made));
-        let pair = Arc::new(Pair::open(End::There, &dir, session, tag)?);
+        let device = person.device_id();
+        let dir = self.dir.join(format!("{device}-{}", all.made));
+        let pair = Arc::new(Pair::open(End::There, &dir, &device, tag)?);
         let spool = Spool { tag: tag.to_owned(), pair };
-        let earlier = all.by_session.insert(session.to_owned(), spool.clone());
+        let earlier = all.by_person.insert(person, spool.clone());
         Ok(Opened { spool, earlier })
     }
 
     /// The session has ended: its spool is nobody's any more.
-    pub(crate) fn close(&self, session: &str) -> Option<Spool> {
-        self.lock().by_session.remove(session)
+    pub(crate) fn close(&self, person: Fingerprint) -> Option<Spool> {
+        self.lock().by_person.remove(&person)
     }
 
     /// Takes a spool that was closed from the node's syncthing, whose devices and folders nobody else changes meanwhile.
     pub(crate) async fn unshare(
         &self,
-        session: &str,
+        person: Fingerprint,
         spool: Spool,
         syncthing: &NodeSyncthing,
         _turn: &AsyncMutexGuard<'_, ()>,
     ) {
         // A session that is back has the same folders under the same tag.
-        let is_back = self.lock().by_session.get(session).is_some_and(|now| now.tag == spool.tag);
+        let is_back = self.lock().by_person.get(&person).is_some_and(|now| now.tag == spool.tag);
         if !is_back && let Err(error) = spool.pair.unshare(&syncthing.client).await {
-            tracing::warn!(error = ksync_common::chain(&error), session, "take a spool from syncthing");
+            tracing::warn!(error = ksync_common::chain(&error), %person, "take a spool from syncthing");
         }
         // Its directory goes with it.
         tokio::task::spawn_blocking(move || drop(spool));
@@ -106,6 +108,8 @@ impl Spools {
 
 #[cfg(test)]
 mod tests {
+    use ksync_keys::Fingerprint;
+
     use super::{Opened, Spools};
 
     #[tokio::test]
@@ -122,14 +126,15 @@ mod tests {
             names
         };
         assert!(names().is_empty(), "what was left is gone");
-        let Opened { spool, earlier } = spools.open("s", "1").unwrap();
-        assert!(earlier.is_none() && spools.find("t").is_none());
-        assert!(std::sync::Arc::ptr_eq(&spools.open("s", "1").unwrap().spool.pair, &spool.pair));
-        let again = spools.open("s", "2").unwrap();
+        let (me, other) = (Fingerprint::of(b"s"), Fingerprint::of(b"t"));
+        let Opened { spool, earlier } = spools.open(me, "1").unwrap();
+        assert!(earlier.is_none() && spools.find(other).is_none());
+        assert!(std::sync::Arc::ptr_eq(&spools.open(me, "1").unwrap().spool.pair, &spool.pair));
+        let again = spools.open(me, "2").unwrap();
         assert!(again.earlier.is_some_and(|earlier| std::sync::Arc::ptr_eq(&earlier.pair, &spool.pair)));
         drop(spool);
-        assert_eq!(names(), ["s-2"]);
-        drop((again.spool, spools.close("s")));
-        assert!(names().is_empty() && spools.find("s").is_none());
+        assert_eq!(names(), [format!("{}-2", me.device_id())]);
+        drop((again.spool, spools.close(me)));
+        assert!(names().is_empty() && spools.find(me).is_none());
     }
 }

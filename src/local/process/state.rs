@@ -12,6 +12,7 @@ pub(crate) struct Running {
     /// Its REST API.
     pub client: syncthing::Client,
     /// Its device id; the same for every process of one home.
+    #[expect(dead_code, reason = "syncthing is to move large files through spools: docs/decisions/0011")]
     pub device_id: String,
 }
 

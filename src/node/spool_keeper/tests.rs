@@ -161,7 +161,7 @@ async fn a_spool_comes_back_after_every_break_and_leaves_nothing() {
     let mut here = Syncthing::start(&binary, &at("here"), 0).await;
     let mut there = Syncthing::start(&binary, &at("there"), port).await;
     let fake = Fake {
-        pair: Arc::new(Pair::open(End::There, &at("radar"), "session", "1").unwrap()),
+        pair: Arc::new(Pair::open(End::There, &at("radar"), &here.id, "1").unwrap()),
         there: Arc::new(Mutex::new(Some(there.client.clone()))),
         device: here.id.clone(),
     };
@@ -178,7 +178,7 @@ async fn a_spool_comes_back_after_every_break_and_leaves_nothing() {
         syncthing: LocalSyncthing::fake(syncthing, at("kept")),
         dir: at("spools"),
         devices: Arc::default(),
-        session_id: "session".into(),
+        own_device: here.id.clone(),
         bep_address,
         state,
     };

@@ -21,7 +21,6 @@ pub(super) const AHEAD: usize = 8;
 /// A file of an attachment.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    pub(super) session: String,
     pub(super) attachment: String,
     pub(super) path: String,
 }
@@ -30,7 +29,6 @@ impl Place {
     /// What asks for its content.
     pub(super) fn reading(self, expected: &Entry) -> ReadRequest {
         ReadRequest {
-            session_id: self.session,
             attachment_id: self.attachment,
             path: self.path,
             expected: Some(ksync_wire::entry(expected)),
@@ -46,14 +44,8 @@ pub(super) async fn stage(
     number: u64,
     pieces: Pieces,
 ) -> Result<(), String> {
-    let Place { session, attachment, path } = place;
-    let head = StageRequest {
-        session_id: session,
-        attachment_id: attachment,
-        number,
-        path,
-        ..StageRequest::default()
-    };
+    let Place { attachment, path } = place;
+    let head = StageRequest { attachment_id: attachment, number, path, ..StageRequest::default() };
     let (broken_tx, broken_rx) = oneshot::channel();
     let sending = Sending {
         pieces,

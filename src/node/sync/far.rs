@@ -39,11 +39,7 @@ pub(in crate::node) fn open(
 
 impl RemoteFar {
     fn place(&self, path: &str) -> Place {
-        Place {
-            session: self.stream.session_id(),
-            attachment: self.attachment.clone(),
-            path: path.to_owned(),
-        }
+        Place { attachment: self.attachment.clone(), path: path.to_owned() }
     }
 }
 

@@ -69,7 +69,6 @@ async fn offer(
         return Ok(Err(ksync_common::chain(&error)));
     }
     let head = StageRequest {
-        session_id: place.session.clone(),
         attachment_id: place.attachment.clone(),
         number,
         path: place.path.clone(),

@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use futures::StreamExt as _;
 use ksync_engine::FromFar;
 use ksync_proto::radar::{SyncReply, SyncRequest, radar_client::RadarClient};
 use ksync_tree::Ignore;
@@ -26,7 +25,6 @@ const WAITING: usize = 256;
 #[derive(Debug)]
 pub(in crate::node) struct SyncStream {
     radar: RadarClient<Channel>,
-    session_id: String,
     /// Without a bound: an engine has a limited number of jobs under way, and never waits for the network.
     /// engines --asks--> stream
     asks_tx: mpsc::UnboundedSender<(u32, Request)>,
@@ -57,21 +55,16 @@ impl Channels {
 
 impl SyncStream {
     /// Begins it.
-    pub(in crate::node) async fn begin(
-        mut radar: RadarClient<Channel>,
-        session_id: &str,
-    ) -> Result<Arc<Self>, CallError> {
+    pub(in crate::node) async fn begin(mut radar: RadarClient<Channel>) -> Result<Arc<Self>, CallError> {
         let (asks_tx, asks_rx) = mpsc::unbounded_channel();
-        let hello = SyncRequest { session_id: session_id.to_owned(), ..SyncRequest::default() };
         let asking = Asking { asks_rx, encoder: RequestEncoder::default() };
         let asks = futures::stream::unfold(asking, Asking::next);
-        let requests = futures::stream::iter([hello]).chain(asks);
-        let replies = limited("Sync", radar.sync(requests)).await?;
+        let replies = limited("Sync", radar.sync(asks)).await?;
         let channels = Arc::new(Channels(Mutex::new(Some(HashMap::new()))));
         let reading = tokio::spawn(read(replies, Arc::clone(&channels)));
-        let (session_id, last) = (session_id.to_owned(), AtomicU32::new(0));
+        let last = AtomicU32::new(0);
         let reading = AbortOnDropHandle::new(reading);
-        Ok(Arc::new(Self { radar, session_id, asks_tx, channels, last, _reading: reading }))
+        Ok(Arc::new(Self { radar, asks_tx, channels, last, _reading: reading }))
     }
 
     /// Whether nothing comes any more.
@@ -119,11 +112,6 @@ impl SyncStream {
     /// Calls beside the stream.
     pub(super) fn radar(&self) -> RadarClient<Channel> {
         self.radar.clone()
-    }
-
-    /// What those calls name.
-    pub(super) fn session_id(&self) -> String {
-        self.session_id.clone()
     }
 }
 

@@ -62,8 +62,6 @@ impl StreamingService<SyncRequest> for SyncCall {
         let (fake, mut requests) = (self.0.clone(), request.into_inner());
         async move {
             let replies = fake.replies.lock().unwrap().take().unwrap();
-            let hello = requests.message().await?.unwrap();
-            assert_eq!(hello.session_id, "session");
             tokio::spawn(async move {
                 let mut decoder = RequestDecoder::default();
                 while let Ok(Some(message)) = requests.message().await {
@@ -195,7 +193,7 @@ impl Scene {
             async move { ours.ok_or_else(|| std::io::Error::other("used up")) }
         });
         let channel = Endpoint::from_static("http://radar").connect_with_connector(connector).await.unwrap();
-        let stream = SyncStream::begin(RadarClient::new(channel), "session").await.unwrap();
+        let stream = SyncStream::begin(RadarClient::new(channel)).await.unwrap();
         let (spool, encoder) = (Arc::new(Spool::new(LargeFile(LARGE))), ReplyEncoder::default());
         Self { stream, asked_rx, replies_tx, staged_rx, not_spooled, spool, encoder }
     }

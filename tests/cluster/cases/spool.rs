@@ -90,18 +90,17 @@ fn ready(sandbox: &Sandbox, times: usize) {
     eventually("spools", LONG, || holds(said(sandbox, READY) >= times, sandbox.ksync.log()));
 }
 
-/// Whose spools a watcher's are.
-fn session(sandbox: &Sandbox) -> String {
-    let contexts = fs::read_dir(sandbox.ksync.home.join("contexts")).expect("its contexts");
-    let ids = contexts.filter_map(|context| fs::read_to_string(context.ok()?.path().join("session")).ok());
-    let ids: Vec<String> = ids.collect();
-    let [id] = &ids[..] else { panic!("not one session: {ids:?}") };
-    id.trim().to_owned()
+/// The device id of the watcher's key, which its spools on nodes are named after.
+fn own_device(sandbox: &Sandbox) -> String {
+    let log = sandbox.ksync.log();
+    let up = log.lines().find(|line| line.contains("syncthing is up")).expect("a syncthing");
+    let (_, id) = up.split_once("device_id=\"").expect("its device");
+    id.split('"').next().unwrap_or_default().to_owned()
 }
 
 /// The files in the watcher's spools, here and in all pods of radar.
 fn spooled(sandbox: &Sandbox) -> Vec<String> {
-    let session = session(sandbox);
+    let own = own_device(sandbox);
     let mut found = Vec::new();
     let mut dirs: Vec<PathBuf> = fs::read_dir(sandbox.ksync.home.join("contexts"))
         .into_iter()
@@ -123,7 +122,7 @@ fn spooled(sandbox: &Sandbox) -> Vec<String> {
         let Ok(tree) = radar.tree(sandbox.cluster(), THERE) else { continue };
         found.extend(
             tree.entries()
-                .filter(|(path, _)| path.starts_with(&session) && path.matches('/').count() > 1)
+                .filter(|(path, _)| path.starts_with(&own) && path.matches('/').count() > 1)
                 .map(|(path, _)| format!("{}: {path}", radar.pod)),
         );
     }

@@ -1,4 +1,4 @@
-//! The stream of a session's sync: requests to their channels, and the replies of all channels in messages.
+//! The stream of a person's sync: requests to their channels, and the replies of all channels in messages.
 //!
 //! Invariant: what is ready goes at once, and what comes meanwhile goes together after it. A client that is slow to read
 //! makes its endpoints wait; a channel that is slow to obey is ended before it holds up the others for long.
@@ -10,13 +10,14 @@ mod tests;
 
 use std::{collections::HashMap, time::Duration};
 
+use ksync_keys::Fingerprint;
 use ksync_proto::radar::{SyncReply, SyncRequest};
 use ksync_wire::{End, Ended, Reply as Told, ReplyEncoder, Request, RequestDecoder, TOGETHER};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Response, Status, Streaming};
+use tonic::{Status, Streaming};
 
-use super::replies::{Replies, Reply};
+use super::replies::Replies;
 use crate::{
     api::status,
     sync::{
@@ -27,21 +28,20 @@ use crate::{
 
 /// Replies that may wait for the network; the largest are about 64 KiB.
 const WAITING: usize = 64;
+/// Channels of one stream: more than the attachments that a person may have.
+const CHANNELS: usize = 1024;
 /// How long a channel may keep the others' requests waiting for its own.
 const SLOW: Duration = Duration::from_secs(60);
 
-pub(super) async fn open(
+pub(super) fn open(
+    person: Fingerprint,
     registry: Registry,
     endpoints: Endpoints,
-    mut requests: Streaming<SyncRequest>,
-) -> Reply<Replies<SyncReply>> {
-    let first = requests.message().await?;
-    let first = first.ok_or_else(|| Status::invalid_argument("the stream names no session"))?;
-    let session = first.session_id.clone();
-    registry.ask(|reply| Command::Holder(session.clone(), reply)).await?;
+    requests: Streaming<SyncRequest>,
+) -> Replies<SyncReply> {
     let (replies_tx, replies_rx) = mpsc::channel(WAITING);
     let reader = Reader {
-        session,
+        person,
         registry,
         endpoints,
         replies_tx,
@@ -49,13 +49,13 @@ pub(super) async fn open(
         channels: HashMap::new(),
     };
     // Ends with the reply's stream, so with the call, and its channels with it.
-    let reading = AbortOnDropHandle::new(tokio::spawn(reader.read(first, requests)));
+    let reading = AbortOnDropHandle::new(tokio::spawn(reader.read(requests)));
     let sending = Sending { replies_rx, encoder: ReplyEncoder::default(), reading: Some(reading) };
-    Ok(Response::new(Box::pin(futures::stream::unfold(sending, Sending::next))))
+    Box::pin(futures::stream::unfold(sending, Sending::next))
 }
 
 struct Reader {
-    session: String,
+    person: Fingerprint,
     registry: Registry,
     endpoints: Endpoints,
     replies_tx: mpsc::Sender<(u32, Told)>,
@@ -65,16 +65,22 @@ struct Reader {
 
 impl Reader {
     /// Reads until the client's end of the stream; an error where that is not its end.
-    async fn read(mut self, first: SyncRequest, mut requests: Streaming<SyncRequest>) -> Result<(), Status> {
-        let mut next = Some(first);
-        while let Some(message) = next {
+    async fn read(mut self, mut requests: Streaming<SyncRequest>) -> Result<(), Status> {
+        while let Some(message) = requests.message().await? {
             let asked = self.decoder.decode(message).map_err(|error| status::from_wire(&error))?;
             for (channel, request) in asked {
                 self.pass_on(channel, request).await?;
             }
-            next = requests.message().await?;
         }
         Ok(())
+    }
+
+    /// Whether as many channels as may be are open, without those that have ended.
+    fn is_full(&mut self) -> bool {
+        if self.channels.len() >= CHANNELS {
+            self.channels.retain(|_, requests_tx| !requests_tx.is_closed());
+        }
+        self.channels.len() >= CHANNELS
     }
 
     async fn pass_on(&mut self, channel: u32, request: Request) -> Result<(), Status> {
@@ -82,9 +88,12 @@ impl Reader {
             Request::Open(_) if self.channels.contains_key(&channel) => {
                 Err(Status::invalid_argument(format!("channel {channel} is open already")))
             }
+            Request::Open(_) if self.is_full() => Err(Status::resource_exhausted(format!(
+                "more than {CHANNELS} directories open on one stream"
+            ))),
             Request::Open(open) => {
-                let (session, id) = (self.session.clone(), open.attachment.clone());
-                let found = self.registry.ask(|reply| Command::Find(session, id, reply)).await;
+                let (person, id) = (self.person, open.attachment.clone());
+                let found = self.registry.ask(|reply| Command::Find(person, id, reply)).await;
                 let replies_tx = self.replies_tx.clone();
                 match found {
                     Ok(attachment) => {

@@ -3,9 +3,14 @@
 use std::{path::Path, sync::Arc};
 
 use jiff::Timestamp;
+use ksync_keys::Fingerprint;
 
 use super::{Attachment, Claim};
-use crate::container::{init_process::InitProcess, mount::directory::open_directory, runtime::ContainerId};
+use crate::container::{
+    init_process::InitProcess,
+    mount::directory::open_directory,
+    runtime::{ContainerId, Scheme},
+};
 
 /// None where mounts can't be cloned. Its container lives as long as this process.
 pub(crate) async fn attached(id: &str, path: &Path) -> Option<Arc<Attachment>> {
@@ -17,16 +22,16 @@ pub(crate) async fn attached_to(id: &str, pid: u32, path: &Path) -> Option<Arc<A
     Some(Arc::new(attachment(id, pid, path).await?))
 }
 
-/// One that nobody holds yet, of session `s`.
+/// One that nobody holds yet, of person `s`.
 pub(crate) async fn attachment(id: &str, pid: u32, path: &Path) -> Option<Attachment> {
     let pid = i32::try_from(pid).unwrap();
     let directory = open_directory(pid, &path.display().to_string()).await.ok()?;
     let claim = Claim {
-        session: "s".into(),
+        person: Fingerprint::of(b"s"),
         holder: "u@m".into(),
         since: Timestamp::UNIX_EPOCH,
         folder: "f".into(),
-        container: ContainerId::parse("docker://a").unwrap(),
+        container: ContainerId { scheme: Scheme::Docker, id: "a".into() },
         pod: "ns/web-1".into(),
         path: directory.path.clone(),
         identity: directory.identity,

@@ -59,7 +59,7 @@ impl<'a> Cri<'a> {
         let mut client = RuntimeServiceClient::new(self.connect().await?);
         let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: true };
         let answer = client.container_status(request).await.map_err(|status| self.refused(id, &status))?;
-        Ok(answer.into_inner())
+        of(self.scheme, id, answer.into_inner())
     }
 
     fn refused(&self, id: &str, status: &Status) -> Error {
@@ -91,6 +91,15 @@ impl Runtime for Cri<'_> {
     fn stop<'a>(&'a self, id: &'a str, seconds: u32) -> BoxFuture<'a, Result<(), Error>> {
         self.end(id, seconds).boxed()
     }
+}
+
+/// The answer, where it is of the container that was asked for.
+fn of(scheme: Scheme, id: &str, answer: ContainerStatusResponse) -> Result<ContainerStatusResponse, Error> {
+    let answered = answer.status.as_ref().map(|status| status.id.as_str()).unwrap_or_default();
+    if answered == id {
+        return Ok(answer);
+    }
+    Err(Error::Another { scheme, id: id.to_owned(), answered: answered.to_owned() })
 }
 
 fn read(id: &str, answer: &ContainerStatusResponse) -> Result<ContainerProcess, Error> {
@@ -128,13 +137,25 @@ fn record_in(answer: &ContainerStatusResponse) -> Option<Record> {
 mod tests {
     use ksync_proto::cri::{ContainerState, ContainerStatus, ContainerStatusResponse};
 
-    use super::{ContainerProcess, Error, Sandbox, read, record_in};
+    use super::{ContainerProcess, Error, Sandbox, Scheme, of, read, record_in};
 
     fn answer(state: ContainerState, info: &str) -> ContainerStatusResponse {
         ContainerStatusResponse {
             status: Some(ContainerStatus { id: "a".into(), state: state.into() }),
             info: [("info".to_owned(), info.to_owned())].into(),
         }
+    }
+
+    #[test]
+    fn an_answer_for_another_container_is_none() {
+        let answer = || answer(ContainerState::ContainerRunning, "{}");
+        assert!(of(Scheme::Containerd, "a", answer()).is_ok());
+        let error = of(Scheme::Containerd, "b", answer()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "containerd on this node was asked for container `b`, and has answered for `a`"
+        );
+        assert!(of(Scheme::Containerd, "a", ContainerStatusResponse::default()).is_err());
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl<'a> Docker<'a> {
 
     async fn inspect(&self, id: &str) -> Result<ContainerInspectResponse, Error> {
         let asked = async { self.connect().await?.inspect_container(id, None).await };
-        asked.await.map_err(|error| self.failed(id, &error))
+        of(id, asked.await.map_err(|error| self.failed(id, &error))?)
     }
 
     async fn end(&self, id: &str, seconds: u32) -> Result<(), Error> {
@@ -102,6 +102,15 @@ impl Runtime for Docker<'_> {
     fn stop<'a>(&'a self, id: &'a str, seconds: u32) -> BoxFuture<'a, Result<(), Error>> {
         self.end(id, seconds).boxed()
     }
+}
+
+/// The answer, where it is of the container that was asked for.
+fn of(id: &str, inspected: ContainerInspectResponse) -> Result<ContainerInspectResponse, Error> {
+    let answered = inspected.id.as_deref().unwrap_or_default();
+    if answered == id {
+        return Ok(inspected);
+    }
+    Err(Error::Another { scheme: Scheme::Docker, id: id.to_owned(), answered: answered.to_owned() })
 }
 
 /// Makes the record that the configuration amounts to.
@@ -182,7 +191,7 @@ mod tests {
         HostConfig,
     };
 
-    use super::{ContainerProcess, Error, Sandbox, User, read, record, record_in};
+    use super::{ContainerProcess, Error, Sandbox, User, of, read, record, record_in};
 
     fn inspected(running: bool, pid: i64) -> ContainerInspectResponse {
         ContainerInspectResponse {
@@ -202,6 +211,15 @@ mod tests {
             }),
             ..ContainerInspectResponse::default()
         }
+    }
+
+    #[test]
+    fn an_answer_for_another_container_is_none() {
+        let inspected = |id: &str| ContainerInspectResponse { id: Some(id.into()), ..inspected(true, 42) };
+        assert!(of("a", inspected("a")).is_ok());
+        assert!(
+            of("a", inspected("ab")).is_err() && of("a", super::ContainerInspectResponse::default()).is_err()
+        );
     }
 
     #[test]

@@ -5,8 +5,10 @@ use super::{sandbox::Sandbox, scheme::Scheme};
 /// Why a container's process is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
-    /// Not `scheme://id`.
-    #[error("`{id}` is not a container id with its runtime's scheme, such as `containerd://...`")]
+    /// Not `scheme://id`, with the whole id.
+    #[error(
+        "`{id}` is not a whole container id with its runtime's scheme, `containerd://` and 64 hex digits for example"
+    )]
     BadId {
         /// As it came.
         id: String,
@@ -32,6 +34,16 @@ pub(crate) enum Error {
         scheme: Scheme,
         /// Without its scheme.
         id: String,
+    },
+    /// The runtime has answered for another container than it was asked for.
+    #[error("{scheme} on this node was asked for container `{id}`, and has answered for `{answered}`")]
+    Another {
+        /// Which runtime.
+        scheme: Scheme,
+        /// Without its scheme.
+        id: String,
+        /// The runtime's word.
+        answered: String,
     },
     /// The container is there, but nothing runs in it.
     #[error("container `{id}` is not running, it is {state}")]

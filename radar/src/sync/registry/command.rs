@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ksync_keys::Fingerprint;
 use ksync_proto::radar::SessionEvent;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,30 +18,28 @@ pub(crate) enum Command {
     /// A stream opens a session.
     Open(Hello, mpsc::Sender<SessionEvent>, Reply<()>),
     /// The stream of this epoch is gone.
-    StreamLost(String, u64),
+    StreamLost(Fingerprint, u64),
     /// The grace of the session that lost the stream of this epoch is over.
-    GraceOver(String, u64),
-    /// Who holds a session: `user@machine`.
-    Holder(String, Reply<String>),
-    /// Who holds a session, and with which device.
-    Hello(String, Reply<Hello>),
-    /// Whether a session has this device.
-    Uses(String, Reply<bool>),
+    GraceOver(Fingerprint, u64),
+    /// What a person's session calls itself: `user@machine`.
+    Holder(Fingerprint, Reply<String>),
+    /// Whether a person has a session.
+    Has(Fingerprint, Reply<bool>),
     /// A directory was opened and is to be held.
     Attach(Box<Attachment>, IfHeld, Reply<Arc<Attachment>>),
-    /// An attachment of a session.
-    Find(String, String, Reply<Arc<Attachment>>),
-    /// Lets go of an attachment of a session.
-    Detach(String, String, Reply<()>),
-    /// The answer to a session's call that came with this attachment did not reach its client.
-    Unheard(String, String),
+    /// An attachment of a person.
+    Find(Fingerprint, String, Reply<Arc<Attachment>>),
+    /// Lets go of an attachment of a person.
+    Detach(Fingerprint, String, Reply<()>),
+    /// The answer to a person's call that came with this attachment did not reach its client.
+    Unheard(Fingerprint, String),
     /// The container of an attachment has ended.
     Exited(String),
     /// Everything ends; answered when it has.
     Shutdown(oneshot::Sender<()>),
 }
 
-/// What becomes of an attachment whose directory another session holds.
+/// What becomes of an attachment whose directory another person holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfHeld {
     /// It is refused.

@@ -1,32 +1,42 @@
 //! Errors of the registry.
 
+use ksync_keys::Fingerprint;
+
 /// Why the registry refuses what it is asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Nothing is begun any more.
     #[error("radar is stopping")]
     Stopping,
-    /// No stream ever opened the session, or its grace is over.
-    #[error("session `{session}` is not open")]
+    /// No stream of the person ever opened a session, or its grace is over.
+    #[error("no session of key `{person}` is open")]
     NoSession {
-        /// Its id.
-        session: String,
+        /// Whose key called.
+        person: Fingerprint,
     },
     /// A stream that is not the newest of its session.
-    #[error("session `{session}` is held by epoch {newest}, which is not older than {epoch}")]
+    #[error("the session of key `{person}` is held by epoch {newest}, which is not older than {epoch}")]
     StaleEpoch {
-        /// Its id.
-        session: String,
+        /// Whose it is.
+        person: Fingerprint,
         /// Of the stream that has the session.
         newest: u64,
         /// Of the stream that wanted it.
         epoch: u64,
     },
-    /// The attachment is another session's, or nobody's.
+    /// The attachment is another person's, or nobody's: which of the two is nobody's business.
     #[error("attachment `{attachment}` is not held by this session: attach anew")]
     NotHeld {
         /// Its id.
         attachment: String,
+    },
+    /// There are too many already.
+    #[error("more than {limit} {what}")]
+    TooMany {
+        /// How many there may be.
+        limit: usize,
+        /// Of what, and whose.
+        what: &'static str,
     },
     /// The same directory, over the same stream.
     #[error("`{path}` of container `{container}` is already synced by another spec of yours")]
@@ -50,7 +60,7 @@ pub(crate) enum Error {
         /// In that container.
         other_container: String,
     },
-    /// Another session has the directory.
+    /// Another person has the directory.
     #[error(
         "`{path}` is synced by {holder} since {since} (at `{at}`); a spec created with `--take-over` takes it over"
     )]

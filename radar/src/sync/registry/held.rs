@@ -1,6 +1,6 @@
 //! Held attachments, and whether a new claim clashes with one of these.
 //!
-//! Invariant: a directory that another session holds is refused, or taken over where that was asked for.
+//! Invariant: a directory that another person holds is refused, or taken over where that was asked for.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,7 +25,7 @@ pub(super) struct Held {
 
 /// What a claim comes to.
 pub(super) enum Claimed {
-    /// The session has it already.
+    /// The person has it already.
     Existing(String),
     /// It can be held once these are let go of.
     Free(Vec<String>),

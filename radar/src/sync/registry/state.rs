@@ -1,9 +1,14 @@
 //! The registry's data and what each command does to it.
 //!
-//! Invariant: an attachment belongs to a session that is open or in its grace.
+//! Invariant: an attachment belongs to a person whose session is open or in its grace. Nobody's command reaches what is
+//! another person's.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use ksync_keys::Fingerprint;
 use ksync_proto::radar::{AttachmentEnd, SessionEvent};
 use syncthing::Device;
 use tokio::sync::{mpsc, oneshot};
@@ -23,11 +28,17 @@ use crate::{
     },
 };
 
+/// Sessions of a node.
+const SESSIONS: usize = 512;
+/// Attachments of one person on a node, and of all.
+const OWN_ATTACHMENTS: usize = 512;
+const ATTACHMENTS: usize = 8192;
+
 pub(super) struct State {
     commands_tx: mpsc::UnboundedSender<Command>,
     syncthing_rx: NodeSyncthingRx,
     spools: Spools,
-    sessions: HashMap<String, Session>,
+    sessions: HashMap<Fingerprint, Session>,
     attachments: HashMap<String, Held>,
     stopping: bool,
 }
@@ -52,32 +63,27 @@ impl State {
     pub(super) fn take(&mut self, command: Command) {
         match command {
             Command::Open(hello, events_tx, reply) => drop(reply.send(self.open(hello, events_tx))),
-            Command::StreamLost(session, epoch) => self.stream_lost(&session, epoch),
-            Command::GraceOver(session, epoch) => {
-                let over = self.sessions.get(&session).is_some_and(|s| !s.open && s.hello.epoch == epoch);
+            Command::StreamLost(person, epoch) => self.stream_lost(person, epoch),
+            Command::GraceOver(person, epoch) => {
+                let over = self.sessions.get(&person).is_some_and(|s| !s.open && s.hello.epoch == epoch);
                 if over {
-                    tracing::info!(session, "the session's grace is over");
-                    self.end_session(&session, "the session's grace is over");
+                    tracing::info!(%person, "the session's grace is over");
+                    self.end_session(person, "the session's grace is over");
                 }
             }
-            Command::Holder(session, reply) => {
-                drop(reply.send(self.session(&session).map(|s| s.hello.holder.clone())));
+            Command::Holder(person, reply) => {
+                drop(reply.send(self.session(person).map(|s| s.hello.holder.clone())));
             }
-            Command::Hello(session, reply) => {
-                drop(reply.send(self.session(&session).map(|s| s.hello.clone())));
-            }
-            Command::Uses(device, reply) => {
-                drop(reply.send(Ok(self.sessions.values().any(|s| s.hello.device == device))));
-            }
+            Command::Has(person, reply) => drop(reply.send(Ok(self.sessions.contains_key(&person)))),
             Command::Attach(attachment, if_held, reply) => {
                 drop(reply.send(self.attach(*attachment, if_held)));
             }
-            Command::Find(session, id, reply) => drop(reply.send(self.find(&session, &id))),
-            Command::Detach(session, id, reply) => {
-                self.detach(&session, &id);
+            Command::Find(person, id, reply) => drop(reply.send(self.find(person, &id))),
+            Command::Detach(person, id, reply) => {
+                self.detach(person, &id);
                 drop(reply.send(Ok(())));
             }
-            Command::Unheard(session, call) => self.unheard(&session, &call),
+            Command::Unheard(person, call) => self.unheard(person, &call),
             Command::Exited(id) => self.exited(&id),
             Command::Shutdown(done) => {
                 self.shutdown();
@@ -86,34 +92,36 @@ impl State {
         }
     }
 
-    fn session(&self, id: &str) -> Result<&Session, Error> {
-        self.sessions.get(id).ok_or_else(|| Error::NoSession { session: id.to_owned() })
+    fn session(&self, person: Fingerprint) -> Result<&Session, Error> {
+        self.sessions.get(&person).ok_or(Error::NoSession { person })
     }
 
     fn node_syncthing(&self) -> Option<Arc<NodeSyncthing>> {
         self.syncthing_rx.borrow().clone()
     }
 
-    /// Where a session's events go; nowhere when it is gone.
-    fn sink(&self, session: &str) -> Sink {
-        self.sessions.get(session).map(|s| s.sink.clone()).unwrap_or_default()
+    /// Where a person's events go; nowhere when the session is gone.
+    fn sink(&self, person: Fingerprint) -> Sink {
+        self.sessions.get(&person).map(|s| s.sink.clone()).unwrap_or_default()
     }
 
     fn open(&mut self, hello: Hello, events_tx: mpsc::Sender<SessionEvent>) -> Result<(), Error> {
         if self.stopping {
             return Err(Error::Stopping);
         }
-        let existing = self.sessions.get(&hello.session).map(|s| &s.hello);
+        let person = hello.person;
+        let existing = self.sessions.get(&person).map(|s| &s.hello);
         match opening(existing, &hello) {
             Opening::Stale => {
                 let newest = existing.map_or(0, |old| old.epoch);
-                return Err(Error::StaleEpoch { session: hello.session, newest, epoch: hello.epoch });
+                return Err(Error::StaleEpoch { person, newest, epoch: hello.epoch });
             }
-            Opening::Renewed => self.end_session(&hello.session, "the session starts over"),
-            Opening::Supersedes | Opening::New => {}
+            Opening::Renewed => self.end_session(person, "the session starts over"),
+            Opening::Supersedes => {}
+            Opening::New => self.make_room()?,
         }
-        tracing::info!(session = hello.session, epoch = hello.epoch, holder = hello.holder, "session open");
-        let session = self.sessions.entry(hello.session.clone()).or_insert_with(|| Session {
+        tracing::info!(%person, epoch = hello.epoch, holder = hello.holder, "session open");
+        let session = self.sessions.entry(person).or_insert_with(|| Session {
             hello: hello.clone(),
             sink: Sink::default(),
             open: true,
@@ -124,40 +132,54 @@ impl State {
         Ok(())
     }
 
-    fn stream_lost(&mut self, id: &str, epoch: u64) {
-        let Some(session) = self.sessions.get_mut(id).filter(|s| s.open && s.hello.epoch == epoch) else {
+    /// Where there are as many sessions as there may be, one that holds nothing goes: whoever opens many of them keeps
+    /// nobody out who has something attached.
+    fn make_room(&mut self) -> Result<(), Error> {
+        if self.sessions.len() < SESSIONS {
+            return Ok(());
+        }
+        let holding: HashSet<Fingerprint> =
+            self.attachments.values().map(|held| held.attachment.claim.person).collect();
+        let idle = self.sessions.keys().find(|person| !holding.contains(*person)).copied();
+        let idle = idle.ok_or(Error::TooMany { limit: SESSIONS, what: "sessions on this node" })?;
+        tracing::warn!(person = %idle, limit = SESSIONS, "too many sessions: one that holds nothing ends");
+        self.end_session(idle, "there are too many sessions on this node, and this one held nothing");
+        Ok(())
+    }
+
+    fn stream_lost(&mut self, person: Fingerprint, epoch: u64) {
+        let Some(session) = self.sessions.get_mut(&person).filter(|s| s.open && s.hello.epoch == epoch)
+        else {
             return;
         };
-        tracing::info!(session = id, epoch, "the session's stream is gone");
+        tracing::info!(%person, epoch, "the session's stream is gone");
         session.open = false;
         session.sink.switch(None, "");
-        let (commands_tx, id) = (self.commands_tx.clone(), id.to_owned());
+        let commands_tx = self.commands_tx.clone();
         tokio::spawn(async move {
             tokio::time::sleep(GRACE).await;
             // The registry is gone when radar stops.
-            drop(commands_tx.send(Command::GraceOver(id, epoch)));
+            drop(commands_tx.send(Command::GraceOver(person, epoch)));
         });
     }
 
     /// Lets go of all that a session holds, of its spool and of its device.
-    fn end_session(&mut self, id: &str, reason: &str) {
-        let Some(session) = self.sessions.remove(id) else { return };
+    fn end_session(&mut self, person: Fingerprint, reason: &str) {
+        let Some(session) = self.sessions.remove(&person) else { return };
         session.sink.switch(None, reason);
-        self.attachments.retain(|_, held| held.attachment.claim.session != id);
-        let spool = self.spools.close(id);
+        self.attachments.retain(|_, held| held.attachment.claim.person != person);
+        let spool = self.spools.close(person);
         if let Some(syncthing) = self.node_syncthing() {
             let (commands_tx, spools) = (self.commands_tx.clone(), self.spools.clone());
-            tokio::spawn(
-                async move { forget(&syncthing, &commands_tx, session.hello, &spools, spool).await },
-            );
+            tokio::spawn(async move { forget(&syncthing, &commands_tx, person, &spools, spool).await });
         }
     }
 
     /// syncthing came or went: a new one has to know the clients.
     pub(super) fn syncthing_changed(&mut self) {
         let Some(syncthing) = self.node_syncthing() else { return };
-        for session in self.sessions.values() {
-            let device = Device::new(&session.hello.device, &session.hello.holder, None);
+        for (person, session) in &self.sessions {
+            let device = Device::new(&person.device_id(), &session.hello.holder, None);
             let syncthing = Arc::clone(&syncthing);
             tokio::spawn(async move {
                 if let Err(error) = syncthing.client.put_device(&device).await {
@@ -169,7 +191,7 @@ impl State {
 
     fn attach(&mut self, attachment: Attachment, if_held: IfHeld) -> Result<Arc<Attachment>, Error> {
         let wanted = &attachment.claim;
-        let epoch = self.session(&wanted.session)?.hello.epoch;
+        let epoch = self.session(wanted.person)?.hello.epoch;
         let taken = match held::claim(&self.attachments, wanted, epoch, if_held)? {
             Claimed::Existing(held) => {
                 // A reconnect.
@@ -180,9 +202,18 @@ impl State {
             }
             Claimed::Free(taken) => taken,
         };
+        let own = self.attachments.values().filter(|held| held.attachment.claim.person == wanted.person);
+        if own.count() >= OWN_ATTACHMENTS {
+            let what = "directories of one key attached on this node";
+            return Err(Error::TooMany { limit: OWN_ATTACHMENTS, what });
+        }
+        if self.attachments.len() >= ATTACHMENTS {
+            let what = "directories attached on this node";
+            return Err(Error::TooMany { limit: ATTACHMENTS, what });
+        }
         for id in taken {
-            let other = self.attachments.get(&id).map(|held| held.attachment.claim.session.clone());
-            if other.is_some_and(|other| other != attachment.claim.session) {
+            let other = self.attachments.get(&id).map(|held| held.attachment.claim.person);
+            if other.is_some_and(|other| other != attachment.claim.person) {
                 let reason = format!("taken over by {}", attachment.claim.holder);
                 self.tell_ended(&id, AttachmentEnd::TakenOver, &reason);
             } else {
@@ -205,11 +236,12 @@ impl State {
             drop(commands_tx.send(Command::Exited(id)));
         }));
         let claim = &attachment.claim;
-        let epoch = self.sessions.get(&claim.session).map_or(0, |session| session.hello.epoch);
+        let epoch = self.sessions.get(&claim.person).map_or(0, |session| session.hello.epoch);
         tracing::info!(
             attachment = attachment.id,
             container = %claim.container,
             path = claim.path,
+            person = %claim.person,
             holder = claim.holder,
             "attached"
         );
@@ -224,23 +256,23 @@ impl State {
         attachment
     }
 
-    fn find(&self, session: &str, id: &str) -> Result<Arc<Attachment>, Error> {
-        self.session(session)?;
-        let held = self.attachments.get(id).filter(|held| held.attachment.claim.session == session);
+    fn find(&self, person: Fingerprint, id: &str) -> Result<Arc<Attachment>, Error> {
+        self.session(person)?;
+        let held = self.attachments.get(id).filter(|held| held.attachment.claim.person == person);
         held.map(|held| Arc::clone(&held.attachment))
             .ok_or_else(|| Error::NotHeld { attachment: id.to_owned() })
     }
 
     /// Lets go of what was attached by a call whose answer did not arrive.
-    fn unheard(&mut self, session: &str, call: &str) {
-        let of = |held: &Held| held.attachment.claim.session == session && held.call == call;
+    fn unheard(&mut self, person: Fingerprint, call: &str) {
+        let of = |held: &Held| held.attachment.claim.person == person && held.call == call;
         if let Some(id) = self.attachments.iter().find(|(_, held)| of(held)).map(|(id, _)| id.clone()) {
             self.let_go(&id);
         }
     }
 
-    fn detach(&mut self, session: &str, id: &str) {
-        if self.attachments.get(id).is_some_and(|held| held.attachment.claim.session == session) {
+    fn detach(&mut self, person: Fingerprint, id: &str) {
+        if self.attachments.get(id).is_some_and(|held| held.attachment.claim.person == person) {
             self.let_go(id);
         }
     }
@@ -259,7 +291,7 @@ impl State {
 
     fn tell_ended(&self, id: &str, why: AttachmentEnd, reason: &str) {
         if let Some(held) = self.attachments.get(id) {
-            self.sink(&held.attachment.claim.session).ended(id, why, reason);
+            self.sink(held.attachment.claim.person).ended(id, why, reason);
         }
     }
 
@@ -268,33 +300,32 @@ impl State {
         for session in self.sessions.values() {
             session.sink.switch(None, "radar stops");
         }
-        for id in self.sessions.keys() {
-            drop(self.spools.close(id));
+        for person in self.sessions.keys() {
+            drop(self.spools.close(*person));
         }
         self.sessions.clear();
         self.attachments.clear();
     }
 }
 
-/// Removes a session's spool, and its device unless a session has it (again).
+/// Removes a person's spool, and the device, if it was ever there, unless there is a session (again).
 async fn forget(
     syncthing: &NodeSyncthing,
     commands_tx: &mpsc::UnboundedSender<Command>,
-    session: Hello,
+    person: Fingerprint,
     spools: &Spools,
     spool: Option<Spool>,
 ) {
-    let Hello { session, device, .. } = session;
     // Whoever opens a session meanwhile adds its device after this.
     let turn = syncthing.devices.lock().await;
     if let Some(spool) = spool {
-        spools.unshare(&session, spool, syncthing, &turn).await;
+        spools.unshare(person, spool, syncthing, &turn).await;
     }
-    let (used_tx, used_rx) = oneshot::channel();
+    let (has_tx, has_rx) = oneshot::channel();
     // The registry is gone when radar stops, and syncthing's configuration with it.
-    drop(commands_tx.send(Command::Uses(device.clone(), used_tx)));
-    if let Ok(Ok(false)) = used_rx.await
-        && let Err(error) = syncthing.client.delete_device(&device).await
+    drop(commands_tx.send(Command::Has(person, has_tx)));
+    if let Ok(Ok(false)) = has_rx.await
+        && let Err(error) = syncthing.client.delete_device(&person.device_id()).await
     {
         tracing::warn!(error = &error as &dyn std::error::Error, "forget a client's device");
     }

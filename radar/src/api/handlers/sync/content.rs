@@ -1,79 +1,107 @@
 //! Files that are too large for the stream: written beside their places, and read, by calls of their own.
 //!
-//! Invariant: the file system is only touched on blocking threads, which wait for the network and end with it.
+//! Invariant: the file system is only touched on blocking threads. One that waits for the network has a limit, in time and in
+//! number.
 
 use std::{ops::ControlFlow, sync::Arc};
 
 use ksync_proto::radar::{Entry, ReadReply, StageRequest};
 use ksync_wire::{Packer, entry_from, unpack};
-use tokio::sync::mpsc;
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::{self, error::SendTimeoutError},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::bytes::Bytes;
 use tonic::{Status, Streaming};
 
 use crate::{
-    api::{handlers::replies::Replies, status},
+    api::{
+        allowance::Share,
+        handlers::replies::{self, Replies, STILL, stood_still},
+        status,
+    },
     sync::endpoints::{Error, Opened, Upload},
 };
 
 /// Most that one message's piece may be.
 const PIECE: usize = 1 << 20;
+/// Most that one file may be, in bytes.
+const LARGEST: u64 = 64 << 30;
 /// Messages that may wait for the disk or the network.
 const AHEAD: usize = 8;
 
 /// Writes what the stream brings beside the place that its first message names.
+///
+/// A thread is taken for each piece and not for the call, so that calls that bring nothing hold nobody up.
 pub(in crate::api::handlers) async fn stage(
     opened: Arc<Opened>,
     first: StageRequest,
     mut requests: Streaming<StageRequest>,
 ) -> Result<(), Status> {
     let (number, path) = (first.number, first.path.clone());
-    let (pieces_tx, mut pieces_rx) = mpsc::channel::<Option<Vec<u8>>>(AHEAD);
-    let writing = tokio::task::spawn_blocking(move || {
-        let mut upload = Upload::begin(opened, number, path)?;
-        loop {
-            match pieces_rx.blocking_recv() {
-                Some(Some(piece)) => upload.add(&piece)?,
-                Some(None) => return upload.finish().map(|()| true),
-                // What breaks off is gone with the upload.
-                None => return Ok(false),
-            }
-        }
-    });
-    let mut next = first;
-    let broken = loop {
+    let mut upload = Uploading(Some(blocking(move || Upload::begin(opened, number, path)).await?));
+    let (mut next, mut size) = (first, 0);
+    loop {
         let StageRequest { data, packed, last, .. } = next;
-        let piece = match piece_of(data, packed) {
-            Ok(piece) => piece,
-            Err(status) => break Some(status),
-        };
-        // Where the writing has ended, its result says why.
-        if !piece.is_empty() && pieces_tx.send(Some(piece)).await.is_err() {
-            break None;
+        let piece = piece_of(data, packed)?;
+        size += piece.len() as u64;
+        if size > LARGEST {
+            return Err(Status::resource_exhausted(format!("a file of more than {} GiB", LARGEST >> 30)));
+        }
+        if !piece.is_empty() {
+            upload.step(move |mut upload| upload.add(&piece).map(|()| Some(upload))).await?;
         }
         if last {
-            drop(pieces_tx.send(None).await);
-            break None;
+            return upload.step(|upload| upload.finish().map(|()| None)).await;
         }
-        next = match requests.message().await {
-            Ok(Some(request)) => request,
-            // A call that the client gives up ends like this, too.
-            Ok(None) => break None,
-            Err(status) => break Some(status),
-        };
-    };
-    drop(pieces_tx);
-    let written: Result<bool, Error> =
-        writing.await.map_err(|error| Status::internal(format!("stage: {error}")))?;
-    match broken {
-        Some(status) => Err(status),
-        None if written? => Ok(()),
-        None => Err(Status::aborted("the client's stream was broken off")),
+        // A call that the client gives up ends like this, too.
+        next = replies::next(&mut requests)
+            .await?
+            .ok_or_else(|| Status::aborted("the client's stream was broken off"))?;
     }
 }
 
+/// An upload between its steps. One that is given up is removed where that may block.
+struct Uploading(Option<Upload>);
+
+impl Uploading {
+    /// Does a step, after which it may be over. After an error it is.
+    async fn step(
+        &mut self,
+        step: impl FnOnce(Upload) -> Result<Option<Upload>, Error> + Send + 'static,
+    ) -> Result<(), Status> {
+        if let Some(upload) = self.0.take() {
+            self.0 = blocking(move || step(upload)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        if let Some(upload) = self.0.take() {
+            tokio::task::spawn_blocking(move || drop(upload));
+        }
+    }
+}
+
+/// Does something on a thread where it may block.
+async fn blocking<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(step).await;
+    Ok(done.map_err(|error| Status::internal(format!("stage: {error}")))??)
+}
+
 fn piece_of(data: Bytes, packed: bool) -> Result<Vec<u8>, Status> {
-    if packed { unpack(&data, PIECE).map_err(|error| status::from_wire(&error)) } else { Ok(data.into()) }
+    if packed {
+        return unpack(&data, PIECE).map_err(|error| status::from_wire(&error));
+    }
+    if data.len() > PIECE {
+        return Err(Status::resource_exhausted(format!("a piece of more than {} KiB", PIECE >> 10)));
+    }
+    Ok(data.into())
 }
 
 /// The content of a file while it is the expected one; an error is the last of it where it was not to the end.
@@ -81,25 +109,36 @@ pub(in crate::api::handlers) fn read(
     opened: Arc<Opened>,
     path: String,
     expected: Option<Entry>,
+    turn: Share,
 ) -> Result<Replies<ReadReply>, Status> {
     let expected = expected.ok_or_else(|| Status::invalid_argument("no entry is expected"))?;
     let expected = entry_from(expected, &path).map_err(|error| status::from_wire(&error))?;
-    let (replies_tx, replies_rx) = mpsc::channel(AHEAD);
+    let (replies_tx, replies_rx) = mpsc::channel(AHEAD + 1);
+    // There is room for an error, however much is not read: without one it would look complete.
+    let last = replies_tx.clone().try_reserve_owned();
+    let last = last.map_err(|error| Status::internal(format!("begin to read: {error}")))?;
+    let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
+        // For as long as the thread is taken.
+        let _turn = turn;
         let mut packer = Packer::default();
+        let mut still = false;
         let read = opened.read(&path, &expected, |piece| {
             let reply = match packer.pack(piece) {
                 Some(packed) => ReadReply { data: packed.into(), packed: true, ..ReadReply::default() },
                 None => ReadReply { data: Bytes::copy_from_slice(piece), ..ReadReply::default() },
             };
-            match replies_tx.blocking_send(Ok(reply)) {
+            match runtime.block_on(replies_tx.send_timeout(Ok(reply), STILL)) {
                 Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
+                Err(error) => {
+                    still = matches!(error, SendTimeoutError::Timeout(_));
+                    ControlFlow::Break(())
+                }
             }
         });
-        if let Err(error) = read {
-            // The client may have hung up.
-            drop(replies_tx.blocking_send(Err(error.into())));
+        let failed = if still { Some(stood_still()) } else { read.err().map(Status::from) };
+        if let Some(failed) = failed {
+            last.send(Err(failed));
         }
     });
     Ok(Box::pin(ReceiverStream::new(replies_rx)))

@@ -1,4 +1,4 @@
-//! Large files that come and go through the session's spool.
+//! Large files that come and go through the person's spool.
 //!
 //! Invariant: what can't go this way is said so, and goes by messages. What comes is hashed before it is anybody's; the other
 //! end of the spool may have written anything there.
@@ -33,7 +33,7 @@ pub(in crate::api::handlers) async fn stage(
         tracing::info!(%name, size, reason, "not through the spool");
         Ok(StageReply { not_spooled: reason })
     };
-    let Some(pair) = pair else { return not_spooled("this session has no spool".to_owned()) };
+    let Some(pair) = pair else { return not_spooled("there is no spool for this key".to_owned()) };
     let begun = Instant::now();
     let arrived = tokio::select! {
         arrived = pair.inbox.wait(name, size) => arrived,

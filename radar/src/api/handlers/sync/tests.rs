@@ -1,6 +1,8 @@
 //! The real handlers, over a loopback connection, with a directory of this machine as a container's.
 
+mod attacks;
 mod client;
+mod floods;
 mod spooled;
 
 use std::{
@@ -10,6 +12,7 @@ use std::{
 };
 
 use ksync_merge::{Outcome, State};
+use ksync_proto::radar::DetachRequest;
 use ksync_tree::{Entry, Kind};
 use ksync_wire::{Content, End, Reply, Request};
 use tonic::Code;
@@ -48,7 +51,7 @@ async fn what_is_there_comes_here_and_what_is_sent_lands_there() {
     fs::write(scene.at("a"), "a").unwrap();
     fs::write(scene.at("x.log"), "left out").unwrap();
     fs::write(scene.at(".ksync.0001.tmp"), "unfinished").unwrap();
-    let mut stream = scene.stream("s").await.unwrap();
+    let mut stream = scene.me.stream().await.unwrap();
     let listed = stream.list(1).await;
     let paths: Vec<&str> = listed.iter().map(|news| &*news.path).collect();
     assert_eq!(paths, ["a", "d", "d/b"]);
@@ -93,33 +96,32 @@ async fn what_is_there_comes_here_and_what_is_sent_lands_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_file_is_staged_and_read_back_and_one_that_breaks_off_leaves_nothing() {
     let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
-    let mut stream = scene.stream("s").await.unwrap();
+    let mut stream = scene.me.stream().await.unwrap();
     stream.list(1).await;
     // Half of it can be compressed.
     let mut large: Vec<u8> =
         (0..20_u32 << 20).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
     large[5 << 20..15 << 20].fill(7);
-    scene.stage(5, "large", &large, usize::MAX).await.unwrap();
+    scene.me.stage(5, "large", &large, usize::MAX).await.unwrap();
     assert!(!scene.at("large").exists() && scene.temporaries().len() == 1);
     let reply = stream.job(5, "large", None, file("large", &large), Content::Staged).await;
     let now = done(&reply).unwrap();
     assert!(fs::read(scene.at("large")).unwrap() == large);
-    assert!(scene.read("s", "large", &now).await.unwrap() == large);
+    assert!(scene.me.read("large", &now).await.unwrap() == large);
     // It is read only while it is what it was.
     fs::write(scene.at("large"), "changed").unwrap();
-    assert_eq!(scene.read("s", "large", &now).await.unwrap_err().code(), Code::Aborted);
-    assert_eq!(scene.read("t", "large", &now).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(scene.me.read("large", &now).await.unwrap_err().code(), Code::Aborted);
     // A job without its staged content fails, and so does one that is for another path.
     let reply = stream.job(6, "other", None, file("other", &large), Content::Staged).await;
     assert!(matches!(reply, Reply::Applied { outcome: Outcome::Failed, .. }), "{reply:?}");
-    scene.stage(7, "one", b"1", usize::MAX).await.unwrap();
+    scene.me.stage(7, "one", b"1", usize::MAX).await.unwrap();
     let reply = stream.job(7, "two", None, file("two", b"1"), Content::Staged).await;
     assert!(matches!(reply, Reply::Applied { outcome: Outcome::Failed, .. }), "{reply:?}");
-    scene.stage(8, "broken", &large, 3).await.unwrap_err();
+    scene.me.stage(8, "broken", &large, 3).await.unwrap_err();
     assert!(gone(|| scene.temporaries().is_empty()).await, "{:?}", scene.temporaries());
     let reply = stream.job(8, "broken", None, file("broken", &large[..768 << 10]), Content::Staged).await;
     assert!(matches!(reply, Reply::Applied { outcome: Outcome::Failed, .. }), "{reply:?}");
-    scene.stage(9, "waits", b"for a job that never comes", usize::MAX).await.unwrap();
+    scene.me.stage(9, "waits", b"for a job that never comes", usize::MAX).await.unwrap();
     stream.send(1, Request::Close).await;
     assert_eq!(stream.end().await, End::Closed);
     assert!(gone(|| scene.temporaries().is_empty()).await, "{:?}", scene.temporaries());
@@ -140,7 +142,7 @@ async fn what_is_replaced_is_held_until_it_is_released_whatever_breaks() {
     for path in ["a", "b"] {
         fs::write(scene.at(path), format!("old {path}")).unwrap();
     }
-    let mut stream = scene.stream("s").await.unwrap();
+    let mut stream = scene.me.stream().await.unwrap();
     stream.list(1).await;
     let mut held = Vec::new();
     for (number, path) in [(1, "a"), (2, "b")] {
@@ -152,17 +154,17 @@ async fn what_is_replaced_is_held_until_it_is_released_whatever_breaks() {
         held.push(file);
     }
     let [a, b] = held.as_slice() else { panic!() };
-    assert_eq!(scene.read("s", &a.at, &a.entry).await.unwrap(), b"old a");
+    assert_eq!(scene.me.read(&a.at, &a.entry).await.unwrap(), b"old a");
     stream.send(1, Request::Release(a.number)).await;
     assert!(gone(|| !scene.at(&a.at).exists()).await);
     // The stream breaks before the other is in safety.
     drop(stream);
-    let mut stream = scene.stream("s").await.unwrap();
+    let mut stream = scene.me.stream().await.unwrap();
     let listed = stream.list(1).await;
     assert_eq!(listed.len(), 2, "{listed:?}");
     let file = stream.held().await;
     assert_eq!((file.path.as_str(), &file.at, &file.entry.hash), ("", &b.at, &b.entry.hash));
-    assert_eq!(scene.read("s", &file.at, &file.entry).await.unwrap(), b"old b");
+    assert_eq!(scene.me.read(&file.at, &file.entry).await.unwrap(), b"old b");
     stream.send(1, Request::Release(file.number)).await;
     assert!(gone(|| scene.temporaries().is_empty()).await);
 }
@@ -175,7 +177,7 @@ async fn the_end_of_a_container_is_not_the_deletion_of_its_files() {
     for number in 0..20 {
         fs::write(scene.at(&format!("f{number}")), "text").unwrap();
     }
-    let mut stream = scene.stream("s").await.unwrap();
+    let mut stream = scene.me.stream().await.unwrap();
     assert_eq!(stream.list(1).await.len(), 20);
     scene.end_container();
     for number in 0..20 {
@@ -192,33 +194,16 @@ async fn the_end_of_a_container_is_not_the_deletion_of_its_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_reaches_what_its_session_holds_and_that_alone() {
+async fn of_two_openings_the_later_goes_on_until_it_is_detached() {
     let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
     fs::write(scene.at("a"), "a").unwrap();
-    let Err(refused) = scene.stream("t").await else { panic!("a session that nobody has opened") };
-    assert_eq!(refused.code(), Code::FailedPrecondition);
-    let (events_tx, _events_rx) = tokio::sync::mpsc::channel(8);
-    let hello = crate::sync::session::Hello {
-        session: "t".into(),
-        epoch: 1,
-        holder: "v@m".into(),
-        device: "E".into(),
-        fresh: true,
-    };
-    let open = |reply| crate::sync::registry::Command::Open(hello, events_tx, reply);
-    scene.registry.ask(open).await.unwrap();
-    let mut other = scene.stream("t").await.unwrap();
-    other.open(1).await;
-    assert_eq!(other.end().await, End::Detached);
-    // A second opening of the same session ends the first.
-    let (mut first, mut second) = (scene.stream("s").await.unwrap(), scene.stream("s").await.unwrap());
+    let (mut first, mut second) = (scene.me.stream().await.unwrap(), scene.me.stream().await.unwrap());
     first.list(1).await;
     assert_eq!(second.list(4).await.len(), 1);
     assert_eq!(first.end().await, End::Closed);
-    assert_eq!(scene.read("t", "a", &scene.state("a").unwrap()).await.unwrap_err().code(), Code::NotFound);
     // Detached, it is nobody's any more.
-    let detach = |reply| crate::sync::registry::Command::Detach("s".into(), "a".into(), reply);
-    scene.registry.ask(detach).await.unwrap();
+    let detach = DetachRequest { attachment_id: "a".into() };
+    scene.me.radar.clone().detach(detach).await.unwrap();
     assert_eq!(second.end().await, End::Detached);
 }
 
@@ -226,7 +211,7 @@ async fn a_stream_reaches_what_its_session_holds_and_that_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_job_goes_there_and_back_at_once() {
     let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
-    let mut stream = scene.stream("s").await.unwrap();
+    let mut stream = scene.me.stream().await.unwrap();
     stream.list(1).await;
     let mut times = Vec::new();
     let mut old = None;

@@ -1,8 +1,10 @@
-//! A client of the real handlers, over a loopback connection, and a directory of this machine as a container's.
+//! Clients of the real handlers, each with a key of its own through the real door, and a directory of this machine as a
+//! container's.
 
 use std::{
     collections::VecDeque,
     fs,
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command as Program},
     sync::Arc,
@@ -10,23 +12,29 @@ use std::{
 };
 
 use clap::Parser;
+use hyper_util::rt::TokioIo;
 use ksync_endpoint::{HeldFile, News};
+use ksync_keys::{Client, Fingerprint, Identity, Server as Keys};
 use ksync_merge::State;
 use ksync_proto::radar::{
     ReadRequest, StageRequest, SyncReply, SyncRequest, radar_client::RadarClient, radar_server::RadarServer,
 };
 use ksync_tree::{Entry, Root, stat_entry};
 use ksync_wire::{Content, End, Open, Reply, ReplyDecoder, Request, RequestEncoder};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Status, Streaming,
-    transport::{Channel, Server, server::TcpIncoming},
+    transport::{Channel, Endpoint, Server, Uri, server::TcpIncoming},
 };
+use tower::service_fn;
 
 use crate::{
-    api::handlers::Handlers,
+    api::{door, handlers::Handlers},
     container::{attachment::fake::attachment, runtime::Runtimes},
     paths::Paths,
     reload::Reloader,
@@ -47,9 +55,18 @@ struct Line {
     paths: Paths,
 }
 
-/// A radar with one attached directory, and a client's way to it.
-pub(super) struct Scene {
+/// Somebody with a key, and the way to radar.
+#[derive(Clone)]
+pub(super) struct Caller {
     pub(super) radar: RadarClient<Channel>,
+    pub(super) person: Fingerprint,
+    keys: Client,
+}
+
+/// A radar with one attached directory, `a`, and whose it is.
+pub(super) struct Scene {
+    pub(super) me: Caller,
+    address: SocketAddr,
     pub(super) dir: tempfile::TempDir,
     pub(super) registry: Registry,
     pub(super) spools: Spools,
@@ -88,21 +105,29 @@ impl Scene {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let keys = Keys::new(Identity::for_now().unwrap()).unwrap();
+        let incoming = door::through(TcpIncoming::from(listener).with_nodelay(Some(true)), keys);
         let server = Server::builder().add_service(RadarServer::new(handlers));
         tokio::spawn(server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap().tcp_nodelay(true);
-        let radar = RadarClient::new(channel.connect().await.unwrap());
-        let (events_tx, events_rx) = mpsc::channel(64);
-        let hello =
-            Hello { session: "s".into(), epoch: 1, holder: "u@m".into(), device: "D".into(), fresh: true };
-        registry.ask(|reply| Command::Open(hello, events_tx, reply)).await.unwrap();
+        let me = Caller::to(address).await;
+        let events_rx = me.opens_a_session(&registry).await;
         let attachment = attachment("a", init.id(), dir.path()).await;
-        let scene =
-            Self { radar, dir, registry, spools, init, _stop: stop.drop_guard(), _events_rx: events_rx };
-        let attachment = Box::new(attachment?);
+        let stop = stop.drop_guard();
+        let scene = Self { me, address, dir, registry, spools, init, _stop: stop, _events_rx: events_rx };
+        let mut attachment = Box::new(attachment?);
+        attachment.claim.person = scene.me.person;
         scene.registry.ask(|reply| Command::Attach(attachment, IfHeld::Refuse, reply)).await.unwrap();
         Some(scene)
+    }
+
+    /// Somebody else.
+    pub(super) async fn another(&self) -> Caller {
+        Caller::to(self.address).await
+    }
+
+    /// The same person, over a connection more.
+    pub(super) async fn me_again(&self) -> Caller {
+        self.me.again(self.address).await
     }
 
     pub(super) fn at(&self, path: &str) -> PathBuf {
@@ -127,11 +152,46 @@ impl Scene {
         self.init.kill().unwrap();
         self.init.wait().unwrap();
     }
+}
 
-    pub(super) async fn stream(&self, session: &str) -> Result<Stream, Status> {
+impl Caller {
+    async fn to(address: SocketAddr) -> Self {
+        let identity = Identity::for_now().unwrap();
+        let person = identity.fingerprint();
+        Self::with(Client::new(identity).unwrap(), person, address).await
+    }
+
+    async fn again(&self, address: SocketAddr) -> Self {
+        Self::with(self.keys.clone(), self.person, address).await
+    }
+
+    async fn with(keys: Client, person: Fingerprint, address: SocketAddr) -> Self {
+        let client = keys.clone();
+        let connect = service_fn(move |_: Uri| {
+            let client = client.clone();
+            async move {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                client.connect(stream).await.map(TokioIo::new)
+            }
+        });
+        let channel = Endpoint::from_static("http://radar").connect_with_connector(connect).await.unwrap();
+        Self { radar: RadarClient::new(channel), person, keys }
+    }
+
+    /// Without the node's syncthing, which the call waits for.
+    pub(super) async fn opens_a_session(
+        &self,
+        registry: &Registry,
+    ) -> mpsc::Receiver<ksync_proto::radar::SessionEvent> {
+        let (events_tx, events_rx) = mpsc::channel(64);
+        let hello = Hello { person: self.person, epoch: 1, holder: "u@m".into(), fresh: true };
+        registry.ask(|reply| Command::Open(hello, events_tx, reply)).await.unwrap();
+        events_rx
+    }
+
+    pub(super) async fn stream(&self) -> Result<Stream, Status> {
         let (requests_tx, requests_rx) = mpsc::channel(16);
-        let hello = SyncRequest { session_id: session.to_owned(), ..SyncRequest::default() };
-        requests_tx.send(hello).await.unwrap();
         let replies = self.radar.clone().sync(ReceiverStream::new(requests_rx)).await?.into_inner();
         Ok(Stream {
             requests_tx,
@@ -150,13 +210,8 @@ impl Scene {
         content: &[u8],
         most: usize,
     ) -> Result<(), Status> {
-        let head = StageRequest {
-            session_id: "s".into(),
-            attachment_id: "a".into(),
-            number,
-            path: path.into(),
-            ..StageRequest::default()
-        };
+        let head =
+            StageRequest { attachment_id: "a".into(), number, path: path.into(), ..StageRequest::default() };
         let (pieces_tx, pieces_rx) = mpsc::channel(4);
         let pieces: Vec<Vec<u8>> = content.chunks(256 << 10).map(<[u8]>::to_vec).collect();
         let breaks = pieces.len() > most;
@@ -189,9 +244,8 @@ impl Scene {
     }
 
     /// Reads a file's content.
-    pub(super) async fn read(&self, session: &str, path: &str, expected: &Entry) -> Result<Vec<u8>, Status> {
+    pub(super) async fn read(&self, path: &str, expected: &Entry) -> Result<Vec<u8>, Status> {
         let request = ReadRequest {
-            session_id: session.into(),
             attachment_id: "a".into(),
             path: path.into(),
             expected: Some(ksync_wire::entry(expected)),

@@ -1,4 +1,4 @@
-//! Large files through a session's spool. What syncthing would bring is put there by the test.
+//! Large files through a person's spool. What syncthing would bring is put there by the test.
 
 use std::{fs, path::PathBuf};
 
@@ -13,10 +13,11 @@ fn name(content: &[u8]) -> String {
 }
 
 impl Scene {
-    /// The directory into which syncthing would bring files of session `s`.
+    /// The directory into which syncthing would bring files.
     fn inbox(&self) -> PathBuf {
-        self.spools.open("s", "1").unwrap();
-        self.dir.path().with_extension("spool").join("s-1/in")
+        self.spools.open(self.me.person, "1").unwrap();
+        let spools = self.dir.path().with_extension("spool");
+        spools.join(format!("{}-1/in", self.me.person.device_id()))
     }
 
     async fn stage_spooled(
@@ -27,7 +28,6 @@ impl Scene {
         size: usize,
     ) -> Result<StageReply, Status> {
         let head = StageRequest {
-            session_id: "s".into(),
             attachment_id: "a".into(),
             number,
             path: path.into(),
@@ -35,19 +35,19 @@ impl Scene {
             size: size as u64,
             ..StageRequest::default()
         };
-        Ok(self.radar.clone().stage(futures::stream::iter([head])).await?.into_inner())
+        Ok(self.me.radar.clone().stage(futures::stream::iter([head])).await?.into_inner())
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_through_the_spool_is_staged_where_it_is_what_it_should_be() {
     let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
-    let mut stream = scene.stream("s").await.unwrap();
+    let mut stream = scene.me.stream().await.unwrap();
     stream.list(1).await;
     let large = b"0123456789".repeat(100_000);
     let hash = *blake3::hash(&large).as_bytes();
     let reply = scene.stage_spooled(1, "f", &hash, large.len()).await.unwrap();
-    assert_eq!(reply.not_spooled, "this session has no spool");
+    assert_eq!(reply.not_spooled, "there is no spool for this key");
     let inbox = scene.inbox();
     fs::write(inbox.join(name(&large)), &large).unwrap();
     assert_eq!(scene.stage_spooled(2, "f", &hash, large.len()).await.unwrap().not_spooled, "");
@@ -74,18 +74,17 @@ async fn what_the_spool_does_not_take_comes_by_messages() {
     let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
     let large = b"0123456789".repeat(100_000);
     fs::write(scene.at("f"), &large).unwrap();
-    let mut stream = scene.stream("s").await.unwrap();
+    let mut stream = scene.me.stream().await.unwrap();
     stream.list(1).await;
     scene.inbox();
     let request = ReadRequest {
-        session_id: "s".into(),
         attachment_id: "a".into(),
         path: "f".into(),
         expected: Some(ksync_wire::entry(&file("f", &large).unwrap())),
         spool: true,
     };
     // There is no syncthing to offer it.
-    let mut replies = scene.radar.clone().read(request).await.unwrap().into_inner();
+    let mut replies = scene.me.radar.clone().read(request).await.unwrap().into_inner();
     let mut bytes = 0;
     while let Some(reply) = replies.message().await.unwrap() {
         assert!(!reply.spooled);
@@ -101,9 +100,12 @@ async fn what_the_spool_does_not_take_comes_by_messages() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spool_is_made_for_a_session_that_is_open_and_under_a_plain_name() {
     let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
-    for (session, tag, code) in [("s", "..", Code::InvalidArgument), ("t", "1", Code::FailedPrecondition)] {
-        let request = SpoolRequest { session_id: session.into(), tag: tag.into() };
-        assert_eq!(scene.radar.clone().spool(request).await.unwrap_err().code(), code);
+    let other = scene.another().await;
+    for (caller, tag, code) in
+        [(&scene.me, "..", Code::InvalidArgument), (&other, "1", Code::FailedPrecondition)]
+    {
+        let request = SpoolRequest { tag: tag.into() };
+        assert_eq!(caller.radar.clone().spool(request).await.unwrap_err().code(), code);
+        assert!(scene.spools.find(caller.person).is_none());
     }
-    assert!(scene.spools.find("s").is_none() && scene.spools.find("t").is_none());
 }

@@ -1,0 +1,170 @@
+//! What one person may have at once on a node, however many connections it comes over.
+//!
+//! Invariant: whoever has too much is told of what, and how much is allowed; nobody else has less for it. A watcher that does
+//! its work never comes near: what it has much of (questions, files to read) waits for its turn instead.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use ksync_keys::Fingerprint;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+
+/// Longest wait for a turn. A watcher gives up on a call before that.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What there is a limit to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A connection through the door. A watcher has one.
+    Connection,
+    /// A question about a container, or something that is done to it, which may take a thread.
+    Question,
+    /// A stream of syncs. A watcher has one.
+    Sync,
+    /// A large file on its way here: as many as one connection has streams, so that it never comes to that.
+    Stage,
+    /// A large file on its way from here, which takes a thread.
+    Read,
+    /// A reload, which takes threads for as long as the app is given to end.
+    Reload,
+    /// A connection of syncthing's. A watcher has one.
+    Bep,
+    /// A connection too many, which is told so.
+    Told,
+}
+
+const KINDS: [Kind; 8] = [
+    Kind::Connection,
+    Kind::Question,
+    Kind::Sync,
+    Kind::Stage,
+    Kind::Read,
+    Kind::Reload,
+    Kind::Bep,
+    Kind::Told,
+];
+
+impl Kind {
+    /// How many of them one person may have at once.
+    pub(crate) const fn most(self) -> usize {
+        match self {
+            Self::Connection | Self::Told | Self::Bep => 8,
+            Self::Sync => 4,
+            Self::Question | Self::Read => 32,
+            Self::Reload => 128,
+            Self::Stage => 200,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Connection | Self::Told => "connections",
+            Self::Question => "questions about containers",
+            Self::Sync => "streams of syncs",
+            Self::Stage => "large files on their way to containers",
+            Self::Read => "large files on their way from containers",
+            Self::Reload => "reloads",
+            Self::Bep => "connections of syncthing",
+        }
+    }
+}
+
+/// Too much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {} {} of one key at once", .0.most(), .0.name())]
+pub(crate) struct Exceeded(Kind);
+
+impl From<Exceeded> for Status {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::resource_exhausted(exceeded.to_string())
+    }
+}
+
+/// One of what is allowed, in use until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Share(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
+
+/// What a person has left.
+#[derive(Debug)]
+pub(crate) struct Allowance([Arc<Semaphore>; KINDS.len()]);
+
+impl Allowance {
+    fn new() -> Self {
+        Self(KINDS.map(|kind| Arc::new(Semaphore::new(kind.most()))))
+    }
+
+    fn of(&self, kind: Kind) -> Arc<Semaphore> {
+        Arc::clone(&self.0[kind as usize])
+    }
+
+    /// One more at once, or not at all.
+    pub(crate) fn take(&self, kind: Kind) -> Result<Share, Exceeded> {
+        self.of(kind).try_acquire_owned().map(Share).map_err(|_| Exceeded(kind))
+    }
+
+    /// One more when it is its turn.
+    pub(crate) async fn turn(&self, kind: Kind) -> Result<Share, Exceeded> {
+        let turn = tokio::time::timeout(PATIENCE, self.of(kind).acquire_owned()).await;
+        turn.ok().and_then(Result::ok).map(Share).ok_or(Exceeded(kind))
+    }
+}
+
+/// What everybody has left. Who has nothing in use has no entry.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Allowances(Arc<Mutex<HashMap<Fingerprint, Weak<Allowance>>>>);
+
+impl Allowances {
+    /// That of a person, for as long as it is in use.
+    pub(crate) fn of(&self, person: Fingerprint) -> Arc<Allowance> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(&person).and_then(Weak::upgrade) {
+            return known;
+        }
+        all.retain(|_, allowance| allowance.strong_count() > 0);
+        let fresh = Arc::new(Allowance::new());
+        all.insert(person, Arc::downgrade(&fresh));
+        fresh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_place() {
+        for (place, kind) in KINDS.into_iter().enumerate() {
+            assert_eq!(kind as usize, place);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_persons_much_is_named_and_is_nobody_elses_less() {
+        let allowances = Allowances::default();
+        let (mine, theirs) = (allowances.of(Fingerprint::of(b"s")), allowances.of(Fingerprint::of(b"t")));
+        let mut held: Vec<Share> = (0..Kind::Sync.most()).map(|_| mine.take(Kind::Sync).unwrap()).collect();
+        let again = allowances.of(Fingerprint::of(b"s"));
+        let refused = Status::from(again.take(Kind::Sync).unwrap_err());
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (tonic::Code::ResourceExhausted, "more than 4 streams of syncs of one key at once")
+        );
+        assert!(again.turn(Kind::Sync).await.is_err(), "not within a minute");
+        assert!(theirs.take(Kind::Sync).is_ok() && mine.take(Kind::Bep).is_ok());
+        held.pop();
+        assert!(again.turn(Kind::Sync).await.is_ok());
+    }
+
+    #[test]
+    fn who_has_left_is_forgotten() {
+        let allowances = Allowances::default();
+        let one = allowances.of(Fingerprint::of(b"s"));
+        drop(one);
+        let _other = allowances.of(Fingerprint::of(b"t"));
+        assert_eq!(allowances.0.lock().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,101 @@
+//! Floods: one person opens all that can be opened, and sends nothing. Everybody else goes on, and the flood is told why it
+//! does not.
+
+use std::{fs, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use ksync_proto::radar::{LookRequest, StageRequest};
+use tokio::task::JoinSet;
+use tonic::{Code, Status};
+
+use super::client::{Caller, Scene};
+
+/// How long a call of somebody else may take meanwhile, on a machine that is busy.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A large file that never comes.
+async fn stalled(caller: Caller, number: u64) -> Status {
+    let head = StageRequest {
+        attachment_id: "a".into(),
+        number,
+        path: format!("stalled-{number}"),
+        ..StageRequest::default()
+    };
+    let requests = stream::iter([head]).chain(stream::pending());
+    caller.radar.clone().stage(requests).await.map(drop).unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn six_hundred_files_that_never_come_hold_nobody_up() {
+    let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
+    fs::write(scene.at("a"), "a").unwrap();
+    let mut mine = scene.me.stream().await.unwrap();
+    mine.list(1).await;
+    let mut flood = JoinSet::new();
+    for _ in 0..4 {
+        let caller = scene.me_again().await;
+        for number in 0..150 {
+            flood.spawn(stalled(caller.clone(), number));
+        }
+    }
+    // As many as are allowed stand; each further one is told so.
+    for _ in 0..400 {
+        let refused =
+            tokio::time::timeout(SOON, flood.join_next()).await.expect("an answer").unwrap().unwrap();
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (
+                Code::ResourceExhausted,
+                "more than 200 large files on their way to containers of one key at once"
+            )
+        );
+    }
+    // What takes a thread goes on, other people's and one's own.
+    let expected = scene.state("a").unwrap();
+    let read = tokio::time::timeout(SOON, scene.me.read("a", &expected)).await;
+    assert_eq!(read.expect("a thread").unwrap(), b"a");
+    drop(flood);
+    let stands = tokio::time::timeout(SOON, async {
+        while !scene.temporaries().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(stands.await.is_ok(), "what was given up is gone: {:?}", scene.temporaries());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_and_streams_of_one_key_are_counted_together() {
+    let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        streams.push(scene.me.stream().await.unwrap());
+    }
+    let again = scene.me_again().await;
+    let Err(refused) = again.stream().await else { panic!("a fifth stream") };
+    assert_eq!(refused.message(), "more than 4 streams of syncs of one key at once");
+    streams.pop();
+    let mut connections = vec![again];
+    while connections.len() < 7 {
+        connections.push(scene.me_again().await);
+    }
+    let look = |caller: &Caller| {
+        let mut radar = caller.radar.clone();
+        async move { radar.look(LookRequest::default()).await.unwrap_err() }
+    };
+    assert_eq!(look(&connections[6]).await.code(), Code::InvalidArgument);
+    let ninth = scene.me_again().await;
+    assert_eq!(look(&ninth).await.message(), "more than 8 connections of one key at once");
+    // The next one is none too many when one is gone.
+    drop((connections.pop(), ninth));
+    let mut other = scene.another().await;
+    assert_eq!(look(&other).await.code(), Code::FailedPrecondition, "somebody else without a session");
+    let freed = tokio::time::timeout(SOON, async {
+        loop {
+            other = scene.me_again().await;
+            if look(&other).await.code() == Code::InvalidArgument {
+                break;
+            }
+        }
+    });
+    assert!(freed.await.is_ok());
+}

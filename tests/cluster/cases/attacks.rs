@@ -1,0 +1,161 @@
+//! Attacks by somebody with the rights of the README and no others, who may port-forward to radar and reads its log.
+//!
+//! What a person has attached is out of reach for others. That attaching takes no more than the port-forward is known, and
+//! said (README, Limits).
+
+use ksync_proto::radar::{
+    AttachRequest, BasePathRequest, Container as WireContainer, DetachRequest, Entry, EntryKind, LookRequest,
+    ReadRequest, ReloadMode, ReloadRequest, StageRequest, VersionRequest, radar_client::RadarClient,
+};
+use tonic::{Code, Status, transport::Channel};
+
+use super::{CODE, NO_RELOAD};
+use crate::suite::{
+    App, Case, Sandbox,
+    developer::Developer,
+    eventually::{LONG, SHORT},
+    run::SYSTEM,
+    stranger::{Forward, open_session},
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("names_from_radars_log_open_nothing", names_from_the_log).on_each(),
+    Case::new("a_part_of_a_container_id_is_none", part_of_an_id).on_each(),
+    Case::new("a_flood_of_sessions_keeps_nobody_out", flood),
+];
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+}
+
+fn forward(sandbox: &Sandbox, node: &str) -> Forward {
+    let developer = Developer::account(sandbox);
+    let token = sandbox.kubectl().ok(&["create", "token", "-n", &sandbox.namespace, &developer.name]);
+    let kubeconfig = developer.kubeconfig(&[&format!("--token={}", token.trim())]);
+    Forward::to_radar(sandbox, &kubeconfig, node)
+}
+
+/// The attachment that radar's log told of last, in the container.
+#[track_caller]
+fn attachment(sandbox: &Sandbox, forward: &Forward, container: &str) -> String {
+    let log = sandbox.kubectl().ok(&["logs", "-n", SYSTEM, &forward.pod, "-c", "radar"]);
+    let line = log.lines().rev().find(|line| line.contains("attached") && line.contains(container));
+    let line = line.unwrap_or_else(|| panic!("no `attached` of {container} in radar's log"));
+    let id = line.split("attachment=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    id.unwrap_or_else(|| panic!("no attachment in `{line}`")).trim_matches('"').to_owned()
+}
+
+fn wire(id: &str) -> WireContainer {
+    WireContainer { id: id.to_owned(), ..WireContainer::default() }
+}
+
+/// What becomes of calls that name somebody else's attachment.
+async fn tried(radar: &mut RadarClient<Channel>, attachment: &str) -> Vec<(&'static str, Status)> {
+    let expected = Entry { kind: EntryKind::File.into(), size: 2, ..Entry::default() };
+    let read = ReadRequest {
+        attachment_id: attachment.to_owned(),
+        path: "a.txt".to_owned(),
+        expected: Some(expected),
+        spool: true,
+    };
+    let reload = ReloadRequest {
+        attachment_id: attachment.to_owned(),
+        mode: ReloadMode::Process.into(),
+        ..ReloadRequest::default()
+    };
+    let stage = StageRequest {
+        attachment_id: attachment.to_owned(),
+        number: 1,
+        path: "planted.txt".to_owned(),
+        last: true,
+        ..StageRequest::default()
+    };
+    vec![
+        ("Read", radar.read(read).await.map(drop).expect_err("Read")),
+        ("Reload", radar.reload(reload).await.map(drop).expect_err("Reload")),
+        ("Stage", radar.stage(tokio_stream::once(stage)).await.map(drop).expect_err("Stage")),
+    ]
+}
+
+fn names_from_the_log(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.sync(NO_RELOAD, CODE);
+    let forward = forward(sandbox, &container.node);
+    let attachment = attachment(sandbox, &forward, &container.id);
+    runtime().block_on(async {
+        assert!(!forward.answers_without_a_key().await, "a connection without a key is answered");
+        let mut radar = forward.with_a_new_key().await;
+        radar.version(VersionRequest {}).await.expect("the version is everybody's");
+        for (call, refused) in tried(&mut radar, &attachment).await {
+            assert_eq!(refused.code(), Code::FailedPrecondition, "{call} without a session: {refused}");
+        }
+        let look = LookRequest { container: Some(wire(&container.id)), path: CODE.to_owned() };
+        let refused = radar.look(look).await.expect_err("Look without a session");
+        assert!(refused.message().starts_with("no session of key"), "{refused}");
+        let base = radar.base_path(BasePathRequest { container: Some(wire(&container.id)) }).await;
+        let refused = base.expect_err("BasePath without a session");
+        assert!(refused.message().starts_with("no session of key"), "{refused}");
+        let _session = open_session(&mut radar).await.expect("a session of one's own");
+        for (call, refused) in tried(&mut radar, &attachment).await {
+            assert_eq!(refused.code(), Code::NotFound, "{call} with a session of one's own: {refused}");
+        }
+        let detach = DetachRequest { attachment_id: attachment.clone() };
+        radar.detach(detach).await.expect("to detach what is not attached is no error");
+        let attach = AttachRequest {
+            folder_id: "stolen".to_owned(),
+            container: Some(wire(&container.id)),
+            path: CODE.to_owned(),
+            take_over: false,
+        };
+        let refused = radar.attach(attach).await.expect_err("a directory that somebody has");
+        assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    });
+    // The watcher has not been disturbed, by the highest epoch least of all.
+    sandbox.ksync.watching("main", 1, SHORT);
+    sandbox.write("b.txt", "b\n");
+    sandbox.arrives(std::slice::from_ref(&container), CODE);
+    assert!(container.read(sandbox.cluster(), "/code/planted.txt").is_err());
+    sandbox.ksync.ok(&["stop"]);
+    sandbox.ksync.ok(&["watch", "--daemon"]);
+    sandbox.ksync.watching("main", 1, LONG);
+}
+
+fn part_of_an_id(sandbox: &Sandbox) {
+    let container = App::web(sandbox).apply(sandbox).only();
+    let forward = forward(sandbox, &container.node);
+    let (scheme, id) = container.id.split_once("://").expect("an id with its scheme");
+    runtime().block_on(async {
+        let mut radar = forward.with_a_new_key().await;
+        let _session = open_session(&mut radar).await.expect("a session");
+        let mut look = async |id: &str| {
+            let look =
+                LookRequest { container: Some(wire(&format!("{scheme}://{id}"))), path: CODE.to_owned() };
+            radar.look(look).await
+        };
+        assert!(look(id).await.expect("the whole id").into_inner().exists);
+        for part in [&id[..3], &id[..12], &id[..63], &format!("{id}0")] {
+            let refused = look(part).await.expect_err(part);
+            assert_eq!(refused.code(), Code::InvalidArgument, "{part}: {refused}");
+        }
+    });
+}
+
+/// Sessions with keys that were made for it, as many as a node has room for and half as many again.
+fn flood(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.sync(NO_RELOAD, CODE);
+    let forward = forward(sandbox, &container.node);
+    runtime().block_on(async {
+        let mut open = Vec::new();
+        for _ in 0..768 {
+            let mut radar = forward.with_a_new_key().await;
+            let session = open_session(&mut radar).await.expect("a session");
+            open.push((radar, session));
+        }
+        sandbox.write("b.txt", "b\n");
+        sandbox.arrives(std::slice::from_ref(&container), CODE);
+    });
+    sandbox.ksync.watching("main", 1, SHORT);
+}
