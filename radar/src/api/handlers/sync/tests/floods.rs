@@ -39,14 +39,14 @@ async fn six_hundred_files_that_never_come_hold_nobody_up() {
         }
     }
     // As many as are allowed stand; each further one is told so.
-    for _ in 0..400 {
+    for _ in 0..200 {
         let refused =
             tokio::time::timeout(SOON, flood.join_next()).await.expect("an answer").unwrap().unwrap();
         assert_eq!(
             (refused.code(), refused.message()),
             (
                 Code::ResourceExhausted,
-                "more than 200 large files on their way to containers of one key at once"
+                "more than 400 large files on their way to containers of one key at once"
             )
         );
     }
@@ -67,26 +67,26 @@ async fn six_hundred_files_that_never_come_hold_nobody_up() {
 async fn connections_and_streams_of_one_key_are_counted_together() {
     let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
     let mut streams = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..16 {
         streams.push(scene.me.stream().await.unwrap());
     }
     let again = scene.me_again().await;
-    let Err(refused) = again.stream().await else { panic!("a fifth stream") };
-    assert_eq!(refused.message(), "more than 4 streams of syncs of one key at once");
+    let Err(refused) = again.stream().await else { panic!("one more stream") };
+    assert_eq!(refused.message(), "more than 16 streams of syncs of one key at once");
     streams.pop();
     let mut connections = vec![again];
-    while connections.len() < 7 {
+    while connections.len() < 15 {
         connections.push(scene.me_again().await);
     }
     let look = |caller: &Caller| {
         let mut radar = caller.radar.clone();
         async move { radar.look(LookRequest::default()).await.unwrap_err() }
     };
-    assert_eq!(look(&connections[6]).await.code(), Code::InvalidArgument);
-    let ninth = scene.me_again().await;
-    assert_eq!(look(&ninth).await.message(), "more than 8 connections of one key at once");
+    assert_eq!(look(&connections[14]).await.code(), Code::InvalidArgument);
+    let one_more = scene.me_again().await;
+    assert_eq!(look(&one_more).await.message(), "more than 16 connections of one key at once");
     // The next one is none too many when one is gone.
-    drop((connections.pop(), ninth));
+    drop((connections.pop(), one_more));
     let mut other = scene.another().await;
     assert_eq!(look(&other).await.code(), Code::FailedPrecondition, "somebody else without a session");
     let freed = tokio::time::timeout(SOON, async {
