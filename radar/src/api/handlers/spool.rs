@@ -42,10 +42,11 @@ pub(super) async fn open(
     tag: String,
 ) -> Reply<SpoolReply> {
     validate::tag(&tag)?;
-    let holder = || registry.ask(|reply| Command::Holder(person, reply));
-    let mine = holder().await?;
     let syncthing = syncthing(&mut syncthing_rx).await?;
     let turn = syncthing.devices.lock().await;
+    // Who ends meanwhile is forgotten after this turn.
+    let holder = || registry.ask(|reply| Command::Holder(person, reply));
+    let mine = holder().await?;
     let opening = spools.clone();
     let opened = tokio::task::spawn_blocking(move || opening.open(person, &tag)).await;
     let opened = opened.map_err(|error| Status::internal(format!("make a spool: {error}")))?;
@@ -67,4 +68,52 @@ pub(super) async fn open(
     drop(turn);
     shared.map_err(|error| status::from_spool(&error))?;
     Ok(Response::new(SpoolReply {}))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, os::unix::net::UnixListener};
+
+    use syncthing::Client;
+    use tokio::sync::{Mutex, mpsc, watch};
+    use tonic::Code;
+
+    use super::*;
+    use crate::sync::session::Hello;
+
+    #[tokio::test]
+    async fn whose_session_ends_before_its_turn_is_not_made_known_to_syncthing() {
+        // Another test may have done so.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("gui");
+        let asked = UnixListener::bind(&socket).unwrap();
+        asked.set_nonblocking(true).unwrap();
+        let syncthing = Arc::new(NodeSyncthing {
+            client: Client::unix(&socket, "key").unwrap(),
+            supervisor_pid: 0,
+            device_id: String::new(),
+            version: String::new(),
+            devices: Mutex::default(),
+        });
+        let (_syncthing_tx, syncthing_rx) = watch::channel(Some(Arc::clone(&syncthing)));
+        let spools = Spools::below(dir.path().join("spool"));
+        let registry = Registry::spawn(syncthing_rx.clone(), spools.clone());
+        let (person, (events_tx, _events_rx)) = (Fingerprint::of(b"s"), mpsc::channel(8));
+        let hello = Hello { person, epoch: 1, holder: "u@m".into(), fresh: true };
+        registry.ask(|reply| Command::Open(hello, events_tx, reply)).await.unwrap();
+        let turn = syncthing.devices.lock().await;
+        let opening = open(person, &registry, &spools, syncthing_rx, "1".into());
+        let ending = async {
+            // The call waits for its turn by now.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            registry.shutdown().await;
+            drop(turn);
+        };
+        let both = futures::future::join(opening, ending);
+        let (opened, ()) = tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
+        assert_eq!(opened.unwrap_err().code(), Code::FailedPrecondition);
+        assert_eq!(asked.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(spools.find(person).is_none());
+    }
 }
