@@ -53,16 +53,16 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Makes `dir` anew for this `end` of the spool that `session` has under `tag`; both are plain names. Blocks, and needs a
-    /// runtime all the same.
-    pub fn open(end: End, dir: &Path, session: &str, tag: &str) -> Result<Self, Error> {
+    /// Makes `dir` anew for this `end` of the spool that the person with `device` has under `tag`; both are plain names. Blocks,
+    /// and needs a runtime all the same.
+    pub fn open(end: End, dir: &Path, device: &str, tag: &str) -> Result<Self, Error> {
         remove(dir)?;
         let (outgoing, incoming) = (dir.join("out"), dir.join("in"));
         for dir in [&outgoing, &incoming] {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
             made.map_err(io_error("create", dir))?;
         }
-        let (up, down) = (format!("ksync-{session}-{tag}-up"), format!("ksync-{session}-{tag}-down"));
+        let (up, down) = (format!("ksync-{device}-{tag}-up"), format!("ksync-{device}-{tag}-down"));
         let (out_id, in_id) = match end {
             End::Here => (up, down),
             End::There => (down, up),

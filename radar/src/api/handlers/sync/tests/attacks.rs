@@ -4,7 +4,7 @@ use std::fs;
 
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathRequest, Bytes, Container, DetachRequest, LookRequest, ReloadMode,
-    ReloadRequest, VersionRequest,
+    ReloadRequest, SpoolRequest, VersionRequest,
 };
 use ksync_wire::End;
 use tonic::{Code, Status};
@@ -60,6 +60,8 @@ async fn who_has_no_session_is_told_the_version_and_nothing_else() {
     refused.push(("Bep", bep.map(drop).unwrap_err()));
     let detach = DetachRequest { attachment_id: "a".into() };
     refused.push(("Detach", other.radar.clone().detach(detach).await.map(drop).unwrap_err()));
+    let spool = SpoolRequest { tag: "1".into() };
+    refused.push(("Spool", other.radar.clone().spool(spool).await.map(drop).unwrap_err()));
     for (call, refused) in refused {
         assert_eq!((refused.code(), refused.message()), (Code::FailedPrecondition, &*said), "{call}");
     }
