@@ -199,7 +199,11 @@ impl Endpoint {
 
     fn found(&mut self, path: &str, looked: Looked, depth: Depth, news: &mut Vec<News>) {
         let Looked { entry, exact } = looked;
-        self.skipped.remove(path);
+        // What a directory holds could not be looked at, maybe: a look into it tells.
+        let was_skipped = self.skipped.contains_key(path);
+        if entry.kind != Kind::Dir {
+            self.skipped.remove(path);
+        }
         let was = self.index.get(path);
         match entry.kind {
             Kind::Dir => {
@@ -213,7 +217,7 @@ impl Endpoint {
                 if !self.options.leaves_out(path) {
                     self.put(path, entry, exact, None, news);
                 }
-                if is_new || depth == Depth::Tree {
+                if is_new || was_skipped || depth == Depth::Tree {
                     self.look_below(path, news);
                 }
             }
@@ -366,8 +370,15 @@ impl Endpoint {
             self.adopt(&path);
         }
         let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
-        self.skipped
-            .retain(|path, _| path.strip_prefix(prefix.as_str()).is_none_or(|name| name.contains('/')));
+        // Those that are directories are named until a look into them tells otherwise.
+        let is_dir_there = |path: &str| {
+            let at = found.entries.binary_search_by(|looked| looked.entry.path.as_str().cmp(path));
+            at.is_ok_and(|at| found.entries[at].entry.kind == Kind::Dir)
+        };
+        self.skipped.retain(|path, _| {
+            path.strip_prefix(prefix.as_str()).is_none_or(|name| name.contains('/')) || is_dir_there(path)
+        });
+        self.skipped.remove(dir);
         for skipped in found.skipped {
             self.skipped.insert(skipped.path, skipped.reason);
         }
@@ -377,8 +388,9 @@ impl Endpoint {
             let is_dir = looked.entry.kind == Kind::Dir;
             let is_new = is_dir && !self.index.is_dir(&path);
             if is_dir && !self.shells.contains(&path) {
+                let was_skipped = self.skipped.contains_key(&path);
                 self.found_dir(&path, looked, news);
-                if is_new || depth == Depth::Tree {
+                if is_new || was_skipped || depth == Depth::Tree {
                     dirs.push(path);
                 }
             } else {
@@ -404,7 +416,6 @@ impl Endpoint {
 
     /// A directory without what is in it.
     fn found_dir(&mut self, path: &str, looked: Looked, news: &mut Vec<News>) {
-        self.skipped.remove(path);
         if self.index.get(path).is_some_and(|was| was.entry.kind != Kind::Dir) {
             self.gone(path, news);
         }
@@ -450,7 +461,9 @@ impl Endpoint {
             return None;
         }
         let entry = Arc::new(Entry { hash: new.hash, ..looked.entry });
-        self.skipped.remove(path);
+        if entry.kind != Kind::Dir {
+            self.skipped.remove(path);
+        }
         self.shells.remove(path);
         self.index.put(path, Arc::clone(&entry), looked.exact);
         Some(Some(entry))

@@ -213,6 +213,14 @@ fn what_may_not_be_read_is_named_and_is_neither_here_nor_gone_until_it_may() {
             assert_eq!(path, expected);
             assert!(reason.contains("Permission denied"), "{reason}");
         }
+        // Whatever else is looked at.
+        for _ in 0..6 {
+            let (news, _) = audit(&mut here.endpoint, 1);
+            assert_eq!((told(&news), named(&here).len()), (vec![], 2));
+        }
+        here.endpoint.look("d", Depth::Entry);
+        here.endpoint.look("", Depth::Entry);
+        assert_eq!(named(&here).len(), 2);
         // One that was read before is still what it was, as far as anybody knows.
         here.write("known", "22");
         mode(here.at("known"), 0);

@@ -6,7 +6,8 @@ use std::{
     time::Instant,
 };
 
-use ksync_merge::{Container, Holds, Policy, State};
+use ksync_merge::{Container, Holds, Policy, Side, State};
+use ksync_tree::{covers, is_below};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     gate::Gate,
     progress::Progress,
     safekeeping::Safekeeping,
-    state::{Failure, LastEdit, MemberState},
+    state::{Failure, LastEdit, MemberState, State as EngineState},
 };
 
 /// Contents that are on their way to or from one container in pieces at once.
@@ -93,9 +94,27 @@ impl Attached {
         }
     }
 
-    /// Takes over how far its container is, with so many edits here. While the local side is written (it does not rest), no
+    /// The first path at which nothing can be decided because it, or something about it, can't be looked at.
+    fn unread(&self, container: &Container, here: &BTreeMap<String, String>) -> Option<(Arc<str>, Failure)> {
+        let skipped = [(Side::Here, here), (Side::There, &self.skipped)];
+        let of = |path: &Arc<str>| {
+            skipped.iter().find_map(|(side, all)| {
+                let concerns = |unread: &str| covers(unread, path) || is_below(path, unread);
+                let (unread, reason) = all.iter().find(|(unread, _)| concerns(unread))?;
+                Some((Arc::from(unread.as_str()), Failure { side: *side, reason: reason.clone() }))
+            })
+        };
+        if skipped.iter().all(|(_, all)| all.is_empty()) {
+            None
+        } else {
+            container.waiting().iter().find_map(of)
+        }
+    }
+
+    /// Takes over how far its container is, beside the engine's `here`. While the local side is written (it does not rest), no
     /// container is in sync: it will lack what is written. Returns whether it has come to be in sync.
-    pub(crate) fn follow(&mut self, container: &Container, edits: u64, rests_here: bool) -> bool {
+    pub(crate) fn follow(&mut self, container: &Container, here: &EngineState, rests_here: bool) -> bool {
+        let unread = self.unread(container, &here.skipped);
         let listed = self.state.listed;
         let settled = listed && !self.ended && rests_here && container.is_settled() && self.in_flight == 0;
         let fresh = settled && !self.state.settled;
@@ -107,14 +126,14 @@ impl Attached {
             self.state.last_edit = Some(LastEdit::told(*told));
             self.edits.pop_front();
         }
-        self.failures.retain(|path, _| container.is_waiting(path));
+        self.failures.retain(|path, _| container.waiting().contains(path.as_str()));
         if *self.state.failures != self.failures {
             self.state.failures = Arc::new(self.failures.clone());
         }
         let state = &mut self.state;
         state.settled = settled;
-        state.behind = container.behind();
-        state.holds = self.edits.front().map_or(edits, |(number, ..)| number - 1);
+        (state.behind, state.unread) = (container.behind(), unread);
+        state.holds = self.edits.front().map_or(here.edits, |(number, ..)| number - 1);
         if settled {
             state.progress = Progress::default();
         }

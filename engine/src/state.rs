@@ -50,6 +50,8 @@ pub struct MemberState {
     pub progress: Progress,
     /// What fails, by path.
     pub failures: Arc<BTreeMap<String, Failure>>,
+    /// A path that can't be looked at, where both sides may differ.
+    pub unread: Option<(Arc<str>, Failure)>,
     /// Directories that stay in the container for what a person has left out by a pattern.
     pub shells: u64,
     /// What waits for a person.

@@ -215,6 +215,74 @@ async fn what_is_nested_too_deep_holds_nothing_up_once_it_is_gone() {
     }
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn nothing_is_done_about_what_may_not_be_read_until_it_may() {
+    use std::os::unix::fs::PermissionsExt;
+    ksync_skip::by_modes_alone(|| {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new(1).await;
+            let dir = world.dir.path().to_owned();
+            let at = |path: &str| dir.join(path);
+            let mode = |path: &str, mode| {
+                std::fs::set_permissions(at(path), std::fs::Permissions::from_mode(mode)).unwrap();
+            };
+            for path in ["here/secret", "here/new", "here/locked/f", "there0/secret", "there0/locked/g"] {
+                write(&at(path), path);
+            }
+            let barred = [("here/secret", 0o644), ("here/new", 0o644), ("here/locked", 0o755)];
+            for (path, _) in barred {
+                mode(path, 0);
+            }
+            // Begun anew, both sides have seen nothing else.
+            world.engine = start(&dir, &world.keeper);
+            world.containers[0] = world.container(0);
+            world.run().await;
+            let until = async |reached: fn(&crate::State) -> bool| {
+                let mut state = world.engine.state();
+                let waited = tokio::time::timeout(Duration::from_secs(30), state.wait_for(reached));
+                waited.await.unwrap().unwrap();
+            };
+            world.attach(0).await;
+            // All is decided that can be.
+            until(|state| state.members.values().any(|member| member.listed && member.behind == 3)).await;
+            let named: Vec<String> = world.engine.state().borrow().skipped.keys().cloned().collect();
+            assert_eq!(named, ["locked", "new", "secret"]);
+            assert_eq!(std::fs::read_to_string(at("there0/secret")).unwrap(), "there0/secret");
+            assert_eq!(std::fs::read_to_string(at("there0/locked/g")).unwrap(), "there0/locked/g");
+            let unread =
+                |member: &crate::MemberState| member.unread.as_ref().map(|(path, _)| path.to_string());
+            let unread: Vec<_> = world.engine.state().borrow().members.values().map(unread).collect();
+            assert_eq!(unread, [Some("locked".to_owned())]);
+            let is_calm = |member: &crate::MemberState| {
+                member.failures.is_empty() && !member.is_watching(Instant::now())
+            };
+            assert!(
+                world.engine.state().borrow().members.values().all(is_calm),
+                "it is no claim, and no error"
+            );
+            assert!(!at("there0/new").exists());
+            for (path, usual) in barred {
+                mode(path, usual);
+            }
+            world.watching().await;
+            let state = world.engine.state().borrow().clone();
+            assert!(state.skipped.is_empty() && state.members.values().all(|member| member.unread.is_none()));
+            assert_eq!(world.tree("here"), world.tree("there0"));
+            assert_eq!(std::fs::read_to_string(at("there0/secret")).unwrap(), "here/secret");
+            assert!(at("there0/locked/f").exists() && at("here/locked/g").exists());
+            // It may be on its way there.
+            let until = Instant::now() + Duration::from_secs(5);
+            while !everything(&at("kept")).contains(&"there0/secret".to_owned()) {
+                assert!(Instant::now() < until, "the container's is kept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+    });
+}
+
 /// All contents below a directory.
 fn everything(dir: &Path) -> Vec<String> {
     let mut all = Vec::new();

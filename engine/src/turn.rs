@@ -566,7 +566,7 @@ impl Running {
         let mut fresh = false;
         for (name, member) in &mut self.members {
             if let Some((_, container)) = self.group.container(name) {
-                fresh |= member.follow(container, self.state.edits, self.dispatcher.rests_here());
+                fresh |= member.follow(container, &self.state, self.dispatcher.rests_here());
             }
             self.state.members.insert(Arc::clone(name), member.state.clone());
         }

@@ -210,9 +210,9 @@ impl Container {
         self.is_idle() && self.blocked.is_empty() && self.waiting.is_empty()
     }
 
-    /// Whether something is to be done at a path that can't be done now.
-    pub fn is_waiting(&self, path: &str) -> bool {
-        self.waiting.contains(path)
+    /// Paths at which something is to be done that can't be done now.
+    pub fn waiting(&self) -> &BTreeSet<Arc<str>> {
+        &self.waiting
     }
 
     /// How much is to be done or under way.

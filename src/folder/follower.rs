@@ -258,7 +258,12 @@ impl Follower<'_> {
             return (Status::Watching, String::new());
         }
         let goes = member.progress.of_entries > member.progress.entries;
-        (Status::Syncing, if goes { member.progress.to_string() } else { String::new() })
+        let reason = match &member.unread {
+            _ if goes => member.progress.to_string(),
+            Some((path, why)) => sentence(path, why),
+            None => String::new(),
+        };
+        (Status::Syncing, reason)
     }
 }
 

@@ -102,7 +102,7 @@ impl Far for InProcess {
         let (pieces_tx, pieces_rx) = mpsc::channel(4);
         let (root, path, entry) = (Arc::clone(&self.root), path.to_owned(), entry.clone());
         tokio::task::spawn_blocking(move || {
-            let now = look(&root, &path).unwrap().filter(|now| now.entry.size == entry.size);
+            let now = look(&root, &path).ok().flatten().filter(|now| now.entry.size == entry.size);
             let read = now.map(|now| {
                 content_of(&root, &path, &now.exact, |piece| {
                     match pieces_tx.blocking_send(Ok(piece.to_vec())) {
