@@ -186,7 +186,7 @@ impl Writer<'_> {
             93..=94 if room => self.odd(&list),
             95 => self.large(&list),
             96 => self.swap(&list),
-            97..=99 => self.shared(&list),
+            97..=99 => self.shared_of(&list).map(drop),
             _ => self.remove_file(&list),
         }
     }
@@ -383,13 +383,25 @@ impl Writer<'_> {
         self.hand.overwrite(&format!("{path}/f"), &bytes)
     }
 
-    /// What both sides write.
-    fn shared(&mut self, list: &Listing) -> io::Result<()> {
-        let (path, bytes) = (self.pick(&list.shared)?, self.bytes());
+    /// A file that both sides write; returns its path.
+    pub(crate) fn shared(&mut self) -> io::Result<String> {
+        let list = self.list()?;
+        self.shared_of(&list)
+    }
+
+    fn shared_of(&mut self, list: &Listing) -> io::Result<String> {
+        let path = self.pick(&list.shared)?;
+        self.contest(&path)?;
+        Ok(path)
+    }
+
+    /// Writes a file that the other side may be writing, too.
+    pub(crate) fn contest(&mut self, path: &str) -> io::Result<()> {
+        let bytes = self.bytes();
         match self.below(4) {
-            0 => self.hand.append(&path, &bytes),
-            1 => self.hand.replace(&path, &bytes),
-            _ => self.hand.overwrite(&path, &bytes),
+            0 => self.hand.append(path, &bytes),
+            1 => self.hand.replace(path, &bytes),
+            _ => self.hand.overwrite(path, &bytes),
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -108,6 +111,7 @@ impl Stage<'_> {
             gates: self.gates,
             journal: &journal,
             seed,
+            contested: Mutex::default(),
             over: AtomicBool::new(false),
         };
         thread::scope(|scope| {

@@ -30,6 +30,8 @@ const COMPILED: u64 = 4;
 /// In one of so many, the container writes without a rest, and nothing but a few words over what is there.
 const STEADY: u64 = 3;
 const TICK: Duration = Duration::from_millis(50);
+/// In one of so many, the container writes what was just written here, before or while the news of that comes there.
+const CONTESTED: u64 = 4;
 
 /// Closed while a side can't be written to. A deed that has begun is ended first.
 #[derive(Default)]
@@ -56,6 +58,8 @@ pub(crate) struct Writers<'a> {
     pub(crate) journal: &'a Journal,
     /// Drawn for this round.
     pub(crate) seed: u64,
+    /// What was written here, and is to be written in the container at once.
+    pub(crate) contested: Mutex<Option<String>>,
     pub(crate) over: AtomicBool,
 }
 
@@ -79,6 +83,25 @@ impl<'a> Writers<'a> {
         thread::sleep(Duration::from_millis(rng.random_range(5..longest)));
     }
 
+    fn contested(&self) -> MutexGuard<'_, Option<String>> {
+        self.contested.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_contested(&self) -> bool {
+        self.seed % CONTESTED == 1
+    }
+
+    /// Writes in a container what is written here within a short rest.
+    fn contest(&self, rng: &mut StdRng, writer: &mut Writer<'_>) {
+        for _ in 0..rng.random_range(5..60) {
+            let path = self.contested().take();
+            if let Some(path) = path {
+                return self.count(writer.contest(&path));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn writer(&self, hand: Hand<'a>, stream: u64, removals: usize) -> Writer<'a> {
         let rng = StdRng::seed_from_u64(self.seed.wrapping_mul(2).wrapping_add(stream));
         Writer { hand, rng, round: self.seed, removals, large: 1 }
@@ -100,7 +123,11 @@ impl<'a> Writers<'a> {
         let mut writer = self.writer(hand, 0, REMOVALS_HERE);
         while !self.over() {
             let gate = self.gates.local();
-            let done = writer.deed();
+            let done = if self.is_contested() && writer.rng.random_range(0..3) == 0 {
+                writer.shared().map(|path| *self.contested() = Some(path))
+            } else {
+                writer.deed()
+            };
             drop(gate);
             self.count(done);
             Self::rest(&mut writer.rng);
@@ -132,10 +159,14 @@ impl<'a> Writers<'a> {
             if rng.random_range(0..12) == 0 {
                 self.elsewhere(&mut rng);
             }
-            drop(gate);
             if steady {
+                drop(gate);
                 thread::sleep(TICK);
+            } else if self.is_contested() {
+                self.contest(&mut rng, writer);
+                drop(gate);
             } else {
+                drop(gate);
                 Self::rest(&mut rng);
             }
         }

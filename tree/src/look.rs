@@ -7,6 +7,8 @@ use crate::path::{MAX_PATH, join};
 use crate::root::Root;
 use crate::stat::{CHUNK, Exact, entry_at, lstat, open_regular};
 use crate::write::{is_internal, is_temp};
+use rustix::fs::Stat;
+use std::fs::File;
 use std::io::Read as _;
 
 /// How often a file that changes while it is read is read anew.
@@ -169,6 +171,20 @@ pub fn read(root: &Root, path: &str, most: u64) -> Result<Option<Read>, Error> {
     }
 }
 
+/// The regular file at `path`, to be read; none where there is none.
+pub fn open_file(root: &Root, path: &str) -> Result<Option<File>, Error> {
+    Ok(opened(root, path)?.map(|(file, _)| file))
+}
+
+fn opened(root: &Root, path: &str) -> Result<Option<(File, Stat)>, Error> {
+    let opened = root.parent(path).and_then(|(dir, name)| open_regular(&dir, name, path));
+    match opened {
+        Err(Error::NotADirectory { .. } | Error::WrongKind { .. }) => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// The content of the regular file at `path`, as pieces that `take` gets, while it is the one that `exact` tells of; whether
 /// it was to the end.
 pub fn content_of(
@@ -177,16 +193,7 @@ pub fn content_of(
     exact: &Exact,
     mut take: impl FnMut(&[u8]) -> std::ops::ControlFlow<()>,
 ) -> Result<bool, Error> {
-    let (dir, name) = match root.parent(path) {
-        Err(Error::NotADirectory { .. }) => return Ok(false),
-        Err(error) if error.is_not_found() => return Ok(false),
-        other => other?,
-    };
-    let (mut file, before) = match open_regular(&dir, name, path) {
-        Err(error) if error.is_not_found() => return Ok(false),
-        Err(Error::WrongKind { .. }) => return Ok(false),
-        other => other?,
-    };
+    let Some((mut file, before)) = opened(root, path)? else { return Ok(false) };
     if !Exact::of(&before).same_content(exact) {
         return Ok(false);
     }

@@ -116,7 +116,7 @@ impl From<endpoints::Error> for Status {
             E::Busy { .. } | E::Lost(_) | E::Changed { .. } => Code::Aborted,
             E::LeftOut { .. } => Code::FailedPrecondition,
             E::Staged { .. } => Code::ResourceExhausted,
-            E::Watch(_) | E::Thread { .. } | E::Start { .. } => Code::Internal,
+            E::Watch(_) | E::Thread { .. } | E::Start { .. } | E::Read { .. } => Code::Internal,
         };
         status(code, &error)
     }

@@ -7,6 +7,7 @@ mod channel;
 mod checks;
 mod error;
 mod host;
+mod last_files;
 mod opened;
 mod replies;
 mod room;

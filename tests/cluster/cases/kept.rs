@@ -107,9 +107,12 @@ fn conflict(sandbox: &Sandbox) {
     }
     let tree = sandbox.tree().expect("the local tree");
     assert!(!tree.entries().any(|(path, _)| path.contains("conflict")), "{tree:?}");
-    let listed = sandbox.ksync.ok(&["conflicts", "main", "-o", "name"]);
-    let of = |name: &str| listed.lines().filter(|line| line.starts_with(name)).count();
-    assert_eq!((of("a.txt@"), of("dir/c.txt@")), (3, 3), "{listed}");
+    // What the containers had is fetched after that.
+    eventually("the account of the conflicts", SHORT, || {
+        let listed = sandbox.ksync.ok(&["conflicts", "main", "-o", "name"]);
+        let of = |name: &str| listed.lines().filter(|line| line.starts_with(name)).count();
+        holds((of("a.txt@"), of("dir/c.txt@")) == (3, 3), listed.clone())
+    });
     let kept = sandbox.ksync.kept();
     assert!(kept.iter().any(|content| content == "there, later 2\n"), "{kept:?}");
     let warned = sandbox.ksync.run(&["get", "main"]);

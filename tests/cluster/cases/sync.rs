@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -318,30 +320,44 @@ fn much(sandbox: &Sandbox) {
     sandbox.watching(&scene.containers, Duration::from_secs(10));
 }
 
-/// What is never of use to an app, and what the spec names.
-/// A write through a name outside of the directory has no event in it.
+/// Writes a file by its memory at each line that it reads, with the line; the kernel tells nobody of that.
+const BY_MEMORY: &str = "import mmap, sys
+file = open(sys.argv[1], 'r+b')
+memory = mmap.mmap(file.fileno(), 0)
+for line in sys.stdin.buffer:
+    memory[:len(line)] = line
+    memory.flush()
+    print('written', flush=True)";
+
+/// A write through a mapping has no event.
 fn unheard(sandbox: &Sandbox) {
-    let outside = sandbox.scratch("outside");
-    sandbox.write("f", "here\n");
+    sandbox.write("f", "here, at first\n");
     sandbox.write("g", "g\n");
-    fs::hard_link(sandbox.path("f"), &outside).expect("link");
+    let mut program = Command::new("python3");
+    program.args(["-c", BY_MEMORY]).arg(sandbox.path("f")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut writer = program.spawn().expect("python3");
     let containers = App::idle(sandbox).everywhere().apply(sandbox).all();
     sandbox.sync(NO_RELOAD, CODE);
     sandbox.write("g", "an event tells of this\n");
     sandbox.arrives(&containers, CODE);
-    fs::write(&outside, "by another name\n").expect("write");
+    writeln!(writer.stdin.as_ref().expect("its stdin"), "here by memory").expect("ask for the write");
+    let mut written = [0; 8];
+    writer.stdout.as_mut().expect("its stdout").read_exact(&mut written).expect("the write");
     for container in &containers {
-        eventually("the write through another name", LONG, || {
+        eventually("the write by memory", LONG, || {
             let there = container.read(sandbox.cluster(), "/code/f")?;
-            holds(there == "by another name\n", there)
+            holds(there == "here by memory\n", there)
         });
     }
     eventually("the account of that", LONG, || {
         let missed = sandbox.ksync.missed_here("main")?;
         holds(missed == 1, format!("{missed} changes without an event"))
     });
+    drop(writer.stdin.take());
+    assert!(writer.wait().expect("its end").success());
 }
 
+/// What is never of use to an app, and what the spec names.
 fn ignored(sandbox: &Sandbox) {
     sandbox.write("kept.txt", "kept\n");
     sandbox.write(".git/HEAD", "ref: refs/heads/main\n");

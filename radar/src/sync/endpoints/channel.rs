@@ -210,8 +210,12 @@ impl Started {
 
 impl Started {
     /// What the container wrote just before it ended is told.
-    async fn look_last(&self, opened: &Opened) {
+    async fn look_last(&self, opened: &Arc<Opened>) {
         opened.set_exited();
+        let keeping = Arc::clone(opened);
+        // Its directory may hang as the endpoint may.
+        let kept = tokio::task::spawn_blocking(move || keeping.keep_last_files());
+        drop(tokio::time::timeout(LAST_LOOK, kept).await);
         opened.send(Input::Everything);
         opened.send(Input::Mark(LAST));
         tokio::select! {

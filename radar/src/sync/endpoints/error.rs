@@ -59,6 +59,14 @@ pub(crate) enum Error {
         /// As many may wait.
         limit: usize,
     },
+    /// A file that was kept open can't be read.
+    #[error("read `{path}`")]
+    Read {
+        /// Relative to the attached directory.
+        path: String,
+        /// The system's word.
+        source: io::Error,
+    },
     /// The file is another than it was.
     #[error("`{path}` changed")]
     Changed {

@@ -54,6 +54,7 @@ impl Host for Telling {
                 if says_gone && !self.stands() {
                     return self.opened.has_exited() && self.tell_last(Output::News(news));
                 }
+                self.opened.told(&news);
                 self.news(news)
             }
             // What was not listed counts as gone.
@@ -88,6 +89,8 @@ impl Telling {
         match output {
             Output::News(mut news) => {
                 news.retain(|news| news.state.is_some());
+                self.opened.told(&news);
+                self.opened.keep_last_files();
                 self.news(news)
             }
             Output::Held(file) => self.send(Reply::Held(file)),

@@ -1,24 +1,30 @@
 //! An attachment that is open, as its channel, its thread and the calls beside the stream see it.
 
 use std::{
+    fs::File,
+    io,
     ops::ControlFlow,
+    os::unix::fs::FileExt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc as std_mpsc,
     },
     time::Duration,
 };
 
-use ksync_endpoint::{Driver, Input};
+use ksync_endpoint::{Driver, Input, News};
 use ksync_tree::{Entry, Exact, Kind, content_of, is_displaced, look};
 use tokio_util::sync::CancellationToken;
 
-use super::{checks::Checks, error::Error, room::Room, staged::Staged};
+use super::{checks::Checks, error::Error, last_files::LastFiles, room::Room, staged::Staged};
 use crate::container::attachment::Attachment;
 
 /// How long an endpoint may take to say what stands at a path: it may be in the middle of a large tree.
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// Bytes of a file that are read at a time.
+const PIECE: usize = 256 << 10;
 
 /// An attachment that is open.
 #[derive(Debug)]
@@ -33,6 +39,7 @@ pub(crate) struct Opened {
     exited: AtomicBool,
     pub(super) room: Room,
     pub(super) staged: Staged,
+    last_files: Mutex<LastFiles>,
     /// None before the endpoint runs, and when it is to end.
     driver: Mutex<Option<Driver>>,
 }
@@ -47,6 +54,7 @@ impl Opened {
             exited: AtomicBool::new(false),
             room: Room::default(),
             staged: Staged::default(),
+            last_files: Mutex::default(),
             driver: Mutex::default(),
         }
     }
@@ -60,6 +68,25 @@ impl Opened {
     /// The container has ended.
     pub(super) fn set_exited(&self) {
         self.exited.store(true, Ordering::SeqCst);
+    }
+
+    fn last_files(&self) -> MutexGuard<'_, LastFiles> {
+        self.last_files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client is told of these, and reads those whose content it does not get with that.
+    pub(super) fn told(&self, news: &[News]) {
+        let files = news.iter().filter(|news| {
+            let kind = news.state.as_ref().map(|entry| entry.kind);
+            kind == Some(Kind::File) && news.content.is_none()
+        });
+        let mut last_files = self.last_files();
+        files.for_each(|news| last_files.told(&news.path));
+    }
+
+    /// The container has ended: its runtime may remove what the client was told of and has not read yet. Blocks.
+    pub(super) fn keep_last_files(&self) {
+        self.last_files().open_all(&self.attachment.root);
     }
 
     /// Whether the container is known to have ended.
@@ -110,12 +137,19 @@ impl Opened {
         if self.attachment.about.excludes(path) {
             return Err(Error::LeftOut { path: path.to_owned() });
         }
-        let exact = self.exact(path, expected)?.ok_or_else(changed)?;
         let mut hasher = blake3::Hasher::new();
-        let all = content_of(&self.attachment.root, path, &exact, |piece| {
+        let take = |piece: &[u8]| {
             hasher.update(piece);
             take(piece)
-        })?;
+        };
+        let kept_open = self.last_files().get(path);
+        let all = if let Some(file) = kept_open {
+            let read = file.and_then(|file| pieces(&file, take));
+            read.map_err(|source| Error::Read { path: path.to_owned(), source })?
+        } else {
+            let exact = self.exact(path, expected)?.ok_or_else(changed)?;
+            content_of(&self.attachment.root, path, &exact, take)?
+        };
         let as_expected = expected.hash.is_none_or(|hash| hash == *hasher.finalize().as_bytes());
         if all && as_expected { Ok(()) } else { Err(changed()) }
     }
@@ -145,5 +179,17 @@ impl Opened {
             && entry.size == expected.size
             && (entry.hash.is_none() || expected.hash.is_none() || entry.hash == expected.hash);
         Ok(same.then_some(exact))
+    }
+}
+
+/// The content of a file in pieces, whether all of it was taken. Another reader's place in it stays as it is.
+fn pieces(file: &File, mut take: impl FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<bool> {
+    let (mut piece, mut at) = (vec![0; PIECE], 0);
+    loop {
+        match file.read_at(&mut piece, at)? {
+            0 => return Ok(true),
+            count if take(&piece[..count]).is_break() => return Ok(false),
+            count => at += count as u64,
+        }
     }
 }

@@ -193,6 +193,33 @@ async fn the_end_of_a_container_is_not_the_deletion_of_its_files() {
     }
 }
 
+/// What its runtime removes as soon as it has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_container_wrote_last_is_read_after_its_files_are_gone() {
+    let Some(mut scene) = Scene::new().await else {
+        return ksync_skip::skipped("mounts can't be cloned here");
+    };
+    let mut stream = scene.me.stream().await.unwrap();
+    stream.list(1).await;
+    let large = b"0123456789".repeat(100_000);
+    fs::create_dir(scene.at("d")).unwrap();
+    fs::write(scene.at("d/f"), &large).unwrap();
+    let mut told = None;
+    while told.is_none() {
+        if let Reply::News(news) = stream.next().await.1 {
+            let whole = |news: &&ksync_endpoint::News| {
+                *news.path == *"d/f" && news.state.as_ref().is_some_and(|entry| entry.size == 1_000_000)
+            };
+            told = news.iter().find(whole).and_then(|news| news.state.clone());
+        }
+    }
+    scene.end_container();
+    while !matches!(stream.next().await.1, Reply::Ended(_)) {}
+    fs::remove_dir_all(scene.at("d")).unwrap();
+    let read = scene.me.read("d/f", &told.unwrap()).await.unwrap();
+    assert!(read == large);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_openings_the_later_goes_on_until_it_is_detached() {
     let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
