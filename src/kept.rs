@@ -5,6 +5,7 @@
 //! directory but `restore`, which never replaces what is there without keeping it in turn.
 
 mod list;
+mod moments;
 mod restore;
 mod sweep;
 
@@ -19,8 +20,9 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use crate::home::write_whole;
 
 pub(crate) use list::{Folder, Item, conflicts, dismiss, list};
+pub(crate) use moments::Moments;
 pub(crate) use restore::{Restored, restore};
-pub(crate) use sweep::{sweep, trim};
+pub(crate) use sweep::sweep;
 
 /// How many copies of a path of one kind are kept.
 pub(crate) const COPIES: usize = 5;

@@ -26,14 +26,12 @@ impl Keeper for KeptBelow {
         Ok(())
     }
 
-    fn place(&self, _: Keep) -> std::io::Result<std::path::PathBuf> {
+    fn keep(&self, _: Keep, _: &str, put: &mut dyn FnMut(&Path) -> Result<(), String>) -> Result<(), String> {
         let number = self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let place = self.0.join(number.to_string());
-        std::fs::create_dir_all(&place)?;
-        Ok(place)
+        std::fs::create_dir_all(&place).map_err(|error| error.to_string())?;
+        put(&place)
     }
-
-    fn kept(&self, _: Keep, _: &str) {}
 }
 
 fn options() -> Options {
