@@ -4,7 +4,7 @@
 //! when there is nothing more to ask about.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Instant,
 };
@@ -91,11 +91,16 @@ fn judge(member: &mut Attached, local: &Local, container: &Container, now: Insta
         removed(member, local, container);
     }
     if member.gate.due().is_some_and(|due| due <= now) {
-        let (files, before) =
-            (removed_files(local, container), member.deleted.count(now, |path| local.get(path).is_some()));
-        let of = files_of(local) + before;
+        let files = removed_files(local, container);
+        let here = |path: &str| local.get(path).is_some();
+        let mut before = member.deleted.count(now, here);
         // Of one that is asked about, something must be left to say no to.
-        let much = files > 0 && gate::is_much(files + before, of);
+        let is_much = |before: usize| files > 0 && gate::is_much(files + before, files_of(local) + before);
+        if before > 0 && is_much(before) {
+            member.deleted.forget_moved(&contents(local));
+            before = member.deleted.count(now, here);
+        }
+        let (much, of) = (is_much(before), files_of(local) + before);
         member.gate = if much { Gate::Asked } else { Gate::Open };
         member.state.questions.removed = much.then_some(Much { files, before, of });
     }
@@ -133,6 +138,10 @@ fn answer(member: &mut Attached, local: &Local, container: &mut Container, agree
         questions.first_pull = None;
     }
     asked
+}
+
+fn contents(local: &Local) -> HashSet<[u8; 32]> {
+    local.iter().filter_map(|(_, entry)| entry.hash).collect()
 }
 
 fn files_of(local: &Local) -> usize {

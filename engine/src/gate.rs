@@ -2,7 +2,7 @@
 //! shortly before. Pure.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -70,20 +70,28 @@ impl Gate {
     }
 }
 
-/// The container's deletions of files that were applied here shortly ago.
+/// A file's content, as it is told from others.
+pub(crate) type Hash = Option<[u8; 32]>;
+
+/// The container's deletions of files that were applied here shortly ago: when, and of which content.
 #[derive(Debug, Default)]
-pub(crate) struct Applied(BTreeMap<Arc<str>, Instant>);
+pub(crate) struct Applied(BTreeMap<Arc<str>, (Instant, Hash)>);
 
 impl Applied {
     /// One more was applied.
-    pub(crate) fn add(&mut self, path: Arc<str>, now: Instant) {
-        self.0.insert(path, now);
+    pub(crate) fn add(&mut self, path: Arc<str>, content: Hash, now: Instant) {
+        self.0.insert(path, (now, content));
     }
 
     /// Of how many files that is so. What is here again, as after each build, was replaced, not deleted.
     pub(crate) fn count(&mut self, now: Instant, is_here: impl Fn(&str) -> bool) -> usize {
-        self.0.retain(|path, at| now <= *at + RECENT && !is_here(path));
+        self.0.retain(|path, (at, _)| now <= *at + RECENT && !is_here(path));
         self.0.len()
+    }
+
+    /// Forgets those whose content `stands` under another name: they were moved.
+    pub(crate) fn forget_moved(&mut self, stands: &HashSet<[u8; 32]>) {
+        self.0.retain(|_, (_, content)| !content.is_some_and(|content| stands.contains(&content)));
     }
 
     /// They were agreed to, or are answered for.
@@ -130,10 +138,13 @@ mod tests {
         let mut applied = Applied::default();
         let nothing = |_: &str| false;
         for (path, ms) in [("a", 0), ("b", 4_000), ("c", 4_000)] {
-            applied.add(path.into(), at(ms));
+            applied.add(path.into(), Some([path.as_bytes()[0]; 32]), at(ms));
         }
         assert_eq!((applied.count(at(10_000), nothing), applied.count(at(10_001), nothing)), (3, 2));
         assert_eq!(applied.count(at(10_001), |path| path == "b"), 1, "`b` is here again");
+        applied.add("d".into(), None, at(10_001));
+        applied.forget_moved(&HashSet::from([[b'c'; 32]]));
+        assert_eq!(applied.count(at(10_001), nothing), 1, "`c` has another name");
         applied.clear();
         assert_eq!(applied.count(at(10_001), nothing), 0);
     }

@@ -186,10 +186,12 @@ async fn edits_of_both_sides_are_everywhere() {
 async fn a_mass_deletion_that_was_held_up_in_between_is_asked_about() {
     let world = World::new(1).await;
     let at = |path: &str| world.dir.path().join(path);
+    let rename = |from: &str, to: &str| std::fs::rename(at(from), at(to)).unwrap();
     let remove = |numbers: std::ops::Range<usize>, of: &str| {
         numbers.for_each(|number| std::fs::remove_file(at(&format!("there0/{of}{number}"))).unwrap());
     };
-    (0..26).for_each(|number| write(&at(&format!("here/ours{number}")), "ours"));
+    (0..26).for_each(|number| write(&at(&format!("here/ours{number}")), &format!("ours {number}")));
+    (0..30).for_each(|number| write(&at(&format!("here/a/{number}")), &number.to_string()));
     world.attach(0).await;
     world.watching().await;
     // What a container has made and removes again is no loss of ours.
@@ -198,6 +200,14 @@ async fn a_mass_deletion_that_was_held_up_in_between_is_asked_about() {
     remove(0..15, "its");
     world.watching().await;
     remove(15..30, "its");
+    world.watching().await;
+    // Nor is what has another name by then.
+    rename("there0/a", "there0/b");
+    world.watching().await;
+    rename("there0/b", "there0/c");
+    world.watching().await;
+    assert_eq!(world.tree("here").len(), 26 + 31);
+    std::fs::remove_dir_all(at("here/c")).unwrap();
     world.watching().await;
     assert_eq!(world.tree("here").len(), 26);
     remove(0..7, "ours");

@@ -374,7 +374,8 @@ impl Running {
             return;
         };
         if job.op.keep == Some(Keep::Deleted) && is_file(&job.op.old) && !was_of_container {
-            member.deleted.add(Arc::clone(&job.op.path), Instant::now());
+            let content = job.op.old.as_ref().and_then(|old| old.hash);
+            member.deleted.add(Arc::clone(&job.op.path), content, Instant::now());
         }
         if job.op.side == Side::There && matches!(outcome, Outcome::Done(_)) {
             member.state.progress.gone(size(&job.op.new));

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{COPIES, Kind};
+use super::Kind;
 
 /// What is put away within this time shares a moment.
 const TOGETHER: Duration = Duration::from_secs(1);
@@ -32,9 +32,16 @@ struct State {
     /// What is put away now goes there.
     current: HashMap<Kind, Moment>,
     /// In which moments a path stands, the oldest first.
-    copies: HashMap<(Kind, String), VecDeque<Arc<PathBuf>>>,
+    copies: HashMap<(Kind, String), VecDeque<Copy>>,
     /// Since when these are remembered.
     since: Instant,
+}
+
+#[derive(Debug)]
+struct Copy {
+    place: Arc<PathBuf>,
+    /// In bytes.
+    size: u64,
 }
 
 #[derive(Debug)]
@@ -70,7 +77,7 @@ impl Moments {
         Self { folder, state: Mutex::new(state) }
     }
 
-    /// Has `put` put what stood at `path` into a moment, under that path, and removes the oldest copy of it beyond those that
+    /// Has `put` put what stood at `path` into a moment, under that path, and removes the oldest copies of it beyond those that
     /// are kept: a sweep may be minutes away.
     pub(crate) fn keep(
         &self,
@@ -80,11 +87,12 @@ impl Moments {
     ) -> Result<(), String> {
         let place = self.place(kind, path).map_err(|error| format!("make a place below `kept`: {error}"))?;
         put(&place)?;
-        let oldest = self.state().one_more(kind, path, place);
-        if let Some(oldest) = oldest
-            && let Err(error) = self.remove(&oldest, kind, path)
-        {
-            tracing::warn!(%error, path, "remove the oldest copy of what is kept");
+        let size = place.join(path).symlink_metadata().map_or(0, |meta| meta.len());
+        let surplus = self.state().one_more(kind, path, Copy { place, size });
+        for Copy { place, .. } in surplus {
+            if let Err(error) = self.remove(&place, kind, path) {
+                tracing::warn!(%error, path, "remove the oldest copy of what is kept");
+            }
         }
         Ok(())
     }
@@ -129,15 +137,23 @@ impl Moments {
 }
 
 impl State {
-    /// One more copy of `path` stands in `place`. Returns where there is one too many.
-    fn one_more(&mut self, kind: Kind, path: &str, place: Arc<PathBuf>) -> Option<Arc<PathBuf>> {
+    /// There is one more copy of `path`. Returns those that are too many.
+    fn one_more(&mut self, kind: Kind, path: &str, copy: Copy) -> Vec<Copy> {
         if self.since.elapsed() > REMEMBERED {
             self.copies.clear();
             self.since = Instant::now();
         }
         let copies = self.copies.entry((kind, path.to_owned())).or_default();
-        copies.push_back(place);
-        if copies.len() > COPIES { copies.pop_front() } else { None }
+        copies.push_back(copy);
+        let mut bytes: u64 = copies.iter().map(|copy| copy.size).sum();
+        let mut surplus = Vec::new();
+        while kind.is_surplus(copies.len() - 1, bytes)
+            && let Some(oldest) = copies.pop_front()
+        {
+            bytes -= oldest.size;
+            surplus.push(oldest);
+        }
+        surplus
     }
 }
 
@@ -145,7 +161,10 @@ impl State {
 mod tests {
     use std::{fs, path::Path, time::Duration};
 
-    use super::{COPIES, Kind, Moment, Moments};
+    use super::{
+        super::{CONFLICTS, CONFLICTS_SIZE, COPIES},
+        Kind, Moment, Moments,
+    };
 
     fn put(text: &str, path: &str) -> impl FnMut(&Path) -> Result<(), String> {
         move |place| {
@@ -156,10 +175,10 @@ mod tests {
         }
     }
 
-    /// What is kept: kinds of moments, and in each the paths.
-    fn left(dir: &Path) -> Vec<Vec<String>> {
+    /// The moments of a kind, and in each the paths.
+    fn left(dir: &Path, kind: Kind) -> Vec<Vec<String>> {
         let mut moments: Vec<_> =
-            fs::read_dir(dir.join("replaced")).unwrap().map(|e| e.unwrap().path()).collect();
+            fs::read_dir(dir.join(kind.dir())).unwrap().map(|e| e.unwrap().path()).collect();
         moments.sort();
         let paths = |moment: &Path| {
             let mut paths = Vec::new();
@@ -176,12 +195,12 @@ mod tests {
         let moments = Moments::new(dir.path().to_owned());
         let keep = |path: &str| moments.keep(Kind::Replaced, path, &mut put(path, path)).unwrap();
         ["a", "b/c", "b/d", "b-"].into_iter().for_each(keep);
-        assert_eq!(left(dir.path()), [["a", "b-", "b/c", "b/d"]]);
+        assert_eq!(left(dir.path(), Kind::Replaced), [["a", "b-", "b/c", "b/d"]]);
         // The same path, a file where the moment has a directory, and the other way round.
         ["a", "b", "a/x"].into_iter().for_each(keep);
-        assert_eq!(left(dir.path())[1..], [vec!["a", "b"], vec!["a/x"]]);
+        assert_eq!(left(dir.path(), Kind::Replaced)[1..], [vec!["a", "b"], vec!["a/x"]]);
         moments.keep(Kind::Conflict, "a", &mut put("", "a")).unwrap();
-        assert_eq!(left(dir.path()).len(), 3);
+        assert_eq!(left(dir.path(), Kind::Replaced).len(), 3);
     }
 
     #[test]
@@ -191,10 +210,27 @@ mod tests {
         let keep = |path: &str| moments.keep(Kind::Replaced, path, &mut put("", path)).unwrap();
         keep("other");
         (0..3 * COPIES).for_each(|_| keep("d/log"));
-        let left = left(dir.path());
+        let left = left(dir.path(), Kind::Replaced);
         assert_eq!(left.len(), COPIES + 1, "{left:?}");
         assert_eq!(left[0], ["other"]);
         assert!(left[1..].iter().all(|paths| *paths == ["d/log"]), "{left:?}");
+    }
+
+    #[test]
+    fn of_what_both_sides_write_again_and_again_more_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let moments = Moments::new(dir.path().to_owned());
+        let keep = |path: &str, text: &str| moments.keep(Kind::Conflict, path, &mut put(text, path)).unwrap();
+        let count = || left(dir.path(), Kind::Conflict).len();
+        (0..CONFLICTS + 5).for_each(|_| keep("small", "x"));
+        assert_eq!(count(), CONFLICTS);
+        let large = "x".repeat(usize::try_from(CONFLICTS_SIZE / 10).unwrap());
+        (0..15).for_each(|_| keep("large", &large));
+        assert_eq!(count(), CONFLICTS + 10);
+        // However large they are, as many stay as of other kinds.
+        let larger = "x".repeat(usize::try_from(CONFLICTS_SIZE).unwrap());
+        (0..COPIES + 2).for_each(|_| keep("larger", &larger));
+        assert_eq!(count(), CONFLICTS + 10 + COPIES);
     }
 
     #[test]
@@ -206,7 +242,7 @@ mod tests {
             let failed = moments.keep(Kind::Replaced, "a", &mut |_| Err("full".to_owned()));
             assert_eq!(failed, Err("full".to_owned()));
         }
-        assert_eq!(left(dir.path()).concat(), ["a"]);
+        assert_eq!(left(dir.path(), Kind::Replaced).concat(), ["a"]);
     }
 
     #[test]

@@ -55,16 +55,20 @@ fn sweep_at(kept: &Path, now: Timestamp, limit: u64) -> io::Result<usize> {
 /// oldest, until it is no more than `limit` bytes.
 fn surplus(mut items: Vec<(&Path, &Item)>, now: Timestamp, limit: u64) -> Vec<PathBuf> {
     items.sort_by_key(|(_, item)| std::cmp::Reverse(item.at));
-    let mut copies: BTreeMap<(&Path, &str, &str), usize> = BTreeMap::new();
+    let mut copies: BTreeMap<(&Path, &str, &str), (usize, u64)> = BTreeMap::new();
     let (mut total, mut gone) = (0_u64, Vec::new());
     for (folder, item) in items {
-        let newer = copies.entry((folder, item.kind.word(), &item.path)).or_default();
+        let (newer, bytes) = copies.entry((folder, item.kind.word(), &item.path)).or_default();
         let after = total.saturating_add(item.size);
-        if *newer >= COPIES || older(item.at, now, AGE) || after > limit {
+        if item.kind.is_surplus(*newer, bytes.saturating_add(item.size))
+            || older(item.at, now, AGE)
+            || after > limit
+        {
             gone.push(item.place.clone());
             continue;
         }
         *newer += 1;
+        *bytes += item.size;
         total = after;
     }
     gone
