@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::{COPIES, Item, Kind, children, list, moment_of};
+use super::{Item, Kind, children, list, moment_of};
 
 /// How long things are kept.
 const AGE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -109,7 +109,7 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::{COPIES, list, sweep_at};
+    use super::{super::COPIES, list, sweep_at};
 
     fn put(dir: &Path, path: &str, bytes: usize) {
         let path = dir.join(path);
