@@ -1,10 +1,11 @@
 //! What was taken out of a local folder on a container's word: `kept/<folder>/<kind>/<moment>/<path>`, where a moment is
 //! one going of several files together. `kept/<folder>/local-path` says whose it is.
 //!
-//! Kept for a week, the five newest of a path, and within a size, the oldest goes first. Nothing here touches a user's
+//! Kept for a week, the newest of a path, and within a size, the oldest goes first. Nothing here touches a user's
 //! directory but `restore`, which never replaces what is there without keeping it in turn.
 
 mod list;
+mod moments;
 mod restore;
 mod sweep;
 
@@ -19,11 +20,16 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use crate::home::write_whole;
 
 pub(crate) use list::{Folder, Item, conflicts, dismiss, list};
+pub(crate) use moments::Moments;
 pub(crate) use restore::{Restored, restore};
-pub(crate) use sweep::{sweep, trim};
+pub(crate) use sweep::sweep;
 
-/// How many copies of a path of one kind are kept.
-pub(crate) const COPIES: usize = 5;
+/// How many copies of a path of one kind are kept at least.
+const COPIES: usize = 5;
+/// How many of its conflicts: what both sides write again and again is lost to nobody who looks the same day.
+const CONFLICTS: usize = 100;
+/// How much these are together at most, in bytes.
+const CONFLICTS_SIZE: u64 = 16 << 20;
 
 /// The file that says which local path a folder is.
 const LOCAL_PATH: &str = "local-path";
@@ -69,6 +75,12 @@ impl Kind {
             Self::Dismissed => "dismissed",
             Self::Restored => "restored",
         }
+    }
+
+    /// Whether a copy of a path goes, of which there are so many `newer` ones of this kind, and which make `bytes` with it.
+    const fn is_surplus(self, newer: usize, bytes: u64) -> bool {
+        let is_of_both = matches!(self, Self::Conflict | Self::Dismissed);
+        newer >= COPIES && (!is_of_both || newer >= CONFLICTS || bytes > CONFLICTS_SIZE)
     }
 
     /// As a person is told.

@@ -4,7 +4,7 @@
 //! when there is nothing more to ask about.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Instant,
 };
@@ -26,12 +26,12 @@ const PULL_BYTES: u64 = 50 << 20;
 
 /// Asks about what was found when the container was compared.
 pub(crate) fn compared(member: &mut Attached, local: &Local, container: &Container) {
-    let Much { files, of } = gone_here(local, container);
+    let Much { files, before, of } = gone_here(local, container);
     let never = |wanted: &Wanted| wanted.side == Side::There && wanted.new.is_none() && is_file(&wanted.old);
     // All of it: a disk that is not mounted looks like that.
     let all = || files_of(local) == 0 && container.wanted(local).filter(never).count() > 1;
     if gate::is_much(files, of) || all() {
-        member.state.questions.gone_here = Some(Much { files, of });
+        member.state.questions.gone_here = Some(Much { files, before, of });
     }
     if member.policy.two_way {
         pulls(member, local, container);
@@ -91,10 +91,18 @@ fn judge(member: &mut Attached, local: &Local, container: &Container, now: Insta
         removed(member, local, container);
     }
     if member.gate.due().is_some_and(|due| due <= now) {
-        let (files, of) = (removed_files(local, container), files_of(local));
-        let much = gate::is_much(files, of);
+        let files = removed_files(local, container);
+        let here = |path: &str| local.get(path).is_some();
+        let mut before = member.deleted.count(now, here);
+        // Of one that is asked about, something must be left to say no to.
+        let is_much = |before: usize| files > 0 && gate::is_much(files + before, files_of(local) + before);
+        if before > 0 && is_much(before) {
+            member.deleted.forget_moved(&contents(local));
+            before = member.deleted.count(now, here);
+        }
+        let (much, of) = (is_much(before), files_of(local) + before);
         member.gate = if much { Gate::Asked } else { Gate::Open };
-        member.state.questions.removed = much.then_some(Much { files, of });
+        member.state.questions.removed = much.then_some(Much { files, before, of });
     }
     let Questions { removed, gone_here: gone, first_pull: pull } = &mut member.state.questions;
     if let Some(much) = removed {
@@ -121,6 +129,7 @@ fn answer(member: &mut Attached, local: &Local, container: &mut Container, agree
             container.undo_removals(local, Side::Here);
         }
         member.gate = if agree { Gate::Agreed } else { Gate::Idle };
+        member.deleted.clear();
     }
     if questions.gone_here.take().is_some() && !agree {
         container.undo_removals(local, Side::There);
@@ -129,6 +138,10 @@ fn answer(member: &mut Attached, local: &Local, container: &mut Container, agree
         questions.first_pull = None;
     }
     asked
+}
+
+fn contents(local: &Local) -> HashSet<[u8; 32]> {
+    local.iter().filter_map(|(_, entry)| entry.hash).collect()
 }
 
 fn files_of(local: &Local) -> usize {
@@ -150,7 +163,7 @@ fn gone_here(local: &Local, container: &Container) -> Much {
         wanted.side == Side::There && wanted.new.is_none() && !wanted.never && is_file(&wanted.old)
     };
     let files = container.wanted(local).filter(gone).count();
-    Much { files, of: files_of(local) + files }
+    Much { files, before: 0, of: files_of(local) + files }
 }
 
 /// What only the container has, and was never here.

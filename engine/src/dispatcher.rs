@@ -236,8 +236,8 @@ impl Dispatcher {
         tokio::spawn(async move {
             let _permit = way.large.acquire().await;
             let staged = match way.far.read(&path, &file).await {
-                Ok(pieces) => {
-                    let staging = move || transfer::stage(&root, &path, &file, pieces).map(Box::new);
+                Ok(mut pieces) => {
+                    let staging = move || transfer::stage(&root, &path, &file, &mut pieces).map(Box::new);
                     tokio::task::spawn_blocking(staging).await.unwrap_or_else(|error| Err(error.to_string()))
                 }
                 Err(reason) => Err(reason),
@@ -265,13 +265,11 @@ impl Dispatcher {
         let (keeper, root, events_tx) =
             (Arc::clone(&self.keeper), Arc::clone(&self.here_root), self.events_tx.clone());
         tokio::task::spawn_blocking(move || {
-            let kept = keeper.place(why).map_err(|error| error.to_string()).and_then(|place| {
-                transfer::keep_here(&root, &file.at, &place, &kept_path(&file))
+            let path = kept_path(&file);
+            let kept = keeper.keep(why, &path, &mut |place| {
+                transfer::keep_here(&root, &file.at, place, &path)
                     .map_err(|error| ksync_common::chain(&error))
             });
-            if kept.is_ok() {
-                keeper.kept(why, &kept_path(&file));
-            }
             let _ = events_tx.blocking_send(Event::Kept(None, file, kept));
         });
     }
@@ -285,13 +283,12 @@ impl Dispatcher {
         tokio::spawn(async move {
             let kept = match reading.await {
                 Ok(pieces) => {
-                    let file = file.clone();
+                    let (file, mut pieces) = (file.clone(), pieces);
                     let keeping = move || {
-                        let place = keeper.place(why).map_err(|error| error.to_string())?;
                         let path = kept_path(&file);
-                        transfer::keep_there(&place, &path, &file.entry, pieces)?;
-                        keeper.kept(why, &path);
-                        Ok(())
+                        keeper.keep(why, &path, &mut |place| {
+                            transfer::keep_there(place, &path, &file.entry, &mut pieces)
+                        })
                     };
                     tokio::task::spawn_blocking(keeping).await.unwrap_or_else(|error| Err(error.to_string()))
                 }

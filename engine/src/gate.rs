@@ -1,6 +1,11 @@
-//! Whether a container's deletions are applied here: a burst is judged as a whole, once it is over. Pure.
+//! Whether a container's deletions are applied here: a burst is judged as a whole, once it is over, with what was applied
+//! shortly before. Pure.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// How long nothing more must have been removed, after one removal.
 const QUIET: Duration = Duration::from_millis(60);
@@ -8,6 +13,9 @@ const QUIET: Duration = Duration::from_millis(60);
 const QUIET_AFTER_SEVERAL: Duration = Duration::from_millis(300);
 /// A burst is judged after this at the latest.
 const LONGEST: Duration = Duration::from_millis(1500);
+/// Deletions that were applied so shortly before a burst count with it: whoever removes many may be held up for longer than
+/// is waited, or need longer than a burst lasts.
+const RECENT: Duration = Duration::from_secs(10);
 /// Fewer files are never asked about.
 pub(crate) const MANY: usize = 20;
 
@@ -62,6 +70,36 @@ impl Gate {
     }
 }
 
+/// A file's content, as it is told from others.
+pub(crate) type Hash = Option<[u8; 32]>;
+
+/// The container's deletions of files that were applied here shortly ago: when, and of which content.
+#[derive(Debug, Default)]
+pub(crate) struct Applied(BTreeMap<Arc<str>, (Instant, Hash)>);
+
+impl Applied {
+    /// One more was applied.
+    pub(crate) fn add(&mut self, path: Arc<str>, content: Hash, now: Instant) {
+        self.0.insert(path, (now, content));
+    }
+
+    /// Of how many files that is so. What is here again, as after each build, was replaced, not deleted.
+    pub(crate) fn count(&mut self, now: Instant, is_here: impl Fn(&str) -> bool) -> usize {
+        self.0.retain(|path, (at, _)| now <= *at + RECENT && !is_here(path));
+        self.0.len()
+    }
+
+    /// Forgets those whose content `stands` under another name: they were moved.
+    pub(crate) fn forget_moved(&mut self, stands: &HashSet<[u8; 32]>) {
+        self.0.retain(|_, (_, content)| !content.is_some_and(|content| stands.contains(&content)));
+    }
+
+    /// They were agreed to, or are answered for.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// Whether so many of the files that are here may be removed without asking.
 pub(crate) fn is_much(files: usize, of: usize) -> bool {
     files >= MANY && files * 2 > of
@@ -91,6 +129,24 @@ mod tests {
         gate = Gate::Closed;
         gate.removed(at(4000));
         assert!(gate == Gate::Closed && !gate.is_open() && gate.due().is_none());
+    }
+
+    #[test]
+    fn what_was_applied_counts_for_ten_seconds() {
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let mut applied = Applied::default();
+        let nothing = |_: &str| false;
+        for (path, ms) in [("a", 0), ("b", 4_000), ("c", 4_000)] {
+            applied.add(path.into(), Some([path.as_bytes()[0]; 32]), at(ms));
+        }
+        assert_eq!((applied.count(at(10_000), nothing), applied.count(at(10_001), nothing)), (3, 2));
+        assert_eq!(applied.count(at(10_001), |path| path == "b"), 1, "`b` is here again");
+        applied.add("d".into(), None, at(10_001));
+        applied.forget_moved(&HashSet::from([[b'c'; 32]]));
+        assert_eq!(applied.count(at(10_001), nothing), 1, "`c` has another name");
+        applied.clear();
+        assert_eq!(applied.count(at(10_001), nothing), 0);
     }
 
     #[test]

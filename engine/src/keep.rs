@@ -1,6 +1,6 @@
 //! What is replaced or removed goes to a safe place first.
 
-use std::{io, path::PathBuf};
+use std::{io, path::Path};
 
 use ksync_merge::Keep;
 
@@ -9,9 +9,12 @@ pub trait Keeper: std::fmt::Debug + Send + Sync + 'static {
     /// Whether a content of so many bytes can be kept now. What can't be kept is not replaced.
     fn has_room(&self, bytes: u64) -> io::Result<()>;
 
-    /// The directory below which the content of a path is to be put, under that path. It exists.
-    fn place(&self, why: Keep) -> io::Result<PathBuf>;
-
-    /// The content of `path` is in its place, for `why`.
-    fn kept(&self, why: Keep, path: &str);
+    /// Has `put` put the content of `path` into a directory that it is given, under that path, for `why`. The directory exists,
+    /// and nothing stands there under that path. What `put` says of a failure comes back.
+    fn keep(
+        &self,
+        why: Keep,
+        path: &str,
+        put: &mut dyn FnMut(&Path) -> Result<(), String>,
+    ) -> Result<(), String>;
 }

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::{
     command::{Attach, Edits},
     far::{Far, FromFar},
-    gate::Gate,
+    gate::{self, Gate},
     progress::Progress,
     safekeeping::Safekeeping,
     state::{Failure, LastEdit, MemberState, State as EngineState},
@@ -44,6 +44,8 @@ pub(crate) struct Attached {
     /// When a mark was sent that has not come back.
     pub(crate) marked: Option<(u64, Instant)>,
     pub(crate) gate: Gate,
+    /// Its deletions that were applied here.
+    pub(crate) deleted: gate::Applied,
     pub(crate) failures: BTreeMap<String, Failure>,
     /// What can't be looked at there.
     pub(crate) skipped: BTreeMap<String, String>,
@@ -70,6 +72,7 @@ impl Attached {
             held: Safekeeping::default(),
             marked: None,
             gate: Gate::Idle,
+            deleted: gate::Applied::default(),
             failures: BTreeMap::new(),
             skipped: BTreeMap::new(),
             in_flight: 0,

@@ -111,9 +111,9 @@ pub struct Failure {
 /// What a person is asked about a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Questions {
-    /// It has removed much of what is here. All of that is still here.
+    /// It has removed much of what is here.
     pub removed: Option<Much>,
-    /// Much of what it holds is gone here. All of that is still there.
+    /// Much of what it holds is gone here.
     pub gone_here: Option<Much>,
     /// Much is only there, and was never here.
     pub first_pull: Option<FirstPull>,
@@ -129,8 +129,10 @@ impl Questions {
 /// Files that may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Much {
-    /// How many.
+    /// How many the side that did not remove them still has.
     pub files: usize,
+    /// How many were deleted here before it was seen that they are many; they are kept.
+    pub before: usize,
     /// Of how many that were in sync.
     pub of: usize,
 }

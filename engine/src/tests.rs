@@ -14,7 +14,7 @@ use ksync_merge::{First, Keep};
 use ksync_tree::{Ignore, ListOptions, Owner, Root, list};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-use crate::{Attach, Check, Command, Config, Edits, Engine, Keeper};
+use crate::{Attach, Check, Command, Config, Edits, Engine, Keeper, Much};
 use deeds::{Books, Writer};
 use in_process::InProcess;
 
@@ -26,14 +26,12 @@ impl Keeper for KeptBelow {
         Ok(())
     }
 
-    fn place(&self, _: Keep) -> std::io::Result<std::path::PathBuf> {
+    fn keep(&self, _: Keep, _: &str, put: &mut dyn FnMut(&Path) -> Result<(), String>) -> Result<(), String> {
         let number = self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let place = self.0.join(number.to_string());
-        std::fs::create_dir_all(&place)?;
-        Ok(place)
+        std::fs::create_dir_all(&place).map_err(|error| error.to_string())?;
+        put(&place)
     }
-
-    fn kept(&self, _: Keep, _: &str) {}
 }
 
 fn options() -> Options {
@@ -181,6 +179,47 @@ async fn edits_of_both_sides_are_everywhere() {
     assert_eq!(world.tree("here"), world.tree("there1"));
     // What the container's edit has replaced here is kept.
     assert!(everything(world.dir.path()).contains(&"small".to_owned()));
+}
+
+/// Many deletions, some of which were applied before it was seen that they are many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mass_deletion_that_was_held_up_in_between_is_asked_about() {
+    let world = World::new(1).await;
+    let at = |path: &str| world.dir.path().join(path);
+    let rename = |from: &str, to: &str| std::fs::rename(at(from), at(to)).unwrap();
+    let remove = |numbers: std::ops::Range<usize>, of: &str| {
+        numbers.for_each(|number| std::fs::remove_file(at(&format!("there0/{of}{number}"))).unwrap());
+    };
+    (0..26).for_each(|number| write(&at(&format!("here/ours{number}")), &format!("ours {number}")));
+    (0..30).for_each(|number| write(&at(&format!("here/a/{number}")), &number.to_string()));
+    world.attach(0).await;
+    world.watching().await;
+    // What a container has made and removes again is no loss of ours.
+    (0..30).for_each(|number| write(&at(&format!("there0/its{number}")), "its"));
+    world.watching().await;
+    remove(0..15, "its");
+    world.watching().await;
+    remove(15..30, "its");
+    world.watching().await;
+    // Nor is what has another name by then.
+    rename("there0/a", "there0/b");
+    world.watching().await;
+    rename("there0/b", "there0/c");
+    world.watching().await;
+    assert_eq!(world.tree("here").len(), 26 + 31);
+    std::fs::remove_dir_all(at("here/c")).unwrap();
+    world.watching().await;
+    assert_eq!(world.tree("here").len(), 26);
+    remove(0..7, "ours");
+    world.watching().await;
+    assert_eq!(world.tree("here").len(), 19);
+    remove(7..25, "ours");
+    world.containers[0].far.hint_all();
+    let mut state = world.engine.state();
+    let asked = |state: &crate::State| state.members.values().find_map(|member| member.questions.removed);
+    let asks = tokio::time::timeout(Duration::from_secs(30), state.wait_for(|state| asked(state).is_some()));
+    assert_eq!(asked(&asks.await.unwrap().unwrap()), Some(Much { files: 18, before: 7, of: 26 }));
+    assert_eq!(world.tree("here").len(), 19);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

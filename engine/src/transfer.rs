@@ -64,7 +64,7 @@ fn exact(here: &Driver, path: &str) -> Option<(Arc<Entry>, Exact)> {
 }
 
 /// Writes `pieces` beside the place of `path`, whose content must be that of `entry`.
-pub(crate) fn stage(root: &Root, path: &str, entry: &Entry, mut pieces: Pieces) -> Result<Staging, String> {
+pub(crate) fn stage(root: &Root, path: &str, entry: &Entry, pieces: &mut Pieces) -> Result<Staging, String> {
     let sentence = |error: Error| ksync_common::chain(&error);
     let mut staging = Staging::new(root, path).map_err(sentence)?;
     let mut hasher = blake3::Hasher::new();
@@ -83,7 +83,7 @@ pub(crate) fn keep_here(root: &Root, at: &str, place: &Path, path: &str) -> Resu
 }
 
 /// Writes a container's displaced file to `place`, where it has the name `path`; on the disk when this returns.
-pub(crate) fn keep_there(place: &Path, path: &str, entry: &Entry, pieces: Pieces) -> Result<(), String> {
+pub(crate) fn keep_there(place: &Path, path: &str, entry: &Entry, pieces: &mut Pieces) -> Result<(), String> {
     let sentence = |error: Error| ksync_common::chain(&error);
     let root = Root::open(place).map_err(sentence)?;
     make_parents(&root, path).map_err(sentence)?;

@@ -361,6 +361,7 @@ impl Running {
 
     /// What came of a job. Of one whose attachment has ended, what is here counts all the same.
     fn over(&mut self, job: &Job, outcome: Outcome, error: Option<String>) {
+        let was_of_container = self.of_containers.contains(&job.op.path);
         if job.op.side == Side::Here
             && let Outcome::Done(state) | Outcome::Refused(state) = &outcome
         {
@@ -372,6 +373,10 @@ impl Running {
         let Some(member) = self.members.get_mut(&job.name).filter(|m| m.generation == job.generation) else {
             return;
         };
+        if job.op.keep == Some(Keep::Deleted) && is_file(&job.op.old) && !was_of_container {
+            let content = job.op.old.as_ref().and_then(|old| old.hash);
+            member.deleted.add(Arc::clone(&job.op.path), content, Instant::now());
+        }
         if job.op.side == Side::There && matches!(outcome, Outcome::Done(_)) {
             member.state.progress.gone(size(&job.op.new));
             // What another container has written is no edit.

@@ -87,7 +87,7 @@ impl Inbox {
                     (before, since) = (now, Instant::now());
                 } else if since.elapsed() >= patience {
                     drop(waiting);
-                    self.give_up(name).await;
+                    remove_unawaited(self.dir.clone(), Arc::clone(&self.awaited), name).await;
                     return Err(Error::Stuck { name, waited: patience });
                 }
             }
@@ -98,15 +98,6 @@ impl Inbox {
     /// Whether something of a file has come.
     pub(crate) fn has_begun(&self, name: Name) -> bool {
         [name.unfinished(), name.to_string()].iter().any(|name| self.dir.join(name).exists())
-    }
-
-    /// What came of a file is of no use any more.
-    async fn give_up(&self, name: Name) {
-        if lock(&self.awaited).contains_key(&name) {
-            return;
-        }
-        // syncthing may be removing it, too.
-        drop(tokio::fs::remove_file(self.dir.join(name.unfinished())).await);
     }
 }
 
@@ -182,16 +173,19 @@ impl Drop for Waiting {
             if *count == 0 {
                 awaited.remove(&self.name);
                 let (dir, awaited) = (self.dir.clone(), Arc::clone(&self.awaited));
-                self.runtime.spawn(forget(dir, awaited, self.name));
+                let name = self.name;
+                self.runtime.spawn(async move {
+                    tokio::time::sleep(OLD).await;
+                    remove_unawaited(dir, awaited, name).await;
+                });
             }
         }
     }
 }
 
-/// Removes what has come of a file that nobody comes back for. syncthing removes a whole one when the other end has none any
+/// Removes what has come of a file, unless somebody waits for it. syncthing removes a whole one when the other end has none any
 /// more, and never one that it has a part of.
-async fn forget(dir: PathBuf, awaited: Awaited, name: Name) {
-    tokio::time::sleep(OLD).await;
+async fn remove_unawaited(dir: PathBuf, awaited: Awaited, name: Name) {
     let removed = blocking(move || {
         let awaited = lock(&awaited);
         if !awaited.contains_key(&name) {

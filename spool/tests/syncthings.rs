@@ -11,8 +11,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -22,52 +21,10 @@ use std::{
 };
 
 use ksync_spool::{End, Error, Lease, Leased, Name, Pair};
-use syncthing::{Client, Device, Home, HomeOptions};
+use syncthing::{Device, TestSyncthing};
 
 const LIMIT: Duration = Duration::from_secs(40);
 const MB: usize = 1 << 20;
-
-/// A syncthing, which ends with this.
-struct Syncthing {
-    process: Child,
-    client: Client,
-    id: String,
-}
-
-impl Drop for Syncthing {
-    fn drop(&mut self) {
-        // It may have been ended before.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
-
-impl Syncthing {
-    /// Starts one without folders and devices, as both sides of ksync do. `port` is where it accepts connections.
-    async fn start(binary: &Path, home: &Path, port: u16) -> Self {
-        let options = HomeOptions { listen: Some(format!("tcp://127.0.0.1:{port}")) };
-        let socket = home.with_extension("sock");
-        let home = Home::prepare(home, &socket, binary, &options).unwrap();
-        let process = Command::new(binary)
-            .args(["serve", "--no-browser", "--no-restart"])
-            .arg(format!("--home={}", home.dir.display()))
-            .envs([("STMONITORED", "yes"), ("STNOUPGRADE", "1"), ("STNODEFAULTFOLDER", "1")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let client = Client::unix(&home.socket, &home.key).unwrap();
-        let begun = Instant::now();
-        let id = loop {
-            match client.my_id().await {
-                Ok(id) => break id,
-                Err(error) => assert!(begun.elapsed() < LIMIT, "syncthing does not answer: {error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        Self { process, client, id }
-    }
-}
 
 /// The way from here to there: it can be cut, and counts what it carries.
 #[derive(Clone)]
@@ -127,8 +84,8 @@ impl Way {
 struct Scene {
     dir: tempfile::TempDir,
     binary: PathBuf,
-    here: Syncthing,
-    there: Syncthing,
+    here: TestSyncthing,
+    there: TestSyncthing,
     there_port: u16,
     way: Way,
     way_port: u16,
@@ -143,8 +100,8 @@ impl Scene {
         drop(rustls::crypto::ring::default_provider().install_default());
         let dir = tempfile::tempdir().unwrap();
         let there_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let there = Syncthing::start(&binary, &dir.path().join("there"), there_port).await;
-        let here = Syncthing::start(&binary, &dir.path().join("here"), 0).await;
+        let there = TestSyncthing::start(&binary, &dir.path().join("there"), there_port).await;
+        let here = TestSyncthing::start(&binary, &dir.path().join("here"), 0).await;
         let (way, way_port) = Way::to(there_port);
         let pair = |end, name| Pair::open(end, &dir.path().join(name), "session", "1").unwrap();
         let pairs = [pair(End::Here, "spool-here"), pair(End::There, "spool-there")];
@@ -291,7 +248,8 @@ async fn a_syncthing_that_was_killed_goes_on_or_is_given_up() {
     // The node's, as radar starts it again: it knows nothing any more.
     scene.there.process.kill().unwrap();
     scene.there.process.wait().unwrap();
-    scene.there = Syncthing::start(&scene.binary, &scene.dir.path().join("there"), scene.there_port).await;
+    scene.there =
+        TestSyncthing::start(&scene.binary, &scene.dir.path().join("there"), scene.there_port).await;
     scene.share().await;
     assert!(received(&scene.pairs[1], &content).await.unwrap() == content, "it goes on");
     lease.done();

@@ -15,7 +15,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use ksync_common::Backoff;
 use ksync_engine::{
-    Attach, Command, Edits, Engine, Failure, FirstPull, Healings, LastEdit, MemberState, Questions,
+    Attach, Command, Edits, Engine, Failure, FirstPull, Healings, LastEdit, MemberState, Much, Questions,
 };
 use ksync_merge::{First, Side};
 use tokio::sync::mpsc;
@@ -239,12 +239,7 @@ impl Follower<'_> {
             return (Status::Error, reason);
         }
         if let Some(much) = removed {
-            let reason = format!(
-                "pod `{pod}` deleted {} of {} files within seconds; all of them are still here: `kubectl ksync accept {spec}` \
-                 deletes them here too, `kubectl ksync decline {spec}` puts them back into the container",
-                much.files, much.of
-            );
-            return (Status::Paused, reason);
+            return (Status::Paused, mass_deletion(*much, spec, pod));
         }
         if !member.failures.is_empty() {
             let sentences: Vec<String> =
@@ -274,6 +269,20 @@ fn at(moment: Instant) -> Option<Timestamp> {
 
 fn edit(edit: LastEdit) -> Option<Edit> {
     Some(Edit { at: Timestamp::try_from(edit.at).ok()?, settled: edit.took })
+}
+
+/// How much a container has deleted, and both answers.
+fn mass_deletion(much: Much, spec: &str, pod: &str) -> String {
+    let Much { files, before, of } = much;
+    let left = match before {
+        0 => "all of them are still here".to_owned(),
+        _ => format!("{files} of them are still here, `kubectl ksync restore {spec}` has the others"),
+    };
+    format!(
+        "pod `{pod}` deleted {} of {of} files within seconds; {left}: `kubectl ksync accept {spec}` deletes them here too, \
+         `kubectl ksync decline {spec}` puts them back into the container",
+        files + before
+    )
 }
 
 /// How much only a container has, and both answers.
@@ -314,10 +323,27 @@ fn cause(chain: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ksync_engine::{Failure, FirstPull};
+    use ksync_engine::{Failure, FirstPull, Much};
     use ksync_merge::Side;
 
-    use super::{question, sentence};
+    use super::{mass_deletion, question, sentence};
+
+    #[test]
+    fn a_mass_deletion_says_what_of_it_is_here_still() {
+        let both = ": `kubectl ksync accept main` deletes them here too, `kubectl ksync decline main` puts them back into \
+                    the container";
+        assert_eq!(
+            mass_deletion(Much { files: 39, before: 0, of: 40 }, "main", "app-1"),
+            format!("pod `app-1` deleted 39 of 40 files within seconds; all of them are still here{both}")
+        );
+        assert_eq!(
+            mass_deletion(Much { files: 38, before: 1, of: 40 }, "main", "app-1"),
+            format!(
+                "pod `app-1` deleted 39 of 40 files within seconds; 38 of them are still here, `kubectl ksync restore main` \
+                 has the others{both}"
+            )
+        );
+    }
 
     #[test]
     fn a_first_pull_says_how_much_and_both_answers() {

@@ -88,7 +88,11 @@ fn of_kind(folder: &Path, kind: Kind, items: &mut Vec<Item>) -> io::Result<()> {
 }
 
 /// Every file and symlink below `dir`. What goes meanwhile (a sweep, a restore) is passed over.
-fn walk(dir: &Path, below: &str, found: &mut impl FnMut(&str, PathBuf, &Metadata)) -> io::Result<()> {
+pub(super) fn walk(
+    dir: &Path,
+    below: &str,
+    found: &mut impl FnMut(&str, PathBuf, &Metadata),
+) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

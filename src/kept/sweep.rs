@@ -10,14 +10,12 @@ use std::{
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::{COPIES, Item, Kind, children, list, moment_of};
+use super::{Item, Kind, children, list, moment_of};
 
 /// How long things are kept.
 const AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How much is kept at most, in bytes, for all folders together.
 const SIZE: u64 = 1 << 30;
-/// Of more paths at once it is left to the sweep: each is looked for in every moment.
-const TRIMMED: usize = 16;
 /// A moment without files that is older than this is nobody's work any more.
 const EMPTY: Duration = Duration::from_secs(3600);
 
@@ -28,37 +26,6 @@ pub(crate) fn sweep(kept: &Path) {
         Ok(gone) => info!(gone, "removed what was kept for a week, or beyond the limits"),
         Err(error) => warn!(%error, path = %kept.display(), "sweep what is kept"),
     }
-}
-
-/// Removes what there is too much of `paths`, of which one more was kept just now in the kept directory `folder`: a sweep may be
-/// minutes away.
-pub(crate) fn trim(folder: &Path, kind: Kind, paths: &[String]) {
-    if paths.len() > TRIMMED {
-        return;
-    }
-    if let Err(error) = trim_at(&folder.join(kind.dir()), paths) {
-        warn!(%error, path = %folder.display(), "trim what is kept");
-    }
-}
-
-fn trim_at(dir: &Path, paths: &[String]) -> io::Result<()> {
-    let mut moments = children(dir)?;
-    // Their names sort by time.
-    moments.sort_by(|a, b| b.cmp(a));
-    for path in paths {
-        let holds = |moment: &&PathBuf| moment.join(path).symlink_metadata().is_ok_and(|meta| !meta.is_dir());
-        for moment in moments.iter().filter(holds).skip(COPIES) {
-            match fs::remove_file(moment.join(path)) {
-                // A sweep was faster, or a restore.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                removed => removed?,
-            }
-            if is_empty(moment)? {
-                fs::remove_dir_all(moment)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn sweep_at(kept: &Path, now: Timestamp, limit: u64) -> io::Result<usize> {
@@ -88,16 +55,20 @@ fn sweep_at(kept: &Path, now: Timestamp, limit: u64) -> io::Result<usize> {
 /// oldest, until it is no more than `limit` bytes.
 fn surplus(mut items: Vec<(&Path, &Item)>, now: Timestamp, limit: u64) -> Vec<PathBuf> {
     items.sort_by_key(|(_, item)| std::cmp::Reverse(item.at));
-    let mut copies: BTreeMap<(&Path, &str, &str), usize> = BTreeMap::new();
+    let mut copies: BTreeMap<(&Path, &str, &str), (usize, u64)> = BTreeMap::new();
     let (mut total, mut gone) = (0_u64, Vec::new());
     for (folder, item) in items {
-        let newer = copies.entry((folder, item.kind.word(), &item.path)).or_default();
+        let (newer, bytes) = copies.entry((folder, item.kind.word(), &item.path)).or_default();
         let after = total.saturating_add(item.size);
-        if *newer >= COPIES || older(item.at, now, AGE) || after > limit {
+        if item.kind.is_surplus(*newer, bytes.saturating_add(item.size))
+            || older(item.at, now, AGE)
+            || after > limit
+        {
             gone.push(item.place.clone());
             continue;
         }
         *newer += 1;
+        *bytes += item.size;
         total = after;
     }
     gone
@@ -138,7 +109,7 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::{COPIES, Kind, list, sweep_at, trim};
+    use super::{super::COPIES, list, sweep_at};
 
     fn put(dir: &Path, path: &str, bytes: usize) {
         let path = dir.join(path);
@@ -163,31 +134,6 @@ mod tests {
         assert!(!dir.path().join("f/conflicts/20260201T000000000Z-1").exists());
         assert!(dir.path().join("g/deleted/20260202T000000000Z-1/c").exists());
         assert_eq!(sweep_at(&dir.path().join("none"), now, 0).unwrap(), 0);
-    }
-
-    #[test]
-    fn one_more_of_a_path_is_one_less_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let left = || {
-            let items = list(dir.path()).unwrap().remove(0).items;
-            items.iter().map(|item| format!("{}@{}", item.path, item.at)).collect::<Vec<_>>()
-        };
-        put(dir.path(), "f/conflicts/20260101T000000000Z-0/log", 3);
-        put(dir.path(), "f/conflicts/20260101T000000000Z-0/other", 3);
-        put(dir.path(), "f/deleted/20260101T000000000Z-0/log", 3);
-        for second in 10..16 {
-            put(dir.path(), &format!("f/conflicts/20260101T0000{second}000Z-1/log"), 3);
-            put(dir.path(), &format!("f/conflicts/20260101T0000{second}000Z-2/d/{second}"), 3);
-            trim(&dir.path().join("f"), Kind::Conflict, &["log", "none", "d"].map(str::to_owned));
-        }
-        let left = left();
-        assert_eq!(left.len(), 6 + COPIES + 2, "{left:?}");
-        let logs = &left[6..];
-        assert_eq!(
-            (logs[0].as_str(), logs[COPIES].as_str()),
-            ("log@2026-01-01T00:00:15Z", "log@2026-01-01T00:00:00Z")
-        );
-        assert!(!dir.path().join("f/conflicts/20260101T000010000Z-1").exists());
     }
 
     #[test]

@@ -6,7 +6,6 @@
 use std::{
     collections::VecDeque,
     io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -29,7 +28,10 @@ use super::{
     root::LocalRoot,
     state::LocalState,
 };
-use crate::{blocking, kept};
+use crate::{
+    blocking,
+    kept::{self, Moments},
+};
 
 /// Content of at most so many bytes goes with the message about it.
 pub(crate) const INLINE: u64 = 64 << 10;
@@ -46,9 +48,17 @@ const ROOT_LOOK: Duration = Duration::from_millis(200);
 
 /// Puts what is replaced or removed into the folder's kept directory.
 #[derive(Debug)]
-struct Kept(PathBuf);
+struct Kept {
+    /// Of one local path.
+    folder: PathBuf,
+    moments: Moments,
+}
 
 impl Kept {
+    fn of(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), moments: Moments::new(folder.to_owned()) }
+    }
+
     fn kind(why: Keep) -> kept::Kind {
         match why {
             Keep::First => kept::Kind::FirstSync,
@@ -62,19 +72,18 @@ impl Kept {
 
 impl Keeper for Kept {
     fn has_room(&self, bytes: u64) -> io::Result<()> {
-        let system = rustix::fs::statvfs(self.0.parent().unwrap_or(&self.0))?;
+        let system = rustix::fs::statvfs(self.folder.parent().unwrap_or(&self.folder))?;
         let free = system.f_bavail.saturating_mul(system.f_frsize);
         if free < bytes.saturating_add(SPARE) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
-    fn place(&self, why: Keep) -> io::Result<PathBuf> {
-        let place = Self::kind(why).moment(&self.0);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
-        Ok(place)
-    }
-
-    fn kept(&self, why: Keep, path: &str) {
-        kept::trim(&self.0, Self::kind(why), &[path.to_owned()]);
+    fn keep(
+        &self,
+        why: Keep,
+        path: &str,
+        put: &mut dyn FnMut(&Path) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.moments.keep(Self::kind(why), path, put)
     }
 }
 
@@ -115,7 +124,7 @@ pub(super) fn start(start: &Start<'_>) -> Result<Engine, StartError> {
             inline: INLINE,
         },
         journal: start.journal.clone(),
-        keeper: Arc::new(Kept(start.kept.to_owned())),
+        keeper: Arc::new(Kept::of(start.kept)),
         check: Check::new(move || root.check()),
         edits: Edits::new(move |path, number| untold.add(path, number)),
     })

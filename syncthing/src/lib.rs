@@ -11,6 +11,8 @@ mod event;
 mod home;
 mod launch;
 mod pace;
+#[cfg(feature = "testing")]
+mod testing;
 
 pub use batch::Batch;
 pub use client::{Client, Error, FolderStatus, PullError};
@@ -19,3 +21,5 @@ pub use event::{Event, TypedEvent};
 pub use home::{Error as HomeError, Home, Options as HomeOptions};
 pub use launch::{become_syncthing, through_own_binary};
 pub use pace::Pace;
+#[cfg(feature = "testing")]
+pub use testing::TestSyncthing;

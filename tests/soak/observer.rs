@@ -24,6 +24,8 @@ use crate::{
 
 /// Between two looks, at least; and as long as a look took.
 const PAUSE: Duration = Duration::from_millis(60);
+/// Between two questions at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// So many sightings of one look are noted.
 const NOTED: usize = 40;
 
@@ -158,7 +160,8 @@ impl<'a> Observer<'a> {
             known.notes.roles.extend(two_way);
             known.claim = claim;
             drop(known);
-            thread::sleep(PAUSE.max(clock::elapsed().saturating_sub(begun)));
+            // A watcher that stood still is asked again soon: how long it takes to answer is measured.
+            thread::sleep(clock::elapsed().saturating_sub(begun).clamp(PAUSE, LONGEST_PAUSE));
         }
     }
 

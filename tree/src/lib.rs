@@ -30,7 +30,7 @@ pub use guards::{Off as GuardsOff, off as guards_off};
 pub use identity::Identity;
 pub use ignore::{Ignore, STIGNORE_HEADER, pattern_of};
 pub use list::{ListOptions, Listing, list};
-pub use look::{Found, Looked, Read, content_of, look, look_into, open_file, read};
+pub use look::{Found, Looked, Read, content_of, look, look_into, open_file, pieces_of, read};
 pub use memory::share as share_memory;
 pub use path::{below, compare, covers, is_below};
 pub use relocate::move_new;

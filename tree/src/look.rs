@@ -10,6 +10,7 @@ use crate::write::{is_internal, is_temp};
 use rustix::fs::Stat;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 
 /// How often a file that changes while it is read is read anew.
 const ATTEMPTS: usize = 3;
@@ -185,30 +186,37 @@ fn opened(root: &Root, path: &str) -> Result<Option<(File, Stat)>, Error> {
     }
 }
 
+/// The content of a file from its beginning, as pieces that `take` gets; whether it took all of them. Where others are in the
+/// file stays as it is.
+pub fn pieces_of(
+    file: &File,
+    mut take: impl FnMut(&[u8]) -> std::ops::ControlFlow<()>,
+) -> std::io::Result<bool> {
+    let (mut piece, mut at) = (vec![0; CHUNK], 0);
+    loop {
+        match file.read_at(&mut piece, at) {
+            Ok(0) => return Ok(true),
+            Ok(n) if take(&piece[..n]).is_break() => return Ok(false),
+            Ok(n) => at += n as u64,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// The content of the regular file at `path`, as pieces that `take` gets, while it is the one that `exact` tells of; whether
 /// it was to the end.
 pub fn content_of(
     root: &Root,
     path: &str,
     exact: &Exact,
-    mut take: impl FnMut(&[u8]) -> std::ops::ControlFlow<()>,
+    take: impl FnMut(&[u8]) -> std::ops::ControlFlow<()>,
 ) -> Result<bool, Error> {
-    let Some((mut file, before)) = opened(root, path)? else { return Ok(false) };
-    if !Exact::of(&before).same_content(exact) {
+    let Some((file, before)) = opened(root, path)? else { return Ok(false) };
+    if !Exact::of(&before).same_content(exact)
+        || !pieces_of(&file, take).map_err(|e| Error::io("read", path, e))?
+    {
         return Ok(false);
-    }
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => {
-                if take(&buffer[..n]).is_break() {
-                    return Ok(false);
-                }
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Error::io("read", path, e)),
-        }
     }
     let after = rustix::fs::fstat(&file).map_err(|e| Error::io("stat", path, e))?;
     Ok(Exact::of(&after).same_content(exact))

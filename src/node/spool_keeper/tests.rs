@@ -2,8 +2,7 @@
 //! (`make syncthing-test`).
 
 use std::{
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::PathBuf,
     sync::Mutex,
     task::{Context, Poll},
 };
@@ -12,7 +11,7 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use hyper_util::rt::TokioIo;
 use ksync_proto::radar::{SpoolReply, radar_client::RadarClient};
 use ksync_tree::{Entry, Kind};
-use syncthing::{Home, HomeOptions};
+use syncthing::TestSyncthing;
 use tonic::{
     Response, Status,
     body::Body,
@@ -26,45 +25,6 @@ use crate::node::LargeFile;
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A syncthing, which ends with this.
-struct Syncthing {
-    process: Child,
-    client: Client,
-    id: String,
-}
-
-impl Drop for Syncthing {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-impl Syncthing {
-    async fn start(binary: &Path, home: &Path, port: u16) -> Self {
-        let options = HomeOptions { listen: Some(format!("tcp://127.0.0.1:{port}")) };
-        let home = Home::prepare(home, &home.with_extension("sock"), binary, &options).unwrap();
-        let process = Command::new(binary)
-            .args(["serve", "--no-browser", "--no-restart"])
-            .arg(format!("--home={}", home.dir.display()))
-            .envs([("STMONITORED", "yes"), ("STNOUPGRADE", "1"), ("STNODEFAULTFOLDER", "1")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let client = Client::unix(&home.socket, &home.key).unwrap();
-        let begun = Instant::now();
-        let id = loop {
-            match client.my_id().await {
-                Ok(id) => break id,
-                Err(error) => assert!(begun.elapsed() < LIMIT, "syncthing does not answer: {error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        Self { process, client, id }
-    }
-}
 
 /// What makes spools like radar: at the syncthing of the moment, for this device.
 #[derive(Clone)]
@@ -144,7 +104,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn running(number: u64, here: &Syncthing) -> SyncthingState {
+fn running(number: u64, here: &TestSyncthing) -> SyncthingState {
     let (client, device_id) = (here.client.clone(), here.id.clone());
     SyncthingState::Up(Arc::new(Running { number, client, device_id }))
 }
@@ -158,8 +118,8 @@ async fn a_spool_comes_back_after_every_break_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let port = free_port();
-    let mut here = Syncthing::start(&binary, &at("here"), 0).await;
-    let mut there = Syncthing::start(&binary, &at("there"), port).await;
+    let mut here = TestSyncthing::start(&binary, &at("here"), 0).await;
+    let mut there = TestSyncthing::start(&binary, &at("there"), port).await;
     let fake = Fake {
         pair: Arc::new(Pair::open(End::There, &at("radar"), &here.id, "1").unwrap()),
         there: Arc::new(Mutex::new(Some(there.client.clone()))),
@@ -189,14 +149,14 @@ async fn a_spool_comes_back_after_every_break_and_leaves_nothing() {
     *fake.there.lock().unwrap() = None;
     drop(there);
     becomes(&spool, false).await;
-    there = Syncthing::start(&binary, &at("there"), port).await;
+    there = TestSyncthing::start(&binary, &at("there"), port).await;
     *fake.there.lock().unwrap() = Some(there.client.clone());
     becomes(&spool, true).await;
     // So is the local one.
     drop(here);
     syncthing_tx.send_replace(SyncthingState::Down(Some("killed".to_owned())));
     becomes(&spool, false).await;
-    here = Syncthing::start(&binary, &at("here"), 0).await;
+    here = TestSyncthing::start(&binary, &at("here"), 0).await;
     syncthing_tx.send_replace(running(2, &here));
     becomes(&spool, true).await;
     // The tunnel breaks.

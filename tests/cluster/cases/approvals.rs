@@ -74,7 +74,8 @@ fn mass_deletion(sandbox: &Sandbox, app: App) -> (Container, Spec) {
     let containers = app.apply(sandbox).all();
     sandbox.sync(APP, CODE);
     let culprit = sandbox.two_way(&containers);
-    culprit.sh(sandbox.cluster(), "rm -rf /code/dir");
+    // All at once: one file after the other may be held up for so long that some are gone here before the question.
+    culprit.sh(sandbox.cluster(), "mv /code/dir /tmp/dir");
     let spec = sandbox.ksync.becomes("main", "paused", SHORT);
     assert_eq!(
         spec.reason,
@@ -127,11 +128,16 @@ fn all_deleted(sandbox: &Sandbox) {
     let before = sandbox.tree().expect("the local tree");
     container.sh(sandbox.cluster(), "rm -rf /code/*");
     let spec = sandbox.ksync.becomes("main", "paused", SHORT);
-    assert!(spec.reason.contains("deleted"), "{spec:?}");
+    assert!(spec.reason.contains("deleted 41 of 41 files"), "{spec:?}");
+    // What was gone here before it was seen that they are many is kept.
     throughout("every local file", Duration::from_secs(3), || {
+        let kept = sandbox.ksync.ok(&["restore", "main", "-o", "name"]);
         let lost = before.lost(&sandbox.local());
-        holds(lost.is_empty(), format!("{lost:?}"))
+        holds(lost.len() == kept.lines().count(), format!("lost {lost:?}, kept {kept}"))
     });
+    sandbox.ksync.run(&["restore", "main", "--all"]);
+    let lost = before.lost(&sandbox.local());
+    assert!(lost.is_empty(), "{lost:?}");
 }
 
 fn deletion_accepted(sandbox: &Sandbox) {

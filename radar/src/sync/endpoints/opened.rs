@@ -1,10 +1,7 @@
 //! An attachment that is open, as its channel, its thread and the calls beside the stream see it.
 
 use std::{
-    fs::File,
-    io,
     ops::ControlFlow,
-    os::unix::fs::FileExt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +11,7 @@ use std::{
 };
 
 use ksync_endpoint::{Driver, Input, News};
-use ksync_tree::{Entry, Exact, Kind, content_of, is_displaced, look};
+use ksync_tree::{Entry, Exact, Kind, content_of, is_displaced, look, pieces_of};
 use tokio_util::sync::CancellationToken;
 
 use super::{checks::Checks, error::Error, last_files::LastFiles, room::Room, staged::Staged};
@@ -22,9 +19,6 @@ use crate::container::attachment::Attachment;
 
 /// How long an endpoint may take to say what stands at a path: it may be in the middle of a large tree.
 const ANSWER: Duration = Duration::from_secs(30);
-
-/// Bytes of a file that are read at a time.
-const PIECE: usize = 256 << 10;
 
 /// An attachment that is open.
 #[derive(Debug)]
@@ -144,7 +138,7 @@ impl Opened {
         };
         let kept_open = self.last_files().get(path);
         let all = if let Some(file) = kept_open {
-            let read = file.and_then(|file| pieces(&file, take));
+            let read = file.and_then(|file| pieces_of(&file, take));
             read.map_err(|source| Error::Read { path: path.to_owned(), source })?
         } else {
             let exact = self.exact(path, expected)?.ok_or_else(changed)?;
@@ -179,17 +173,5 @@ impl Opened {
             && entry.size == expected.size
             && (entry.hash.is_none() || expected.hash.is_none() || entry.hash == expected.hash);
         Ok(same.then_some(exact))
-    }
-}
-
-/// The content of a file in pieces, whether all of it was taken. Another reader's place in it stays as it is.
-fn pieces(file: &File, mut take: impl FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<bool> {
-    let (mut piece, mut at) = (vec![0; PIECE], 0);
-    loop {
-        match file.read_at(&mut piece, at)? {
-            0 => return Ok(true),
-            count if take(&piece[..count]).is_break() => return Ok(false),
-            count => at += count as u64,
-        }
     }
 }
