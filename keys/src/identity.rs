@@ -3,7 +3,8 @@
 //! Invariant: the key leaves this process in signatures alone, and no text for a person or a log has any of it.
 
 use std::{
-    fmt,
+    fmt, fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -21,6 +22,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         source: pem::Error,
+    },
+    /// The key can be read by others, and that can't be changed.
+    #[error("close `{path}` to others")]
+    Close {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
     },
     /// None could be made.
     #[error("make a certificate")]
@@ -42,17 +51,21 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// That of the syncthing home `dir`: `cert.pem` and `key.pem`. Blocks.
+    /// That of the syncthing home `dir`: `cert.pem` and `key.pem`. A key that others may read, of a copied home perhaps, is
+    /// closed to them. Blocks.
     ///
     /// # Errors
-    /// A file that is missing or can't be read, by its path.
+    /// A file that is missing, can't be read or not be closed, by its path.
     pub fn of_home(dir: &Path) -> Result<Self, Error> {
         let (certificate, key) = (dir.join("cert.pem"), dir.join("key.pem"));
-        Ok(Self {
+        let identity = Self {
             certificate: CertificateDer::from_pem_file(&certificate)
                 .map_err(|source| Error::Read { path: certificate, source })?,
-            key: PrivateKeyDer::from_pem_file(&key).map_err(|source| Error::Read { path: key, source })?,
-        })
+            key: PrivateKeyDer::from_pem_file(&key)
+                .map_err(|source| Error::Read { path: key.clone(), source })?,
+        };
+        close(&key).map_err(|source| Error::Close { path: key, source })?;
+        Ok(identity)
     }
 
     /// A new one, that nobody knows and that is gone with this process.
@@ -69,6 +82,16 @@ impl Identity {
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.certificate)
     }
+}
+
+/// Leaves a file to its owner.
+fn close(path: &Path) -> io::Result<()> {
+    let mut permissions = fs::metadata(path)?.permissions();
+    if permissions.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    permissions.set_mode(0o600);
+    fs::set_permissions(path, permissions)
 }
 
 impl fmt::Debug for Identity {

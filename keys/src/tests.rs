@@ -1,6 +1,6 @@
 //! Both ends against each other, and against those who have no key or another's certificate.
 
-use std::{io, sync::Arc};
+use std::{io, os::unix::fs::PermissionsExt, sync::Arc};
 
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -117,10 +117,14 @@ fn a_home_has_an_identity_of_any_kind_that_syncthing_makes() {
         let missing = Identity::of_home(home.path()).unwrap_err();
         assert!(matches!(&missing, Error::Read { path, .. } if path.ends_with("cert.pem")), "{missing:?}");
         std::fs::write(home.path().join("cert.pem"), certificate.pem()).unwrap();
-        std::fs::write(home.path().join("key.pem"), key.serialize_pem()).unwrap();
+        let key_pem = home.path().join("key.pem");
+        std::fs::write(&key_pem, key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&key_pem, std::fs::Permissions::from_mode(0o644)).unwrap();
         let identity = Identity::of_home(home.path()).unwrap();
         assert_eq!(identity.fingerprint(), Fingerprint::of(certificate.der()));
         assert!(!format!("{identity:?}").contains("PRIVATE"));
+        let mode = std::fs::metadata(&key_pem).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "what others could read, they can't any more");
         Client::new(identity).unwrap();
     }
 }
