@@ -1,6 +1,6 @@
 //! Checks of a client's names, before these get into configurations and other people's terminals.
 //!
-//! Invariant: a text for persons has no control characters and an end; a tag is a plain name.
+//! Invariant: a text for persons has no control characters, none that change its direction, and an end; a tag is a plain name.
 
 use tonic::Status;
 
@@ -20,9 +20,14 @@ pub(super) fn name(text: &str) -> String {
     person(text, LONGEST)
 }
 
-/// At most `most` characters of a text, none of them a control character.
+/// At most `most` characters of a text, none of which moves a cursor or changes the direction of what follows.
 pub(super) fn person(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
+    text.chars().filter(|c| !c.is_control() && !turns(*c)).take(most).collect()
+}
+
+/// Marks, embeddings, overrides and isolates (UAX #9, 2).
+fn turns(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -32,6 +37,7 @@ mod tests {
     #[test]
     fn what_persons_see_ends_and_moves_no_cursor() {
         assert_eq!(name("an\u{1b}[2J\na"), "an[2Ja");
+        assert_eq!(name("\u{202e}bob\u{2066}"), "bob");
         assert_eq!(name(&"ä".repeat(100)).chars().count(), 64);
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn claim(
                     path: wanted.path.clone(),
                     holder: existing.holder.clone(),
                     since: seconds(existing.since),
-                    at: existing.path.clone(),
+                    at: plain(&existing.path),
                 });
             }
         }
@@ -86,6 +86,21 @@ pub(super) fn claim(
     Ok(Claimed::Free(taken))
 }
 
+/// A path that another person has chosen, for a terminal.
+fn plain(path: &str) -> String {
+    path.replace(char::is_control, "\u{fffd}")
+}
+
 fn seconds(time: Timestamp) -> String {
     time.round(Unit::Second).unwrap_or(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn anothers_path_moves_no_cursor() {
+        assert_eq!(plain("/code/\u{1b}[2Jä\n"), "/code/\u{fffd}[2Jä\u{fffd}");
+    }
 }
