@@ -190,7 +190,7 @@ async fn announce(client: syncthing::Client, number: u64, state_tx: watch::Sende
         match client.my_id().await {
             Ok(device_id) => {
                 info!(number, device_id, took = ?begun.elapsed(), "syncthing is up");
-                state_tx.send_replace(State::Up(Arc::new(Running { number, client, device_id })));
+                state_tx.send_replace(State::Up(Arc::new(Running { number, client })));
                 return;
             }
             Err(error) if begun.elapsed() > START_LIMIT => {

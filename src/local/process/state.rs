@@ -11,9 +11,6 @@ pub(crate) struct Running {
     pub number: u64,
     /// Its REST API.
     pub client: syncthing::Client,
-    /// Its device id; the same for every process of one home.
-    #[expect(dead_code, reason = "syncthing is to move large files through spools: docs/decisions/0011")]
-    pub device_id: String,
 }
 
 /// Where the local syncthing stands.

@@ -105,8 +105,7 @@ fn free_port() -> u16 {
 }
 
 fn running(number: u64, here: &TestSyncthing) -> SyncthingState {
-    let (client, device_id) = (here.client.clone(), here.id.clone());
-    SyncthingState::Up(Arc::new(Running { number, client, device_id }))
+    SyncthingState::Up(Arc::new(Running { number, client: here.client.clone() }))
 }
 
 #[tokio::test(flavor = "multi_thread")]
