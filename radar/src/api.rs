@@ -7,4 +7,5 @@ mod door;
 pub(crate) mod handlers;
 pub(crate) mod probe;
 pub(crate) mod serve;
+mod sizes;
 pub(crate) mod status;

@@ -1,12 +1,12 @@
 //! `radar serve`: the parts put together, and taken apart in good order.
 //!
-//! Invariant: nobody but the pod itself can connect, and nobody without a key. When it is told to stop, all that is held is let go of and all
-//! directories unbound before it ends, within a deadline.
+//! Invariant: nobody but the pod itself can connect, and nobody without a key. When it is told to stop, all that is held is
+//! let go of before it ends, within a deadline.
 
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 
+use futures::FutureExt as _;
 use ksync_keys::{Identity, Server as Keys};
-use ksync_proto::radar::radar_server::RadarServer;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{
-    api::{door, handlers::Handlers},
+    api::{door, handlers::Handlers, sizes::Calls as Sizes},
     container::runtime::Runtimes,
     paths::Paths,
     reload::Reloader,
@@ -37,16 +37,16 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Largest frame, so that a small message waits for no more than this.
 const FRAME: u32 = 16 * 1024;
-/// Largest message, far above the largest that a watcher makes: what goes together in one, and a content.
-const MESSAGE: usize = 4 * 1024 * 1024;
 /// Calls of one connection at once. Further ones wait on the other side, which knows the number.
 const CALLS: u32 = 200;
 
+/// Largest head of a call, which has a name or two and some words of gRPC's.
+const HEAD: u32 = 8 * 1024;
 /// Calls that were given up before radar came to read of them, at most. A stall of the tunnel gathers them: each edit gives
-/// up the question about the one before. h2 takes more than 20 for an attack and ends the connection, and with it every
-/// attachment of the node; whoever may connect here has no need of one. A stall longer than the keepalive's two limits ends
-/// the connection anyway, and this many are not made in that time.
-const GIVEN_UP: usize = 1 << 16;
+/// up the question about the one before, and h2 takes more than 20 for an attack and ends the connection, and with it every
+/// attachment of the node. A stall longer than the keepalive's two limits ends the connection anyway, and a watcher does not
+/// make this many in that time. Somebody else who does has this many heads in radar's memory for a moment.
+const GIVEN_UP: usize = 4096;
 
 /// Why radar can't serve.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +100,7 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
         stop: stop.clone(),
     };
     let server = settings()
-        .add_service(RadarServer::new(handlers).max_decoding_message_size(MESSAGE))
+        .add_service(Sizes::new(handlers))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let mut server = tokio::spawn(server);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "radar serves");
@@ -129,6 +129,7 @@ fn settings() -> Server {
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_header_list_size(HEAD)
         .http2_max_pending_accept_reset_streams(Some(GIVEN_UP))
         .max_concurrent_streams(Some(CALLS))
         .initial_stream_window_size(STREAM_WINDOW)
@@ -164,33 +165,46 @@ mod tests {
         [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
     }
 
-    #[tokio::test]
-    async fn many_calls_that_are_given_up_at_once_leave_the_connection_up() {
-        let (mut client, server) = tokio::io::duplex(1 << 20);
+    /// Makes calls and gives them up, all at once, and asks the question of a keepalive after them; whether that is answered.
+    async fn given_up_at_once(calls: u32) -> Result<(), String> {
+        let (client, server) = tokio::io::duplex(1 << 20);
         let incoming = tokio_stream::once(std::io::Result::Ok(server));
         let serving = tokio::spawn(settings().add_routes(Routes::default()).serve_with_incoming(incoming));
-        // What a stalled tunnel hands over in one piece: calls, each with its end, and the question of a keepalive.
+        // What a stalled tunnel hands over in one piece: calls, each with its end.
         let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         bytes.extend(frame(4, 0, 0, &[]));
         // POST, http, path `/`, authority `r`: no more than what h2 wants of a request.
         let call = [0x83, 0x86, 0x84, 0x01, 0x01, b'r'];
-        for n in 0..2000 {
+        for n in 0..calls {
             bytes.extend(frame(HEADERS, 0x5, 2 * n + 1, &call));
             bytes.extend(frame(RESET, 0, 2 * n + 1, &8_u32.to_be_bytes()));
         }
         bytes.extend(frame(PING, 0, 0, &[0; 8]));
-        client.write_all(&bytes).await.unwrap();
-        loop {
+        let (mut answers, mut calls) = tokio::io::split(client);
+        calls.write_all(&bytes).await.unwrap();
+        let answered = loop {
             let mut head = [0; 9];
-            client.read_exact(&mut head).await.unwrap();
+            answers.read_exact(&mut head).await.unwrap();
             let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-            client.read_exact(&mut payload).await.unwrap();
+            answers.read_exact(&mut payload).await.unwrap();
             match head[3] {
-                GO_AWAY => panic!("radar ended it: {}", String::from_utf8_lossy(&payload[8..])),
-                PING if head[4] == 1 => break,
+                GO_AWAY => break Err(String::from_utf8_lossy(&payload[8..]).into_owned()),
+                PING if head[4] == 1 => break Ok(()),
                 _ => {}
             }
-        }
+        };
         serving.abort();
+        answered
+    }
+
+    #[tokio::test]
+    async fn many_calls_that_are_given_up_at_once_leave_the_connection_up() {
+        assert_eq!(given_up_at_once(2000).await, Ok(()));
+    }
+
+    /// The attack: heads of calls, for radar's memory.
+    #[tokio::test]
+    async fn more_than_a_watcher_ever_gives_up_end_the_connection() {
+        assert_eq!(given_up_at_once(10_000).await, Err("too_many_resets".to_owned()));
     }
 }

@@ -2,7 +2,7 @@
 //! container's.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     fs,
     net::SocketAddr,
     path::PathBuf,
@@ -34,10 +34,11 @@ use tonic::{
 use tower::service_fn;
 
 use crate::{
-    api::{door, handlers::Handlers},
+    api::{door, handlers::Handlers, sizes::Calls},
     container::{attachment::fake::attachment, runtime::Runtimes},
     paths::Paths,
     reload::Reloader,
+    supervisor::node_syncthing::NodeSyncthing,
     sync::{
         endpoints::Endpoints,
         registry::{Command, IfHeld, Registry},

@@ -4,7 +4,7 @@
 use std::{fs, time::Duration};
 
 use futures::{StreamExt as _, stream};
-use ksync_proto::radar::{LookRequest, StageRequest};
+use ksync_proto::radar::{AttachRequest, LookRequest, ReloadRequest, SessionRequest, StageRequest};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
@@ -61,6 +61,34 @@ async fn six_hundred_files_that_never_come_hold_nobody_up() {
         }
     });
     assert!(stands.await.is_ok(), "what was given up is gone: {:?}", scene.temporaries());
+}
+
+/// Before whose they are is looked at, messages are in radar's memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_no_larger_than_its_call_needs() {
+    let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
+    let other = scene.another().await;
+    let mut radar = other.radar.clone();
+    let large = "a".repeat(64 << 10);
+    let path = large.clone();
+    let session = SessionRequest { user: large.clone(), ..SessionRequest::default() };
+    let stage = StageRequest { data: vec![0; 2 << 20].into(), ..StageRequest::default() };
+    let refused = [
+        radar.look(LookRequest { path: path.clone(), ..LookRequest::default() }).await.map(drop),
+        radar.attach(AttachRequest { path, ..AttachRequest::default() }).await.map(drop),
+        radar.reload(ReloadRequest { signal: large, ..ReloadRequest::default() }).await.map(drop),
+        radar.session(stream::iter([session])).await.map(drop),
+    ];
+    for refused in refused {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+        assert!(refused.message().ends_with("the limit is: 16384 bytes"), "{refused}");
+    }
+    // Without a session nothing of a file is read at all.
+    let refused = radar.stage(stream::iter([stage.clone()])).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    let refused = scene.me.radar.clone().stage(stream::iter([stage])).await.unwrap_err();
+    assert!(refused.message().ends_with("the limit is: 1114112 bytes"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
