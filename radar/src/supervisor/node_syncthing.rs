@@ -57,6 +57,22 @@ pub(crate) struct NodeSyncthing {
     pub(crate) devices: Mutex<()>,
 }
 
+#[cfg(test)]
+impl NodeSyncthing {
+    /// Whatever answers on `socket`.
+    pub(crate) fn at(socket: &Path) -> Self {
+        // Another test may have done so.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        Self {
+            client: Client::unix(socket, "key").unwrap(),
+            supervisor_pid: 0,
+            device_id: String::new(),
+            version: String::new(),
+            devices: Mutex::default(),
+        }
+    }
+}
+
 /// The syncthing of the moment, if there is one.
 pub(crate) type NodeSyncthingRx = watch::Receiver<Option<Arc<NodeSyncthing>>>;
 

@@ -75,6 +75,8 @@ pub(crate) struct Hello {
 pub(crate) struct Session {
     /// Who, with the epoch of the newest stream.
     pub(crate) hello: Hello,
+    /// Rises with every session of the node.
+    pub(crate) number: u64,
     /// Where its events go.
     pub(crate) sink: Sink,
     /// Whether a stream is open.

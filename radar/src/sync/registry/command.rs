@@ -1,6 +1,6 @@
 //! The commands of the registry's task.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use ksync_keys::Fingerprint;
 use ksync_proto::radar::SessionEvent;
@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Holder(Fingerprint, Reply<String>),
     /// Whether a person has a session.
     Has(Fingerprint, Reply<bool>),
+    /// Who has something attached.
+    Holding(Reply<HashSet<Fingerprint>>),
     /// A directory was opened and is to be held.
     Attach(Box<Attachment>, IfHeld, Reply<Arc<Attachment>>),
     /// An attachment of a person.

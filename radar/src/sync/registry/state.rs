@@ -10,7 +10,6 @@ use std::{
 
 use ksync_keys::Fingerprint;
 use ksync_proto::radar::{AttachmentEnd, SessionEvent};
-use syncthing::Device;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -39,6 +38,8 @@ pub(super) struct State {
     syncthing_rx: NodeSyncthingRx,
     spools: Spools,
     sessions: HashMap<Fingerprint, Session>,
+    /// Sessions that there have been.
+    opened: u64,
     attachments: HashMap<String, Held>,
     stopping: bool,
 }
@@ -54,6 +55,7 @@ impl State {
             syncthing_rx,
             spools,
             sessions: HashMap::new(),
+            opened: 0,
             attachments: HashMap::new(),
             stopping: false,
         }
@@ -75,6 +77,7 @@ impl State {
                 drop(reply.send(self.session(person).map(|s| s.hello.holder.clone())));
             }
             Command::Has(person, reply) => drop(reply.send(Ok(self.sessions.contains_key(&person)))),
+            Command::Holding(reply) => drop(reply.send(Ok(self.holding()))),
             Command::Attach(attachment, if_held, reply) => {
                 drop(reply.send(self.attach(*attachment, if_held)));
             }
@@ -121,10 +124,9 @@ impl State {
             Opening::New => self.make_room()?,
         }
         tracing::info!(%person, epoch = hello.epoch, holder = hello.holder, "session open");
-        let session = self.sessions.entry(person).or_insert_with(|| Session {
-            hello: hello.clone(),
-            sink: Sink::default(),
-            open: true,
+        let session = self.sessions.entry(person).or_insert_with(|| {
+            self.opened += 1;
+            Session { hello: hello.clone(), number: self.opened, sink: Sink::default(), open: true }
         });
         session.sink.switch(Some(events_tx), "a newer stream of the session took over");
         session.hello = hello;
@@ -132,15 +134,19 @@ impl State {
         Ok(())
     }
 
-    /// Where there are as many sessions as there may be, one that holds nothing goes: whoever opens many of them keeps
-    /// nobody out who has something attached.
+    fn holding(&self) -> HashSet<Fingerprint> {
+        self.attachments.values().map(|held| held.attachment.claim.person).collect()
+    }
+
+    /// Where there are as many sessions as there may be, the oldest that holds nothing goes: whoever opens many of them keeps
+    /// nobody out who has something attached, or is about to.
     fn make_room(&mut self) -> Result<(), Error> {
         if self.sessions.len() < SESSIONS {
             return Ok(());
         }
-        let holding: HashSet<Fingerprint> =
-            self.attachments.values().map(|held| held.attachment.claim.person).collect();
-        let idle = self.sessions.keys().find(|person| !holding.contains(*person)).copied();
+        let holding = self.holding();
+        let idle = self.sessions.iter().filter(|(person, _)| !holding.contains(*person));
+        let idle = idle.min_by_key(|(_, session)| session.number).map(|(person, _)| *person);
         let idle = idle.ok_or(Error::TooMany { limit: SESSIONS, what: "sessions on this node" })?;
         tracing::warn!(person = %idle, limit = SESSIONS, "too many sessions: one that holds nothing ends");
         self.end_session(idle, "there are too many sessions on this node, and this one held nothing");
@@ -172,20 +178,6 @@ impl State {
         if let Some(syncthing) = self.node_syncthing() {
             let (commands_tx, spools) = (self.commands_tx.clone(), self.spools.clone());
             tokio::spawn(async move { forget(&syncthing, &commands_tx, person, &spools, spool).await });
-        }
-    }
-
-    /// syncthing came or went: a new one has to know the clients.
-    pub(super) fn syncthing_changed(&mut self) {
-        let Some(syncthing) = self.node_syncthing() else { return };
-        for (person, session) in &self.sessions {
-            let device = Device::new(&person.device_id(), &session.hello.holder, None);
-            let syncthing = Arc::clone(&syncthing);
-            tokio::spawn(async move {
-                if let Err(error) = syncthing.client.put_device(&device).await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "add a client's device");
-                }
-            });
         }
     }
 
