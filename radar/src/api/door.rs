@@ -4,60 +4,76 @@
 
 mod connection;
 mod peer;
+mod places;
 mod quickack;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt as _, future};
-use ksync_keys::{Fingerprint, Server, ServerStream};
-use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
+use futures::{
+    Stream, StreamExt as _,
+    future::{self, BoxFuture},
 };
+use ksync_keys::{Fingerprint, Server, ServerStream};
+use tokio::net::TcpStream;
 
 pub(crate) use peer::{Peer, peer};
+pub(crate) use places::Places;
 
 use connection::Connection;
+use places::Place;
 use quickack::QuickAck;
 
 use crate::api::allowance::{Allowance, Allowances, Kind};
 
 /// Connections that there may be, of all people together: each costs a socket and some kilobytes.
-const CONNECTIONS: usize = 1024;
-/// Connections that may be proving their keys at once. Those that prove nothing are gone in seconds.
-const PROVING: usize = CONNECTIONS;
+pub(crate) const CONNECTIONS: usize = 1024;
+/// Connections that may be on their way through the door at once. Each of them has a place, or is about to get one.
+const ON_THEIR_WAY: usize = 2 * CONNECTIONS;
 /// How long that may take. Through an API server it is two round trips.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Those of the connections that come in which prove a key.
+/// Asks who has something attached.
+pub(crate) type AtWork = Box<dyn Fn() -> BoxFuture<'static, HashSet<Fingerprint>> + Send + Sync>;
+
+/// Those of the connections that come in which prove a key, each with one of the `places`.
 pub(crate) fn through(
     incoming: impl Stream<Item = io::Result<TcpStream>>,
     server: Server,
+    places: Places,
+    at_work: AtWork,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    let (places, allowances) = (Arc::new(Semaphore::new(CONNECTIONS)), Allowances::default());
+    let (allowances, at_work) = (Allowances::default(), Arc::new(at_work));
     let proved = move |stream: io::Result<TcpStream>| {
         let (server, allowances) = (server.clone(), allowances.clone());
-        let place = Arc::clone(&places).try_acquire_owned();
+        let (places, at_work) = (places.clone(), Arc::clone(&at_work));
         async move {
-            match stream {
-                Ok(stream) => {
-                    let Ok(place) = place else {
-                        tracing::warn!(limit = CONNECTIONS, "a connection too many: it is closed");
-                        return None;
-                    };
-                    let (stream, person) = prove(&server, stream).await?;
-                    admit(stream, person, allowances.of(person), place).map(Ok)
-                }
-                Err(error) => Some(Err(error)),
-            }
+            let stream = match stream {
+                Ok(stream) => stream,
+                Err(error) => return Some(Err(error)),
+            };
+            let at_work = if places.are_taken() { at_work().await } else { HashSet::new() };
+            let Some(place) = places.take(&at_work) else {
+                tracing::warn!(limit = CONNECTIONS, "a connection too many: it is closed");
+                return None;
+            };
+            let (stream, person) = prove(&server, stream, &place).await?;
+            admit(stream, person, allowances.of(person), place).map(Ok)
         }
     };
-    incoming.map(proved).buffer_unordered(PROVING).filter_map(future::ready)
+    incoming.map(proved).buffer_unordered(ON_THEIR_WAY).filter_map(future::ready)
 }
 
-async fn prove(server: &Server, stream: TcpStream) -> Option<(ServerStream<QuickAck>, Fingerprint)> {
-    match tokio::time::timeout(LIMIT, server.accept(QuickAck(stream))).await {
-        Ok(Ok(proved)) => Some(proved),
+async fn prove(
+    server: &Server,
+    stream: TcpStream,
+    place: &Place,
+) -> Option<(ServerStream<QuickAck>, Fingerprint)> {
+    let proving = tokio::time::timeout(LIMIT, server.accept(QuickAck(stream)));
+    match place.lost.run_until_cancelled(proving).await? {
+        Ok(Ok(proved)) => {
+            place.is_of(proved.1);
+            Some(proved)
+        }
         Ok(Err(error)) => {
             tracing::warn!(
                 %error,
@@ -77,7 +93,7 @@ fn admit(
     stream: ServerStream<QuickAck>,
     person: Fingerprint,
     allowance: Arc<Allowance>,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) -> Option<Connection> {
     let share = allowance.take(Kind::Connection).map(Arc::new);
     let told = if share.is_ok() { None } else { Some(allowance.take(Kind::Told)) };
@@ -87,7 +103,7 @@ fn admit(
     }
     let told = told.and_then(Result::ok);
     let peer = Peer { person, allowance, share };
-    Some(Connection { stream, peer, _told: told, _place: place })
+    Some(Connection::new(stream, peer, told, place))
 }
 
 #[cfg(test)]
@@ -101,12 +117,60 @@ mod tests {
 
     use super::*;
 
+    /// How long anything may take: less than a connection has for its proof.
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn nobody_works() -> AtWork {
+        Box::new(|| Box::pin(future::ready(HashSet::new())))
+    }
+
+    /// The attack: connections that prove nothing, or keys that were made for it, as many as there are places.
+    #[tokio::test]
+    async fn who_holds_all_places_keeps_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::new(Identity::for_now().unwrap()).unwrap();
+        let busy = Identity::for_now().unwrap();
+        let person = busy.fingerprint();
+        let at_work: AtWork = Box::new(move || Box::pin(future::ready(HashSet::from([person]))));
+        let incoming = TcpIncoming::from(listener);
+        let mut connections = Box::pin(through(incoming, server, Places::new(4), at_work));
+        let connect = async |identity| {
+            let stream = TcpStream::connect(address).await.unwrap();
+            Client::new(identity).unwrap().connect(stream).await.unwrap()
+        };
+        let (far, mut at_work) = tokio::join!(connections.next(), connect(busy));
+        let mut far_at_work = far.unwrap().unwrap();
+        let mut silent = Vec::new();
+        for _ in 0..8 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut made = Vec::new();
+        for number in 0..8 {
+            let both = async { tokio::join!(connections.next(), connect(Identity::for_now().unwrap())) };
+            let both = tokio::time::timeout(SOON, both).await;
+            let (far, near) = both.unwrap_or_else(|_| panic!("number {number} does not get in"));
+            made.push((near, far.unwrap().unwrap()));
+        }
+        for mut silent in silent {
+            let end = tokio::time::timeout(SOON, silent.read(&mut [0])).await.expect("it is closed");
+            assert!(!end.is_ok_and(|count| count > 0));
+        }
+        let ended = tokio::time::timeout(SOON, made[0].1.read(&mut [0])).await.expect("its place is lost");
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        at_work.write_all(b"an edit").await.unwrap();
+        let mut edit = [0; 7];
+        far_at_work.read_exact(&mut edit).await.unwrap();
+        assert_eq!(&edit, b"an edit");
+    }
+
     #[tokio::test]
     async fn connections_too_many_are_told_so_and_many_more_are_closed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::new(Identity::for_now().unwrap()).unwrap();
-        let mut connections = Box::pin(through(TcpIncoming::from(listener), server));
+        let mut connections =
+            Box::pin(through(TcpIncoming::from(listener), server, Places::new(CONNECTIONS), nobody_works()));
         let client = Client::new(Identity::for_now().unwrap()).unwrap();
         let connect = async || client.connect(TcpStream::connect(address).await.unwrap()).await.unwrap();
         let (mut near, mut far) = (Vec::new(), Vec::new());
@@ -137,7 +201,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::new(Identity::for_now().unwrap()).unwrap();
-        let mut connections = Box::pin(through(TcpIncoming::from(listener), server));
+        let mut connections =
+            Box::pin(through(TcpIncoming::from(listener), server, Places::new(CONNECTIONS), nobody_works()));
         // One that says nothing, and one of the time before keys.
         let _silent = TcpStream::connect(address).await.unwrap();
         let mut old = TcpStream::connect(address).await.unwrap();

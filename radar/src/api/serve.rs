@@ -82,12 +82,21 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     // Nobody knows it beforehand, and nobody has to: see the keys' client.
     let keys = Keys::new(Identity::for_now()?)?;
-    let incoming = door::through(TcpIncoming::from(listener).with_nodelay(Some(true)), keys);
     let stop = CancellationToken::new();
     let (syncthing_tx, syncthing_rx) = watch::channel(None);
     tokio::spawn(node_syncthing::stay_connected(paths.clone(), syncthing_tx, stop.clone()));
     let spools = Spools::below(paths.spool());
     let registry = Registry::spawn(syncthing_rx.clone(), spools.clone());
+    let at_work = {
+        let registry = registry.clone();
+        move || {
+            let registry = registry.clone();
+            async move { registry.holding().await }.boxed()
+        }
+    };
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let places = door::Places::new(door::CONNECTIONS);
+    let incoming = door::through(incoming, keys, places, Box::new(at_work));
     let runtimes = Runtimes::below(host);
     let handlers = Handlers {
         registry: registry.clone(),

@@ -7,23 +7,28 @@ use std::{
 };
 
 use ksync_keys::ServerStream;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::OwnedSemaphorePermit,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
-use super::{peer::Peer, quickack::QuickAck};
+use super::{peer::Peer, places::Place, quickack::QuickAck};
 use crate::api::allowance::Share;
 
 /// A connection whose key was proved.
 pub(crate) struct Connection {
-    pub(super) stream: ServerStream<QuickAck>,
-    pub(super) peer: Peer,
+    stream: ServerStream<QuickAck>,
+    peer: Peer,
+    lost: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Of those that are only told that they are too many.
-    pub(super) _told: Option<Share>,
-    /// Of all connections together.
-    pub(super) _place: OwnedSemaphorePermit,
+    _told: Option<Share>,
+    _place: Place,
+}
+
+impl Connection {
+    pub(super) fn new(stream: ServerStream<QuickAck>, peer: Peer, told: Option<Share>, place: Place) -> Self {
+        let lost = Box::pin(place.lost.clone().cancelled_owned());
+        Self { stream, peer, lost, _told: told, _place: place }
+    }
 }
 
 impl AsyncRead for Connection {
@@ -32,6 +37,11 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // HTTP/2 reads at all times.
+        if self.lost.as_mut().poll(cx).is_ready() {
+            let reason = "there are too many connections, and this one's key has nothing attached";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason)));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

@@ -12,13 +12,12 @@ use std::{
 };
 
 use clap::Parser;
+use futures::FutureExt as _;
 use hyper_util::rt::TokioIo;
 use ksync_endpoint::{HeldFile, News};
 use ksync_keys::{Client, Fingerprint, Identity, Server as Keys};
 use ksync_merge::State;
-use ksync_proto::radar::{
-    ReadRequest, StageRequest, SyncReply, SyncRequest, radar_client::RadarClient, radar_server::RadarServer,
-};
+use ksync_proto::radar::{ReadRequest, StageRequest, SyncReply, SyncRequest, radar_client::RadarClient};
 use ksync_tree::{Entry, Root, stat_entry};
 use ksync_wire::{Content, End, Open, Reply, ReplyDecoder, Request, RequestEncoder};
 use tokio::{
@@ -87,9 +86,14 @@ impl Drop for Scene {
 impl Scene {
     /// None where mounts can't be cloned.
     pub(super) async fn new() -> Option<Self> {
+        Self::beside(None).await
+    }
+
+    /// The same, on a node with this syncthing.
+    pub(super) async fn beside(syncthing: Option<Arc<NodeSyncthing>>) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let init = Program::new("sleep").arg("1000").spawn().unwrap();
-        let (_, syncthing_rx) = tokio::sync::watch::channel(None);
+        let (_, syncthing_rx) = tokio::sync::watch::channel(syncthing);
         let paths = Line::parse_from(["radar"]).paths;
         let spools = Spools::below(dir.path().with_extension("spool"));
         let registry = Registry::spawn(syncthing_rx.clone(), spools.clone());
@@ -107,8 +111,11 @@ impl Scene {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let keys = Keys::new(Identity::for_now().unwrap()).unwrap();
-        let incoming = door::through(TcpIncoming::from(listener).with_nodelay(Some(true)), keys);
-        let server = Server::builder().add_service(RadarServer::new(handlers));
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let places = door::Places::new(door::CONNECTIONS);
+        let at_work = Box::new(|| futures::future::ready(HashSet::new()).boxed());
+        let incoming = door::through(incoming, keys, places, at_work);
+        let server = Server::builder().add_service(Calls::new(handlers));
         tokio::spawn(server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
         let me = Caller::to(address).await;
         let events_rx = me.opens_a_session(&registry).await;

@@ -1,0 +1,127 @@
+//! The places of all connections, of all people together.
+//!
+//! Invariant: who has nothing attached keeps nobody out, however many connections and keys that takes, and whether these are
+//! proved or not: where all places are taken, the oldest such connection goes.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ksync_keys::Fingerprint;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug)]
+struct Taken {
+    /// None while the key is not proved.
+    person: Option<Fingerprint>,
+    lost: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct All {
+    /// The oldest first.
+    taken: BTreeMap<u64, Taken>,
+    last: u64,
+}
+
+/// All places.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    limit: usize,
+    all: Arc<Mutex<All>>,
+}
+
+impl Places {
+    /// As many as `limit`.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, all: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a new connection has to take somebody's place.
+    pub(super) fn are_taken(&self) -> bool {
+        self.lock().taken.len() >= self.limit
+    }
+
+    /// A place; where all are taken, that of the oldest connection that is of none of the people `at_work`. None where there
+    /// is no such connection.
+    pub(super) fn take(&self, at_work: &HashSet<Fingerprint>) -> Option<Place> {
+        let mut all = self.lock();
+        if all.taken.len() >= self.limit {
+            let is_idle = |taken: &Taken| taken.person.is_none_or(|person| !at_work.contains(&person));
+            let oldest = all.taken.iter().find(|(_, taken)| is_idle(taken)).map(|(number, _)| *number)?;
+            all.taken.remove(&oldest)?.lost.cancel();
+        }
+        all.last += 1;
+        let (number, lost) = (all.last, CancellationToken::new());
+        all.taken.insert(number, Taken { person: None, lost: lost.clone() });
+        Some(Place { places: self.clone(), number, lost })
+    }
+}
+
+/// A connection's place, which is free when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Places,
+    number: u64,
+    /// Cancelled when another connection has it.
+    pub(super) lost: CancellationToken,
+}
+
+impl Place {
+    /// The connection has proved whose it is.
+    pub(super) fn is_of(&self, person: Fingerprint) {
+        if let Some(taken) = self.places.lock().taken.get_mut(&self.number) {
+            taken.person = Some(person);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().taken.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_of_those_with_nothing_attached_goes() {
+        let places = Places::new(3);
+        let people = [b"a", b"b"].map(|name| Fingerprint::of(name));
+        let at_work = HashSet::from([people[0]]);
+        let busy = places.take(&at_work).unwrap();
+        busy.is_of(people[0]);
+        let idle = places.take(&at_work).unwrap();
+        idle.is_of(people[1]);
+        let silent = places.take(&at_work).unwrap();
+        assert!(places.are_taken() && !idle.lost.is_cancelled());
+        let _one = places.take(&at_work).unwrap();
+        assert!(idle.lost.is_cancelled() && !silent.lost.is_cancelled());
+        let two = places.take(&at_work).unwrap();
+        assert!(silent.lost.is_cancelled() && !busy.lost.is_cancelled());
+        // What was lost is free already.
+        drop((idle, silent));
+        assert!(places.are_taken());
+        drop(two);
+        assert!(!places.are_taken());
+        let _last = places.take(&at_work).unwrap();
+        let _more = places.take(&HashSet::new()).unwrap();
+        assert!(busy.lost.is_cancelled(), "whoever works no more is one of them");
+    }
+
+    #[test]
+    fn who_works_is_not_sent_away() {
+        let places = Places::new(1);
+        let person = Fingerprint::of(b"a");
+        let place = places.take(&HashSet::new()).unwrap();
+        place.is_of(person);
+        assert!(places.take(&HashSet::from([person])).is_none() && !place.lost.is_cancelled());
+    }
+}
