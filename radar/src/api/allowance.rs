@@ -1,6 +1,7 @@
 //! What one person may have at once on a node, however many connections it comes over.
 //!
-//! Invariant: whoever has too much is told of what, and how much is allowed; nobody else has less for it. A watcher that does
+//! Invariant: whoever has too much is told of what, and how much is allowed; nobody else has less for it. What is in use
+//! counts until it is over, whether or not the call and the connection that it came by are still there. A watcher that does
 //! its work never comes near: what it has much of (questions, files to read) waits for its turn instead.
 
 use std::{
@@ -21,8 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum Kind {
     /// A connection through the door. A watcher has one.
     Connection,
+    /// A stream of a session, or one that is to open it. A watcher has one.
+    Session,
     /// A question about a container, or something that is done to it, which may take a thread.
     Question,
+    /// A change of what the node's syncthing knows. All people's are made one after the other.
+    Configuration,
     /// A stream of syncs. A watcher has one.
     Sync,
     /// A large file on its way here: twice as many as one connection has streams, so that it never comes to that.
@@ -37,9 +42,11 @@ pub(crate) enum Kind {
     Told,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 10] = [
     Kind::Connection,
+    Kind::Session,
     Kind::Question,
+    Kind::Configuration,
     Kind::Sync,
     Kind::Stage,
     Kind::Read,
@@ -53,7 +60,8 @@ impl Kind {
     pub(crate) const fn most(self) -> usize {
         match self {
             // Those of tunnels that broke without a word count for as long as a keepalive takes to notice.
-            Self::Connection | Self::Told | Self::Sync | Self::Bep => 16,
+            Self::Connection | Self::Told | Self::Session | Self::Sync | Self::Bep => 16,
+            Self::Configuration => 1,
             Self::Question | Self::Read => 32,
             Self::Reload => 128,
             Self::Stage => 400,
@@ -63,7 +71,9 @@ impl Kind {
     const fn name(self) -> &'static str {
         match self {
             Self::Connection | Self::Told => "connections",
+            Self::Session => "streams of sessions",
             Self::Question => "questions about containers",
+            Self::Configuration => "changes of the node's syncthing",
             Self::Sync => "streams of syncs",
             Self::Stage => "large files on their way to containers",
             Self::Read => "large files on their way from containers",
@@ -84,9 +94,9 @@ impl From<Exceeded> for Status {
     }
 }
 
-/// One of what is allowed, in use until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Share(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
+/// One of what is allowed, in use until the last clone is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Share(#[expect(dead_code, reason = "held")] Arc<(OwnedSemaphorePermit, Arc<Allowance>)>);
 
 /// What a person has left.
 #[derive(Debug)]
@@ -102,14 +112,21 @@ impl Allowance {
     }
 
     /// One more at once, or not at all.
-    pub(crate) fn take(&self, kind: Kind) -> Result<Share, Exceeded> {
-        self.of(kind).try_acquire_owned().map(Share).map_err(|_| Exceeded(kind))
+    pub(crate) fn take(self: &Arc<Self>, kind: Kind) -> Result<Share, Exceeded> {
+        let permit = self.of(kind).try_acquire_owned().map_err(|_| Exceeded(kind))?;
+        Ok(self.share(permit))
     }
 
     /// One more when it is its turn.
-    pub(crate) async fn turn(&self, kind: Kind) -> Result<Share, Exceeded> {
+    pub(crate) async fn turn(self: &Arc<Self>, kind: Kind) -> Result<Share, Exceeded> {
         let turn = tokio::time::timeout(PATIENCE, self.of(kind).acquire_owned()).await;
-        turn.ok().and_then(Result::ok).map(Share).ok_or(Exceeded(kind))
+        let permit = turn.ok().and_then(Result::ok).ok_or(Exceeded(kind))?;
+        Ok(self.share(permit))
+    }
+
+    /// With the allowance itself, which would be a new one for who comes back otherwise.
+    fn share(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Share {
+        Share(Arc::new((permit, Arc::clone(self))))
     }
 }
 
@@ -157,6 +174,20 @@ mod tests {
         assert!(theirs.take(Kind::Sync).is_ok() && mine.take(Kind::Bep).is_ok());
         held.pop();
         assert!(again.turn(Kind::Sync).await.is_ok());
+    }
+
+    /// The attack: to take all that is allowed, leave, and come back.
+    #[test]
+    fn who_comes_back_has_no_more_than_before() {
+        let allowances = Allowances::default();
+        let person = Fingerprint::of(b"s");
+        let mine = allowances.of(person);
+        let reloads: Vec<Share> =
+            (0..Kind::Reload.most()).map(|_| mine.take(Kind::Reload).unwrap()).collect();
+        drop(mine);
+        assert_eq!(allowances.of(person).take(Kind::Reload).unwrap_err(), Exceeded(Kind::Reload));
+        drop(reloads);
+        assert!(allowances.of(person).take(Kind::Reload).is_ok());
     }
 
     #[test]

@@ -86,8 +86,11 @@ impl Radar for Handlers {
     type SessionStream = Replies<SessionEvent>;
 
     async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Reply<Self::SessionStream> {
-        let person = door::peer(&request)?.person;
-        session::open(person, &self.registry, self.syncthing_rx.clone(), request.into_inner()).await
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
+        let share = allowance.take(Kind::Session)?;
+        let requests = request.into_inner();
+        let events = session::open(person, &self.registry, self.syncthing_rx.clone(), requests).await?;
+        Ok(Response::new(replies::holding(share, events)))
     }
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
@@ -99,7 +102,7 @@ impl Radar for Handlers {
             )));
         }
         let holder = self.holder(person).await?;
-        let _turn = allowance.turn(Kind::Question).await?;
+        let turn = allowance.turn(Kind::Question).await?;
         let pod = container.as_ref().map(pod_name).unwrap_or_default();
         let container = container_id(container)?;
         let life =
@@ -108,7 +111,9 @@ impl Radar for Handlers {
             life.pid,
             self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid),
         )?;
-        let directory = open_directory(life.pid, &path).await.map_err(|e| status::from_mount(&e))?;
+        let pid = life.pid;
+        let opened = replies::counted(turn, async move { open_directory(pid, &path).await }).await?;
+        let directory = opened.map_err(|e| status::from_mount(&e))?;
         if !life.alive() {
             return Err(Status::not_found(format!(
                 "container `{container}` ended while it was being attached"
@@ -145,8 +150,9 @@ impl Radar for Handlers {
         let door::Peer { person, allowance, .. } = door::peer(&request)?;
         let (id, mode) = reload::read(request.into_inner())?;
         let attachment = self.find(person, id).await?;
-        let _share = allowance.take(Kind::Reload)?;
-        let outcome = self.reloader.reload(attachment, mode).await;
+        let share = allowance.take(Kind::Reload)?;
+        let reloader = self.reloader.clone();
+        let outcome = replies::counted(share, async move { reloader.reload(attachment, mode).await }).await?;
         outcome.map(reload::reply).map_err(|error| status::from_reload(&error))
     }
 
@@ -156,7 +162,7 @@ impl Radar for Handlers {
         let peer = door::peer(&request)?;
         self.holder(peer.person).await?;
         let share = peer.allowance.take(Kind::Bep)?;
-        self.introduce(peer.person).await?;
+        self.introduce(&peer).await?;
         let connected = bep::connect(self.paths.bep(), request.into_inner(), self.stop.clone()).await?;
         Ok(Response::new(replies::holding(share, connected)))
     }
@@ -164,14 +170,18 @@ impl Radar for Handlers {
     async fn look(&self, request: Request<LookRequest>) -> Reply<LookReply> {
         let peer = door::peer(&request)?;
         self.holder(peer.person).await?;
-        let _turn = peer.allowance.turn(Kind::Question).await?;
+        let turn = peer.allowance.turn(Kind::Question).await?;
         let LookRequest { container, path } = request.into_inner();
         let container = container_id(container)?;
         let life =
             InitProcess::hold(&self.runtimes, &container).await.map_err(|e| status::from_init_process(&e))?;
         let pid = life.pid;
         own_pod::refuse(pid, self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid))?;
-        let looked = tokio::task::spawn_blocking(move || directory::look(pid, &path)).await;
+        let looked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            directory::look(pid, &path)
+        });
+        let looked = looked.await;
         let looked = looked.map_err(|error| Status::internal(format!("look: {error}")))?;
         let exists = looked.map_err(|e| status::from_mount(&e))?;
         Ok(Response::new(LookReply { exists }))
@@ -200,9 +210,11 @@ impl Radar for Handlers {
     async fn spool(&self, request: Request<SpoolRequest>) -> Reply<SpoolReply> {
         let door::Peer { person, allowance, .. } = door::peer(&request)?;
         self.holder(person).await?;
-        let _turn = allowance.turn(Kind::Question).await?;
+        let turn = allowance.turn(Kind::Configuration).await?;
         let SpoolRequest { tag } = request.into_inner();
-        spool::open(person, &self.registry, &self.spools, self.syncthing_rx.clone(), tag).await
+        let (registry, spools) = (self.registry.clone(), self.spools.clone());
+        let opening = spool::open(person, registry, spools, self.syncthing_rx.clone(), tag);
+        Ok(Response::new(replies::counted(turn, opening).await??))
     }
 
     type SyncStream = Replies<SyncReply>;
@@ -217,15 +229,16 @@ impl Radar for Handlers {
 
     async fn stage(&self, request: Request<Streaming<StageRequest>>) -> Reply<StageReply> {
         let door::Peer { person, allowance, .. } = door::peer(&request)?;
-        let _share = allowance.take(Kind::Stage)?;
+        self.holder(person).await?;
+        let share = allowance.take(Kind::Stage)?;
         let mut stream = request.into_inner();
         let mut first = replies::first(&mut stream, "names no file").await?;
         let opened = self.opened(person, std::mem::take(&mut first.attachment_id)).await?;
         if !first.spooled.is_empty() {
             let pair = self.spools.find(person);
-            return Ok(Response::new(sync::spooled::stage(opened, pair, first).await?));
+            return Ok(Response::new(sync::spooled::stage(opened, pair, first, share).await?));
         }
-        sync::content::stage(opened, first, stream).await?;
+        sync::content::stage(opened, first, stream, share).await?;
         Ok(Response::new(StageReply::default()))
     }
 
@@ -238,7 +251,8 @@ impl Radar for Handlers {
         let turn = allowance.turn(Kind::Read).await?;
         if let Some(pair) = self.spools.find(person).filter(|_| spool)
             && let Some(replies) =
-                sync::spooled::read(&opened, &pair, &path, expected.as_ref(), self.stop.clone()).await?
+                sync::spooled::read(&opened, &pair, &path, expected.as_ref(), &turn, self.stop.clone())
+                    .await?
         {
             return Ok(Response::new(replies::holding(turn, replies)));
         }
@@ -254,9 +268,11 @@ impl Handlers {
 
     /// Has the node's syncthing know a person's device. Before it dials: an unknown one would be refused, and dial again only
     /// after a while. Not for each session: a syncthing that knows many devices is slow to learn of one more.
-    async fn introduce(&self, person: Fingerprint) -> Result<(), Status> {
+    async fn introduce(&self, peer: &door::Peer) -> Result<(), Status> {
+        let person = peer.person;
         let syncthing = self.syncthing_rx.borrow().clone();
         let syncthing = syncthing.ok_or_else(spool::no_syncthing)?;
+        let _mine = peer.allowance.turn(Kind::Configuration).await?;
         let _turn = syncthing.devices.lock().await;
         // Who ends meanwhile is forgotten after this turn.
         let holder = self.holder(person).await?;

@@ -36,6 +36,19 @@ pub(super) fn stood_still() -> Status {
     Status::deadline_exceeded(format!("the transfer stood still for {STILL:?}"))
 }
 
+/// Does something to its end, whether or not anybody waits for it any more: it counts for that long.
+pub(super) async fn counted<T: Send + 'static>(
+    share: Share,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::spawn(async move {
+        let done = work.await;
+        drop(share);
+        done
+    });
+    done.await.map_err(|error| Status::internal(format!("do what was asked for: {error}")))
+}
+
 /// The same answers, which hold a share of the caller's allowance to their end.
 pub(super) fn holding<T: 'static>(share: Share, replies: Replies<T>) -> Replies<T> {
     Box::pin(replies.map(move |reply| {
@@ -55,6 +68,20 @@ mod tests {
     use tonic_prost::ProstCodec;
 
     use super::*;
+    use crate::api::allowance::{Allowances, Kind};
+
+    /// The attack: to ask for much that takes its time, and give up on each call at once.
+    #[tokio::test]
+    async fn what_is_begun_counts_until_it_is_over() {
+        let mine = Allowances::default().of(ksync_keys::Fingerprint::of(b"s"));
+        let (go_on_tx, go_on_rx) = tokio::sync::oneshot::channel::<()>();
+        let mut call = Box::pin(counted(mine.take(Kind::Configuration).unwrap(), go_on_rx));
+        assert!(futures::poll!(&mut call).is_pending());
+        drop(call);
+        assert!(mine.take(Kind::Configuration).is_err(), "it goes on");
+        go_on_tx.send(()).unwrap();
+        assert!(mine.turn(Kind::Configuration).await.is_ok());
+    }
 
     /// Of a client that is there, and says nothing.
     struct Silent;

@@ -7,10 +7,10 @@ use ksync_keys::Fingerprint;
 use ksync_proto::radar::{SessionEvent, SessionReady, SessionRequest, session_event::Event};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Streaming};
+use tonic::{Status, Streaming};
 
 use super::{
-    replies::{Replies, Reply, first},
+    replies::{Replies, first},
     spool, validate,
 };
 use crate::{
@@ -27,16 +27,19 @@ pub(super) async fn open(
     registry: &Registry,
     mut syncthing_rx: NodeSyncthingRx,
     mut requests: Streaming<SessionRequest>,
-) -> Reply<Replies<SessionEvent>> {
+) -> Result<Replies<SessionEvent>, Status> {
     let SessionRequest { epoch, machine, user, fresh } = first(&mut requests, "opens no session").await?;
     let syncthing = spool::syncthing(&mut syncthing_rx).await?;
     let holder = format!("{}@{}", validate::name(&user), validate::name(&machine));
     let (events_tx, events_rx) = mpsc::channel(BACKLOG);
     let hello = Hello { person, epoch, holder, fresh };
-    registry.ask(move |reply| Command::Open(hello, events_tx, reply)).await?;
-    let registry = registry.clone();
-    // Dropped with the reply's stream, when the client or the connection is gone.
-    let gone = OnDrop(Some(move || registry.tell(Command::StreamLost(person, epoch))));
+    // Dropped with this call where it is given up, and with the reply's stream when the client or the connection is gone.
+    let telling = registry.clone();
+    let mut gone = OnDrop(Some(move || telling.tell(Command::StreamLost(person, epoch))));
+    if let Err(error) = registry.ask(move |reply| Command::Open(hello, events_tx, reply)).await {
+        gone.0 = None;
+        return Err(error.into());
+    }
     let ready = Event::Ready(SessionReady { device_id: syncthing.device_id.clone() });
     let ready = futures::stream::iter([Ok(SessionEvent { event: Some(ready) })]);
     let events = ready.chain(ReceiverStream::new(events_rx).map(Ok));
@@ -44,7 +47,7 @@ pub(super) async fn open(
         futures::stream::unfold((Box::pin(events), requests, gone), |(mut events, requests, gone)| async {
             events.next().await.map(|event| (event, (events, requests, gone)))
         });
-    Ok(Response::new(Box::pin(stream)))
+    Ok(Box::pin(stream))
 }
 
 /// Does something when it is dropped.
@@ -55,5 +58,66 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
         if let Some(tell) = self.0.take() {
             tell();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        sync::Arc,
+        task::{Context, Poll},
+        time::Duration,
+    };
+
+    use http_body::{Body, Frame};
+    use tokio::sync::watch;
+    use tokio_util::bytes::Bytes;
+    use tonic::codec::Codec as _;
+    use tonic_prost::ProstCodec;
+
+    use super::*;
+    use crate::{
+        supervisor::node_syncthing::NodeSyncthing,
+        sync::{session::GRACE, spools::Spools},
+    };
+
+    /// A client that says one thing, and stays.
+    struct Said(Option<Bytes>);
+
+    impl Body for Said {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            self.0.take().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(Frame::data(data)))))
+        }
+    }
+
+    fn hello() -> Streaming<SessionRequest> {
+        // Not compressed, two bytes: field 2, the epoch, is 1.
+        let said = Bytes::from_static(&[0, 0, 0, 0, 2, 0x10, 1]);
+        let mut codec = ProstCodec::<SessionRequest, SessionRequest>::default();
+        Streaming::new_request(codec.decoder(), Said(Some(said)), None, None)
+    }
+
+    /// The attack: sessions whose streams nobody ever gets, which would stay for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_given_up_leaves_no_session_without_a_stream() {
+        let dir = tempfile::tempdir().unwrap();
+        let syncthing = Arc::new(NodeSyncthing::at(&dir.path().join("gui")));
+        let (_syncthing_tx, syncthing_rx) = watch::channel(Some(syncthing));
+        let registry = Registry::spawn(syncthing_rx.clone(), Spools::below(dir.path().join("spool")));
+        let person = Fingerprint::of(b"s");
+        let mut opening = Box::pin(open(person, &registry, syncthing_rx, hello()));
+        assert!(futures::poll!(&mut opening).is_pending(), "the registry is asked");
+        drop(opening);
+        let has = async || registry.ask(|reply| Command::Has(person, reply)).await.unwrap();
+        assert!(has().await);
+        tokio::time::sleep(GRACE + Duration::from_secs(1)).await;
+        assert!(!has().await);
     }
 }

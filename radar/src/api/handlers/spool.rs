@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 use ksync_keys::Fingerprint;
 use ksync_proto::radar::SpoolReply;
 use syncthing::Device;
-use tonic::{Response, Status};
+use tonic::Status;
 
-use super::{replies::Reply, validate};
+use super::validate;
 use crate::{
     api::status,
     supervisor::node_syncthing::{NodeSyncthing, NodeSyncthingRx},
@@ -33,14 +33,15 @@ pub(super) fn no_syncthing() -> Status {
     Status::failed_precondition("the node's syncthing does not answer: see the log of container `syncthing`")
 }
 
-/// Makes the spool of `person`, and has syncthing share it.
+/// Makes the spool of `person`, and has syncthing share it. Given up half-way, it would leave syncthing a folder that is
+/// nobody's.
 pub(super) async fn open(
     person: Fingerprint,
-    registry: &Registry,
-    spools: &Spools,
+    registry: Registry,
+    spools: Spools,
     mut syncthing_rx: NodeSyncthingRx,
     tag: String,
-) -> Reply<SpoolReply> {
+) -> Result<SpoolReply, Status> {
     validate::tag(&tag)?;
     let syncthing = syncthing(&mut syncthing_rx).await?;
     let turn = syncthing.devices.lock().await;
@@ -67,15 +68,14 @@ pub(super) async fn open(
     }
     drop(turn);
     shared.map_err(|error| status::from_spool(&error))?;
-    Ok(Response::new(SpoolReply {}))
+    Ok(SpoolReply {})
 }
 
 #[cfg(test)]
 mod tests {
     use std::{io, os::unix::net::UnixListener};
 
-    use syncthing::Client;
-    use tokio::sync::{Mutex, mpsc, watch};
+    use tokio::sync::{mpsc, watch};
     use tonic::Code;
 
     use super::*;
@@ -83,19 +83,11 @@ mod tests {
 
     #[tokio::test]
     async fn whose_session_ends_before_its_turn_is_not_made_known_to_syncthing() {
-        // Another test may have done so.
-        drop(rustls::crypto::ring::default_provider().install_default());
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("gui");
         let asked = UnixListener::bind(&socket).unwrap();
         asked.set_nonblocking(true).unwrap();
-        let syncthing = Arc::new(NodeSyncthing {
-            client: Client::unix(&socket, "key").unwrap(),
-            supervisor_pid: 0,
-            device_id: String::new(),
-            version: String::new(),
-            devices: Mutex::default(),
-        });
+        let syncthing = Arc::new(NodeSyncthing::at(&socket));
         let (_syncthing_tx, syncthing_rx) = watch::channel(Some(Arc::clone(&syncthing)));
         let spools = Spools::below(dir.path().join("spool"));
         let registry = Registry::spawn(syncthing_rx.clone(), spools.clone());
@@ -103,7 +95,7 @@ mod tests {
         let hello = Hello { person, epoch: 1, holder: "u@m".into(), fresh: true };
         registry.ask(|reply| Command::Open(hello, events_tx, reply)).await.unwrap();
         let turn = syncthing.devices.lock().await;
-        let opening = open(person, &registry, &spools, syncthing_rx, "1".into());
+        let opening = open(person, registry.clone(), spools.clone(), syncthing_rx, "1".into());
         let ending = async {
             // The call waits for its turn by now.
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -38,9 +38,11 @@ pub(in crate::api::handlers) async fn stage(
     opened: Arc<Opened>,
     first: StageRequest,
     mut requests: Streaming<StageRequest>,
+    share: Share,
 ) -> Result<(), Status> {
     let (number, path) = (first.number, first.path.clone());
-    let mut upload = Uploading(Some(blocking(move || Upload::begin(opened, number, path)).await?));
+    let begun = blocking(&share, move || Upload::begin(opened, number, path)).await?;
+    let mut upload = Uploading { upload: Some(begun), share };
     let (mut next, mut size) = (first, 0);
     loop {
         let StageRequest { data, packed, last, .. } = next;
@@ -63,7 +65,10 @@ pub(in crate::api::handlers) async fn stage(
 }
 
 /// An upload between its steps. One that is given up is removed where that may block.
-struct Uploading(Option<Upload>);
+struct Uploading {
+    upload: Option<Upload>,
+    share: Share,
+}
 
 impl Uploading {
     /// Does a step, after which it may be over. After an error it is.
@@ -71,8 +76,8 @@ impl Uploading {
         &mut self,
         step: impl FnOnce(Upload) -> Result<Option<Upload>, Error> + Send + 'static,
     ) -> Result<(), Status> {
-        if let Some(upload) = self.0.take() {
-            self.0 = blocking(move || step(upload)).await?;
+        if let Some(upload) = self.upload.take() {
+            self.upload = blocking(&self.share, move || step(upload)).await?;
         }
         Ok(())
     }
@@ -80,17 +85,24 @@ impl Uploading {
 
 impl Drop for Uploading {
     fn drop(&mut self) {
-        if let Some(upload) = self.0.take() {
-            tokio::task::spawn_blocking(move || drop(upload));
+        if let Some(upload) = self.upload.take() {
+            let share = self.share.clone();
+            tokio::task::spawn_blocking(move || drop((upload, share)));
         }
     }
 }
 
-/// Does something on a thread where it may block.
+/// Does something on a thread where it may block, which counts as long as it takes.
 async fn blocking<T: Send + 'static>(
+    share: &Share,
     step: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Status> {
-    let done = tokio::task::spawn_blocking(step).await;
+    let share = share.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let _share = share;
+        step()
+    });
+    let done = done.await;
     Ok(done.map_err(|error| Status::internal(format!("stage: {error}")))??)
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
-    api::{handlers::replies::Replies, status},
+    api::{allowance::Share, handlers::replies::Replies, status},
     sync::endpoints::{Error, Opened, Upload},
 };
 
@@ -26,6 +26,7 @@ pub(in crate::api::handlers) async fn stage(
     opened: Arc<Opened>,
     pair: Option<Arc<Pair>>,
     first: StageRequest,
+    share: Share,
 ) -> Result<StageReply, Status> {
     let StageRequest { number, path, spooled, size, .. } = first;
     let name = Name::from_wire(&spooled).ok_or_else(|| Status::invalid_argument("no BLAKE3 is spooled"))?;
@@ -47,6 +48,7 @@ pub(in crate::api::handlers) async fn stage(
     let given_up = CancellationToken::new();
     let _given_up = given_up.clone().drop_guard();
     let copying = tokio::task::spawn_blocking(move || {
+        let _share = share;
         let upload = Upload::begin(opened, number, path)?;
         copy(&mut arrived.file, upload, name, &given_up)
     });
@@ -87,12 +89,13 @@ pub(in crate::api::handlers) async fn read(
     pair: &Pair,
     path: &str,
     expected: Option<&WireEntry>,
+    share: &Share,
     stop: CancellationToken,
 ) -> Result<Option<Replies<ReadReply>>, Status> {
     let Some(expected) = expected.cloned() else { return Ok(None) };
     let expected = entry_from(expected, path).map_err(|error| status::from_wire(&error))?;
     let Some(name) = expected.hash.map(Name::new) else { return Ok(None) };
-    let lease = match offer(opened, pair, path, expected, name).await {
+    let lease = match offer(opened, pair, path, expected, name, share).await {
         Ok(lease) => lease,
         Err(Unoffered::File(error)) => return Err(error.into()),
         Err(Unoffered::Spool(reason)) => {
@@ -133,12 +136,16 @@ async fn offer(
     path: &str,
     expected: Entry,
     name: Name,
+    share: &Share,
 ) -> Result<Lease, Unoffered> {
     let lease = match pair.outbox.lease(name, expected.size).await? {
         Leased::Filled(lease) => lease,
         Leased::Empty(filling) => {
-            let (opened, path) = (Arc::clone(opened), path.to_owned());
-            let filling = tokio::task::spawn_blocking(move || fill(&opened, &path, &expected, filling));
+            let (opened, path, share) = (Arc::clone(opened), path.to_owned(), share.clone());
+            let filling = tokio::task::spawn_blocking(move || {
+                let _share = share;
+                fill(&opened, &path, &expected, filling)
+            });
             filling.await.map_err(|error| Unoffered::Spool(error.to_string()))??
         }
     };

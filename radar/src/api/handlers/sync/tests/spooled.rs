@@ -1,12 +1,17 @@
 //! Large files through a person's spool. What syncthing would bring is put there by the test.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-use ksync_proto::radar::{ReadRequest, SpoolRequest, StageReply, StageRequest};
+use ksync_proto::radar::{ReadRequest, SpoolRequest, StageReply, StageRequest, VersionRequest};
 use ksync_wire::Content;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixListener,
+};
 use tonic::{Code, Status};
 
 use super::{Scene, done, file};
+use crate::supervisor::node_syncthing::NodeSyncthing;
 
 fn name(content: &[u8]) -> String {
     blake3::hash(content).to_hex().to_string()
@@ -108,4 +113,37 @@ async fn a_spool_is_made_for_a_session_that_is_open_and_under_a_plain_name() {
         assert_eq!(caller.radar.clone().spool(request).await.unwrap_err().code(), code);
         assert!(scene.spools.find(caller.person).is_none());
     }
+}
+
+/// The attack: to ask for a spool and give up, again and again, until syncthing is full of folders.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_that_is_given_up_half_way_is_made_to_the_end() {
+    let at = tempfile::tempdir().unwrap();
+    let gui = UnixListener::bind(at.path().join("gui")).unwrap();
+    let syncthing = Arc::new(NodeSyncthing::at(&at.path().join("gui")));
+    let Some(scene) = Scene::beside(Some(syncthing)).await else {
+        return ksync_skip::skipped("mounts can't be cloned here");
+    };
+    let mut radar = scene.me.radar.clone();
+    let call = tokio::spawn(async move { radar.spool(SpoolRequest { tag: "1".into() }).await });
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let accepted = tokio::time::timeout(Duration::from_secs(5), gui.accept()).await;
+        let (mut stream, _) = accepted.unwrap_or_else(|_| panic!("nothing after {asked:?}")).unwrap();
+        let mut request = vec![0; 64 << 10];
+        let count = stream.read(&mut request).await.unwrap();
+        let line = String::from_utf8_lossy(&request[..count]);
+        asked.push(line.lines().next().unwrap_or_default().to_owned());
+        if !call.is_finished() {
+            call.abort();
+            // What is at radar when it hears of that is the first request still.
+            while !call.is_finished() {
+                tokio::task::yield_now().await;
+            }
+            scene.me.radar.clone().version(VersionRequest {}).await.unwrap();
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
+    }
+    let kinds: Vec<_> = asked.iter().map(|line| line.contains("/folders")).collect();
+    assert_eq!(kinds, [false, true, true], "a device, and its two folders: {asked:?}");
 }
