@@ -87,11 +87,11 @@ impl Identity {
 /// Leaves a file to its owner.
 fn close(path: &Path) -> io::Result<()> {
     let mut permissions = fs::metadata(path)?.permissions();
-    if permissions.mode() & 0o077 == 0 {
-        return Ok(());
+    if permissions.mode() & 0o077 != 0 {
+        permissions.set_mode(0o600);
+        fs::set_permissions(path, permissions)?;
     }
-    permissions.set_mode(0o600);
-    fs::set_permissions(path, permissions)
+    Ok(())
 }
 
 impl fmt::Debug for Identity {
