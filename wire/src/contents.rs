@@ -15,6 +15,8 @@ type Hash = [u8; 32];
 
 /// How many bytes are remembered. Part of the protocol: another number needs another capability.
 const LIMIT: usize = 16 << 20;
+/// Most that one content may have. A watcher stages what has more than 64 KiB, and radar tells no more than this.
+pub const LARGEST: usize = 1 << 20;
 /// A shorter content is not worth its hash. Part of the protocol, too.
 const LEAST: usize = 128;
 
@@ -94,6 +96,9 @@ impl Received {
     /// The content that a message carried, and its hash.
     pub(crate) fn take(&mut self, carried: Carried) -> Result<(Arc<[u8]>, Hash), Error> {
         match carried {
+            Carried::Whole(content) if content.len() > LARGEST => {
+                Err(Error::Malformed("a content that is to be staged"))
+            }
             Carried::Whole(content) => {
                 let hash = *blake3::hash(&content).as_bytes();
                 let content: Arc<[u8]> = content.into();
@@ -112,7 +117,7 @@ impl Received {
 mod tests {
     use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-    use super::{Carried, Memory, Received, Sent};
+    use super::{Carried, LARGEST, Memory, Received, Sent};
 
     /// A content that is known by its number and size.
     fn content(number: u8, size: usize) -> Vec<u8> {
@@ -153,6 +158,14 @@ mod tests {
         let small = content(1, 10);
         received.take(Carried::Whole(small.clone())).unwrap();
         assert!(received.take(Carried::SentBefore(*blake3::hash(&small).as_bytes())).is_err());
+    }
+
+    #[test]
+    fn what_is_to_be_staged_does_not_go_with_a_message() {
+        let mut received = Received::default();
+        received.take(Carried::Whole(content(1, LARGEST))).unwrap();
+        let error = received.take(Carried::Whole(content(1, LARGEST + 1))).unwrap_err();
+        assert_eq!(error.to_string(), "a message of the sync stream has a content that is to be staged");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod replies;
 mod requests;
 mod state;
 
+pub use contents::LARGEST;
 pub use error::Error;
 pub use message::{Content, End, Ended, Open, Reply, Request, TOGETHER, size_of};
 pub use pack::{Packer, unpack};

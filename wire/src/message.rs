@@ -7,6 +7,8 @@ use ksync_merge::{Digest, Outcome, State};
 
 /// How many bytes of messages go together: what is ready goes at once, and what comes meanwhile goes together after it.
 pub const TOGETHER: usize = 256 << 10;
+/// What the shortest request counts for.
+pub(crate) const SHORTEST: usize = 16;
 
 /// From the watcher to radar.
 #[derive(Debug, Clone)]
@@ -129,8 +131,8 @@ impl Request {
         match self {
             Self::Job { path, content: Content::Whole(content, _), .. } => 200 + path.len() + content.len(),
             Self::Job { path, .. } => 200 + path.len(),
-            Self::Open(open) => open.ignore.iter().map(String::len).sum(),
-            Self::Close | Self::Mark(_) | Self::Release(_) | Self::JudgeAgain(_) | Self::List => 16,
+            Self::Open(open) => SHORTEST + open.ignore.iter().map(String::len).sum::<usize>(),
+            Self::Close | Self::Mark(_) | Self::Release(_) | Self::JudgeAgain(_) | Self::List => SHORTEST,
         }
     }
 }

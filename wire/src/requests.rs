@@ -10,13 +10,23 @@ use prost::Message;
 use crate::{
     contents::{Carried, Received, Sent},
     error::Error,
-    message::{Content, Open, Request},
+    message::{Content, Open, Request, SHORTEST, TOGETHER},
     pack::{Packer, unpack},
     state::{hash_from, state, state_from},
 };
 
 /// Most that a message has in it: what goes together in one, and a content more, each of which is well below this.
-const MOST: usize = 8 << 20;
+const MOST: usize = 2 << 20;
+/// Most asks that go together: twice as many of the shortest as a watcher sends. Decoded, each takes hundreds of bytes,
+/// where it had two on its way.
+const ASKS: usize = 2 * TOGETHER / SHORTEST;
+
+/// A [`SyncRequest`] whose asks are counted before any of them is decoded.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Encoded {
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    asks: Vec<Vec<u8>>,
+}
 
 /// The watcher's end.
 #[derive(Debug, Default)]
@@ -69,8 +79,15 @@ impl RequestDecoder {
     /// What is in a message.
     pub fn decode(&mut self, message: SyncRequest) -> Result<Vec<(u32, Request)>, Error> {
         let mut asks = message.asks;
-        if !message.packed.is_empty() {
-            asks.extend(SyncRequest::decode(unpack(&message.packed, MOST)?.as_slice())?.asks);
+        let packed = match message.packed.as_slice() {
+            [] => Vec::new(),
+            packed => Encoded::decode(unpack(packed, MOST)?.as_slice())?.asks,
+        };
+        if asks.len() + packed.len() > ASKS {
+            return Err(Error::Malformed("more asks than go together"));
+        }
+        for ask in packed {
+            asks.push(SyncAsk::decode(ask.as_slice())?);
         }
         asks.into_iter().map(|ask| Ok((ask.channel, self.request(ask.ask)?))).collect()
     }
@@ -108,9 +125,11 @@ impl RequestDecoder {
 mod tests {
     use std::sync::Arc;
 
+    use ksync_proto::radar::{SyncAsk, SyncRequest, sync_ask::Ask};
     use ksync_tree::{Entry, Kind};
+    use prost::Message as _;
 
-    use super::{RequestDecoder, RequestEncoder};
+    use super::{ASKS, RequestDecoder, RequestEncoder};
     use crate::message::{Content, Open, Request};
 
     fn file(path: &str, content: &[u8]) -> Entry {
@@ -180,5 +199,27 @@ mod tests {
         assert!(RequestDecoder::default().decode(nothing).is_err());
         let noise = SyncRequest { packed: vec![1, 2, 3], ..SyncRequest::default() };
         assert!(RequestDecoder::default().decode(noise).is_err());
+    }
+
+    /// The attack: a thousand bytes that are a gigabyte once they are decoded.
+    #[test]
+    fn many_asks_in_few_bytes_are_refused_before_they_are_decoded() {
+        let mark = |number| SyncAsk { channel: 1, ask: Some(Ask::Mark(number)) };
+        let message =
+            |count: usize| SyncRequest { asks: (0..count as u64).map(mark).collect(), ..Default::default() };
+        let packed = |message: &SyncRequest| SyncRequest {
+            packed: zstd::bulk::compress(&message.encode_to_vec(), 1).unwrap(),
+            ..Default::default()
+        };
+        let decoded = |message| RequestDecoder::default().decode(message);
+        assert_eq!(decoded(message(ASKS)).unwrap().len(), ASKS);
+        assert_eq!(decoded(packed(&message(ASKS))).unwrap().len(), ASKS);
+        for refused in [message(ASKS + 1), packed(&message(ASKS + 1))] {
+            let error = decoded(refused).unwrap_err();
+            assert_eq!(error.to_string(), "a message of the sync stream has more asks than go together");
+        }
+        // Nothing is in them, which would be found out at the first.
+        let empty = SyncRequest { asks: vec![SyncAsk::default(); ASKS + 1], ..Default::default() };
+        assert!(decoded(packed(&empty)).unwrap_err().to_string().ends_with("more asks than go together"));
     }
 }

@@ -21,7 +21,7 @@ const QUESTION: usize = 16 * 1024;
 /// A piece of a file or of a syncthing's stream, with what is said about it.
 const PIECE: usize = (1024 + 64) * 1024;
 /// What goes together in a message of a sync, and a content: far above the largest that a watcher makes.
-const SYNC: usize = 4 * 1024 * 1024;
+const SYNC: usize = 1024 * 1024;
 
 /// The calls, each with its limit.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ksync_endpoint::{Content as JobContent, Depth, Driver, Endpoint, Input, Job, Options};
 use ksync_tree::{Ignore, Owner, sweep_unfinished};
-use ksync_wire::{Content, End, Ended, Open, Reply, Request};
+use ksync_wire::{Content, End, Ended, LARGEST, Open, Reply, Request};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
@@ -33,8 +33,6 @@ const LINGER: Duration = Duration::from_secs(10);
 const WAITING: usize = 256;
 /// Hints that go in together.
 const TOGETHER: usize = 4096;
-/// Most content that is told with a file, whatever is asked for.
-const INLINE: u64 = 1 << 20;
 
 /// Opens an attachment. Its requests go in; the channel ends when what is returned is dropped.
 pub(crate) fn open(
@@ -136,7 +134,8 @@ fn start_blocking(endpoints: &Endpoints, seat: Seat, open: Open, replies: Replie
     let idle: Idle = Box::new(move |path| patterns.is_idle_at(path));
     let root = attachment.root.try_clone()?;
     let watch = Watch::start(root, exclude.clone(), idle, watch::share(), changes_tx)?;
-    let options = Options { ignore, exclude, owner: Owner::FromParent, inline: open.inline.min(INLINE) };
+    let options =
+        Options { ignore, exclude, owner: Owner::FromParent, inline: open.inline.min(LARGEST as u64) };
     let mut endpoint = Endpoint::new(attachment.root.try_clone()?, options);
     if alone {
         let left = endpoint.adopt_displaced()?;
