@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Stage,
     /// A large file on its way from here, which takes a thread.
     Read,
+    /// A thread that writes of a large file that comes here.
+    Write,
     /// A reload, which takes threads for as long as the app is given to end.
     Reload,
     /// A connection of syncthing's. A watcher has one.
@@ -42,7 +44,7 @@ pub(crate) enum Kind {
     Told,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Connection,
     Kind::Session,
     Kind::Question,
@@ -50,6 +52,7 @@ const KINDS: [Kind; 10] = [
     Kind::Sync,
     Kind::Stage,
     Kind::Read,
+    Kind::Write,
     Kind::Reload,
     Kind::Bep,
     Kind::Told,
@@ -63,6 +66,8 @@ impl Kind {
             Self::Connection | Self::Told | Self::Session | Self::Sync | Self::Bep => 16,
             Self::Configuration => 1,
             Self::Question | Self::Read => 32,
+            // All threads of one key together are half of those that there are.
+            Self::Write => 64,
             Self::Reload => 128,
             Self::Stage => 400,
         }
@@ -77,6 +82,7 @@ impl Kind {
             Self::Sync => "streams of syncs",
             Self::Stage => "large files on their way to containers",
             Self::Read => "large files on their way from containers",
+            Self::Write => "large files that are written",
             Self::Reload => "reloads",
             Self::Bep => "connections of syncthing",
         }
@@ -96,7 +102,22 @@ impl From<Exceeded> for Status {
 
 /// One of what is allowed, in use until the last clone is dropped.
 #[derive(Debug, Clone)]
-pub(crate) struct Share(#[expect(dead_code, reason = "held")] Arc<(OwnedSemaphorePermit, Arc<Allowance>)>);
+pub(crate) struct Share(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    /// It would be a new one for who comes back otherwise.
+    of: Arc<Allowance>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Share {
+    /// One more of the same person's when it is its turn, however long that takes.
+    pub(crate) async fn turn(&self, kind: Kind) -> Result<Self, Exceeded> {
+        let permit = self.0.of.of(kind).acquire_owned().await.map_err(|_| Exceeded(kind))?;
+        Ok(self.0.of.share(permit))
+    }
+}
 
 /// What a person has left.
 #[derive(Debug)]
@@ -124,9 +145,8 @@ impl Allowance {
         Ok(self.share(permit))
     }
 
-    /// With the allowance itself, which would be a new one for who comes back otherwise.
     fn share(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Share {
-        Share(Arc::new((permit, Arc::clone(self))))
+        Share(Arc::new(Held { of: Arc::clone(self), _permit: permit }))
     }
 }
 

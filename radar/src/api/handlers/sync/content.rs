@@ -17,7 +17,7 @@ use tonic::{Status, Streaming};
 
 use crate::{
     api::{
-        allowance::Share,
+        allowance::{Kind, Share},
         handlers::replies::{self, Replies, STILL, stood_still},
         status,
     },
@@ -92,14 +92,14 @@ impl Drop for Uploading {
     }
 }
 
-/// Does something on a thread where it may block, which counts as long as it takes.
+/// Does something on a thread where it may block, when it is the caller's turn for one. It counts as long as it takes.
 async fn blocking<T: Send + 'static>(
     share: &Share,
     step: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Status> {
-    let share = share.clone();
+    let held = (share.turn(Kind::Write).await?, share.clone());
     let done = tokio::task::spawn_blocking(move || {
-        let _share = share;
+        let _held = held;
         step()
     });
     let done = done.await;
@@ -154,4 +154,46 @@ pub(in crate::api::handlers) fn read(
         }
     });
     Ok(Box::pin(ReceiverStream::new(replies_rx)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use ksync_keys::Fingerprint;
+
+    use super::*;
+    use crate::api::allowance::Allowances;
+
+    /// The attack: files in a file system that hangs, until there is no thread for anybody.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn steps_that_hang_leave_threads_to_others() {
+        let allowances = Allowances::default();
+        let [mine, theirs] = [b"s", b"t"].map(|name| allowances.of(Fingerprint::of(name)));
+        let (began_tx, began_rx) = mpsc::channel();
+        let (go_on_tx, go_on_rx) = tokio::sync::watch::channel(false);
+        let hang = |number| {
+            let (share, began_tx) = (mine.take(Kind::Stage).unwrap(), began_tx.clone());
+            let mut go_on_rx = go_on_rx.clone();
+            tokio::spawn(async move {
+                blocking(&share, move || {
+                    began_tx.send(number).unwrap();
+                    Handle::current().block_on(go_on_rx.wait_for(|go_on| *go_on)).unwrap();
+                    Ok(())
+                })
+                .await
+            })
+        };
+        let hanging: Vec<_> = (0..Kind::Stage.most()).map(hang).collect();
+        for _ in 0..Kind::Write.most() {
+            began_rx.recv_timeout(STILL).unwrap();
+        }
+        let theirs = theirs.take(Kind::Stage).unwrap();
+        blocking(&theirs, || Ok(())).await.unwrap();
+        assert!(began_rx.try_recv().is_err(), "the others wait for their turn");
+        go_on_tx.send_replace(true);
+        for step in hanging {
+            step.await.unwrap().unwrap();
+        }
+    }
 }

@@ -14,7 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
-    api::{allowance::Share, handlers::replies::Replies, status},
+    api::{
+        allowance::{Kind, Share},
+        handlers::replies::Replies,
+        status,
+    },
     sync::endpoints::{Error, Opened, Upload},
 };
 
@@ -47,8 +51,9 @@ pub(in crate::api::handlers) async fn stage(
     let (came, copying_since) = (begun.elapsed(), Instant::now());
     let given_up = CancellationToken::new();
     let _given_up = given_up.clone().drop_guard();
+    let held = (share.turn(Kind::Write).await?, share);
     let copying = tokio::task::spawn_blocking(move || {
-        let _share = share;
+        let _held = held;
         let upload = Upload::begin(opened, number, path)?;
         copy(&mut arrived.file, upload, name, &given_up)
     });
