@@ -110,10 +110,19 @@ struct Started {
     _watch: Watch,
 }
 
+/// On a thread of its own: as many as are to be opened may hang, and keep nobody else's from being opened.
 async fn start(endpoints: Endpoints, seat: Seat, open: Open, replies: Replies) -> Result<Started, Error> {
     let attachment = seat.opened.attachment.id.clone();
-    let started = tokio::task::spawn_blocking(move || start_blocking(&endpoints, seat, open, replies)).await;
-    started.map_err(|error| Error::Start { attachment, reason: error.to_string() })?
+    let (started_tx, started_rx) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let opening = std::thread::Builder::new().name("ksync-open".to_owned()).spawn(move || {
+        let _entered = runtime.enter();
+        // Who opens it may have gone: what has started ends with this then.
+        drop(started_tx.send(start_blocking(&endpoints, seat, open, replies)));
+    });
+    opening.map_err(|source| Error::Thread { attachment: attachment.clone(), source })?;
+    let ended = |_| Error::Start { attachment, reason: "its thread has ended".to_owned() };
+    started_rx.await.map_err(ended)?
 }
 
 fn start_blocking(endpoints: &Endpoints, seat: Seat, open: Open, replies: Replies) -> Result<Started, Error> {

@@ -63,6 +63,25 @@ async fn six_hundred_files_that_never_come_hold_nobody_up() {
     assert!(stands.await.is_ok(), "what was given up is gone: {:?}", scene.temporaries());
 }
 
+#[test]
+fn threads_that_hang_keep_no_directory_from_being_opened() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let Some(scene) = Scene::new().await else {
+            return ksync_skip::skipped("mounts can't be cloned here");
+        };
+        fs::write(scene.at("a"), "a").unwrap();
+        let (go_on_tx, go_on_rx) = std::sync::mpsc::channel::<()>();
+        let hanging = tokio::task::spawn_blocking(move || go_on_rx.recv());
+        let mut mine = scene.me.stream().await.unwrap();
+        let listed = tokio::time::timeout(SOON, mine.list(1)).await;
+        drop(go_on_tx);
+        hanging.await.unwrap().unwrap_err();
+        assert_eq!(listed.expect("a thread").len(), 1);
+    });
+}
+
 /// Before whose they are is looked at, messages are in radar's memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_no_larger_than_its_call_needs() {
