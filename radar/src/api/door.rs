@@ -29,7 +29,7 @@ use crate::api::allowance::{Allowance, Allowances, Kind};
 pub(crate) const CONNECTIONS: usize = 1024;
 /// Connections that may be on their way through the door at once. Each of them has a place, or is about to get one.
 const ON_THEIR_WAY: usize = 2 * CONNECTIONS;
-/// How long that may take. Through an API server it is two round trips.
+/// How long a connection may take to prove its key. Through an API server it is two round trips.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Asks who has something attached.
@@ -51,8 +51,11 @@ pub(crate) fn through(
                 Ok(stream) => stream,
                 Err(error) => return Some(Err(error)),
             };
-            let at_work = if places.are_taken() { at_work().await } else { HashSet::new() };
-            let Some(place) = places.take(&at_work) else {
+            let place = match places.take_free() {
+                Some(place) => Some(place),
+                None => places.take(&at_work().await),
+            };
+            let Some(place) = place else {
                 tracing::warn!(limit = CONNECTIONS, "a connection too many: it is closed");
                 return None;
             };

@@ -42,9 +42,10 @@ impl Places {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a new connection has to take somebody's place.
-    pub(super) fn are_taken(&self) -> bool {
-        self.lock().taken.len() >= self.limit
+    /// A place that nobody has.
+    pub(super) fn take_free(&self) -> Option<Place> {
+        let mut all = self.lock();
+        (all.taken.len() < self.limit).then(|| self.give(&mut all))
     }
 
     /// A place; where all are taken, that of the oldest connection that is of none of the people `at_work`. None where there
@@ -56,10 +57,14 @@ impl Places {
             let oldest = all.taken.iter().find(|(_, taken)| is_idle(taken)).map(|(number, _)| *number)?;
             all.taken.remove(&oldest)?.lost.cancel();
         }
+        Some(self.give(&mut all))
+    }
+
+    fn give(&self, all: &mut All) -> Place {
         all.last += 1;
         let (number, lost) = (all.last, CancellationToken::new());
         all.taken.insert(number, Taken { person: None, lost: lost.clone() });
-        Some(Place { places: self.clone(), number, lost })
+        Place { places: self.clone(), number, lost }
     }
 }
 
@@ -96,23 +101,20 @@ mod tests {
         let places = Places::new(3);
         let people = [b"a", b"b"].map(|name| Fingerprint::of(name));
         let at_work = HashSet::from([people[0]]);
-        let busy = places.take(&at_work).unwrap();
+        let [busy, idle, silent] = [(); 3].map(|()| places.take_free().unwrap());
         busy.is_of(people[0]);
-        let idle = places.take(&at_work).unwrap();
         idle.is_of(people[1]);
-        let silent = places.take(&at_work).unwrap();
-        assert!(places.are_taken() && !idle.lost.is_cancelled());
+        assert!(places.take_free().is_none() && !busy.lost.is_cancelled());
         let _one = places.take(&at_work).unwrap();
         assert!(idle.lost.is_cancelled() && !silent.lost.is_cancelled());
         let two = places.take(&at_work).unwrap();
         assert!(silent.lost.is_cancelled() && !busy.lost.is_cancelled());
         // What was lost is free already.
         drop((idle, silent));
-        assert!(places.are_taken());
+        assert!(places.take_free().is_none());
         drop(two);
-        assert!(!places.are_taken());
-        let _last = places.take(&at_work).unwrap();
-        let _more = places.take(&HashSet::new()).unwrap();
+        let _three = places.take_free().unwrap();
+        let _four = places.take(&HashSet::new()).unwrap();
         assert!(busy.lost.is_cancelled(), "whoever works no more is one of them");
     }
 
@@ -120,7 +122,7 @@ mod tests {
     fn who_works_is_not_sent_away() {
         let places = Places::new(1);
         let person = Fingerprint::of(b"a");
-        let place = places.take(&HashSet::new()).unwrap();
+        let place = places.take_free().unwrap();
         place.is_of(person);
         assert!(places.take(&HashSet::from([person])).is_none() && !place.lost.is_cancelled());
     }
