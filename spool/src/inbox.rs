@@ -5,15 +5,16 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
+    ffi::OsString,
+    fs::{self, File, Metadata, OpenOptions},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     error::{Error, blocking, io_error},
@@ -29,14 +30,32 @@ const HASHED: u64 = 100_000_000;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often it is looked whether anything comes.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// How often what nobody waits for is looked for: syncthing pulls what the other end offers, and its transfer may have been
+/// given up before anybody waited.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// After which what nobody waits for is removed. Who has lost the connection may come back for it before that: as long as radar
 /// keeps a session without a stream.
 const OLD: Duration = Duration::from_secs(30);
 
-/// Files by how many wait for them.
-type Awaited = Arc<Mutex<HashMap<Name, usize>>>;
+/// Who waits for a file.
+#[derive(Debug, Default)]
+struct Wanted {
+    count: usize,
+    /// Since when nobody does.
+    since: Option<Instant>,
+}
 
-fn lock(awaited: &Awaited) -> MutexGuard<'_, HashMap<Name, usize>> {
+impl Wanted {
+    /// Whether nobody waits for it, nor comes back for it.
+    fn is_over(&self) -> bool {
+        self.count == 0 && self.since.is_none_or(|since| since.elapsed() >= OLD)
+    }
+}
+
+/// Files that are waited for, or were a while ago.
+type Awaited = Arc<Mutex<HashMap<Name, Wanted>>>;
+
+fn lock(awaited: &Awaited) -> MutexGuard<'_, HashMap<Name, Wanted>> {
     awaited.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -46,6 +65,8 @@ pub struct Inbox {
     dir: PathBuf,
     percent: u64,
     awaited: Awaited,
+    /// Sweeps end with it.
+    _end_tx: oneshot::Sender<()>,
 }
 
 /// A file that has come. It may be read as long as this is there.
@@ -59,14 +80,15 @@ pub struct Arrived {
 impl Inbox {
     /// In `dir`, of whose file system `percent` stay free.
     pub(crate) fn new(dir: PathBuf, percent: u64) -> Self {
-        Self { dir, percent, awaited: Awaited::default() }
+        let (end_tx, end_rx) = oneshot::channel();
+        let awaited = Awaited::default();
+        tokio::spawn(sweep_often(dir.clone(), Arc::clone(&awaited), end_rx));
+        Self { dir, percent, awaited, _end_tx: end_tx }
     }
 
     /// Waits for a file of so many `bytes`.
     pub async fn wait(&self, name: Name, bytes: u64) -> Result<Arrived, Error> {
-        let waiting = Waiting::new(&self.dir, &self.awaited, name);
-        let (dir, awaited) = (self.dir.clone(), Arc::clone(&self.awaited));
-        blocking(move || sweep(&dir, &awaited)).await?;
+        let waiting = Waiting::new(&self.awaited, name);
         let patience = PATIENCE + Duration::from_secs(bytes / HASHED);
         let (mut before, mut since, mut looked) = (Vec::new(), Instant::now(), None::<Instant>);
         loop {
@@ -114,81 +136,107 @@ fn open(path: &Path, name: Name, bytes: u64) -> Result<Option<File>, Error> {
     if meta.is_file() && meta.len() == bytes { Ok(Some(file)) } else { Err(Error::NoFile { name, bytes }) }
 }
 
-/// What changes when something is written in `dir`. A file that comes has its full size from the beginning, so its blocks are
-/// looked at.
-fn signs(dir: &Path) -> Result<Vec<(u64, u64, i64, i64)>, Error> {
+/// What changes when a file is written: one that comes has its full size from the beginning, so its blocks are looked at.
+type Sign = (u64, u64, i64, i64);
+
+fn sign(meta: &Metadata) -> Sign {
+    (meta.ino(), meta.blocks(), meta.mtime(), meta.mtime_nsec())
+}
+
+/// What changes when something is written in `dir`.
+fn signs(dir: &Path) -> Result<Vec<Sign>, Error> {
     let mut signs = Vec::new();
     for entry in fs::read_dir(dir).map_err(io_error("read", dir))? {
         // What is gone before it is looked at is a sign by that.
         if let Ok(meta) = entry.and_then(|entry| entry.metadata()) {
-            signs.push((meta.ino(), meta.blocks(), meta.mtime(), meta.mtime_nsec()));
+            signs.push(sign(&meta));
         }
     }
     signs.sort_unstable();
     Ok(signs)
 }
 
-/// Removes what nobody waits for and nobody comes back for.
-fn sweep(dir: &Path, awaited: &Awaited) -> Result<(), Error> {
-    let entries = fs::read_dir(dir).map_err(io_error("read", dir))?;
-    let wanted: Vec<String> =
-        lock(awaited).keys().flat_map(|name| [name.to_string(), name.unfinished()]).collect();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    for entry in entries.flatten() {
-        let is_old = entry
-            .metadata()
-            .is_ok_and(|meta| now.saturating_sub(meta.ctime().unsigned_abs()) >= OLD.as_secs());
-        if !is_old || entry.file_name().to_str().is_some_and(|name| wanted.iter().any(|one| one == name)) {
-            continue;
+/// What was seen of what nobody waits for: how it was, and since when it is so.
+type Seen = HashMap<OsString, (Sign, Instant)>;
+
+async fn sweep_often(dir: PathBuf, awaited: Awaited, mut end_rx: oneshot::Receiver<()>) {
+    let mut next = tokio::time::interval(SWEEP_EVERY);
+    let mut seen = Seen::new();
+    loop {
+        tokio::select! {
+            _ = &mut end_rx => return,
+            _ = next.tick() => {}
         }
-        let path = entry.path();
-        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let gone = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        tracing::debug!(path = %path.display(), gone = gone.is_ok(), "a file that nobody waits for");
-    }
-    Ok(())
-}
-
-/// Somebody waits for a file.
-#[derive(Debug)]
-struct Waiting {
-    dir: PathBuf,
-    awaited: Awaited,
-    name: Name,
-    runtime: Handle,
-}
-
-impl Waiting {
-    fn new(dir: &Path, awaited: &Awaited, name: Name) -> Self {
-        *lock(awaited).entry(name).or_default() += 1;
-        Self { dir: dir.to_owned(), awaited: Arc::clone(awaited), name, runtime: Handle::current() }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let mut awaited = lock(&self.awaited);
-        if let Some(count) = awaited.get_mut(&self.name) {
-            *count -= 1;
-            if *count == 0 {
-                awaited.remove(&self.name);
-                let (dir, awaited) = (self.dir.clone(), Arc::clone(&self.awaited));
-                let name = self.name;
-                self.runtime.spawn(async move {
-                    tokio::time::sleep(OLD).await;
-                    remove_unawaited(dir, awaited, name).await;
-                });
+        let (dir, awaited, before) = (dir.clone(), Arc::clone(&awaited), std::mem::take(&mut seen));
+        match blocking(move || sweep(&dir, &awaited, &before)).await {
+            Ok(now) => seen = now,
+            Err(error) => {
+                tracing::warn!(error = ksync_common::chain(&error), "remove what nobody waits for");
             }
         }
     }
 }
 
-/// Removes what has come of a file, unless somebody waits for it. syncthing removes a whole one when the other end has none any
-/// more, and never one that it has a part of.
+/// Removes what nobody waits for and nobody comes back for. syncthing removes a whole file when the other end has none any more,
+/// and never one that it has a part of.
+fn sweep(dir: &Path, awaited: &Awaited, before: &Seen) -> Result<Seen, Error> {
+    let entries = match fs::read_dir(dir) {
+        // The spool ends just now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::new()),
+        entries => entries.map_err(io_error("read", dir))?,
+    };
+    let mut awaited = lock(awaited);
+    awaited.retain(|_, wanted| !wanted.is_over());
+    let wanted: Vec<OsString> =
+        awaited.keys().flat_map(|name| [name.to_string(), name.unfinished()]).map(OsString::from).collect();
+    let (now, mut seen) = (Instant::now(), Seen::new());
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Ok(meta) = entry.metadata() else { continue };
+        if wanted.contains(&name) {
+            continue;
+        }
+        let as_before = before.get(&name).filter(|(before, _)| *before == sign(&meta));
+        let since = as_before.map_or(now, |(_, since)| *since);
+        if now.duration_since(since) < OLD {
+            seen.insert(name, (sign(&meta), since));
+            continue;
+        }
+        let path = entry.path();
+        let gone = if meta.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        tracing::debug!(path = %path.display(), gone = gone.is_ok(), "a file that nobody waits for");
+    }
+    Ok(seen)
+}
+
+/// Somebody waits for a file.
+#[derive(Debug)]
+struct Waiting {
+    awaited: Awaited,
+    name: Name,
+}
+
+impl Waiting {
+    fn new(awaited: &Awaited, name: Name) -> Self {
+        lock(awaited).entry(name).or_default().count += 1;
+        Self { awaited: Arc::clone(awaited), name }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(wanted) = lock(&self.awaited).get_mut(&self.name) {
+            wanted.count -= 1;
+            wanted.since = Some(Instant::now());
+        }
+    }
+}
+
+/// Removes what has come of a file, unless somebody waits for it.
 async fn remove_unawaited(dir: PathBuf, awaited: Awaited, name: Name) {
     let removed = blocking(move || {
         let awaited = lock(&awaited);
-        if !awaited.contains_key(&name) {
+        if awaited.get(&name).is_none_or(|wanted| wanted.count == 0) {
             for left in [name.unfinished(), name.to_string()] {
                 let path = dir.join(left);
                 match fs::remove_file(&path) {
@@ -230,11 +278,12 @@ mod tests {
         };
         let (arrived, ()) = tokio::join!(inbox.wait(name, 4), coming);
         let (mut arrived, mut text) = (arrived.unwrap(), String::new());
-        assert_eq!(lock(&inbox.awaited).get(&name), Some(&1));
+        let awaited = || lock(&inbox.awaited).get(&name).map(|wanted| wanted.count);
+        assert_eq!(awaited(), Some(1));
         arrived.file.read_to_string(&mut text).unwrap();
         assert_eq!(text, "text");
         drop(arrived);
-        assert!(lock(&inbox.awaited).is_empty());
+        assert_eq!(awaited(), Some(0));
     }
 
     #[tokio::test]
@@ -263,6 +312,23 @@ mod tests {
         let since = Instant::now();
         while unfinished.exists() {
             assert!(since.elapsed() < OLD * 2, "it is still there");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// syncthing pulls what the other end offers, and that may give up before this one was told to wait.
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_has_waited_for_is_removed_when_nothing_more_comes() {
+        let (dir, _inbox, name) = scene();
+        let unfinished = dir.path().join(name.unfinished());
+        for length in 1..=4 {
+            fs::write(&unfinished, vec![0; length * 4096]).unwrap();
+            tokio::time::sleep(OLD / 10 * 9).await;
+            assert!(unfinished.exists(), "it is being written");
+        }
+        let since = Instant::now();
+        while unfinished.exists() {
+            assert!(since.elapsed() < OLD + 3 * SWEEP_EVERY, "it is still there");
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

@@ -1,7 +1,11 @@
 //! Whose cluster, whose container: a spec runs in the cluster that it was made for and nowhere else, and two people on one
 //! node do not disturb each other.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use super::{APP, CODE};
 use crate::suite::{
@@ -18,17 +22,22 @@ pub(super) const CASES: &[Case] = &[
     Case::new("two_people_on_one_node", two_people),
 ];
 
+/// There is one second cluster.
+static SECOND: Mutex<()> = Mutex::new(());
+
 /// A second cluster, and a kubeconfig whose context of the same name leads to it.
 struct Second<'a> {
     sandbox: &'a Sandbox,
     kubeconfig: PathBuf,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl<'a> Second<'a> {
     fn start(sandbox: &'a Sandbox) -> Self {
+        let alone = SECOND.lock().unwrap_or_else(PoisonError::into_inner);
         let kubeconfig = sandbox.scratch("second.kubeconfig");
         fs::write(&kubeconfig, sandbox.cluster().second(true)).expect("write the kubeconfig");
-        Self { sandbox, kubeconfig }
+        Self { sandbox, kubeconfig, _alone: alone }
     }
 
     /// The same sandbox, of somebody whose KUBECONFIG is another one.
