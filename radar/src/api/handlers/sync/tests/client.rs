@@ -225,20 +225,21 @@ impl Caller {
         let breaks = pieces.len() > most;
         let sending = async move {
             let mut packer = ksync_wire::Packer::default();
-            pieces_tx.send(head).await.unwrap();
+            pieces_tx.send(head).await?;
             for piece in pieces.into_iter().take(most) {
                 let (data, packed) = match packer.pack(&piece) {
                     Some(data) => (data, true),
                     None => (piece, false),
                 };
-                pieces_tx.send(StageRequest { data: data.into(), packed, ..head_less() }).await.unwrap();
+                pieces_tx.send(StageRequest { data: data.into(), packed, ..head_less() }).await?;
             }
             if breaks {
                 // Held open: the call itself is dropped below.
                 pieces_tx.closed().await;
             } else {
-                pieces_tx.send(StageRequest { last: true, ..head_less() }).await.unwrap();
+                pieces_tx.send(StageRequest { last: true, ..head_less() }).await?;
             }
+            Ok::<_, mpsc::error::SendError<StageRequest>>(())
         };
         let mut radar = self.radar.clone();
         let call = async move { radar.stage(ReceiverStream::new(pieces_rx)).await };
@@ -248,7 +249,10 @@ impl Caller {
                 .unwrap_err();
             return Err(Status::cancelled("broken off"));
         }
-        futures::future::join(call, sending).await.0.map(drop)
+        // A call that is refused takes no more, and its answer says why.
+        let (answer, sent) = futures::future::join(call, sending).await;
+        assert!(answer.is_err() || sent.is_ok());
+        answer.map(drop)
     }
 
     /// Reads a file's content.
