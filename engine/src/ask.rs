@@ -26,12 +26,12 @@ const PULL_BYTES: u64 = 50 << 20;
 
 /// Asks about what was found when the container was compared.
 pub(crate) fn compared(member: &mut Attached, local: &Local, container: &Container) {
-    let Much { files, before, of } = gone_here(local, container);
+    let gone = gone_here(local, container);
     let never = |wanted: &Wanted| wanted.side == Side::There && wanted.new.is_none() && is_file(&wanted.old);
     // All of it: a disk that is not mounted looks like that.
     let all = || files_of(local) == 0 && container.wanted(local).filter(never).count() > 1;
-    if gate::is_much(files, of) || all() {
-        member.state.questions.gone_here = Some(Much { files, before, of });
+    if gate::is_much(gone.files, gone.of) || all() {
+        member.state.questions.gone_here = Some(gone);
     }
     if member.policy.two_way {
         pulls(member, local, container);

@@ -282,8 +282,8 @@ impl Dispatcher {
         let (keeper, events_tx) = (Arc::clone(&self.keeper), self.events_tx.clone());
         tokio::spawn(async move {
             let kept = match reading.await {
-                Ok(pieces) => {
-                    let (file, mut pieces) = (file.clone(), pieces);
+                Ok(mut pieces) => {
+                    let file = file.clone();
                     let keeping = move || {
                         let path = kept_path(&file);
                         keeper.keep(why, &path, &mut |place| {

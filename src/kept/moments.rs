@@ -32,13 +32,13 @@ struct State {
     /// What is put away now goes there.
     current: HashMap<Kind, Moment>,
     /// In which moments a path stands, the oldest first.
-    copies: HashMap<(Kind, String), VecDeque<Copy>>,
+    copies: HashMap<(Kind, String), VecDeque<KeptCopy>>,
     /// Since when these are remembered.
     since: Instant,
 }
 
 #[derive(Debug)]
-struct Copy {
+struct KeptCopy {
     place: Arc<PathBuf>,
     /// In bytes.
     size: u64,
@@ -88,8 +88,8 @@ impl Moments {
         let place = self.place(kind, path).map_err(|error| format!("make a place below `kept`: {error}"))?;
         put(&place)?;
         let size = place.join(path).symlink_metadata().map_or(0, |meta| meta.len());
-        let surplus = self.state().one_more(kind, path, Copy { place, size });
-        for Copy { place, .. } in surplus {
+        let surplus = self.state().one_more(kind, path, KeptCopy { place, size });
+        for KeptCopy { place, .. } in surplus {
             if let Err(error) = self.remove(&place, kind, path) {
                 tracing::warn!(%error, path, "remove the oldest copy of what is kept");
             }
@@ -138,7 +138,7 @@ impl Moments {
 
 impl State {
     /// There is one more copy of `path`. Returns those that are too many.
-    fn one_more(&mut self, kind: Kind, path: &str, copy: Copy) -> Vec<Copy> {
+    fn one_more(&mut self, kind: Kind, path: &str, copy: KeptCopy) -> Vec<KeptCopy> {
         if self.since.elapsed() > REMEMBERED {
             self.copies.clear();
             self.since = Instant::now();
