@@ -46,11 +46,19 @@ pub fn own_inotify_marks(queue: impl AsFd) -> Result<Vec<InotifyMark>, Error> {
     read::text(&path).map(|info| marks(&info))
 }
 
-/// Reads the flags, which are octal.
+/// The flags with which a descriptor was opened (open(2)); none where the kernel does not tell.
+pub(crate) fn flags(tid: i32, descriptor: i32) -> Result<u32, Error> {
+    read::text(&format!("/proc/{tid}/fdinfo/{descriptor}")).map(|info| flags_in(&info).unwrap_or_default())
+}
+
 fn is_close_on_exec(info: &str) -> bool {
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
-    flags.is_some_and(|flags| flags & CLOSE_ON_EXEC != 0)
+    flags_in(info).is_some_and(|flags| flags & CLOSE_ON_EXEC != 0)
+}
+
+/// Reads the flags, which are octal.
+fn flags_in(info: &str) -> Option<u32> {
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    u32::from_str_radix(flags.trim(), 8).ok()
 }
 
 /// Reads all lines such as `inotify wd:1 ino:2f sdev:800013 mask:3ce ignored_mask:0 ...`; all numbers are hexadecimal.

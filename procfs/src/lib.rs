@@ -14,6 +14,7 @@ mod ids;
 mod links;
 mod memory;
 mod mounts;
+mod pipes;
 mod processes;
 mod read;
 mod state;
@@ -24,11 +25,12 @@ pub use error::Error;
 pub use fdinfo::{InotifyMark, closes_on_exec, descriptors, inotify_marks, own_inotify_marks};
 pub use ids::{IdMaps, IdRange};
 pub use links::{
-    Namespace, NamespaceId, OWN_DESCRIPTORS, control_groups, executable, namespace, namespace_path, root,
-    root_path,
+    Namespace, NamespaceId, OWN_DESCRIPTORS, control_groups, executable, executable_file, namespace,
+    namespace_path, root, root_path,
 };
 pub use memory::{entry_point, open_memory};
 pub use mounts::{Mount, mounts, own_mounts, parse_mounts};
-pub use processes::{living_thread, parents, processes, thread_state, threads};
+pub use pipes::{PipeEnd, pipe_end, writes_to};
+pub use processes::{living_thread, parents, processes, started, thread_state, threads};
 pub use state::State;
 pub use status::Status;

@@ -63,6 +63,11 @@ pub fn executable(tid: i32) -> Result<PathBuf, Error> {
     read::link(&format!("/proc/{tid}/exe"))
 }
 
+/// Device and inode of the file that a process executes, whatever stands at its name now.
+pub fn executable_file(tid: i32) -> Result<(u64, u64), Error> {
+    read::file(&format!("/proc/{tid}/exe"))
+}
+
 /// The control groups of a process, a line for each hierarchy, such as `0::/kubepods/podX/Y`.
 pub fn control_groups(pid: i32) -> Result<String, Error> {
     read::text(&format!("/proc/{pid}/cgroup"))
@@ -71,12 +76,15 @@ pub fn control_groups(pid: i32) -> Result<String, Error> {
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
-    use super::{Namespace, control_groups, executable, namespace, root};
+    use super::{Namespace, control_groups, executable, executable_file, namespace, root};
 
     #[test]
     fn this_process_is_where_it_is() {
         let me = i32::try_from(std::process::id()).unwrap();
         assert_eq!(executable(me).unwrap(), std::env::current_exe().unwrap());
+        let file = std::fs::metadata(std::env::current_exe().unwrap()).unwrap();
+        let file = (std::os::unix::fs::MetadataExt::dev(&file), std::os::unix::fs::MetadataExt::ino(&file));
+        assert_eq!(executable_file(me).unwrap(), file);
         assert!(root(me).unwrap().is_absolute() && control_groups(me).unwrap().contains(":/"));
         let own = |kind| namespace(me, kind).unwrap();
         assert_eq!(own(Namespace::Pid), own(Namespace::PidForChildren));

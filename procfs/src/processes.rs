@@ -29,6 +29,12 @@ pub fn thread_state(process: i32, tid: i32) -> Option<State> {
     Stat::parse(&read::text(&format!("/proc/{process}/task/{tid}/stat")).ok()?).map(|stat| stat.state)
 }
 
+/// When a process was started, in the kernel's ticks since its boot: with the number it names the process for good. None when
+/// there is no such process.
+pub fn started(process: i32) -> Option<u64> {
+    Some(Stat::parse(&read::text(&format!("/proc/{process}/stat")).ok()?)?.started)
+}
+
 /// The parent of each living process. Those that have ended are left out: what they started has other parents by now.
 pub fn parents() -> Result<BTreeMap<i32, i32>, Error> {
     let living = |pid: i32| {
@@ -42,13 +48,16 @@ pub fn parents() -> Result<BTreeMap<i32, i32>, Error> {
 struct Stat {
     state: State,
     parent: i32,
+    started: u64,
 }
 
 impl Stat {
     fn parse(text: &str) -> Option<Self> {
         // The name may hold anything, so what follows its last parenthesis counts.
         let mut fields = text.rsplit_once(") ")?.1.split(' ');
-        Some(Self { state: State::parse(fields.next()?), parent: fields.next()?.parse().ok()? })
+        let (state, parent) = (State::parse(fields.next()?), fields.next()?.parse().ok()?);
+        // The 22nd of all, and the third and fourth are taken.
+        Some(Self { state, parent, started: fields.nth(17)?.parse().ok()? })
     }
 }
 
@@ -58,18 +67,21 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_hide_the_parent() {
-        let found = Stat { state: State::Sleeping, parent: 3 };
-        assert_eq!(Stat::parse("7 (a) Z 9) S 3 7 7 0"), Some(found));
+        let found = Stat { state: State::Sleeping, parent: 3, started: 4711 };
+        let text = "7 (a) Z 9) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 5 6";
+        assert_eq!(Stat::parse(text), Some(found));
+        assert_eq!(Stat::parse("7 (a) S 3 7"), None);
         assert_eq!(Stat::parse("7 (a"), None);
     }
 
     #[test]
     #[cfg(target_os = "linux")]
     fn this_process_is_among_those_that_live() {
-        use super::{living_thread, parents, processes, thread_state, threads};
+        use super::{living_thread, parents, processes, started, thread_state, threads};
         let me = i32::try_from(std::process::id()).unwrap();
         assert!(processes().unwrap().contains(&me) && threads(me).unwrap().contains(&me));
         assert_eq!(living_thread(me), Some(me));
+        assert!(started(me).unwrap() >= started(1).unwrap() && started(i32::MAX).is_none());
         assert!(thread_state(me, me).is_some_and(|state| !state.has_ended()));
         let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap();
         assert_eq!(parents().unwrap().get(&me), Some(&parent));

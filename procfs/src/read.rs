@@ -1,6 +1,6 @@
 //! Reading a file, a link or a list of numbers below `/proc`, with an error that names it.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, os::unix::fs::MetadataExt, path::PathBuf};
 
 use crate::error::Error;
 
@@ -20,6 +20,11 @@ pub(crate) fn text(path: &str) -> Result<String, Error> {
 
 pub(crate) fn link(path: &str) -> Result<PathBuf, Error> {
     fs::read_link(path).map_err(at(path))
+}
+
+/// Device and inode of what a link leads to.
+pub(crate) fn file(path: &str) -> Result<(u64, u64), Error> {
+    fs::metadata(path).map(|file| (file.dev(), file.ino())).map_err(at(path))
 }
 
 /// The numbers among a directory's names.
