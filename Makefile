@@ -6,10 +6,12 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 IMAGE := localhost/ksync-radar:$(VERSION)
 ARCHIVE := target/image/radar.tar
 RADAR := target/static/$(HOST)/debug/radar
+PROVE := target/static/$(HOST)/debug/ksync-prove
 # What is measured is optimised. The suite's image stays beside it.
 BENCH_IMAGE := $(IMAGE)-bench
 BENCH_ARCHIVE := target/image/radar-bench.tar
 BENCH_RADAR := target/static/$(HOST)/release/radar
+BENCH_PROVE := target/static/$(HOST)/release/ksync-prove
 
 CLUSTER := tests/cluster/cluster
 STAGE := tests/cluster/lib/stage.sh
@@ -56,9 +58,9 @@ build: deps
 # builds. RUSTFLAGS with --target leaves build scripts and macros as they are.
 radar-image: deps
 	@RUSTFLAGS='-C target-feature=+crt-static' $(STAGE) 'radar, static' \
-		cargo build --locked --package radar --target $(HOST) --target-dir target/static \
+		cargo build --locked --package radar --package ksync-prove --target $(HOST) --target-dir target/static \
 		$(if $(GUARDS_OFF),--features test-guards)
-	@$(STAGE) 'radar image' radar/image/build $(RADAR) $(IMAGE) $(ARCHIVE)
+	@$(STAGE) 'radar image' radar/image/build $(RADAR) $(PROVE) $(IMAGE) $(ARCHIVE)
 
 cluster: radar-image
 	@$(STAGE) 'cluster up' $(CLUSTER) up
@@ -125,8 +127,8 @@ guards: cluster
 
 bench-build: deps
 	@RUSTFLAGS='-C target-feature=+crt-static' $(STAGE) 'radar, static and optimised' \
-		cargo build --locked --profile bench --package radar --target $(HOST) --target-dir target/static
-	@$(STAGE) 'radar image' radar/image/build $(BENCH_RADAR) $(BENCH_IMAGE) $(BENCH_ARCHIVE)
+		cargo build --locked --profile bench --package radar --package ksync-prove --target $(HOST) --target-dir target/static
+	@$(STAGE) 'radar image' radar/image/build $(BENCH_RADAR) $(BENCH_PROVE) $(BENCH_IMAGE) $(BENCH_ARCHIVE)
 	@$(STAGE) 'kubectl-ksync, optimised' cargo build --locked --profile bench --package kubectl-ksync
 
 # The program that measures is built as the suite is, which it shares its helpers with.

@@ -135,7 +135,11 @@ impl Folder {
             status: &self.status,
             leaves,
         };
-        follower.follow(attached, backoff, reloading).await
+        let (node, attachment) = (Arc::clone(&attached.node), attached.attachment.clone());
+        tokio::select! {
+            interruption = follower.follow(attached, backoff, reloading) => interruption,
+            never = node.keep_proved(&attachment, &self.container) => match never {},
+        }
     }
 
     /// Attaches the directory, once all that takes is there.

@@ -5,6 +5,7 @@ mod cli;
 mod cluster;
 mod cmd;
 mod config;
+mod exec;
 mod folder;
 mod guards;
 mod home;

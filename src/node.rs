@@ -11,7 +11,10 @@ mod connector;
 mod identity;
 mod large_file;
 mod link;
+mod look;
 mod messages;
+mod proofs;
+mod prover;
 mod routes;
 mod spool;
 mod spool_keeper;
@@ -21,6 +24,7 @@ mod wire;
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
@@ -33,6 +37,7 @@ use tracing::{Instrument, info_span};
 
 use bep_listener::BepListener;
 use connector::{Connector, Met};
+use prover::Prover;
 use routes::Routes;
 use spool::Spool;
 use spool_keeper::{Devices, SpoolKeeper};
@@ -41,17 +46,19 @@ pub(crate) use attachment::Attachment;
 pub(crate) use call_error::CallError;
 pub(crate) use identity::SessionIdentity;
 pub(crate) use large_file::{LargeFile, NotASize};
-pub(crate) use link::{Link, look};
+pub(crate) use link::Link;
+pub(crate) use look::look;
 pub(crate) use messages::{AttachReply, AttachRequest, LookReply, ReloadReply, ReloadRequest, Reloaded};
 pub(crate) use state::NodeState;
 
-use crate::{local::LocalSyncthing, tunnel::PortForward};
+use crate::{local::LocalSyncthing, targets::RemoteContainer, tunnel::PortForward};
 
 /// A node in use. The connection ends when the last handle is dropped.
 #[derive(Debug)]
 pub(crate) struct Node {
     state: watch::Receiver<NodeState>,
     routes: Arc<Routes>,
+    prover: Prover,
     _end: DropGuard,
 }
 
@@ -61,13 +68,20 @@ impl Node {
         self.state.clone()
     }
 
-    /// Attaches a directory over a `link` of this node. Nothing is synced before it is opened.
+    /// Attaches a directory over a `link` of this node, once it is proved that we may exec into its container. Nothing is
+    /// synced before it is opened.
     pub(crate) async fn attach(
         &self,
         link: Arc<Link>,
         request: &AttachRequest<'_>,
     ) -> Result<(Attachment, AttachReply), CallError> {
+        self.prover.prove(&link, request.container).await?;
         Attachment::attach(link, request).await
+    }
+
+    /// Has what is attached in the container stand for longer than a proof does.
+    pub(crate) async fn keep_proved(&self, attachment: &Attachment, container: &RemoteContainer) -> Infallible {
+        self.prover.keep(attachment.link(), container).await
     }
 
     /// Why radar ends one attachment, once it does.
@@ -124,6 +138,7 @@ impl Nodes {
         let node = Arc::new(Node {
             state: state.clone(),
             routes: Arc::clone(&routes),
+            prover: Prover::new(self.client.clone()),
             _end: end.clone().drop_guard(),
         });
         live.insert(name.to_owned(), Arc::downgrade(&node));

@@ -38,6 +38,16 @@ impl IdMaps {
         inside(&self.users, outside)
     }
 
+    /// The number outside of a user of the namespace.
+    pub fn user_outside(&self, inside: u32) -> Option<u32> {
+        outside(&self.users, inside)
+    }
+
+    /// The number outside of a group of the namespace.
+    pub fn group_outside(&self, inside: u32) -> Option<u32> {
+        outside(&self.groups, inside)
+    }
+
     /// The number of a group in the namespace, from the number outside.
     pub fn group_inside(&self, outside: u32) -> Option<u32> {
         inside(&self.groups, outside)
@@ -76,6 +86,13 @@ fn inside(ranges: &[IdRange], outside: u32) -> Option<u32> {
     })
 }
 
+fn outside(ranges: &[IdRange], inside: u32) -> Option<u32> {
+    ranges.iter().find_map(|range| {
+        let offset = inside.checked_sub(range.inside).filter(|offset| *offset < range.count)?;
+        range.outside.checked_add(offset)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{IdMaps, parse};
@@ -89,6 +106,8 @@ mod tests {
         assert_eq!(maps.user_inside(884_278_248), Some(1000));
         assert_eq!(maps.user_inside(1000), Some(70_000));
         assert_eq!((maps.user_inside(0), maps.user_inside(884_342_784)), (None, None));
+        assert_eq!(maps.user_outside(1000), Some(884_278_248));
+        assert_eq!((maps.user_outside(65_536), maps.group_outside(3)), (None, Some(103)));
         let status = Status {
             uids: [884_278_248; 4],
             gids: [103, 103, 103, 5],

@@ -31,6 +31,6 @@ pub use links::{
 pub use memory::{entry_point, open_memory};
 pub use mounts::{Mount, mounts, own_mounts, parse_mounts};
 pub use pipes::{PipeEnd, pipe_end, writes_to};
-pub use processes::{living_thread, parents, processes, started, thread_state, threads};
+pub use processes::{living_thread, parent, parents, processes, started, thread_state, threads};
 pub use state::State;
 pub use status::Status;

@@ -5,6 +5,8 @@ use crate::{error::Error, read};
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
+    /// The file system's device, `MAJOR:MINOR`.
+    pub device: String,
     /// Mount point, as the process sees it.
     pub point: String,
     /// File system type.
@@ -41,6 +43,7 @@ fn line(line: &str) -> Option<Mount> {
     let has = |options: &str, name| options.split(',').any(|option| option == name);
     let own = left.get(5)?;
     Some(Mount {
+        device: (*left.get(2)?).to_owned(),
         point: unescape(left.get(4)?),
         kind: kind.to_owned(),
         read_only: has(own, "ro") || has(options, "ro"),
@@ -84,5 +87,6 @@ mod tests {
         assert!(mounts[0].read_only && !mounts[1].read_only);
         assert!(mounts[1].idmapped && !mounts[0].idmapped);
         assert_eq!(mounts[0].options, "ro,errors=continue");
+        assert_eq!((mounts[0].device.as_str(), mounts[1].device.as_str()), ("98:0", "0:5"));
     }
 }

@@ -35,6 +35,11 @@ pub fn started(process: i32) -> Option<u64> {
     Some(Stat::parse(&read::text(&format!("/proc/{process}/stat")).ok()?)?.started)
 }
 
+/// The parent of a process; none when there is no such process.
+pub fn parent(process: i32) -> Option<i32> {
+    Some(Stat::parse(&read::text(&format!("/proc/{process}/stat")).ok()?)?.parent)
+}
+
 /// The parent of each living process. Those that have ended are left out: what they started has other parents by now.
 pub fn parents() -> Result<BTreeMap<i32, i32>, Error> {
     let living = |pid: i32| {

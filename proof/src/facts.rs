@@ -20,11 +20,11 @@ use crate::{groups::outside_of_pods, verdict::Seen};
 /// One of both has ended, or the kernel does not tell.
 pub fn look(peer: i32, init: i32) -> Result<Seen, Error> {
     let own = namespace(own_number(), Namespace::Pid)?;
-    let stdin = pipe_end(peer, 0)?;
+    let (stdin, parents) = (pipe_end(peer, 0)?, parents()?);
     // A program may have closed them.
     let init_pipe = |descriptor| pipe_end(init, descriptor).ok().flatten().map(|end| end.pipe);
     let (written_inside, written_above) = match stdin {
-        Some(end) => (written_inside(end.pipe, &own)?, written_above(peer, end.pipe, &own)?),
+        Some(end) => (written_inside(end.pipe, &own)?, written_above(peer, end.pipe, &own, &parents)?),
         None => (false, false),
     };
     Ok(Seen {
@@ -32,6 +32,7 @@ pub fn look(peer: i32, init: i32) -> Result<Seen, Error> {
         executable: executable_file(peer)?,
         tracer: Status::of(peer)?.tracer,
         mounts: namespace(peer, Namespace::Mount)?,
+        started_above: parents.get(&peer).is_some_and(|parent| is_in(*parent, &own)),
         stdin,
         init: (init, since(init)?),
         init_mounts: namespace(init, Namespace::Mount)?,
@@ -51,6 +52,10 @@ fn since(process: i32) -> Result<u64, Error> {
     started(process).ok_or_else(gone)
 }
 
+fn is_in(process: i32, own: &NamespaceId) -> bool {
+    namespace(process, Namespace::Pid).is_ok_and(|other| other == *own)
+}
+
 /// Whether a process can write to the pipe. Each thread may have descriptors of its own; one that is gone has none.
 fn writes(process: i32, pipe: u64) -> bool {
     threads(process).unwrap_or_default().into_iter().any(|tid| writes_to(tid, pipe).unwrap_or(false))
@@ -63,13 +68,18 @@ fn written_inside(pipe: u64, own: &NamespaceId) -> Result<bool, Error> {
 }
 
 /// Whether a process above `peer` can write to the pipe that is in the reader's PID namespace and in no pod.
-fn written_above(peer: i32, pipe: u64, own: &NamespaceId) -> Result<bool, Error> {
-    let (parents, first) = (parents()?, control_groups(1)?);
+fn written_above(
+    peer: i32,
+    pipe: u64,
+    own: &NamespaceId,
+    parents: &BTreeMap<i32, i32>,
+) -> Result<bool, Error> {
+    let first = control_groups(1)?;
     let outside = |process: &i32| {
-        namespace(*process, Namespace::Pid).is_ok_and(|other| other == *own)
+        is_in(*process, own)
             && control_groups(*process).is_ok_and(|groups| outside_of_pods(&groups, &first))
     };
-    Ok(above(&parents, peer).into_iter().filter(outside).any(|process| writes(process, pipe)))
+    Ok(above(parents, peer).into_iter().filter(outside).any(|process| writes(process, pipe)))
 }
 
 /// All processes above one, the nearest first.

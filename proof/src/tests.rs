@@ -168,6 +168,14 @@ fn an_execs_stdin_that_the_container_can_write_to_is_none() {
     assert_eq!(container.judged(exec.peer()), Err(Refusal::WrittenInside));
 }
 
+/// The attack: the stdin of somebody's exec, handed on to the program.
+#[test]
+fn a_program_that_the_container_has_started_is_none() {
+    let Some(container) = Container::start() else { return ksync_skip::skipped("no namespaces here") };
+    let exec = container.exec(&["sh", "-c", &format!("{PLANTED}; :")], Stdio::piped());
+    assert_eq!(container.judged(exec.peer()), Err(Refusal::StartedInside));
+}
+
 #[test]
 fn another_program_and_another_place_are_none() {
     let Some(container) = Container::start() else { return ksync_skip::skipped("no namespaces here") };

@@ -17,6 +17,9 @@ pub struct Seen {
     pub(crate) tracer: i32,
     /// Its mount namespace.
     pub(crate) mounts: NamespaceId,
+    /// Whether its parent is in the reader's PID namespace: whoever is started inside, or left there by its parent, has one in
+    /// the container's.
+    pub(crate) started_above: bool,
     /// Its descriptor 0.
     pub(crate) stdin: Option<PipeEnd>,
     /// The container's init, and when it was started.
@@ -72,7 +75,10 @@ pub enum Refusal {
     /// Whoever has it there could have started the program.
     #[error("a process of the container can write to the program's stdin")]
     WrittenInside,
-    /// No runtime has started it.
+    /// A process of the container has started it, with the stdin of somebody's exec perhaps.
+    #[error("a process of the container has started the program")]
+    StartedInside,
+    /// No runtime has the other end.
     #[error("no process of the container runtime has the other end of the program's stdin")]
     NobodyAbove,
 }
@@ -101,6 +107,9 @@ pub fn judge(seen: &Seen, planted: (u64, u64)) -> Result<Proof, Refusal> {
     if seen.written_inside {
         return Err(Refusal::WrittenInside);
     }
+    if !seen.started_above {
+        return Err(Refusal::StartedInside);
+    }
     if !seen.written_above {
         return Err(Refusal::NobodyAbove);
     }
@@ -122,6 +131,7 @@ mod tests {
             executable: (1, 2),
             tracer: 0,
             mounts: mounts.clone(),
+            started_above: true,
             stdin: Some(PipeEnd { pipe: 9, reads: true, writes: false }),
             init: (3, 30),
             init_mounts: mounts,
@@ -151,6 +161,7 @@ mod tests {
             // `helper <&1`
             (Seen { init_pipes: [9].into(), ..seen() }, Refusal::OwnPipe),
             (Seen { written_inside: true, ..seen() }, Refusal::WrittenInside),
+            (Seen { started_above: false, ..seen() }, Refusal::StartedInside),
             (Seen { written_above: false, ..seen() }, Refusal::NobodyAbove),
         ];
         for (seen, refusal) in cases {

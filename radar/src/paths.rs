@@ -11,6 +11,9 @@ pub(crate) struct Paths {
     /// Directory of the syncthing container below which earlier versions showed directories of containers
     #[arg(long, env = "KSYNC_SYNC_DIR", default_value = "/sync")]
     sync: PathBuf,
+    /// Program that radar plants in containers to prove an exec
+    #[arg(long, env = "KSYNC_PROVE", default_value = "/prove")]
+    prove: PathBuf,
     /// Where syncthing accepts connections
     #[arg(long, env = "KSYNC_BEP", default_value = "127.0.0.1:22000")]
     bep: String,
@@ -41,6 +44,11 @@ impl Paths {
     /// From `radar serve` to `radar syncthing`.
     pub(crate) fn lifeline(&self) -> PathBuf {
         self.run().join("lifeline.sock")
+    }
+
+    /// The program that an exec into a container is proved with.
+    pub(crate) fn prove(&self) -> &Path {
+        &self.prove
     }
 
     /// Host and port of syncthing's BEP.

@@ -21,7 +21,6 @@ use crate::{
     printer::{Printer, UserError},
     reload::Which,
     targets::{RemoteContainer, targets},
-    tunnel::PortForward,
     watcher::{self, SpecView, client::Client},
 };
 
@@ -319,12 +318,11 @@ fn ended() -> UserError {
     UserError::new("the watcher has ended", "run `kubectl ksync watch --daemon` to start it again")
 }
 
-/// Asks radar whether the path can be attached in one of the containers. Where radar can't be asked just now, the
+/// Asks radar whether the path can be attached in one of the containers, which takes that we may exec into it. Where radar can't be asked just now, the
 /// watcher will find out, and `get` tells.
 async fn look(client: &KubeClient, container: &RemoteContainer, path: &str) -> anyhow::Result<()> {
-    let tunnel = PortForward::new(client.clone(), &container.node);
-    match node::look(&*tunnel, container, path).await {
-        Ok(LookReply::Attachable | LookReply::Unknown) => Ok(()),
+    match node::look(client, container, path).await {
+        Ok(LookReply::Attachable) => Ok(()),
         Ok(LookReply::Refused(reason)) => {
             let message = format!("`{path}` can't be synced in pod `{}`: {reason}", container.pod);
             Err(UserError::new(message, "").into())

@@ -40,7 +40,7 @@ impl From<CallError> for Interruption {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Lost(_) => Self::Lost(error.to_string()),
-            CallError::Refused(_) | CallError::Slow { .. } => Self::Call(error),
+            CallError::Refused(_) | CallError::Exec(_) | CallError::Slow { .. } => Self::Call(error),
         }
     }
 }

@@ -47,6 +47,11 @@ impl Attachment {
         &self.id
     }
 
+    /// The connection that it was attached over.
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// The version of the node's radar.
     pub(crate) fn radar_version(&self) -> &str {
         &self.link.radar_version

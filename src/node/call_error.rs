@@ -14,6 +14,9 @@ pub(crate) enum CallError {
     /// radar refused the call, with this sentence.
     #[error("{0}")]
     Refused(String),
+    /// We can't prove that we may exec into the container, because we can't.
+    #[error("{0}")]
+    Exec(String),
     /// radar did not answer in time.
     #[error("radar did not answer `{call}` within {limit:?}")]
     Slow {

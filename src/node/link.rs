@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use hyper_util::rt::TokioIo;
 use ksync_keys::Client;
 use ksync_proto::radar::{
-    LookRequest, SessionEvent, SessionRequest, VersionReply, VersionRequest, radar_client::RadarClient,
+    SessionEvent, SessionRequest, VersionReply, VersionRequest, radar_client::RadarClient,
     session_event::Event,
 };
 use tokio::{
@@ -21,17 +21,16 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Code, Streaming,
+    Streaming,
     transport::{Channel, Endpoint},
 };
 
 use super::{
-    call_error::CallError, identity::SessionIdentity, large_file::LargeFile, messages::LookReply,
+    call_error::CallError, identity::SessionIdentity, proofs::Proofs,
     spool::Spool, sync::SyncStream, wire,
 };
 use crate::{
     cluster,
-    targets::RemoteContainer,
     tunnel::{self, Tunnel},
     version,
 };
@@ -46,7 +45,7 @@ const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// What radar has to know: nothing is synced without.
-const NEEDED: [&str; 1] = ["sync"];
+const NEEDED: [&str; 2] = ["prove", "sync"];
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +65,9 @@ pub(crate) enum Error {
     /// The tunnel broke while our key was being proved.
     #[error("prove our key to radar through the tunnel")]
     Prove(#[source] std::io::Error),
+    /// It was not proved that we may exec into the container.
+    #[error(transparent)]
+    Unproved(CallError),
     /// HTTP/2 did not come up on the tunnel.
     #[error("speak to radar through the tunnel")]
     Transport(#[source] tonic::transport::Error),
@@ -120,7 +122,7 @@ impl Error {
             Self::Tunnel(tunnel::Error::Cluster { source, .. }) if cluster::is_denied(source) => true,
             Self::Tunnel(error) => error.is_broken(),
             Self::Version { .. } | Self::Lacks { .. } | Self::Older { .. } | Self::Keys(_) => true,
-            Self::Prove(_) | Self::Transport(_) | Self::Call { .. } | Self::Slow { .. } => false,
+            Self::Prove(_) | Self::Unproved(_) | Self::Transport(_) | Self::Call { .. } | Self::Slow { .. } => false,
         }
     }
 }
@@ -140,6 +142,8 @@ pub(crate) struct Link {
     pub(super) capabilities: Vec<String>,
     /// The node's, through which large files go.
     pub(super) spool: Arc<Spool>,
+    /// What was proved over it.
+    pub(super) proofs: Proofs,
     /// The stream of all its attachments that are open for ksync's own engine.
     sync: tokio::sync::Mutex<Option<Arc<SyncStream>>>,
 }
@@ -160,6 +164,7 @@ impl Link {
             radar_version: version::OURS.to_owned(),
             capabilities: vec!["spool".to_owned()],
             spool: Arc::clone(spool),
+            proofs: Proofs::default(),
             sync: tokio::sync::Mutex::default(),
         }
     }
@@ -213,27 +218,6 @@ pub(super) async fn connect(
 ) -> Result<(Link, Session), Error> {
     let (mut radar, found) = dial(tunnel, &identity.keys).await?;
     open_session(&mut radar, found, identity, fresh, spool).await
-}
-
-/// Whether `path` of a container could be attached, as its node's radar sees it. The session for that is over with it, and
-/// a key of its own keeps it apart from the watcher's.
-pub(crate) async fn look(
-    tunnel: &dyn Tunnel,
-    container: &RemoteContainer,
-    path: &str,
-) -> Result<LookReply, Error> {
-    let identity = SessionIdentity::for_now()?;
-    // No file goes over this link.
-    let spool = Arc::new(Spool::new(LargeFile::default()));
-    let (link, _session) = connect(tunnel, &identity, true, &spool).await?;
-    let mut radar = link.radar.clone();
-    let request = LookRequest { container: Some(wire::container(container)), path: path.to_owned() };
-    match tokio::time::timeout(CALL_LIMIT, radar.look(request)).await {
-        Ok(Ok(_)) => Ok(LookReply::Attachable),
-        Ok(Err(refusal)) if refusal.code() == Code::Unimplemented => Ok(LookReply::Unknown),
-        Ok(Err(refusal)) => Ok(LookReply::Refused(refusal.message().to_owned())),
-        Err(_) => Err(Error::Slow { call: "Look", limit: CALL_LIMIT }),
-    }
 }
 
 /// Proves our key on a new tunnel, brings HTTP/2 up on it, and checks that the two versions go together.
@@ -322,6 +306,7 @@ async fn open_session(
         radar_version: found.version,
         capabilities: found.capabilities,
         spool: Arc::clone(spool),
+        proofs: Proofs::default(),
         sync: tokio::sync::Mutex::default(),
     };
     Ok((link, Session { events, _hello: hello }))

@@ -76,8 +76,6 @@ pub(crate) struct Reloaded {
 pub(crate) enum LookReply {
     /// It could.
     Attachable,
-    /// This radar can't tell.
-    Unknown,
     /// It could not; why, in a sentence.
     Refused(String),
 }

@@ -132,7 +132,7 @@ impl ReplyDecoder {
                 let end = match ended.why() {
                     AttachmentEnd::ContainerExited => End::ContainerExited,
                     AttachmentEnd::RootChanged => End::RootChanged,
-                    AttachmentEnd::TakenOver => End::Detached,
+                    AttachmentEnd::TakenOver | AttachmentEnd::Unproved => End::Detached,
                     AttachmentEnd::Unspecified => End::Closed,
                 };
                 Reply::Ended(Ended { end, reason: ended.reason })

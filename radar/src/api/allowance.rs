@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Connection,
     /// A stream of a session, or one that is to open it. A watcher has one.
     Session,
+    /// A proof of an exec, with what is planted for it.
+    Proof,
     /// A question about a container, or something that is done to it, which may take a thread.
     Question,
     /// A change of what the node's syncthing knows. All people's are made one after the other.
@@ -44,9 +46,10 @@ pub(crate) enum Kind {
     Told,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::Connection,
     Kind::Session,
+    Kind::Proof,
     Kind::Question,
     Kind::Configuration,
     Kind::Sync,
@@ -63,10 +66,9 @@ impl Kind {
     pub(crate) const fn most(self) -> usize {
         match self {
             // Those of tunnels that broke without a word count for as long as a keepalive takes to notice.
-            Self::Connection | Self::Told | Self::Session | Self::Sync | Self::Bep => 16,
+            Self::Connection | Self::Told | Self::Session | Self::Sync | Self::Bep | Self::Proof => 16,
             Self::Configuration => 1,
             Self::Question | Self::Read => 32,
-            // All threads of one key together are half of those that there are.
             Self::Write => 64,
             Self::Reload => 128,
             Self::Stage => 400,
@@ -77,6 +79,7 @@ impl Kind {
         match self {
             Self::Connection | Self::Told => "connections",
             Self::Session => "streams of sessions",
+            Self::Proof => "proofs of an exec",
             Self::Question => "questions about containers",
             Self::Configuration => "changes of the node's syncthing",
             Self::Sync => "streams of syncs",

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use ksync_keys::Fingerprint;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
-    LookReply, LookRequest, ReadReply, ReadRequest, ReloadReply, ReloadRequest, SessionEvent, SessionRequest,
+    LookReply, LookRequest, ProveReply, ProveRequest, ReadReply, ReadRequest, ReloadReply, ReloadRequest, SessionEvent, SessionRequest,
     SpoolReply, SpoolRequest, StageReply, StageRequest, Submount, SyncReply, SyncRequest, VersionReply,
     VersionRequest, radar_server::Radar,
 };
@@ -32,13 +32,14 @@ use crate::{
     supervisor::node_syncthing::NodeSyncthingRx,
     sync::{
         endpoints::{Endpoints, Opened},
-        registry::{Command, IfHeld, Registry},
+        registry::{Command, IfHeld, Life, Registry},
         spools::Spools,
     },
 };
 
 mod bep;
 mod own_pod;
+mod prove;
 mod reload;
 mod replies;
 mod session;
@@ -50,7 +51,7 @@ use replies::{Replies, Reply};
 
 /// What this radar can do, by name. No name ever means something else.
 const CAPABILITIES: &[&str] =
-    &["look", "take-over", "bep", "base-path", "reload", "reload-grace", "sync", "spool"];
+    &["prove", "look", "take-over", "bep", "base-path", "reload", "reload-grace", "sync", "spool"];
 
 /// The calls' handlers, and what they need.
 pub(crate) struct Handlers {
@@ -93,6 +94,19 @@ impl Radar for Handlers {
         Ok(Response::new(replies::holding(share, events)))
     }
 
+    type ProveStream = Replies<ProveReply>;
+
+    async fn prove(&self, request: Request<ProveRequest>) -> Reply<Self::ProveStream> {
+        let door::Peer { person, allowance, .. } = door::peer(&request)?;
+        self.holder(person).await?;
+        let turn = allowance.turn(Kind::Proof).await?;
+        let ProveRequest { container, renew } = request.into_inner();
+        let container = container_id(container)?;
+        let init = self.hold(&container).await?;
+        let wanted = prove::Wanted { registry: self.registry.clone(), person, container, init, renew };
+        Ok(Response::new(replies::holding(turn, prove::open(wanted, &self.paths).await?)))
+    }
+
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
         let door::Peer { person, allowance, .. } = door::peer(&request)?;
         let AttachRequest { folder_id, container, path, take_over } = request.into_inner();
@@ -105,12 +119,7 @@ impl Radar for Handlers {
         let turn = allowance.turn(Kind::Question).await?;
         let pod = container.as_ref().map(pod_name).unwrap_or_default();
         let container = container_id(container)?;
-        let life =
-            InitProcess::hold(&self.runtimes, &container).await.map_err(|e| status::from_init_process(&e))?;
-        own_pod::refuse(
-            life.pid,
-            self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid),
-        )?;
+        let life = self.proved(person, &container).await?;
         let pid = life.pid;
         let opened = replies::counted(turn, async move { open_directory(pid, &path).await }).await?;
         let directory = opened.map_err(|e| status::from_mount(&e))?;
@@ -172,11 +181,7 @@ impl Radar for Handlers {
         self.holder(peer.person).await?;
         let turn = peer.allowance.turn(Kind::Question).await?;
         let LookRequest { container, path } = request.into_inner();
-        let container = container_id(container)?;
-        let life =
-            InitProcess::hold(&self.runtimes, &container).await.map_err(|e| status::from_init_process(&e))?;
-        let pid = life.pid;
-        own_pod::refuse(pid, self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid))?;
+        let pid = self.proved(peer.person, &container_id(container)?).await?.pid;
         let looked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             directory::look(pid, &path)
@@ -192,6 +197,7 @@ impl Radar for Handlers {
         self.holder(peer.person).await?;
         let _turn = peer.allowance.turn(Kind::Question).await?;
         let container = container_id(request.into_inner().container)?;
+        self.proved(peer.person, &container).await?;
         let process = self.runtimes.resolve(&container).await.map_err(|e| status::from_runtime(&e))?;
         let path = match process.base_path {
             Some(path) => Some(path),
@@ -264,6 +270,23 @@ impl Handlers {
     /// What a person's session calls itself; an error without a session.
     async fn holder(&self, person: Fingerprint) -> Result<String, Status> {
         Ok(self.registry.ask(|reply| Command::Holder(person, reply)).await?)
+    }
+
+    /// A container's init, unless it is one of radar's own pod.
+    async fn hold(&self, container: &ContainerId) -> Result<InitProcess, Status> {
+        let held = InitProcess::hold(&self.runtimes, container).await;
+        let init = held.map_err(|error| status::from_init_process(&error))?;
+        let supervisor = self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid);
+        own_pod::refuse(init.pid, supervisor)?;
+        Ok(init)
+    }
+
+    /// The same, of a container that a person has proved that he may exec into.
+    async fn proved(&self, person: Fingerprint, container: &ContainerId) -> Result<InitProcess, Status> {
+        let init = self.hold(container).await?;
+        let life = Life { container: container.clone(), started: init.started };
+        self.registry.ask(|reply| Command::GoodFor(person, life, reply)).await?;
+        Ok(init)
     }
 
     /// Has the node's syncthing know a person's device. Before it dials: an unknown one would be refused, and dial again only

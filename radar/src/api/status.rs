@@ -52,6 +52,7 @@ pub(crate) fn from_mount(error: &mount::Error) -> Status {
         E::BadPath { .. } | E::WholeRoot { .. } => Code::InvalidArgument,
         E::Ended { .. } => Code::NotFound,
         E::Idmapped { .. }
+        | E::NoPlace { .. }
         | E::OldKernel { .. }
         | E::NotADirectory { .. }
         | E::Dangling { .. }
@@ -133,6 +134,7 @@ impl From<registry::Error> for Status {
         let code = match error {
             E::Stopping => Code::Unavailable,
             E::NoSession { .. } => Code::FailedPrecondition,
+            E::NotProved { .. } => Code::Unauthenticated,
             E::NotHeld { .. } => Code::NotFound,
             E::StaleEpoch { .. } => Code::Aborted,
             E::TooMany { .. } => Code::ResourceExhausted,

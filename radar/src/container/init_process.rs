@@ -47,6 +47,8 @@ pub(crate) enum Error {
 pub(crate) struct InitProcess {
     /// Its pid; only meaningful while it is [`InitProcess::alive`].
     pub(crate) pid: i32,
+    /// When it was started, in the kernel's ticks since its boot.
+    pub(crate) started: u64,
     pidfd: Arc<AsyncFd<OwnedFd>>,
     exited: CancellationToken,
     watcher: tokio::task::JoinHandle<()>,
@@ -71,6 +73,8 @@ impl InitProcess {
     pub(crate) fn with_pid(pid: i32) -> io::Result<Self> {
         let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
         let fd = pidfd_open(raw, PidfdFlags::empty())?;
+        let started = ksync_procfs::started(pid);
+        let started = started.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
         // SAFETY: the descriptor is owned by the `AsyncFd`, valid, and neither closed nor replaced while it is.
         let pidfd = Arc::new(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?);
         let exited = CancellationToken::new();
@@ -84,7 +88,7 @@ impl InitProcess {
                 exited.cancel();
             }
         });
-        Ok(Self { pid, pidfd, exited, watcher })
+        Ok(Self { pid, started, pidfd, exited, watcher })
     }
 
     /// Asks the kernel, now.

@@ -11,6 +11,7 @@ pub(crate) mod directory;
 mod error;
 pub(crate) mod left_over;
 mod namespace;
+pub(crate) mod plant;
 mod write_test;
 
 pub(crate) use error::Error;

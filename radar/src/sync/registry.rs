@@ -12,10 +12,12 @@ use crate::{supervisor::node_syncthing::NodeSyncthingRx, sync::spools::Spools};
 mod command;
 mod error;
 mod held;
+mod proofs;
 mod state;
 
 pub(crate) use command::{Command, IfHeld};
 pub(crate) use error::Error;
+pub(crate) use proofs::Life;
 
 use command::Reply;
 use state::State;

@@ -104,7 +104,11 @@ fn attributes(clear: u64) -> libc::mount_attr {
 }
 
 fn lock_down(tree: impl AsFd) -> Result<(), Error> {
-    let attributes = attributes(0);
+    set(tree, attributes(0))
+}
+
+/// Sets the attributes of a tree of mounts that is nowhere yet.
+pub(super) fn set(tree: impl AsFd, attributes: libc::mount_attr) -> Result<(), Error> {
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
     // SAFETY: the path is a constant C string, the attributes outlive the call, and their size is passed along.
     let result = unsafe {

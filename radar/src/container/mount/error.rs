@@ -53,6 +53,14 @@ pub(crate) enum Error {
         /// The path that was asked for, or of the volume below it.
         path: String,
     },
+    /// There is no place for a program that nobody else can change.
+    #[error(
+        "`/dev` in the container {what}, so radar has no place there for the program that an exec is proved with"
+    )]
+    NoPlace {
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The process is gone.
     #[error("the container's process `{pid}` has ended")]
     Ended {

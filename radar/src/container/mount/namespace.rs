@@ -26,15 +26,18 @@ pub(super) async fn in_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let (result_tx, result_rx) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new()
-        .name("ksync-mount".to_owned())
-        .spawn(move || {
-            let result = unshare_fs().and_then(|()| work());
-            // The asker may have been cancelled; descriptors in the result close themselves then.
-            drop(result_tx.send(result));
-        })
-        .map_err(Error::Thread)?;
+    // The asker may have been cancelled; descriptors in the result close themselves then.
+    own_thread(work, move |result| drop(result_tx.send(result)))?;
     result_rx.await.map_err(|_| Error::Thread(io::Error::other("the thread panicked")))?
+}
+
+/// Runs `work` in such a thread, and tells there what came of it; nobody waits.
+pub(super) fn own_thread<T: 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    tell: impl FnOnce(Result<T, Error>) + Send + 'static,
+) -> Result<(), Error> {
+    let thread = std::thread::Builder::new().name("ksync-mount".to_owned());
+    thread.spawn(move || tell(unshare_fs().and_then(|()| work()))).map(drop).map_err(Error::Thread)
 }
 
 fn unshare_fs() -> Result<(), Error> {
@@ -44,6 +47,7 @@ fn unshare_fs() -> Result<(), Error> {
 }
 
 /// A process's root directory and mount namespace, opened while it lived.
+#[derive(Debug)]
 pub(super) struct MountNamespace {
     pub(super) root: OwnedFd,
     namespace: OwnedFd,

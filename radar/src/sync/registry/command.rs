@@ -1,13 +1,16 @@
 //! The commands of the registry's task.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ksync_keys::Fingerprint;
 use ksync_proto::radar::SessionEvent;
 use tokio::sync::{mpsc, oneshot};
 
-use super::error::Error;
-use crate::{container::attachment::Attachment, sync::session::Hello};
+use super::{error::Error, proofs::Life};
+use crate::{
+    container::{attachment::Attachment, runtime::ContainerId},
+    sync::session::Hello,
+};
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -27,6 +30,12 @@ pub(crate) enum Command {
     Has(Fingerprint, Reply<bool>),
     /// Who has something attached.
     Holding(Reply<HashSet<Fingerprint>>),
+    /// A person has proved that he may exec into a container; answered with how long that is good.
+    Proved(Fingerprint, Life, Reply<Duration>),
+    /// How long a person's proof is good.
+    GoodFor(Fingerprint, Life, Reply<Duration>),
+    /// A person's proof of this number is over.
+    ProofOver(Fingerprint, ContainerId, u64),
     /// A directory was opened and is to be held.
     Attach(Box<Attachment>, IfHeld, Reply<Arc<Attachment>>),
     /// An attachment of a person.

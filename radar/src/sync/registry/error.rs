@@ -2,6 +2,8 @@
 
 use ksync_keys::Fingerprint;
 
+use crate::container::runtime::ContainerId;
+
 /// Why the registry refuses what it is asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -23,6 +25,14 @@ pub(crate) enum Error {
         newest: u64,
         /// Of the stream that wanted it.
         epoch: u64,
+    },
+    /// Whoever asks has not proved that he may exec into it, or too long ago.
+    #[error("key `{person}` has not proved that it may exec into container `{container}`")]
+    NotProved {
+        /// Whose key called.
+        person: Fingerprint,
+        /// The container.
+        container: ContainerId,
     },
     /// The attachment is another person's, or nobody's: which of the two is nobody's business.
     #[error("attachment `{attachment}` is not held by this session: attach anew")]

@@ -6,20 +6,25 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use ksync_keys::Fingerprint;
 use ksync_proto::radar::{AttachmentEnd, SessionEvent};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     command::{Command, IfHeld},
     error::Error,
     held::{self, Claimed, Held},
+    proofs::{GOOD_FOR, Life, Proofs},
 };
 use crate::{
-    container::attachment::Attachment,
+    container::{attachment::Attachment, runtime::ContainerId},
     supervisor::node_syncthing::{NodeSyncthing, NodeSyncthingRx},
     sync::{
         session::{GRACE, Hello, Opening, Session, Sink, opening},
@@ -32,6 +37,8 @@ const SESSIONS: usize = 512;
 /// Attachments of one person on a node, and of all.
 const OWN_ATTACHMENTS: usize = 512;
 const ATTACHMENTS: usize = 8192;
+/// Containers that one person has proved to be allowed into, those that have ended meanwhile among them.
+const OWN_PROOFS: usize = 1024;
 
 pub(super) struct State {
     commands_tx: mpsc::UnboundedSender<Command>,
@@ -41,6 +48,7 @@ pub(super) struct State {
     /// Sessions that there have been.
     opened: u64,
     attachments: HashMap<String, Held>,
+    proofs: Proofs,
     stopping: bool,
 }
 
@@ -57,6 +65,7 @@ impl State {
             sessions: HashMap::new(),
             opened: 0,
             attachments: HashMap::new(),
+            proofs: Proofs::default(),
             stopping: false,
         }
     }
@@ -78,6 +87,9 @@ impl State {
             }
             Command::Has(person, reply) => drop(reply.send(Ok(self.sessions.contains_key(&person)))),
             Command::Holding(reply) => drop(reply.send(Ok(self.holding()))),
+            Command::Proved(person, life, reply) => drop(reply.send(self.proved(person, life))),
+            Command::GoodFor(person, life, reply) => drop(reply.send(self.good_for(person, &life))),
+            Command::ProofOver(person, container, number) => self.proof_over(person, &container, number),
             Command::Attach(attachment, if_held, reply) => {
                 drop(reply.send(self.attach(*attachment, if_held)));
             }
@@ -174,6 +186,7 @@ impl State {
         let Some(session) = self.sessions.remove(&person) else { return };
         session.sink.switch(None, reason);
         self.attachments.retain(|_, held| held.attachment.claim.person != person);
+        self.proofs.forget(person);
         let spool = self.spools.close(person);
         if let Some(syncthing) = self.node_syncthing() {
             let (commands_tx, spools) = (self.commands_tx.clone(), self.spools.clone());
@@ -181,8 +194,52 @@ impl State {
         }
     }
 
+    fn proved(&mut self, person: Fingerprint, life: Life) -> Result<Duration, Error> {
+        self.session(person)?;
+        let now = Instant::now();
+        if self.proofs.good_for(person, &life, now).is_none() && self.proofs.of(person) >= OWN_PROOFS {
+            let what = "containers of one key proved on this node";
+            return Err(Error::TooMany { limit: OWN_PROOFS, what });
+        }
+        let container = life.container.clone();
+        tracing::info!(%person, %container, "proved that it may exec");
+        let number = self.proofs.add(person, life, now);
+        let commands_tx = self.commands_tx.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(GOOD_FOR).await;
+            // The registry is gone when radar stops.
+            drop(commands_tx.send(Command::ProofOver(person, container, number)));
+        });
+        Ok(GOOD_FOR)
+    }
+
+    fn good_for(&self, person: Fingerprint, life: &Life) -> Result<Duration, Error> {
+        self.session(person)?;
+        let good_for = self.proofs.good_for(person, life, Instant::now());
+        good_for.ok_or_else(|| Error::NotProved { person, container: life.container.clone() })
+    }
+
+    /// What rests on a proof goes with it.
+    fn proof_over(&mut self, person: Fingerprint, container: &ContainerId, number: u64) {
+        if !self.proofs.end(person, container, number) {
+            return;
+        }
+        let of = |held: &Held| {
+            let claim = &held.attachment.claim;
+            claim.person == person && claim.container == *container
+        };
+        let over: Vec<String> =
+            self.attachments.iter().filter(|(_, held)| of(held)).map(|(id, _)| id.clone()).collect();
+        for id in over {
+            self.tell_ended(&id, AttachmentEnd::Unproved, "that you may exec into it was not proved anew");
+            self.let_go(&id);
+        }
+    }
+
     fn attach(&mut self, attachment: Attachment, if_held: IfHeld) -> Result<Arc<Attachment>, Error> {
         let wanted = &attachment.claim;
+        let life = Life { container: wanted.container.clone(), started: attachment.life.started };
+        self.good_for(wanted.person, &life)?;
         let epoch = self.session(wanted.person)?.hello.epoch;
         let taken = match held::claim(&self.attachments, wanted, epoch, if_held)? {
             Claimed::Existing(held) => {

@@ -1,0 +1,200 @@
+//! Having somebody prove that he may exec into a container (docs/decisions/0014).
+//!
+//! Invariant: only the kernel's word on who answers counts, before radar speaks and after it has heard the challenge. Whoever
+//! else comes to the socket costs the proof nothing.
+
+use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use ksync_proof::{Proof, Refusal, judge, look};
+use ksync_proto::radar::{ProofWanted, ProveReply, Proved, prove_reply::Reply};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    task::JoinSet,
+};
+use tonic::{Code, Status};
+
+use super::replies::Replies;
+use crate::{
+    api::status,
+    container::{
+        init_process::InitProcess,
+        mount::{
+            self,
+            plant::{Planted, plant},
+        },
+    },
+    paths::Paths,
+    sync::registry::{self, Command, Life, Registry},
+};
+
+/// From planting to the proof: an exec on a busy node takes seconds.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How long one of those who come to the socket may take.
+const PEER_LIMIT: Duration = Duration::from_secs(10);
+/// How many of them there may be at once.
+const PEERS: usize = 8;
+/// After one that is no proof, another may still come.
+const MORE: Duration = Duration::from_secs(2);
+/// Length of the challenge and of the nonce, as the planted program has it.
+const LENGTH: usize = 32;
+
+/// Why nothing was proved.
+#[derive(Debug, thiserror::Error)]
+enum Unproved {
+    /// Who came last was no proof.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The kernel does not tell, because the process or the container has ended.
+    #[error(transparent)]
+    Look(#[from] ksync_procfs::Error),
+    /// Not what was to come.
+    #[error("the program has not answered with the challenge")]
+    Answer,
+    /// It was another one after the answer.
+    #[error("the program was replaced while it answered")]
+    Replaced,
+    /// The socket failed, or whoever came said nothing.
+    #[error("hear of the program")]
+    Socket(#[from] io::Error),
+    /// Nobody came.
+    #[error("the program was not run within {} s", LIMIT.as_secs())]
+    NotRun,
+}
+
+impl From<Unproved> for Status {
+    fn from(unproved: Unproved) -> Self {
+        Self::new(Code::PermissionDenied, ksync_common::chain(&unproved))
+    }
+}
+
+/// What is to be proved, and to whom it counts.
+pub(super) struct Wanted {
+    pub(super) registry: Registry,
+    pub(super) person: ksync_keys::Fingerprint,
+    pub(super) container: crate::container::runtime::ContainerId,
+    pub(super) init: InitProcess,
+    /// Whether a proof that is good does not do.
+    pub(super) renew: bool,
+}
+
+/// Says what is to be run in the container, and then that it was.
+pub(super) async fn open(wanted: Wanted, paths: &Paths) -> Result<Replies<ProveReply>, Status> {
+    let Wanted { registry, person, container, init, renew } = wanted;
+    let life = Life { container, started: init.started };
+    if !renew {
+        let asked = life.clone();
+        match registry.ask(|reply| Command::GoodFor(person, asked, reply)).await {
+            Ok(good_for) => return Ok(Box::pin(stream::iter([Ok(proved(good_for))]))),
+            Err(registry::Error::NotProved { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let planted = plant(init.pid, paths.prove().to_owned()).await;
+    let planted = planted.map_err(|error: mount::Error| status::from_mount(&error))?;
+    let challenge: [u8; LENGTH] = rand::random();
+    let first = ProofWanted { command: planted.command.to_vec(), challenge: challenge.to_vec() };
+    let first = ProveReply { reply: Some(Reply::Wanted(first)) };
+    let proving = async move {
+        let peer = witnessed(&planted, &init, challenge).await?;
+        let good_for = registry.ask(|reply| Command::Proved(person, life, reply)).await?;
+        peer.thank().await;
+        Ok(proved(good_for))
+    };
+    // What is planted goes with the reply's stream, so with the call.
+    Ok(Box::pin(stream::iter([Ok(first)]).chain(stream::once(proving))))
+}
+
+fn proved(good_for: Duration) -> ProveReply {
+    let good_for_ms = u64::try_from(good_for.as_millis()).unwrap_or(u64::MAX);
+    ProveReply { reply: Some(Reply::Proved(Proved { good_for_ms })) }
+}
+
+/// Waits for the one that is a proof.
+async fn witnessed(planted: &Planted, init: &InitProcess, challenge: [u8; LENGTH]) -> Result<Peer, Unproved> {
+    let listener = UnixListener::from_std(planted.listener.try_clone()?)?;
+    let mut peers = JoinSet::new();
+    let mut why = Unproved::NotRun;
+    let limit = tokio::time::sleep(LIMIT);
+    tokio::pin!(limit);
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if peers.len() < PEERS => {
+                let meeting = meet(accepted?.0, init.pid, planted.program, challenge);
+                peers.spawn(async { tokio::time::timeout(PEER_LIMIT, meeting).await });
+            }
+            Some(met) = peers.join_next() => {
+                why = match met {
+                    Ok(Ok(Ok(peer))) => return Ok(peer),
+                    Ok(Ok(Err(unproved))) => unproved,
+                    Ok(Err(slow)) => Unproved::Socket(slow.into()),
+                    Err(panicked) => Unproved::Socket(io::Error::other(panicked)),
+                };
+                tracing::info!(why = ksync_common::chain(&why), "no proof of an exec");
+                let more = limit.deadline().min(tokio::time::Instant::now() + MORE);
+                limit.as_mut().reset(more);
+            }
+            () = &mut limit => return Err(why),
+        }
+    }
+}
+
+/// Who was a proof.
+#[derive(Debug)]
+struct Peer(UnixStream);
+
+impl Peer {
+    /// Lets the program end well.
+    async fn thank(mut self) {
+        if let Err(error) = self.0.write_all(&[1]).await {
+            tracing::debug!(%error, "the program did not wait for the verdict");
+        }
+    }
+}
+
+/// Looks at who is at the other end, speaks, hears the challenge, and looks again.
+async fn meet(
+    mut stream: UnixStream,
+    init: i32,
+    program: (u64, u64),
+    challenge: [u8; LENGTH],
+) -> Result<Peer, Unproved> {
+    let unknown = || io::Error::from(io::ErrorKind::NotFound);
+    let pid = stream.peer_cred()?.pid().ok_or_else(unknown)?;
+    let raw = Pid::from_raw(pid).ok_or_else(unknown)?;
+    // Its number is nobody else's from here on, or it has ended before it is looked at for the second time.
+    let held = Arc::new(pidfd_open(raw, PidfdFlags::empty()).map_err(io::Error::from)?);
+    let judged = || {
+        let held = Arc::clone(&held);
+        tokio::task::spawn_blocking(move || judged(pid, &held, init, program))
+    };
+    let first = judged().await.map_err(io::Error::other)??;
+    let nonce: [u8; LENGTH] = rand::random();
+    stream.write_all(&nonce).await?;
+    let mut answer = [0; 2 * LENGTH];
+    stream.read_exact(&mut answer).await?;
+    if answer != *[nonce, challenge].concat() {
+        return Err(Unproved::Answer);
+    }
+    let second = judged().await.map_err(io::Error::other)??;
+    if first != second {
+        return Err(Unproved::Replaced);
+    }
+    Ok(Peer(stream))
+}
+
+fn judged(pid: i32, held: impl AsFd, init: i32, program: (u64, u64)) -> Result<Proof, Unproved> {
+    let proof = judge(&look(pid, init)?, program)?;
+    let mut fds = [PollFd::new(&held, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut fds, Some(&now)) {
+        Ok(0) => Ok(proof),
+        Ok(_) => Err(Unproved::Replaced),
+        Err(errno) => Err(Unproved::Socket(errno.into())),
+    }
+}
