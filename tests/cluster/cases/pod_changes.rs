@@ -139,17 +139,17 @@ fn removed_meanwhile(sandbox: &Sandbox) {
 /// Without any grace its pod is gone from the API server before the watcher hears of what it wrote.
 fn taken_away(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let app = App::idle(sandbox).apply(sandbox);
+    let app = App::idle(sandbox).pod("terminationGracePeriodSeconds", 5.into()).apply(sandbox);
     let container = app.only();
     sandbox.sync(NO_RELOAD, CODE);
     let watcher = sandbox.ksync.watcher().expect("a watcher");
     process::stand_still(watcher, true);
-    container.sh(sandbox.cluster(), "echo late >/code/late.txt; rm /code/a.txt");
+    container.sh(sandbox.cluster(), "seq 50000 >/code/late.txt");
     app.kill_pod(&container.pod);
     process::stand_still(watcher, false);
     eventually("what it wrote last", LONG, || {
-        let text = sandbox.text("late.txt")?;
-        holds(text == "late\n", text)
+        let lines = sandbox.text("late.txt")?.lines().count();
+        holds(lines == 50_000, format!("{lines} lines"))
     });
     let next = eventually("another container", LONG, || {
         let now = app.all();
