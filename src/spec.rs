@@ -208,7 +208,8 @@ impl Spec {
             }
             let pods = store.state();
             let found = targets(pods.iter().map(|pod| &**pod), &details.containername);
-            local.running(kind, found.running.iter().map(|container| &*container.id), &found.leaving).await;
+            let leaving = services.leave(&found);
+            local.running(kind, found.running.iter().map(|container| &*container.id), &leaving).await;
             self.reloading.ready(found.ready.clone());
             services.follow(&found, |container, end| {
                 (local.two_way.register(&container.id), self.start(local, kind, container, end))

@@ -165,12 +165,18 @@ pub(crate) struct End {
     pub with_container: CancellationToken,
 }
 
+/// How long a container is listened to whose pod was taken away, or is the spec's no more: what it wrote before that is still on
+/// its way.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// A folder at work for one container.
 struct Service<R> {
     end: End,
     task: JoinHandle<()>,
     /// It may have the seat of the two-way container, or have it again; not once it is on its way out.
     registered: Option<R>,
+    /// Its end is set, because nobody says any more that its container runs.
+    last_words: bool,
 }
 
 /// The services of one spec, by container id. Each is registered by an `R` while its container is one of the spec's.
@@ -183,7 +189,37 @@ impl<R> Default for ServiceList<R> {
 }
 
 impl<R> ServiceList<R> {
-    /// Ends the services whose containers are gone, and starts one with `start` for each that is new.
+    /// Has the services leave whose containers are the spec's no more. Returns the ids of the containers that leave: those on
+    /// their way out, and those of services that have not ended yet.
+    pub(crate) fn leave(&mut self, targets: &Targets) -> BTreeSet<String> {
+        let mut leaving = targets.leaving.clone();
+        self.0.retain(|id, service| {
+            if targets.running.iter().any(|container| container.id == *id) {
+                let leaves = service.registered.is_none();
+                // It was the spec's no more, and is again: with a service of its own.
+                if leaves {
+                    service.end.now.cancel();
+                }
+                return !leaves;
+            }
+            service.registered = None;
+            service.end.with_container.cancel();
+            if service.task.is_finished() {
+                return false;
+            }
+            if leaving.insert(id.clone()) && !std::mem::replace(&mut service.last_words, true) {
+                let now = service.end.now.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(LAST_WORDS).await;
+                    now.cancel();
+                });
+            }
+            true
+        });
+        leaving
+    }
+
+    /// Starts a service with `start` for each container that is new.
     pub(crate) fn follow<F>(
         &mut self,
         targets: &Targets,
@@ -191,23 +227,11 @@ impl<R> ServiceList<R> {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.0.retain(|id, service| {
-            if targets.running.iter().any(|container| container.id == *id) {
-                return true;
-            }
-            service.registered = None;
-            service.end.with_container.cancel();
-            let leaves = targets.leaving.contains(id) && !service.task.is_finished();
-            if !leaves {
-                service.end.now.cancel();
-            }
-            leaves
-        });
         for container in &targets.running {
             self.0.entry(container.id.clone()).or_insert_with(|| {
                 let end = End::default();
                 let (registered, run) = start(container, end.clone());
-                Service { end, task: tokio::spawn(run), registered: Some(registered) }
+                Service { end, task: tokio::spawn(run), registered: Some(registered), last_words: false }
             });
         }
     }
@@ -246,7 +270,7 @@ mod tests {
         time::Duration,
     };
 
-    use super::{ServiceList, targets};
+    use super::{LAST_WORDS, ServiceList, targets};
     use crate::local::Election;
 
     fn pod(name: &str, containers: &[&str], state: &Value) -> Pod {
@@ -295,6 +319,57 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         services.close().await;
         assert!(!taken.load(Ordering::SeqCst));
+    }
+
+    /// Of a pod that was taken away without any grace, what it wrote is still on its way.
+    #[tokio::test(start_paused = true)]
+    async fn one_whose_pod_is_gone_is_listened_to_for_a_while_and_one_that_is_back_begins_anew() {
+        let here = targets(&[pod("p1", &["c"], &json!({"running": {}}))], "");
+        let id = here.running[0].id.clone();
+        let (told_tx, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let mut services = ServiceList::default();
+        let start = |services: &mut ServiceList<()>,
+                     told_tx: &tokio::sync::mpsc::UnboundedSender<&'static str>| {
+            let told_tx = told_tx.clone();
+            services.follow(&here, move |_, end| {
+                let told_tx = told_tx.clone();
+                ((), async move {
+                    told_tx.send("begins").unwrap();
+                    if end.now.run_until_cancelled(end.with_container.cancelled()).await.is_some() {
+                        told_tx.send("leaves").unwrap();
+                    }
+                    end.now.cancelled().await;
+                    told_tx.send("ends").unwrap();
+                })
+            });
+        };
+        assert!(services.leave(&here).is_empty());
+        start(&mut services, &told_tx);
+        assert_eq!(told.recv().await, Some("begins"));
+        let nobody = targets(&[], "");
+        assert_eq!(services.leave(&nobody), BTreeSet::from([id.clone()]));
+        assert_eq!(told.recv().await, Some("leaves"));
+        tokio::time::sleep(LAST_WORDS * 9 / 10).await;
+        assert_eq!(services.leave(&nobody), BTreeSet::from([id.clone()]));
+        assert!(told.try_recv().is_err());
+        tokio::time::sleep(LAST_WORDS / 5).await;
+        assert_eq!(told.recv().await, Some("ends"));
+        assert!(services.leave(&nobody).is_empty() && services.is_empty());
+        // It is back before its end.
+        start(&mut services, &told_tx);
+        assert_eq!(told.recv().await, Some("begins"));
+        services.leave(&nobody);
+        assert_eq!(told.recv().await, Some("leaves"));
+        assert!(services.leave(&here).is_empty());
+        start(&mut services, &told_tx);
+        services.close().await;
+        drop(told_tx);
+        let mut all = Vec::new();
+        while let Some(told) = told.recv().await {
+            all.push(told);
+        }
+        all.sort_unstable();
+        assert_eq!(all, ["begins", "ends", "ends"]);
     }
 
     #[test]

@@ -55,12 +55,18 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// What is mended first has the highest: a command that mends the rest may need the cluster, then files.
+    /// What is mended first has the highest: a command that mends the rest may need the cluster, then files; and what was
+    /// killed only comes back when what carries it runs, and what it asks answers.
     pub(crate) fn mended(self) -> u8 {
         match self {
-            Self::ApiServer => 2,
-            Self::Full(_) | Self::Local(_) | Self::Config(_) => 1,
-            _ => 0,
+            Self::ApiServer => 3,
+            Self::Full(_) | Self::Local(_) | Self::Config(_) => 2,
+            Self::Stop(_) | Self::Kubelet(_) | Self::Runtime(_) => 1,
+            Self::Kill(_)
+            | Self::DeleteRadarsPod
+            | Self::KillContainer
+            | Self::DeletePod { .. }
+            | Self::StopAndStart => 0,
         }
     }
 }

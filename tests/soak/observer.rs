@@ -37,12 +37,29 @@ pub(crate) struct Look {
     pub(crate) watching: bool,
     /// What differs in any container, and what `get` says.
     pub(crate) shown: String,
-    pub(crate) equal: bool,
+    /// Whether here and every container could be read.
+    compared: bool,
+    /// The paths that differ, of each container that has any.
+    differing: Vec<(String, Vec<String>)>,
+}
+
+impl Look {
+    pub(crate) fn equal(&self) -> bool {
+        self.equal_but_for(|_, _| false)
+    }
+
+    /// Whether nothing differs but a container's own business, by its id and the path.
+    pub(crate) fn equal_but_for(&self, own: impl Fn(&str, &str) -> bool) -> bool {
+        let all = |(id, paths): &(String, Vec<String>)| paths.iter().all(|path| own(id, path));
+        self.compared && self.differing.iter().all(all)
+    }
 }
 
 #[derive(Default)]
 struct Known {
     places: Vec<Place>,
+    /// The pod of each container that ever ran.
+    pods: BTreeMap<String, String>,
     alive: BTreeMap<String, Micros>,
     claim: Option<Claim>,
     look: Look,
@@ -115,7 +132,15 @@ impl<'a> Observer<'a> {
     }
 
     pub(crate) fn set_places(&self, places: Vec<Place>) {
-        self.known().places = places;
+        let mut known = self.known();
+        known.pods.extend(places.iter().map(|place| (place.id.clone(), place.pod.clone())));
+        // Nobody looks any more at those that were replaced, and these have ended, or are about to.
+        for old in std::mem::replace(&mut known.places, places) {
+            if !known.places.iter().any(|place| place.id == old.id) {
+                let alive = known.alive.get(&old.id).copied().unwrap_or_else(clock::now);
+                known.notes.died.entry(old.id).or_insert(alive);
+            }
+        }
     }
 
     pub(crate) fn places(&self) -> Vec<Place> {
@@ -131,6 +156,16 @@ impl<'a> Observer<'a> {
         let known = self.known();
         let (_, id) = known.notes.roles.last()?;
         known.places.iter().find(|place| place.id == *id).filter(|place| place.lives()).cloned()
+    }
+
+    /// The pod of each container that ever ran, by its id.
+    pub(crate) fn pods(&self) -> BTreeMap<String, String> {
+        self.known().pods.clone()
+    }
+
+    /// Which container was called two-way when, in this round until now.
+    pub(crate) fn roles(&self) -> Vec<(Micros, String)> {
+        self.known().notes.roles.clone()
     }
 
     pub(crate) fn healings(&self) -> u64 {
@@ -195,7 +230,8 @@ impl<'a> Observer<'a> {
             begun,
             watching: claim.as_ref().is_some_and(|claim| claim.is_of(&ids)),
             shown: String::new(),
-            equal: local.is_some() && !places.is_empty(),
+            compared: local.is_some() && !places.is_empty(),
+            differing: Vec::new(),
         };
         there.retain(|id, _| ids.contains(id));
         for place in &places {
@@ -204,7 +240,7 @@ impl<'a> Observer<'a> {
             let tree = scanner.scan().ok().filter(|_| place.lives());
             self.lives(place, tree.is_some(), at);
             let (Some(tree), Some(local)) = (tree, &local) else {
-                look.equal = false;
+                look.compared = false;
                 look.shown.extend([&place.pod, " has ended; "]);
                 continue;
             };
@@ -212,12 +248,14 @@ impl<'a> Observer<'a> {
             self.checks.fetch_add(1, Ordering::Relaxed);
             let paths = differences(local, &tree);
             if let Some(first) = paths.first() {
-                look.equal = false;
                 let count = paths.len().to_string();
                 look.shown.extend([&place.pod, ": ", &count, " differ, first `", first, "`; "]);
             }
             if let Some(claim) = &claim {
                 self.confirm(claim, place, &paths);
+            }
+            if !paths.is_empty() {
+                look.differing.push((place.id.clone(), paths));
             }
         }
         look.shown += &claim.map_or_else(|| "`get` does not answer".to_owned(), |claim| claim.shown);

@@ -12,7 +12,8 @@ use std::{
 };
 
 use ksync_judge::{
-    Content, End, Kind as Wrong, Micros, Round, Side, Tree, Violation, at_odds, judge, written_there,
+    Content, End, Kind as Wrong, Micros, Round, Side, Tree, Violation, at_odds, is_loose, judge,
+    written_there,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -22,7 +23,7 @@ use crate::{
     hand::Journal,
     interrupt::{pass, wait, wanted},
     kept,
-    observer::Observer,
+    observer::{Look, Observer},
     place::Place,
     scan::Scanner,
     strike::{Scene, Struck},
@@ -77,9 +78,19 @@ pub(crate) struct Stage<'a> {
 impl Stage<'_> {
     /// Waits until both sides are equal and `get` says so, from `since` on; when that was.
     pub(crate) fn settled(&self, since: Micros, limit: Duration) -> Result<Micros, String> {
+        self.settled_but_for(since, limit, Look::equal)
+    }
+
+    fn settled_but_for(
+        &self,
+        since: Micros,
+        limit: Duration,
+        mut equal: impl FnMut(&Look) -> bool,
+    ) -> Result<Micros, String> {
         wait("both sides to be equal, and `watching`", limit, || {
             let look = self.observer.look();
-            if look.begun >= since && look.equal && look.watching { Ok(look.begun) } else { Err(look.shown) }
+            let settled = look.begun >= since && look.watching && equal(&look);
+            if settled { Ok(look.begun) } else { Err(look.shown) }
         })
     }
 
@@ -131,7 +142,10 @@ impl Stage<'_> {
             }
             return outcome;
         }
-        self.heal(&mut outcome);
+        round.ops = journal.take();
+        outcome.deeds = round.ops.len();
+        round.pods = self.observer.pods();
+        self.heal(&mut round, &mut outcome);
         if wanted() {
             return outcome;
         }
@@ -139,8 +153,6 @@ impl Stage<'_> {
         let notes = self.observer.take();
         (round.roles, round.died, round.sightings, round.seen) =
             (notes.roles, notes.died, notes.sightings, notes.seen);
-        round.ops = journal.take();
-        outcome.deeds = round.ops.len();
         match self.end(&kept_before) {
             Ok(end) => round.end = end,
             Err(said) => outcome.violations.push(Violation::of(Wrong::Bed, said)),
@@ -227,10 +239,15 @@ impl Stage<'_> {
         self.world.radars().map(drop)
     }
 
-    fn heal(&self, outcome: &mut Outcome) {
+    /// What is a container's own business by what is known of the round may differ.
+    fn heal(&self, round: &mut Round, outcome: &mut Outcome) {
         let ready = clock::now();
         let time = |at: Micros| Duration::from_micros(at.saturating_sub(ready));
-        match self.settled(ready, GIVEN_UP) {
+        let mut equal = |look: &Look| {
+            round.roles = self.observer.roles();
+            look.equal_but_for(|id, path| is_loose(round, id, path))
+        };
+        match self.settled_but_for(ready, GIVEN_UP, &mut equal) {
             Ok(at) if time(at) <= HEALED => outcome.healed = Some(time(at)),
             Ok(at) => {
                 outcome.healed = Some(time(at));
@@ -239,7 +256,7 @@ impl Stage<'_> {
                     format!("equal {:.1} s after everything answered", time(at).as_secs_f64()),
                 ));
             }
-            Err(said) if self.observer.look().equal => {
+            Err(said) if equal(&self.observer.look()) => {
                 outcome.violations.push(Violation::of(Wrong::Status, said));
             }
             Err(said) => outcome.violations.push(Violation::of(Wrong::Unequal, said)),

@@ -21,7 +21,7 @@ use crate::suite::{
 pub(super) const CASES: &[Case] = &[
     Case::new("names_from_radars_log_open_nothing", names_from_the_log).on_each(),
     Case::new("a_part_of_a_container_id_is_none", part_of_an_id).on_each(),
-    Case::new("a_flood_of_sessions_keeps_nobody_out", flood),
+    Case::new("a_flood_of_sessions_keeps_nobody_out", flood).on_each(),
 ];
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -17,6 +17,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_deleted_pod", deleted_pod),
     Case::new("a_pod_deleted_without_grace", killed_pod),
     Case::new("what_a_container_writes_at_its_end_comes_here", last_words).on_each(),
+    Case::new("what_was_written_before_a_pod_was_taken_away_comes_here", taken_away)
+        .on_each()
+        .needs(&[Need::Processes]),
     Case::new("a_rollout", rollout),
     Case::new("a_killed_container", killed_container).needs(&[Need::Processes]),
     Case::new("a_deleted_deployment", deleted_deployment),
@@ -131,6 +134,30 @@ fn removed_meanwhile(sandbox: &Sandbox) {
     sandbox.watching(&containers, LONG);
     sandbox.arrives(&containers, CODE);
     assert_eq!(sandbox.tree().expect("the local tree").len(), 1, "what was removed has come back");
+}
+
+/// Without any grace its pod is gone from the API server before the watcher hears of what it wrote.
+fn taken_away(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::idle(sandbox).pod("terminationGracePeriodSeconds", 5.into()).apply(sandbox);
+    let container = app.only();
+    sandbox.sync(NO_RELOAD, CODE);
+    let watcher = sandbox.ksync.watcher().expect("a watcher");
+    process::stand_still(watcher, true);
+    container.sh(sandbox.cluster(), "seq 50000 >/code/late.txt");
+    app.kill_pod(&container.pod);
+    process::stand_still(watcher, false);
+    eventually("what it wrote last", LONG, || {
+        let lines = sandbox.text("late.txt")?.lines().count();
+        holds(lines == 50_000, format!("{lines} lines"))
+    });
+    let next = eventually("another container", LONG, || {
+        let now = app.all();
+        if now.iter().all(|new| new.id != container.id) { Ok(now) } else { Err(format!("{now:?}")) }
+    });
+    sandbox.watching(&next, LONG);
+    sandbox.arrives(&next, CODE);
+    sandbox.ksync.no_conflicts();
 }
 
 /// While its pod is on its way out, and in its very last moment. What it removes then is a part of its end.

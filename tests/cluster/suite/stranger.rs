@@ -1,7 +1,7 @@
 //! Somebody who may port-forward to radar, speaks its protocol himself, and has any key that he likes.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
@@ -42,8 +42,10 @@ impl Forward {
             .stdout(Stdio::piped())
             .spawn()
             .expect("start kubectl");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("its stdout")).read_line(&mut line).expect("read");
+        let (mut said, mut line) = (BufReader::new(child.stdout.take().expect("its stdout")), String::new());
+        said.read_line(&mut line).expect("read");
+        // It tells of each connection, and ends when nobody reads that.
+        std::thread::spawn(move || io::copy(&mut said, &mut io::sink()));
         // `Forwarding from 127.0.0.1:34567 -> 40321`
         let address = line.split_whitespace().nth(2).and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| panic!("kubectl said `{line}`"));

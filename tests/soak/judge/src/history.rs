@@ -194,6 +194,8 @@ pub struct Round {
     pub fault: Option<Micros>,
     /// Containers that ended, and when each was last seen alive.
     pub died: BTreeMap<String, Micros>,
+    /// The pod of each container that was seen, by its id.
+    pub pods: BTreeMap<String, String>,
     /// Differences under a claim.
     pub sightings: Vec<Sighting>,
     /// What was seen to change.

@@ -21,6 +21,6 @@ mod example;
 pub use history::{Content, End, Kept, Micros, Op, Round, Seen, Side, Sighting, State, Tree};
 pub use names::{OWN, is_ignored, is_leftover, is_own};
 pub use plan::{Fault, Next, Plan, figures, lengths, shortest};
-pub use standing::{at_odds, written_there};
+pub use standing::{at_odds, is_loose, written_there};
 pub use trees::differences;
 pub use verdict::{Kind, Violation, judge};

@@ -72,16 +72,29 @@ pub fn written_there(round: &Round) -> BTreeSet<Content> {
     there.filter(|content| !known.contains(content)).collect()
 }
 
+/// Whether the container has done it, or one before it in its pod: a volume outlives its containers.
+fn is_of(round: &Round, id: &str, op: &Op) -> bool {
+    op.side.container().is_some_and(|writer| {
+        let pod = |id: &str| round.pods.get(id);
+        writer == id || pod(id).is_some() && pod(id) == pod(writer)
+    })
+}
+
+/// Whether it was done in a container that was not surely the two-way one.
+fn is_on_its_own_account(round: &Round, op: &Op) -> bool {
+    op.side.container().is_some_and(|writer| !surely_two_way(round, writer, op))
+}
+
 /// Whether a container may differ from what is here for good, of its own doing.
 pub fn at_odds(round: &Round, id: &str) -> bool {
-    let own = |op: &&Op| op.side.container() == Some(id) && !is_own(&op.path) && !is_ignored(&op.path);
-    round.ops.iter().filter(own).any(|op| !surely_two_way(round, id, op))
+    let own = |op: &&Op| is_of(round, id, op) && !is_own(&op.path) && !is_ignored(&op.path);
+    round.ops.iter().filter(own).any(|op| is_on_its_own_account(round, op))
 }
 
 /// Whether a path of a container is its own business: it has changed it without being surely two-way.
-pub(crate) fn loose(round: &Round, id: &str, path: &str) -> bool {
-    let there = |op: &&Op| op.side.container() == Some(id) && disturbs(op, path);
-    round.ops.iter().filter(there).any(|op| !surely_two_way(round, id, op))
+pub fn is_loose(round: &Round, id: &str, path: &str) -> bool {
+    let there = |op: &&Op| is_of(round, id, op) && disturbs(op, path);
+    round.ops.iter().filter(there).any(|op| is_on_its_own_account(round, op))
 }
 
 #[cfg(test)]
@@ -108,10 +121,27 @@ mod tests {
         let at = |at| op(at, there(A), "f", State::Absent, file(1));
         assert!(owed(&round, &at(4_000_000)));
         assert!(!owed(&round, &at(7_000_000)), "the next answer names another");
-        assert!(!loose(&round, A, "f") && !at_odds(&round, A));
+        assert!(!is_loose(&round, A, "f") && !at_odds(&round, A));
         round.ops = vec![at(7_000_000)];
-        assert!(loose(&round, A, "f") && !loose(&round, B, "f"));
+        assert!(is_loose(&round, A, "f") && !is_loose(&round, B, "f"));
         assert!(at_odds(&round, A) && !at_odds(&round, B));
+    }
+
+    #[test]
+    fn what_a_container_left_in_a_volume_is_its_successors_business() {
+        let mut round = round();
+        round.roles.clear();
+        round.ops = vec![op(10, there(A), "f", State::Absent, file(1))];
+        assert!(is_loose(&round, A, "f") && at_odds(&round, A));
+        assert!(!is_loose(&round, B, "f") && !at_odds(&round, B), "of another pod");
+        round.pods = [(A, "app-1"), (B, "app-1")].map(|(id, pod)| (id.to_owned(), pod.to_owned())).into();
+        assert!(is_loose(&round, B, "f") && at_odds(&round, B));
+        assert!(!is_loose(&round, B, "g"));
+        round.roles = vec![(0, A.to_owned())];
+        assert!(
+            !is_loose(&round, B, "f") && !at_odds(&round, B),
+            "it was the two-way one, and that must arrive"
+        );
     }
 
     #[test]

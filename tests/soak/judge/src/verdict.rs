@@ -7,7 +7,7 @@ use crate::{
     history::{Content, Micros, Round, Side, State},
     last_word, lost,
     names::is_leftover,
-    standing::loose,
+    standing::is_loose,
     story::story,
     trees::differences,
     watching,
@@ -111,7 +111,7 @@ pub fn judge(round: &Round, start: Micros) -> Vec<Violation> {
     };
     for (id, tree) in &round.end.containers {
         let mut paths = differences(&round.end.local, tree);
-        paths.retain(|path| !loose(round, id, path));
+        paths.retain(|path| !is_loose(round, id, path));
         add(Kind::Unequal, format!("{} differs from what is here", Side::Container(id.clone())), paths);
     }
     let lost: Vec<(String, Content)> = lost::lost(round);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     history::{Micros, Op, Round, Side, Sighting},
     names::{is_ignored, is_own},
-    standing::{disturbs, loose},
+    standing::{disturbs, is_loose},
 };
 
 /// What is younger than this at the time of the claim may still be on its way.
@@ -29,7 +29,7 @@ fn is_false(round: &Round, sighting: &Sighting) -> bool {
         || brought_since(round, sighting)
         || is_ignored(path)
         || is_own(path)
-        || loose(round, &sighting.container, path))
+        || is_loose(round, &sighting.container, path))
 }
 
 /// Whether what is here was brought from a third place, after the moment that the claim is about: a row of one container says
