@@ -80,7 +80,11 @@ impl Node {
     }
 
     /// Has what is attached in the container stand for longer than a proof does.
-    pub(crate) async fn keep_proved(&self, attachment: &Attachment, container: &RemoteContainer) -> Infallible {
+    pub(crate) async fn keep_proved(
+        &self,
+        attachment: &Attachment,
+        container: &RemoteContainer,
+    ) -> Infallible {
         self.prover.keep(attachment.link(), container).await
     }
 

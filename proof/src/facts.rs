@@ -76,8 +76,7 @@ fn written_above(
 ) -> Result<bool, Error> {
     let first = control_groups(1)?;
     let outside = |process: &i32| {
-        is_in(*process, own)
-            && control_groups(*process).is_ok_and(|groups| outside_of_pods(&groups, &first))
+        is_in(*process, own) && control_groups(*process).is_ok_and(|groups| outside_of_pods(&groups, &first))
     };
     Ok(above(parents, peer).into_iter().filter(outside).any(|process| writes(process, pipe)))
 }

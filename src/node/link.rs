@@ -26,8 +26,7 @@ use tonic::{
 };
 
 use super::{
-    call_error::CallError, identity::SessionIdentity, proofs::Proofs,
-    spool::Spool, sync::SyncStream, wire,
+    call_error::CallError, identity::SessionIdentity, proofs::Proofs, spool::Spool, sync::SyncStream, wire,
 };
 use crate::{
     cluster,
@@ -122,7 +121,11 @@ impl Error {
             Self::Tunnel(tunnel::Error::Cluster { source, .. }) if cluster::is_denied(source) => true,
             Self::Tunnel(error) => error.is_broken(),
             Self::Version { .. } | Self::Lacks { .. } | Self::Older { .. } | Self::Keys(_) => true,
-            Self::Prove(_) | Self::Unproved(_) | Self::Transport(_) | Self::Call { .. } | Self::Slow { .. } => false,
+            Self::Prove(_)
+            | Self::Unproved(_)
+            | Self::Transport(_)
+            | Self::Call { .. }
+            | Self::Slow { .. } => false,
         }
     }
 }

@@ -41,11 +41,7 @@ impl Prover {
     }
 
     /// Proves that we may exec into the container, unless that is proved and will be for a while. Until when it is.
-    pub(super) async fn prove(
-        &self,
-        link: &Link,
-        container: &RemoteContainer,
-    ) -> Result<Instant, CallError> {
+    pub(super) async fn prove(&self, link: &Link, container: &RemoteContainer) -> Result<Instant, CallError> {
         let until = link.proofs.of(container);
         let mut until = until.lock().await;
         let renewed_at = |until: Instant| until.checked_sub(AHEAD);

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use ksync_keys::Fingerprint;
 use ksync_proto::radar::{
     AttachReply, AttachRequest, BasePathReply, BasePathRequest, Bytes, Container, DetachReply, DetachRequest,
-    LookReply, LookRequest, ProveReply, ProveRequest, ReadReply, ReadRequest, ReloadReply, ReloadRequest, SessionEvent, SessionRequest,
-    SpoolReply, SpoolRequest, StageReply, StageRequest, Submount, SyncReply, SyncRequest, VersionReply,
-    VersionRequest, radar_server::Radar,
+    LookReply, LookRequest, ProveReply, ProveRequest, ReadReply, ReadRequest, ReloadReply, ReloadRequest,
+    SessionEvent, SessionRequest, SpoolReply, SpoolRequest, StageReply, StageRequest, Submount, SyncReply,
+    SyncRequest, VersionReply, VersionRequest, radar_server::Radar,
 };
 use rand::RngExt;
 use syncthing::Device;

@@ -83,7 +83,7 @@ mod tests {
     use tokio::sync::{mpsc, watch};
     use tonic::{Code, Status};
 
-    use super::{Command, IfHeld, Registry, command::Reply};
+    use super::{Command, IfHeld, Life, Registry, command::Reply};
     use crate::{
         container::{
             attachment::{Attachment, Claim},
@@ -164,6 +164,11 @@ mod tests {
         Some(Box::new(Attachment::new(id, claim, InitProcess::with_pid(container.pid()).unwrap(), directory)))
     }
 
+    async fn prove(registry: &Registry, name: &str, attachment: &Attachment) {
+        let life = Life::of(attachment);
+        ask(registry, |reply| Command::Proved(person(name), life, reply)).await.unwrap();
+    }
+
     async fn ended(events: &mut mpsc::Receiver<SessionEvent>) -> (String, AttachmentEnd, String) {
         match events.recv().await.unwrap().event.unwrap() {
             Event::AttachmentEnded(e) => (e.attachment_id.clone(), e.why(), e.reason),
@@ -196,6 +201,9 @@ mod tests {
         let mut t = open(&registry, "t", 1).await.unwrap();
         let attach =
             async |attachment, if_held| ask(&registry, |r| Command::Attach(attachment, if_held, r)).await;
+        for name in ["s", "t"] {
+            prove(&registry, name, &first).await;
+        }
         let held = attach(first, IfHeld::Refuse).await.unwrap();
         // The same once more is another spec's, unless it comes over a newer stream: then it is the same attachment.
         let again = candidate("s", &container, dir.path()).await.unwrap();
@@ -268,6 +276,54 @@ mod tests {
         assert!(asked.accept().await.is_ok());
     }
 
+    /// The attacks: without a proof, with somebody else's, and with one of one's own that is over.
+    #[tokio::test]
+    async fn what_is_attached_rests_on_a_proof_of_ones_own() {
+        let (registry, _link_tx) = registry();
+        let (container, dir) = (Container::start(), tempfile::tempdir().unwrap());
+        let Some(first) = candidate("s", &container, dir.path()).await else {
+            return ksync_skip::skipped("mounts can't be cloned here");
+        };
+        let mut s = open(&registry, "s", 1).await.unwrap();
+        let _t = open(&registry, "t", 1).await.unwrap();
+        let attach =
+            async |attachment| ask(&registry, |r| Command::Attach(attachment, IfHeld::TakeOver, r)).await;
+        let life = Life::of(&first);
+        let refused = attach(first).await.unwrap_err();
+        let said = format!(
+            "key `{}` has not proved that it may exec into container `docker://{}`",
+            person("s"),
+            container.pid()
+        );
+        assert_eq!((refused.code(), refused.message()), (Code::Unauthenticated, &*said));
+        let again = candidate("s", &container, dir.path()).await.unwrap();
+        prove(&registry, "t", &again).await;
+        assert_eq!(attach(again).await.unwrap_err().code(), Code::Unauthenticated, "somebody else's");
+        let again = candidate("s", &container, dir.path()).await.unwrap();
+        prove(&registry, "s", &again).await;
+        let held = attach(again).await.unwrap();
+        // Proved anew: the first proof's end is nobody's any more.
+        registry.tell(Command::ProofOver(person("s"), life.container.clone(), 1));
+        let again = candidate("s", &container, dir.path()).await.unwrap();
+        prove(&registry, "s", &again).await;
+        registry.tell(Command::ProofOver(person("s"), life.container.clone(), 2));
+        let found = ask(&registry, |reply| Command::Find(person("s"), held.id.clone(), reply)).await;
+        assert!(found.is_ok());
+        registry.tell(Command::ProofOver(person("s"), life.container.clone(), 3));
+        let (id, why, reason) = ended(&mut s).await;
+        assert_eq!(
+            (id, why, &*reason),
+            (held.id.clone(), AttachmentEnd::Unproved, "that you may exec into it was not proved anew")
+        );
+        // With the session all proofs go.
+        let again = candidate("t", &container, dir.path()).await.unwrap();
+        registry.tell(Command::StreamLost(person("t"), 1));
+        tokio::time::pause();
+        tokio::time::sleep(GRACE * 2).await;
+        let _back = open(&registry, "t", 2).await.unwrap();
+        assert_eq!(attach(again).await.unwrap_err().code(), Code::Unauthenticated);
+    }
+
     /// The attack: sessions with keys that were made for it.
     #[tokio::test]
     async fn who_opens_many_sessions_keeps_nobody_out() {
@@ -277,6 +333,7 @@ mod tests {
             return ksync_skip::skipped("mounts can't be cloned here");
         };
         let _mine = open(&registry, "s", 1).await.unwrap();
+        prove(&registry, "s", &attachment).await;
         ask(&registry, |r| Command::Attach(attachment, IfHeld::Refuse, r)).await.unwrap();
         let mut flood = Vec::new();
         for n in 0..1000 {

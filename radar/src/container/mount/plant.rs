@@ -92,8 +92,8 @@ fn plant_here(pid: i32, from: &Path) -> Result<Planted, Error> {
     // From here on it goes when something fails.
     let place = Some(Place { namespace, name: name.clone() });
     let planted = Planted { command, program, listener, place };
-    let at = open_beneath(&dev, &name, OFlags::PATH | OFlags::DIRECTORY)
-        .map_err(kernel("open", path.as_str()))?;
+    let at =
+        open_beneath(&dev, &name, OFlags::PATH | OFlags::DIRECTORY).map_err(kernel("open", path.as_str()))?;
     let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(&tree, "", &at, "", empty).map_err(kernel("mount", path))?;
     Ok(planted)
@@ -205,5 +205,119 @@ impl Drop for Planted {
         if let Err(error) = own_thread(move || place.clear(), told) {
             tracing::warn!(error = ksync_common::chain(&error), "remove what was planted");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Child, Command, Stdio},
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    /// Something that waits in a mount namespace of its own, after a shell's `line`.
+    struct Container(Child);
+
+    impl Container {
+        /// None where there are no namespaces to be had.
+        fn start(line: &str) -> Option<Self> {
+            let mut child = Command::new("unshare")
+                .args(["--mount", "sh", "-c", &format!("{line}; echo ready; exec sleep 1000")])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .ok()?;
+            let mut said = String::new();
+            BufReader::new(child.stdout.take()?).read_line(&mut said).ok()?;
+            let container = Self(child);
+            (said == "ready\n").then_some(container)
+        }
+
+        fn pid(&self) -> i32 {
+            i32::try_from(self.0.id()).unwrap()
+        }
+
+        /// What a line of a shell in it says.
+        fn says(&self, line: &str) -> String {
+            let target = format!("--target={}", self.pid());
+            let said = Command::new("nsenter").args([&target, "--mount", "--", "sh", "-c", line]).output();
+            String::from_utf8(said.unwrap().stdout).unwrap().trim_end().to_owned()
+        }
+    }
+
+    impl Drop for Container {
+        fn drop(&mut self) {
+            drop(self.0.kill());
+            self.0.wait().unwrap();
+        }
+    }
+
+    const OWN_DEV: &str = "mount -t tmpfs dev /dev";
+
+    #[tokio::test]
+    async fn what_is_planted_can_be_run_and_not_be_read_or_changed_and_goes() {
+        let Some(container) = Container::start(OWN_DEV) else {
+            return ksync_skip::skipped("no mount namespaces here");
+        };
+        // Of a radar that was killed.
+        container.says("mkdir -p /dev/.ksync-00000000-1; mount -t tmpfs x /dev/.ksync-00000000-1");
+        let planted = plant(container.pid(), "/bin/true".into()).await.unwrap();
+        let [program, socket] = &planted.command;
+        let dir = program.strip_suffix("/prove").unwrap();
+        assert_eq!(container.says("ls -A /dev"), dir.strip_prefix("/dev/").unwrap());
+        assert_eq!(container.says(&format!("{program} && echo runs")), "runs");
+        assert_eq!(
+            container.says(&format!("stat -c %a,%F {program} {socket}")),
+            "111,regular file\n666,socket"
+        );
+        assert_eq!(
+            container.says(&format!("rm {program} || chmod 777 {program} || touch {dir}/x || echo no")),
+            "no"
+        );
+        let options = container.says(&format!("grep ' {dir} ' /proc/self/mounts"));
+        assert!(options.contains(" ro,nosuid,nodev,"), "{options}");
+        let there = format!("/proc/{}/root{program}", container.pid());
+        let about = fs::metadata(&there).unwrap();
+        assert_eq!(planted.program, (about.dev(), about.ino()));
+        drop(planted);
+        let begun = Instant::now();
+        while !container.says("ls -A /dev").is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{}", container.says("ls -A /dev"));
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_planted_where_it_could_be_seen_from_elsewhere() {
+        let cases = [
+            (":", "is no tmpfs"),
+            ("mount -o bind /dev /dev", "is no tmpfs"),
+            ("mount -o ro -t tmpfs d /dev", "is read-only"),
+        ];
+        for (line, what) in cases {
+            let Some(container) = Container::start(line) else {
+                return ksync_skip::skipped("no mount namespaces here");
+            };
+            let refused = plant(container.pid(), "/bin/true".into()).await.unwrap_err();
+            assert!(matches!(refused, Error::NoPlace { what: said } if said == what), "{line}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_tmpfs_that_is_mounted_outside_too_is_unfit() {
+        let mounts = |device: &str, kind: &str| {
+            ksync_procfs::parse_mounts(&format!(
+                "36 35 {device} / /dev rw,nosuid - {kind} tmpfs rw,size=65536k\n"
+            ))
+        };
+        assert_eq!(unfit(&mounts("0:7", "tmpfs"), &mounts("0:6", "devtmpfs")), None);
+        assert_eq!(
+            unfit(&mounts("0:7", "tmpfs"), &mounts("0:7", "tmpfs")),
+            Some("is mounted outside of the container, too")
+        );
+        assert_eq!(unfit(&[], &[]), Some("is no mount of its own"));
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 use ksync_keys::Fingerprint;
 use tokio::time::Instant;
 
-use crate::container::runtime::ContainerId;
+use crate::container::{attachment::Attachment, runtime::ContainerId};
 
 /// How long a proof is good.
 pub(crate) const GOOD_FOR: Duration = Duration::from_secs(600);
@@ -19,6 +19,13 @@ pub(crate) struct Life {
     pub(crate) container: ContainerId,
     /// When its init was started, in the kernel's ticks since its boot.
     pub(crate) started: u64,
+}
+
+impl Life {
+    /// Of the container that an attachment is in.
+    pub(crate) fn of(attachment: &Attachment) -> Self {
+        Self { container: attachment.claim.container.clone(), started: attachment.life.started }
+    }
 }
 
 /// All that are good.

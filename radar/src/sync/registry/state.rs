@@ -238,8 +238,7 @@ impl State {
 
     fn attach(&mut self, attachment: Attachment, if_held: IfHeld) -> Result<Arc<Attachment>, Error> {
         let wanted = &attachment.claim;
-        let life = Life { container: wanted.container.clone(), started: attachment.life.started };
-        self.good_for(wanted.person, &life)?;
+        self.good_for(wanted.person, &Life::of(&attachment))?;
         let epoch = self.session(wanted.person)?.hello.epoch;
         let taken = match held::claim(&self.attachments, wanted, epoch, if_held)? {
             Claimed::Existing(held) => {

@@ -40,7 +40,7 @@ use crate::{
     supervisor::node_syncthing::NodeSyncthing,
     sync::{
         endpoints::Endpoints,
-        registry::{Command, IfHeld, Registry},
+        registry::{Command, IfHeld, Life, Registry},
         session::Hello,
         spools::Spools,
     },
@@ -124,6 +124,8 @@ impl Scene {
         let scene = Self { me, address, dir, registry, spools, init, _stop: stop, _events_rx: events_rx };
         let mut attachment = Box::new(attachment?);
         attachment.claim.person = scene.me.person;
+        let life = Life::of(&attachment);
+        scene.registry.ask(|reply| Command::Proved(scene.me.person, life, reply)).await.unwrap();
         scene.registry.ask(|reply| Command::Attach(attachment, IfHeld::Refuse, reply)).await.unwrap();
         Some(scene)
     }
