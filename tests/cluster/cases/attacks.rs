@@ -3,6 +3,8 @@
 //! What a person has attached is out of reach for others. That attaching takes no more than the port-forward is known, and
 //! said (README, Limits).
 
+use std::path::PathBuf;
+
 use ksync_proto::radar::{
     AttachRequest, BasePathRequest, Container as WireContainer, DetachRequest, Entry, EntryKind, LookRequest,
     ReadRequest, ReloadMode, ReloadRequest, StageRequest, VersionRequest, radar_client::RadarClient,
@@ -28,11 +30,12 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 }
 
-fn forward(sandbox: &Sandbox, node: &str) -> Forward {
+/// Somebody with the README's rights, for as long as he lives, and his kubeconfig.
+fn stranger(sandbox: &Sandbox) -> (Developer<'_>, PathBuf) {
     let developer = Developer::account(sandbox);
     let token = sandbox.kubectl().ok(&["create", "token", "-n", &sandbox.namespace, &developer.name]);
     let kubeconfig = developer.kubeconfig(&[&format!("--token={}", token.trim())]);
-    Forward::to_radar(sandbox, &kubeconfig, node)
+    (developer, kubeconfig)
 }
 
 /// The attachment that radar's log told of last, in the container.
@@ -81,10 +84,13 @@ fn names_from_the_log(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let container = App::web(sandbox).apply(sandbox).only();
     sandbox.sync(NO_RELOAD, CODE);
-    let forward = forward(sandbox, &container.node);
+    // kubectl may end with a connection that is not taken.
+    let (_stranger, kubeconfig) = stranger(sandbox);
+    let keyless = Forward::to_radar(sandbox, &kubeconfig, &container.node);
+    assert!(!runtime().block_on(keyless.answers_without_a_key()), "a connection without a key is answered");
+    let forward = Forward::to_radar(sandbox, &kubeconfig, &container.node);
     let attachment = attachment(sandbox, &forward, &container.id);
     runtime().block_on(async {
-        assert!(!forward.answers_without_a_key().await, "a connection without a key is answered");
         let mut radar = forward.with_a_new_key().await;
         radar.version(VersionRequest {}).await.expect("the version is everybody's");
         for (call, refused) in tried(&mut radar, &attachment).await {
@@ -123,7 +129,8 @@ fn names_from_the_log(sandbox: &Sandbox) {
 
 fn part_of_an_id(sandbox: &Sandbox) {
     let container = App::web(sandbox).apply(sandbox).only();
-    let forward = forward(sandbox, &container.node);
+    let (_stranger, kubeconfig) = stranger(sandbox);
+    let forward = Forward::to_radar(sandbox, &kubeconfig, &container.node);
     let (scheme, id) = container.id.split_once("://").expect("an id with its scheme");
     runtime().block_on(async {
         let mut radar = forward.with_a_new_key().await;
@@ -146,7 +153,8 @@ fn flood(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let container = App::web(sandbox).apply(sandbox).only();
     sandbox.sync(NO_RELOAD, CODE);
-    let forward = forward(sandbox, &container.node);
+    let (_stranger, kubeconfig) = stranger(sandbox);
+    let forward = Forward::to_radar(sandbox, &kubeconfig, &container.node);
     runtime().block_on(async {
         let mut open = Vec::new();
         for _ in 0..768 {
