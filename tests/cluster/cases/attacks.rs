@@ -32,7 +32,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Somebody with the README's rights, for as long as he lives, and his kubeconfig.
 fn stranger(sandbox: &Sandbox) -> (Developer<'_>, PathBuf) {
-    let developer = Developer::account(sandbox);
+    let developer = Developer::without_exec(sandbox);
     let token = sandbox.kubectl().ok(&["create", "token", "-n", &sandbox.namespace, &developer.name]);
     let kubeconfig = developer.kubeconfig(&[&format!("--token={}", token.trim())]);
     (developer, kubeconfig)
@@ -114,8 +114,8 @@ fn names_from_the_log(sandbox: &Sandbox) {
             path: CODE.to_owned(),
             take_over: false,
         };
-        let refused = radar.attach(attach).await.expect_err("a directory that somebody has");
-        assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+        let refused = radar.attach(attach).await.expect_err("a directory that somebody has, without a proof");
+        assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
     });
     // The watcher has not been disturbed, by the highest epoch least of all.
     sandbox.ksync.watching("main", 1, SHORT);
@@ -140,7 +140,8 @@ fn part_of_an_id(sandbox: &Sandbox) {
                 LookRequest { container: Some(wire(&format!("{scheme}://{id}"))), path: CODE.to_owned() };
             radar.look(look).await
         };
-        assert!(look(id).await.expect("the whole id").into_inner().exists);
+        let refused = look(id).await.expect_err("the whole id, without a proof");
+        assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
         for part in [&id[..3], &id[..12], &id[..63], &format!("{id}0")] {
             let refused = look(part).await.expect_err(part);
             assert_eq!(refused.code(), Code::InvalidArgument, "{part}: {refused}");

@@ -37,6 +37,15 @@ impl<'a> Developer<'a> {
         Self::with_rights(sandbox, name.to_owned(), &subject)
     }
 
+    /// A service account that may do all this but exec into pods.
+    pub(crate) fn without_exec(sandbox: &'a Sandbox) -> Self {
+        let developer = Self::account(sandbox);
+        let rule = json!([{ "op": "remove", "path": "/rules/1" }]).to_string();
+        let role = ["patch", "role", "-n", &sandbox.namespace, &developer.role, "--type=json", "-p", &rule];
+        sandbox.kubectl().ok(&role);
+        developer
+    }
+
     fn with_rights(sandbox: &'a Sandbox, name: String, subject: &Value) -> Self {
         let role = format!("{}-developer", sandbox.namespace);
         let rights = |namespace: &str, rules: Value| {
@@ -55,7 +64,10 @@ impl<'a> Developer<'a> {
         };
         let own = rights(
             &sandbox.namespace,
-            json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"] }]),
+            json!([
+                { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"] },
+                { "apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"] },
+            ]),
         );
         let system = rights(
             SYSTEM,
