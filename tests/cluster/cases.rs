@@ -22,6 +22,7 @@ mod old_ksync;
 mod outages;
 mod ownership;
 mod pod_changes;
+mod proofs;
 mod refusals;
 mod reload;
 mod scale;
@@ -73,6 +74,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("refusals", refusals::CASES),
         ("credentials", credentials::CASES),
         ("attacks", attacks::CASES),
+        ("proofs", proofs::CASES),
         ("network", network::CASES),
         ("reload", reload::CASES),
         ("reload_automatic", reload::AUTOMATIC),
