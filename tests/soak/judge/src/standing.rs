@@ -80,9 +80,11 @@ fn is_of(round: &Round, id: &str, op: &Op) -> bool {
     })
 }
 
-/// Whether it was done in a container that was not surely the two-way one.
+/// Whether it was done in a container that was not surely the two-way one, or so shortly before that one's end that it need not
+/// have arrived.
 fn is_on_its_own_account(round: &Round, op: &Op) -> bool {
-    op.side.container().is_some_and(|writer| !surely_two_way(round, writer, op))
+    let own = |writer: &str| !surely_two_way(round, writer, op) || doomed(round, writer, op);
+    op.side.container().is_some_and(own)
 }
 
 /// Whether a container may differ from what is here for good, of its own doing.
@@ -142,6 +144,10 @@ mod tests {
             !is_loose(&round, B, "f") && !at_odds(&round, B),
             "it was the two-way one, and that must arrive"
         );
+        round.died.insert(A.to_owned(), 20);
+        assert!(is_loose(&round, B, "f"), "in its last moment");
+        round.died.insert(A.to_owned(), 10 + 2 * GRACE);
+        assert!(!is_loose(&round, B, "f"));
     }
 
     #[test]
