@@ -93,7 +93,7 @@ pub fn at_odds(round: &Round, id: &str) -> bool {
     round.ops.iter().filter(own).any(|op| is_on_its_own_account(round, op))
 }
 
-/// Whether a path of a container is its own business: it has changed it without being surely two-way.
+/// Whether a path of a container is its own business: it has changed it on its own account, or one before it in its pod has.
 pub fn is_loose(round: &Round, id: &str, path: &str) -> bool {
     let there = |op: &&Op| is_of(round, id, op) && disturbs(op, path);
     round.ops.iter().filter(there).any(|op| is_on_its_own_account(round, op))
