@@ -161,7 +161,7 @@ fn why_not_running(pod: &Pod, declared: Declared<'_>, container: Option<&Contain
 pub(crate) struct End {
     /// Now.
     pub now: CancellationToken,
-    /// With its container, whose pod is on its way out.
+    /// With its container, whose pod is on its way out, or is the spec's no more.
     pub with_container: CancellationToken,
 }
 

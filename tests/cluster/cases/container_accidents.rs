@@ -7,7 +7,6 @@ use super::{
 };
 use crate::suite::{
     App, Case, Need, Sandbox,
-    app::Deployed,
     container::Container,
     eventually,
     eventually::{LONG, SHORT, holds},
@@ -21,16 +20,6 @@ pub(super) const CASES: &[Case] = &[
     Case::new("radar_is_killed_while_containers_die", with_radar).alone().needs(&[Need::Processes]),
     Case::new("the_nodes_runtimes_restart", restarted).alone().needs(&[Need::Runtimes]),
 ];
-
-/// All other containers than `before`, when they run.
-#[track_caller]
-fn others(app: &Deployed<'_>, before: &[Container]) -> Vec<Container> {
-    eventually("other containers", LONG, || {
-        let now = app.all();
-        let fresh = now.iter().all(|new| before.iter().all(|old| old.id != new.id));
-        if fresh { Ok(now) } else { Err(format!("{now:?}")) }
-    })
-}
 
 /// What the two-way container writes comes here only after a scan on its node; nobody is told of a conflict.
 #[track_caller]
@@ -54,7 +43,7 @@ fn removed(sandbox: &Sandbox) {
     let witness = Witness::over(&sandbox.local());
     for _ in 0..2 {
         sandbox.cluster().remove(&containers[0]);
-        containers = others(&app, &containers);
+        containers = app.others(&containers);
         in_sync(sandbox, &containers);
         past_a_scan(sandbox, &containers);
     }
@@ -76,7 +65,7 @@ fn with_radar(sandbox: &Sandbox) {
     }
     let witness = Witness::over(&sandbox.local());
     victims.into_iter().for_each(process::kill);
-    let containers = others(&app, &containers);
+    let containers = app.others(&containers);
     in_sync(sandbox, &containers);
     past_a_scan(sandbox, &containers);
     witness.intact();

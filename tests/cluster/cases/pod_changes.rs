@@ -136,6 +136,18 @@ fn removed_meanwhile(sandbox: &Sandbox) {
     assert_eq!(sandbox.tree().expect("the local tree").len(), 1, "what was removed has come back");
 }
 
+/// What the container has written into `late.txt` at its end comes here, and the sync goes on with the one that comes next.
+#[track_caller]
+fn outlived(sandbox: &Sandbox, app: &Deployed<'_>, container: Container) {
+    eventually("what it writes last", LONG, || {
+        let lines = sandbox.text("late.txt")?.lines().count();
+        holds(lines == 50_000, format!("{lines} lines"))
+    });
+    let next = app.others(&[container]);
+    sandbox.watching(&next, LONG);
+    sandbox.arrives(&next, CODE);
+}
+
 /// Without any grace its pod is gone from the API server before the watcher hears of what it wrote.
 fn taken_away(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
@@ -147,16 +159,7 @@ fn taken_away(sandbox: &Sandbox) {
     container.sh(sandbox.cluster(), "seq 50000 >/code/late.txt");
     app.kill_pod(&container.pod);
     process::stand_still(watcher, false);
-    eventually("what it wrote last", LONG, || {
-        let lines = sandbox.text("late.txt")?.lines().count();
-        holds(lines == 50_000, format!("{lines} lines"))
-    });
-    let next = eventually("another container", LONG, || {
-        let now = app.all();
-        if now.iter().all(|new| new.id != container.id) { Ok(now) } else { Err(format!("{now:?}")) }
-    });
-    sandbox.watching(&next, LONG);
-    sandbox.arrives(&next, CODE);
+    outlived(sandbox, &app, container);
     sandbox.ksync.no_conflicts();
 }
 
@@ -170,16 +173,7 @@ fn last_words(sandbox: &Sandbox) {
     sandbox.sync(NO_RELOAD, CODE);
     sandbox.kubectl().ok(&["delete", "pod", "-n", &sandbox.namespace, "--wait=false", &container.pod]);
     eventually("what it writes in its grace period", LONG, || sandbox.text("early.txt"));
-    eventually("what it writes last", LONG, || {
-        let lines = sandbox.text("late.txt")?.lines().count();
-        holds(lines == 50_000, format!("{lines} lines"))
-    });
-    let next = eventually("another container", LONG, || {
-        let now = app.all();
-        if now.iter().all(|new| new.id != container.id) { Ok(now) } else { Err(format!("{now:?}")) }
-    });
-    sandbox.watching(&next, LONG);
-    sandbox.arrives(&next, CODE);
+    outlived(sandbox, &app, container);
     assert_eq!(sandbox.text("a.txt").as_deref(), Ok("a\n"), "removed by a container on its way out");
     sandbox.ksync.no_conflicts();
 }

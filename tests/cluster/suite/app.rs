@@ -293,6 +293,16 @@ impl Deployed<'_> {
         self.all()
     }
 
+    /// All of its containers, when they run and none is one of `before`.
+    #[track_caller]
+    pub(crate) fn others(&self, before: &[Container]) -> Vec<Container> {
+        eventually("other containers", LONG, || {
+            let now = self.all();
+            let fresh = now.iter().all(|new| before.iter().all(|old| old.id != new.id));
+            if fresh { Ok(now) } else { Err(format!("{now:?}")) }
+        })
+    }
+
     /// Takes a pod away without any grace; its Deployment makes another one.
     #[track_caller]
     pub(crate) fn kill_pod(&self, pod: &str) {

@@ -96,14 +96,11 @@ mod tests {
         registry.ask(|reply| Command::Open(hello, events_tx, reply)).await.unwrap();
         let turn = syncthing.devices.lock().await;
         let opening = open(person, registry.clone(), spools.clone(), syncthing_rx, "1".into());
-        let ending = async {
-            // The call waits for its turn by now.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            registry.shutdown().await;
-            drop(turn);
-        };
-        let both = futures::future::join(opening, ending);
-        let (opened, ()) = tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
+        tokio::pin!(opening);
+        assert!(futures::poll!(&mut opening).is_pending(), "it waits for its turn");
+        registry.shutdown().await;
+        drop(turn);
+        let opened = tokio::time::timeout(Duration::from_secs(5), opening).await.unwrap();
         assert_eq!(opened.unwrap_err().code(), Code::FailedPrecondition);
         assert_eq!(asked.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(spools.find(person).is_none());

@@ -3,7 +3,7 @@
 use super::{APP, CODE, NEEDS, NOTE, STARTS, everywhere, inits, python_app, reload, restarts, says, sync};
 use crate::suite::{
     App, Case, Sandbox,
-    eventually::{LONG, SHORT, eventually, holds},
+    eventually::{LONG, SHORT},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -100,11 +100,7 @@ fn volume(sandbox: &Sandbox) {
         before.len(),
         "{said}"
     );
-    let after = eventually("other containers", LONG, || {
-        let after = app.all();
-        let fresh = after.iter().all(|now| before.iter().all(|then| then.id != now.id));
-        holds(fresh, format!("{after:?}")).map(|()| after)
-    });
+    let after = app.others(&before);
     for container in &after {
         assert_eq!(restarts(sandbox, container), Ok(1));
     }

@@ -80,9 +80,11 @@ fn is_of(round: &Round, id: &str, op: &Op) -> bool {
     })
 }
 
-/// Whether it was done in a container that was not surely the two-way one.
+/// Whether it was done in a container that was not surely the two-way one, or so shortly before that one's end that it need not
+/// have arrived.
 fn is_on_its_own_account(round: &Round, op: &Op) -> bool {
-    op.side.container().is_some_and(|writer| !surely_two_way(round, writer, op))
+    let own = |writer: &str| !surely_two_way(round, writer, op) || doomed(round, writer, op);
+    op.side.container().is_some_and(own)
 }
 
 /// Whether a container may differ from what is here for good, of its own doing.
@@ -91,7 +93,7 @@ pub fn at_odds(round: &Round, id: &str) -> bool {
     round.ops.iter().filter(own).any(|op| is_on_its_own_account(round, op))
 }
 
-/// Whether a path of a container is its own business: it has changed it without being surely two-way.
+/// Whether a path of a container is its own business: it has changed it on its own account, or one before it in its pod has.
 pub fn is_loose(round: &Round, id: &str, path: &str) -> bool {
     let there = |op: &&Op| is_of(round, id, op) && disturbs(op, path);
     round.ops.iter().filter(there).any(|op| is_on_its_own_account(round, op))
@@ -142,6 +144,10 @@ mod tests {
             !is_loose(&round, B, "f") && !at_odds(&round, B),
             "it was the two-way one, and that must arrive"
         );
+        round.died.insert(A.to_owned(), 20);
+        assert!(is_loose(&round, B, "f"), "in its last moment");
+        round.died.insert(A.to_owned(), 10 + 2 * GRACE);
+        assert!(!is_loose(&round, B, "f"));
     }
 
     #[test]
