@@ -84,31 +84,64 @@ impl Prover {
         let ProofWanted { command, challenge } = match next(&mut replies).await? {
             Reply::Proved(proved) => return Ok(Duration::from_millis(proved.good_for_ms)),
             Reply::Wanted(wanted) => wanted,
+            Reply::Refused(_) => return Err(nonsense()),
         };
         let place =
             Place { namespace: &container.namespace, pod: &container.pod, container: &container.name };
-        let proved = next(&mut replies);
-        tokio::pin!(proved);
-        let reply = tokio::select! {
+        let mut verdict = Verdict { replies, refused: None };
+        let ended = tokio::select! {
             biased;
-            reply = &mut proved => reply?,
-            ended = exec::run(&self.0, place, command, &challenge) => match ended {
-                Err(error @ exec::Error::Cluster { .. }) => return Err(CallError::Exec(sentence(&error))),
-                ended => {
-                    // radar knows better what was wrong.
-                    let why = tokio::time::timeout(WHY, proved).await;
-                    let why = why.map_err(|_| CallError::Slow { call: "Prove", limit: WHY });
-                    match (why, ended) {
-                        (Ok(reply), _) => reply?,
-                        (Err(_), Err(error)) => return Err(CallError::Exec(sentence(&error))),
-                        (Err(slow), Ok(())) => return Err(slow),
-                    }
-                }
-            },
+            good_for = verdict.proved() => return done(begun, container, good_for?),
+            ended = exec::run(&self.0, place, command, &challenge) => ended,
         };
-        let Reply::Proved(proved) = reply else { return Err(nonsense()) };
-        debug!(pod = container.pod, took = ?begun.elapsed(), "proved that we may exec");
-        Ok(Duration::from_millis(proved.good_for_ms))
+        let why = match ended {
+            Err(error @ exec::Error::Cluster { .. }) => return Err(CallError::Exec(sentence(&error))),
+            Err(error) => Some(CallError::Exec(sentence(&error))),
+            Ok(()) => None,
+        };
+        // radar knows better what was wrong.
+        match tokio::time::timeout(WHY, verdict.decided(why.is_some())).await {
+            Ok(good_for) => done(begun, container, good_for?),
+            Err(_) => Err(why.unwrap_or(CallError::Slow { call: "Prove", limit: WHY })),
+        }
+    }
+}
+
+fn done(begun: Instant, container: &RemoteContainer, good_for: Duration) -> Result<Duration, CallError> {
+    debug!(pod = container.pod, took = ?begun.elapsed(), "proved that we may exec");
+    Ok(good_for)
+}
+
+/// radar's word on who has run the program.
+struct Verdict {
+    replies: Streaming<ProveReply>,
+    /// Why somebody was no proof: we, or a process of the container.
+    refused: Option<String>,
+}
+
+impl Verdict {
+    /// How long the proof is good.
+    async fn proved(&mut self) -> Result<Duration, CallError> {
+        loop {
+            match next(&mut self.replies).await? {
+                Reply::Proved(proved) => return Ok(Duration::from_millis(proved.good_for_ms)),
+                Reply::Refused(why) => self.refused = Some(why),
+                Reply::Wanted(_) => return Err(nonsense()),
+            }
+        }
+    }
+
+    /// The same, once the program has ended; where it has `failed`, a refusal is ours.
+    async fn decided(&mut self, failed: bool) -> Result<Duration, CallError> {
+        if failed && self.refused.is_none() {
+            if let Reply::Refused(why) = next(&mut self.replies).await? {
+                self.refused = Some(why);
+            }
+        }
+        match self.refused.take().filter(|_| failed) {
+            Some(why) => Err(CallError::Refused(why)),
+            None => self.proved().await,
+        }
     }
 }
 
