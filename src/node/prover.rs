@@ -48,9 +48,11 @@ impl Prover {
         if let Some(until) = until.filter(|until| renewed_at(*until).is_some_and(|at| Instant::now() < at)) {
             return Ok(until);
         }
+        let begun = Instant::now();
         let proving = self.run(link, container, until.is_some());
         let good_for = tokio::time::timeout(LIMIT, proving).await;
         let good_for = good_for.map_err(|_| CallError::Slow { call: "Prove", limit: LIMIT })??;
+        debug!(pod = container.pod, took = ?begun.elapsed(), "proved that we may exec");
         Ok(*until.insert(Instant::now() + good_for))
     }
 
@@ -78,7 +80,6 @@ impl Prover {
         container: &RemoteContainer,
         renew: bool,
     ) -> Result<Duration, CallError> {
-        let begun = Instant::now();
         let request = ProveRequest { container: Some(wire::container(container)), renew };
         let mut replies = link.radar.clone().prove(request).await?.into_inner();
         let ProofWanted { command, challenge } = match next(&mut replies).await? {
@@ -91,7 +92,7 @@ impl Prover {
         let mut verdict = Verdict { replies, refused: None };
         let ended = tokio::select! {
             biased;
-            good_for = verdict.proved() => return done(begun, container, good_for?),
+            good_for = verdict.proved(false) => return good_for,
             ended = exec::run(&self.0, place, command, &challenge) => ended,
         };
         let why = match ended {
@@ -100,16 +101,11 @@ impl Prover {
             Ok(()) => None,
         };
         // radar knows better what was wrong.
-        match tokio::time::timeout(WHY, verdict.decided(why.is_some())).await {
-            Ok(good_for) => done(begun, container, good_for?),
+        match tokio::time::timeout(WHY, verdict.proved(why.is_some())).await {
+            Ok(good_for) => good_for,
             Err(_) => Err(why.unwrap_or(CallError::Slow { call: "Prove", limit: WHY })),
         }
     }
-}
-
-fn done(begun: Instant, container: &RemoteContainer, good_for: Duration) -> Result<Duration, CallError> {
-    debug!(pod = container.pod, took = ?begun.elapsed(), "proved that we may exec");
-    Ok(good_for)
 }
 
 /// radar's word on who has run the program.
@@ -120,27 +116,18 @@ struct Verdict {
 }
 
 impl Verdict {
-    /// How long the proof is good.
-    async fn proved(&mut self) -> Result<Duration, CallError> {
+    /// How long the proof is good. Where our own exec has `failed`, a refusal is ours; else it is somebody else's, who has run the
+    /// program.
+    async fn proved(&mut self, failed: bool) -> Result<Duration, CallError> {
         loop {
+            if failed && let Some(why) = self.refused.take() {
+                return Err(CallError::Refused(why));
+            }
             match next(&mut self.replies).await? {
                 Reply::Proved(proved) => return Ok(Duration::from_millis(proved.good_for_ms)),
                 Reply::Refused(why) => self.refused = Some(why),
                 Reply::Wanted(_) => return Err(nonsense()),
             }
-        }
-    }
-
-    /// The same, once the program has ended; where it has `failed`, a refusal is ours.
-    async fn decided(&mut self, failed: bool) -> Result<Duration, CallError> {
-        if failed && self.refused.is_none() {
-            if let Reply::Refused(why) = next(&mut self.replies).await? {
-                self.refused = Some(why);
-            }
-        }
-        match self.refused.take().filter(|_| failed) {
-            Some(why) => Err(CallError::Refused(why)),
-            None => self.proved().await,
         }
     }
 }
