@@ -24,7 +24,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 .NOTPARALLEL:
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
-	guards unit layers-test cli-test syncthing-test cluster-test cluster-selftest model soak soak-short test test-new lint bench bench-build bench-long bench-reload \
+	guards unit layers-test cli-test syncthing-test cluster-test cluster-selftest model soak soak-short test test-new lint fuzz bench bench-build bench-long bench-reload \
 	bench-docs clean
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo 'make demo-down     takes away what the demo brought'
 	@echo 'make test          unit, map, CLI and cluster tests (the cluster is brought up where it is not)'
 	@echo 'make test-new      the cluster tests on the newest Kubernetes, containerd and runc (docs/platforms.md)'
+	@echo 'make fuzz          the parsers of outside bytes, each for a while (fuzz/README.md)'
 	@echo 'make lint          form, clippy, dependencies, scripts'
 	@echo
 	@echo 'make build         kubectl-ksync, in target/debug'
@@ -162,6 +163,14 @@ test-new: cluster-test
 
 lint: deps
 	@tests/lint
+
+# The targets of cargo-fuzz, built without nightly and so without its feedback: make fuzz SECONDS=60
+FUZZED := config wire journal syncthing proc runtime-record ignore
+fuzz: deps
+	@RUSTFLAGS='--cfg fuzzing' $(STAGE) 'fuzz targets' \
+		cargo build --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	@for target in $(FUZZED); do \
+		$(STAGE) "fuzz $$target" target/fuzz/debug/$$target -max_total_time=$(or $(SECONDS),20) -verbosity=0 || exit 1; done
 
 # A watcher of the demo has its files in target, so it ends first.
 clean:

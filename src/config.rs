@@ -24,6 +24,16 @@ pub(crate) use spec::{Direction, Initial, ReloadMode, SpecDetails, same_patterns
 pub(crate) use store::Store;
 pub(crate) use yaml::to_yaml;
 
+/// For `fuzz/`: reads a text, and takes its first spec out.
+#[cfg(fuzzing)]
+pub fn fuzz(text: &str) {
+    let Ok(mut draft) = Draft::parse("ksync.yaml".as_ref(), text) else { return };
+    let Some(name) = draft.config().spec.first().map(|spec| spec.name.clone()) else { return };
+    if draft.remove(&name).is_ok() {
+        assert!(Draft::parse("ksync.yaml".as_ref(), draft.text()).is_ok());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Draft, Position};

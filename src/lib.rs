@@ -28,5 +28,7 @@ mod watcher;
 
 pub use cli::main;
 pub use cluster::{ClusterArgs, ClusterConfig};
+#[cfg(fuzzing)]
+pub use config::fuzz as fuzz_config;
 pub use home::short_hash;
 pub use lock::Lock;

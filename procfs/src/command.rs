@@ -15,7 +15,7 @@ pub fn environment(tid: i32) -> Result<Vec<CString>, Error> {
     read::bytes(&format!("/proc/{tid}/environ")).map(|text| words(&text))
 }
 
-fn words(text: &[u8]) -> Vec<CString> {
+pub(crate) fn words(text: &[u8]) -> Vec<CString> {
     let words = text.split(|byte| *byte == 0).filter(|word| !word.is_empty());
     words.filter_map(|word| CString::new(word).ok()).collect()
 }

@@ -62,7 +62,7 @@ fn flags_in(info: &str) -> Option<u32> {
 }
 
 /// Reads all lines such as `inotify wd:1 ino:2f sdev:800013 mask:3ce ignored_mask:0 ...`; all numbers are hexadecimal.
-fn marks(info: &str) -> Vec<InotifyMark> {
+pub(crate) fn marks(info: &str) -> Vec<InotifyMark> {
     let mark = |line: &str| {
         let field = |name: &str| {
             let value = line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix(':'))?;

@@ -68,7 +68,7 @@ impl IdMaps {
 }
 
 /// Lines of three numbers: the first inside, the first outside, how many.
-fn parse(text: &str) -> Vec<IdRange> {
+pub(crate) fn parse(text: &str) -> Vec<IdRange> {
     let line = |line: &str| {
         let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
         let mut next = || numbers.next().flatten();

@@ -10,6 +10,8 @@
 mod command;
 mod error;
 mod fdinfo;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod ids;
 mod links;
 mod memory;
@@ -23,6 +25,8 @@ mod status;
 pub use command::{command_line, environment};
 pub use error::Error;
 pub use fdinfo::{InotifyMark, closes_on_exec, descriptors, inotify_marks, own_inotify_marks};
+#[cfg(fuzzing)]
+pub use fuzzing::fuzz;
 pub use ids::{IdMaps, IdRange};
 pub use links::{
     Namespace, NamespaceId, OWN_DESCRIPTORS, control_groups, executable, executable_file, namespace,

@@ -50,14 +50,14 @@ pub fn parents() -> Result<BTreeMap<i32, i32>, Error> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Stat {
+pub(crate) struct Stat {
     state: State,
     parent: i32,
     started: u64,
 }
 
 impl Stat {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         // The name may hold anything, so what follows its last parenthesis counts.
         let mut fields = text.rsplit_once(") ")?.1.split(' ');
         let (state, parent) = (State::parse(fields.next()?), fields.next()?.parse().ok()?);

@@ -43,7 +43,7 @@ impl Status {
         read::text(&format!("/proc/{tid}/status")).map(|text| Self::parse(&text))
     }
 
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut status = Self::default();
         for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
             let value = value.trim();
