@@ -274,4 +274,35 @@ mod tests {
         }
         assert!(Record::read("{\"h\":[\"a\"").is_err());
     }
+
+    #[test]
+    fn a_damaged_line_is_none_or_a_record_that_is_written_alike() {
+        let (member, path): (Arc<str>, Arc<str>) = (Arc::from("docker://a kind"), Arc::from("d/f"));
+        let hash = Some([0xab; 32]);
+        let entry = Entry {
+            path: String::new(),
+            kind: Kind::File,
+            size: 7,
+            mtime_ns: -5,
+            mode: 0o644,
+            hash,
+            target: None,
+        };
+        let state: State = Some(Arc::new(entry));
+        let agreed = Known::Agreed { here: state.clone(), there: None };
+        let records = [
+            Record::Here { path: Arc::clone(&path), state },
+            Record::Compared { member: Arc::clone(&member), exceptions: 3 },
+            Record::Known { member, path: Arc::clone(&path), known: Some(agreed) },
+            Record::Gone { path: Arc::clone(&path) },
+            Record::Synced { kind: path },
+        ];
+        let lines = records.each_ref().map(Record::line);
+        let samples = lines.each_ref().map(String::as_str);
+        ksync_mangle::each_text(&samples, |text| {
+            if let Ok(record) = Record::read(text) {
+                assert_eq!(Record::read(&record.line()).unwrap(), record);
+            }
+        });
+    }
 }

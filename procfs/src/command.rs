@@ -46,4 +46,12 @@ mod tests {
         child.wait().unwrap();
         assert!(variables.contains(&c"LAST=1".to_owned()));
     }
+
+    #[test]
+    fn no_bytes_break_it() {
+        ksync_mangle::each(&[b"A=1\0B=2\0\0PATH=/bin\0"], |bytes| {
+            let lengths: usize = words(bytes).iter().map(|word| word.as_bytes().len()).sum();
+            assert!(lengths <= bytes.len());
+        });
+    }
 }

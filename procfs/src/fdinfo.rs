@@ -103,4 +103,14 @@ mod tests {
         rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
         assert!(!super::closes_on_exec(me, fd).unwrap());
     }
+
+    #[test]
+    fn no_text_breaks_it() {
+        let text = "pos:\t0\nflags:\t02004000\nmnt_id:\t16\n\
+            inotify wd:2 ino:7ed5f sdev:800002 mask:3ce ignored_mask:0 fhandle-bytes:8\n";
+        ksync_mangle::each_text(&[text], |text| {
+            assert!(marks(text).len() <= text.lines().count());
+            let _ = is_close_on_exec(text);
+        });
+    }
 }

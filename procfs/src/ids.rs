@@ -126,4 +126,18 @@ mod tests {
         let uid = Status::of(pid).unwrap().effective_uid();
         assert!(IdMaps::of(pid).unwrap().user_inside(uid).is_some());
     }
+
+    #[test]
+    fn no_map_breaks_it() {
+        let samples = ["         0  884277248      65536\n     70000 1000 1\n", "0 0 4294967295\n"];
+        ksync_mangle::each_text(&samples, |text| {
+            let maps = IdMaps { users: parse(text), groups: parse(text) };
+            for id in [0, 1000, 70_000, 884_277_248, u32::MAX] {
+                // Where ranges do not overlap, what is inside comes from where it goes to.
+                if let (Some(inside), [_]) = (maps.user_inside(id), maps.users()) {
+                    assert_eq!(maps.user_outside(inside), Some(id));
+                }
+            }
+        });
+    }
 }

@@ -89,4 +89,13 @@ mod tests {
         assert_eq!(mounts[0].options, "ro,errors=continue");
         assert_eq!((mounts[0].device.as_str(), mounts[1].device.as_str()), ("98:0", "0:5"));
     }
+
+    #[test]
+    fn no_text_breaks_it() {
+        let text = "36 35 98:0 / /home/me/my\\040code\\134\\011x rw,noatime master:1 - ext4 /dev/root ro\n";
+        ksync_mangle::each_text(&[text], |text| {
+            let mounts = parse_mounts(text);
+            assert!(mounts.len() <= text.lines().count());
+        });
+    }
 }

@@ -91,4 +91,16 @@ mod tests {
         let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap();
         assert_eq!(parents().unwrap().get(&me), Some(&parent));
     }
+
+    #[test]
+    fn no_text_breaks_it() {
+        let text = "7 (a) Z 9) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 5 6";
+        ksync_mangle::each_text(&[text], |text| {
+            // A name can't stand for what is after it.
+            let named = format!("7 ({text}) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 5 6");
+            let found = Stat { state: State::Sleeping, parent: 3, started: 4711 };
+            assert_eq!(Stat::parse(&named), Some(found));
+            let _ = Stat::parse(text);
+        });
+    }
 }

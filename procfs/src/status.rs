@@ -143,4 +143,12 @@ mod tests {
         thread.join().unwrap();
         assert_eq!((status.name.as_str(), status.parent > 0), ("fourteen bytes\u{fffd}", true));
     }
+
+    #[test]
+    fn no_text_breaks_it() {
+        ksync_mangle::each_text(&[TEXT], |text| {
+            let status = Status::parse(text);
+            assert!(status.name.len() <= text.len());
+        });
+    }
 }

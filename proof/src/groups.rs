@@ -56,4 +56,16 @@ mod tests {
         assert!(!outside_of_pods("2:cpu:/a\n1:name=systemd:/kubepods/b\n", first));
         assert!(!outside_of_pods("3:pids:/a\n", first) && !outside_of_pods("", first));
     }
+
+    #[test]
+    fn whoever_is_in_a_pod_stays_there_whatever_stands_around_it() {
+        let first = "2:cpu:/\n1:name=systemd:/\n0::/init.scope\n";
+        let samples = [first, "0::/system.slice/containerd.service\n", "0::/../../x\n"];
+        ksync_mangle::each_text(&samples, |text| {
+            let _ = outside_of_pods(text, first);
+            let _ = outside_of_pods(first, text);
+            let lines = format!("{text}\n2:cpu:/kubepods/x\n");
+            assert!(!outside_of_pods(&lines, first), "{text}");
+        });
+    }
 }

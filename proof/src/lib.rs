@@ -8,11 +8,15 @@
 //! | room | what it is for |
 //! |---|---|
 //! | `facts` | what `/proc` tells of such a process |
+//! | `above` | the processes above it |
+//! | `descriptors` | what a process has open |
 //! | `verdict` | whether that is a proof, decided by the facts alone |
 //! | `groups` | whether a control group is a pod's |
 //!
 //! Invariant: a fact that can't be read is no proof. Nothing that a process of the container writes about itself counts.
 
+mod above;
+mod descriptors;
 mod facts;
 mod groups;
 mod verdict;

@@ -129,6 +129,30 @@ fn an_exec_with_stdin_is_a_proof_and_the_same_twice() {
     assert_eq!(other.judged(peer), Err(Refusal::Elsewhere));
 }
 
+/// A runtime's own program ends as soon as it has started what it was to start, and the shim is the parent then: at any moment
+/// of a look.
+#[test]
+fn an_exec_whose_starter_ends_is_a_proof() {
+    let Some(container) = Container::start() else { return ksync_skip::skipped("no namespaces here") };
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    for round in 0..100 {
+        let mut exec = container.exec(&[PLANTED], Stdio::piped());
+        let (peer, _stdin) = (exec.peer(), exec.0.stdin.take());
+        let after = Duration::from_micros(300 * round);
+        let end = std::thread::spawn(move || {
+            let begun = Instant::now();
+            while begun.elapsed() < after {
+                std::hint::spin_loop();
+            }
+            drop(exec);
+        });
+        let judged = container.judged(peer);
+        end.join().unwrap();
+        assert!(judged.is_ok(), "after {after:?}: {judged:?}");
+        assert_eq!(container.judged(peer), judged);
+    }
+}
+
 #[test]
 fn an_exec_without_a_pipe_is_none() {
     let Some(container) = Container::start() else { return ksync_skip::skipped("no namespaces here") };

@@ -30,10 +30,17 @@ pub struct Seen {
     pub(crate) init_is_apart: bool,
     /// The pipes that are its descriptors 0 to 2.
     pub(crate) init_pipes: BTreeSet<u64>,
-    /// Whether any process that is not in the reader's PID namespace can write to the pipe at descriptor 0.
-    pub(crate) written_inside: bool,
-    /// Whether a process above it can that is in the reader's PID namespace and in no pod's control group.
-    pub(crate) written_above: bool,
+    /// Who can write to the pipe at its descriptor 0.
+    pub(crate) written: Written,
+}
+
+/// Who can write to a pipe.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Whether any process that is not in the reader's PID namespace can.
+    pub(crate) inside: bool,
+    /// Whether a process above can that is in the reader's PID namespace and in no pod's control group.
+    pub(crate) above: bool,
 }
 
 /// Which process of which container it was.
@@ -104,13 +111,13 @@ pub fn judge(seen: &Seen, planted: (u64, u64)) -> Result<Proof, Refusal> {
     if seen.init_pipes.contains(&pipe) {
         return Err(Refusal::OwnPipe);
     }
-    if seen.written_inside {
+    if seen.written.inside {
         return Err(Refusal::WrittenInside);
     }
     if !seen.started_above {
         return Err(Refusal::StartedInside);
     }
-    if !seen.written_above {
+    if !seen.written.above {
         return Err(Refusal::NobodyAbove);
     }
     Ok(Proof { process: seen.process, init: seen.init, pipe })
@@ -137,8 +144,7 @@ mod tests {
             init_mounts: mounts,
             init_is_apart: true,
             init_pipes: [4, 5].into(),
-            written_inside: false,
-            written_above: true,
+            written: Written { inside: false, above: true },
         }
     }
 
@@ -160,9 +166,9 @@ mod tests {
             (Seen { stdin: end(true, true), ..seen() }, Refusal::NoPipe),
             // `helper <&1`
             (Seen { init_pipes: [9].into(), ..seen() }, Refusal::OwnPipe),
-            (Seen { written_inside: true, ..seen() }, Refusal::WrittenInside),
+            (Seen { written: Written { inside: true, above: true }, ..seen() }, Refusal::WrittenInside),
             (Seen { started_above: false, ..seen() }, Refusal::StartedInside),
-            (Seen { written_above: false, ..seen() }, Refusal::NobodyAbove),
+            (Seen { written: Written::default(), ..seen() }, Refusal::NobodyAbove),
         ];
         for (seen, refusal) in cases {
             assert_eq!(judge(&seen, planted), Err(refusal), "{seen:?}");

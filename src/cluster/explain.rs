@@ -4,7 +4,7 @@ use std::{error::Error, io, sync::Arc};
 
 use kube::{client::AuthError, core::Status, runtime::watcher};
 
-use crate::printer::UserError;
+use crate::{printer::UserError, tunnel};
 use ksync_common::chain;
 
 /// Why a request was not even sent.
@@ -88,13 +88,20 @@ fn forbidden(message: &str) -> Option<UserError> {
     let (verb, rest) = rest.split_once(" resource \"")?;
     let (resource, rest) = rest.split_once('"')?;
     let namespace = rest.split_once("in the namespace \"").and_then(|(_, rest)| rest.split_once('"'));
+    let namespace = namespace.map(|(namespace, _)| namespace);
     let (place, flag) = match namespace {
-        Some((namespace, _)) => (format!("in namespace `{namespace}`"), format!(" -n {namespace}")),
+        Some(namespace) => (format!("in namespace `{namespace}`"), format!(" -n {namespace}")),
         None => ("at cluster scope".to_owned(), String::new()),
+    };
+    let is_radars = namespace == Some(tunnel::NAMESPACE) && ["pods", "pods/portforward"].contains(&resource);
+    let ask = if is_radars {
+        "ask an administrator, who gives it to a group with `kubectl ksync init --users GROUP`"
+    } else {
+        "ask for the right to"
     };
     Some(UserError::new(
         format!("user `{user}` may not {verb} `{resource}` {place}"),
-        format!("ask for the right to; `kubectl auth can-i {verb} {resource}{flag}` tells when it is there"),
+        format!("{ask}; `kubectl auth can-i {verb} {resource}{flag}` tells when it is there"),
     ))
 }
 

@@ -12,6 +12,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const VERSION_LABEL: &str = "app.kubernetes.io/version";
 
 const TEMPLATE: &str = include_str!("../../manifests/radar.yaml");
+const RIGHTS: &str = include_str!("../../manifests/rights.yaml");
 
 /// Where radar's image is unless the user says otherwise; set when this program is built.
 pub(crate) fn default_image() -> String {
@@ -126,6 +127,9 @@ pub(crate) enum Error {
     /// Not a name.
     #[error("`{0}` is not the name of a secret")]
     Secret(String),
+    /// Not a name.
+    #[error("`{0}` is not the name of a group")]
+    Group(String),
     /// The template is broken; can't happen in a release of ours.
     #[error("can't read radar's manifest: {0}")]
     Template(String),
@@ -155,24 +159,50 @@ pub(crate) fn render(options: &Options) -> Result<Manifest, Error> {
     }
     let secrets: Vec<String> =
         options.pull_secrets.iter().map(|name| format!(r#"{{"name": "{name}"}}"#)).collect();
-    let mut text = String::new();
-    // The head comment is about the template, with its own placeholders.
-    for line in TEMPLATE.lines().skip_while(|line| line.starts_with('#') || line.is_empty()) {
-        text.push_str(line);
-        text.push('\n');
+    Manifest::of(
+        without_head(TEMPLATE)
+            .replace("{{image}}", &options.image)
+            .replace("{{version}}", VERSION)
+            .replace("{{imagePullPolicy}}", options.pull_policy.name())
+            .replace("{{imagePullSecrets}}", &format!("[{}]", secrets.join(", "))),
+    )
+}
+
+/// The rights to radar, for these groups. None are as in [`all_rights`].
+pub(crate) fn rights(groups: &[String]) -> Result<Manifest, Error> {
+    let all = all_rights(groups)?;
+    let (text, _) =
+        all.text.rsplit_once("\n---\n").ok_or_else(|| Error::Template("one document".to_owned()))?;
+    Manifest::of(format!("{text}\n"))
+}
+
+/// The same, and what a person needs beside them in his own namespaces. Without groups there is a placeholder.
+pub(crate) fn all_rights(groups: &[String]) -> Result<Manifest, Error> {
+    if let Some(bad) = groups.iter().find(|name| name.trim().is_empty() || name.chars().any(char::is_control))
+    {
+        return Err(Error::Group(bad.escape_debug().to_string()));
     }
-    let text = text
-        .replace("{{image}}", &options.image)
-        .replace("{{version}}", VERSION)
-        .replace("{{imagePullPolicy}}", options.pull_policy.name())
-        .replace("{{imagePullSecrets}}", &format!("[{}]", secrets.join(", ")));
-    let mut objects = Vec::new();
-    for document in text.split("\n---\n") {
-        objects.push(
-            crate::config::yaml::parse::<DynamicObject>(document).map_err(|e| Error::Template(e.message))?,
-        );
+    let placeholder = ["GROUP".to_owned()];
+    let names = if groups.is_empty() { &placeholder } else { groups };
+    let subject = |name: &String| serde_json::json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name });
+    let subjects = serde_json::Value::Array(names.iter().map(subject).collect());
+    Manifest::of(without_head(RIGHTS).replace("{{groups}}", &subjects.to_string()))
+}
+
+/// A template without its head comment, which is about the template, with its own placeholders.
+fn without_head(template: &str) -> String {
+    let lines = template.lines().skip_while(|line| line.starts_with('#') || line.is_empty());
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+impl Manifest {
+    fn of(text: String) -> Result<Self, Error> {
+        let parse = |document| {
+            crate::config::yaml::parse::<DynamicObject>(document).map_err(|e| Error::Template(e.message))
+        };
+        let objects = text.split("\n---\n").map(parse).collect::<Result<_, _>>()?;
+        Ok(Self { text, objects })
     }
-    Ok(Manifest { text, objects })
 }
 
 #[cfg(test)]
@@ -192,6 +222,25 @@ mod tests {
         assert_eq!(kinds, ["Namespace", "ServiceAccount", "DaemonSet"]);
         assert!(!manifest.text.contains("{{"));
         insta::assert_snapshot!(manifest.text.replace(VERSION, "VERSION"));
+    }
+
+    #[test]
+    fn the_rights_of_groups() {
+        let kinds = |manifest: &super::Manifest| -> Vec<String> {
+            manifest.objects.iter().filter_map(|o| o.types.as_ref().map(|t| t.kind.clone())).collect()
+        };
+        let groups = ["devs".to_owned(), "a\"]\n---\nkind: x".replace('\n', " ")];
+        let applied = super::rights(&groups).unwrap();
+        assert_eq!(kinds(&applied), ["Role", "RoleBinding"]);
+        let subjects = applied.objects[1].data["subjects"].as_array().unwrap();
+        let names: Vec<_> = subjects.iter().map(|subject| subject["name"].as_str().unwrap()).collect();
+        assert_eq!(names, groups);
+        let printed = super::all_rights(&[]).unwrap();
+        assert_eq!(kinds(&printed), ["Role", "RoleBinding", "ClusterRole"]);
+        insta::assert_snapshot!(printed.text);
+        for bad in ["", " ", "a\nb"] {
+            assert!(matches!(super::rights(&[bad.to_owned()]), Err(Error::Group(_))), "{bad:?}");
+        }
     }
 
     #[test]

@@ -27,6 +27,12 @@ pub(crate) struct Args {
     /// A secret in namespace ksync-system to pull radar's image with (may be repeated)
     #[arg(long, value_name = "NAME")]
     image_pull_secret: Vec<String>,
+    /// Let this group reach radar, and no others that an earlier init has named (may be repeated)
+    #[arg(long, value_name = "GROUP")]
+    users: Vec<String>,
+    /// Print the rights that syncing takes, as RBAC objects, instead of applying anything
+    #[arg(long, conflicts_with_all = ["dry_run", "output"])]
+    print_rbac: bool,
     /// How long to wait for radar on all nodes
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = cluster::parse_duration)]
     timeout: Duration,
@@ -60,8 +66,17 @@ pub(crate) async fn run(
     };
     // What was typed is looked at before anything is done, and is all that a dry run knows.
     let manifest = manifest::render(&wanted.beside(None))?;
+    if args.print_rbac {
+        printer.raw(&manifest::all_rights(&args.users)?.text);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rights = if args.users.is_empty() { None } else { Some(manifest::rights(&args.users)?) };
     if args.dry_run || matches!(args.output, Some(Output::Yaml)) {
         printer.raw(&manifest.text);
+        if let Some(rights) = rights {
+            printer.raw("---\n");
+            printer.raw(&rights.text);
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let home = Home::from_env()?;
@@ -70,7 +85,10 @@ pub(crate) async fn run(
     let fetched = syncthing(&home, args.syncthing.as_deref(), printer).await?;
     let client = cluster.client().await?;
     wait::namespace_gone(&client, &cluster, args.timeout, printer).await?;
-    let applied = install::radar(&client, &cluster, &wanted, args.force, printer).await?;
+    let mut applied = install::radar(&client, &cluster, &wanted, args.force, printer).await?;
+    if let Some(rights) = rights {
+        applied |= install::rights(&client, &cluster, &rights, &args.users, printer).await?;
+    }
     super::ensure::woken(&home, &cluster).await;
     let nodes = wait::rollout(&client, &cluster, args.timeout, printer).await?;
     if nodes == 0 {

@@ -411,4 +411,25 @@ mod tests {
             assert!(before == 0 || draft.text().contains("] # noise\n"));
         }
     }
+
+    #[test]
+    fn no_file_breaks_it_and_what_is_taken_out_takes_nothing_with_it() {
+        let file = "# mine\napikey: k\ncontext: c\nspec:\n# the first\n- name: one\n  selector:\n  - app=a\n  localpath: /l\n  \
+            remotepath: /r\n  ignore: ['*.log', a]\n- {name: two, pod: p, localpath: /m, remotepath: \"/s\"}\n";
+        ksync_mangle::each_text(&[OLD_FILE, file], |text| {
+            let Ok(mut draft) = Draft::parse("k".as_ref(), text) else { return };
+            let names = |draft: &Draft| -> Vec<String> {
+                draft.config().spec.iter().map(|spec| spec.name.clone()).collect()
+            };
+            let before = names(&draft);
+            let Some(first) = before.first() else { return };
+            if draft.remove(first).is_ok() {
+                let again = Draft::parse("k".as_ref(), draft.text()).unwrap();
+                // One that could not be used beside the first may be of use now.
+                let left = names(&again);
+                assert!(before[1..].iter().all(|name| left.contains(name)), "{left:?}: {}", draft.text());
+                assert!(!left.contains(first), "{}", draft.text());
+            }
+        });
+    }
 }

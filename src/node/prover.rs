@@ -48,9 +48,11 @@ impl Prover {
         if let Some(until) = until.filter(|until| renewed_at(*until).is_some_and(|at| Instant::now() < at)) {
             return Ok(until);
         }
+        let begun = Instant::now();
         let proving = self.run(link, container, until.is_some());
         let good_for = tokio::time::timeout(LIMIT, proving).await;
         let good_for = good_for.map_err(|_| CallError::Slow { call: "Prove", limit: LIMIT })??;
+        debug!(pod = container.pod, took = ?begun.elapsed(), "proved that we may exec");
         Ok(*until.insert(Instant::now() + good_for))
     }
 
@@ -78,37 +80,55 @@ impl Prover {
         container: &RemoteContainer,
         renew: bool,
     ) -> Result<Duration, CallError> {
-        let begun = Instant::now();
         let request = ProveRequest { container: Some(wire::container(container)), renew };
         let mut replies = link.radar.clone().prove(request).await?.into_inner();
         let ProofWanted { command, challenge } = match next(&mut replies).await? {
             Reply::Proved(proved) => return Ok(Duration::from_millis(proved.good_for_ms)),
             Reply::Wanted(wanted) => wanted,
+            Reply::Refused(_) => return Err(nonsense()),
         };
         let place =
             Place { namespace: &container.namespace, pod: &container.pod, container: &container.name };
-        let proved = next(&mut replies);
-        tokio::pin!(proved);
-        let reply = tokio::select! {
+        let mut verdict = Verdict { replies, refused: None };
+        let ended = tokio::select! {
             biased;
-            reply = &mut proved => reply?,
-            ended = exec::run(&self.0, place, command, &challenge) => match ended {
-                Err(error @ exec::Error::Cluster { .. }) => return Err(CallError::Exec(sentence(&error))),
-                ended => {
-                    // radar knows better what was wrong.
-                    let why = tokio::time::timeout(WHY, proved).await;
-                    let why = why.map_err(|_| CallError::Slow { call: "Prove", limit: WHY });
-                    match (why, ended) {
-                        (Ok(reply), _) => reply?,
-                        (Err(_), Err(error)) => return Err(CallError::Exec(sentence(&error))),
-                        (Err(slow), Ok(())) => return Err(slow),
-                    }
-                }
-            },
+            good_for = verdict.proved(false) => return good_for,
+            ended = exec::run(&self.0, place, command, &challenge) => ended,
         };
-        let Reply::Proved(proved) = reply else { return Err(nonsense()) };
-        debug!(pod = container.pod, took = ?begun.elapsed(), "proved that we may exec");
-        Ok(Duration::from_millis(proved.good_for_ms))
+        let why = match ended {
+            Err(error @ exec::Error::Cluster { .. }) => return Err(CallError::Exec(sentence(&error))),
+            Err(error) => Some(CallError::Exec(sentence(&error))),
+            Ok(()) => None,
+        };
+        // radar knows better what was wrong.
+        match tokio::time::timeout(WHY, verdict.proved(why.is_some())).await {
+            Ok(good_for) => good_for,
+            Err(_) => Err(why.unwrap_or(CallError::Slow { call: "Prove", limit: WHY })),
+        }
+    }
+}
+
+/// radar's word on who has run the program.
+struct Verdict {
+    replies: Streaming<ProveReply>,
+    /// Why somebody was no proof: we, or a process of the container.
+    refused: Option<String>,
+}
+
+impl Verdict {
+    /// How long the proof is good. Where our own exec has `failed`, a refusal is ours; else it is somebody else's, who has run the
+    /// program.
+    async fn proved(&mut self, failed: bool) -> Result<Duration, CallError> {
+        loop {
+            if failed && let Some(why) = self.refused.take() {
+                return Err(CallError::Refused(why));
+            }
+            match next(&mut self.replies).await? {
+                Reply::Proved(proved) => return Ok(Duration::from_millis(proved.good_for_ms)),
+                Reply::Refused(why) => self.refused = Some(why),
+                Reply::Wanted(_) => return Err(nonsense()),
+            }
+        }
     }
 }
 

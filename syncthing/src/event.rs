@@ -145,4 +145,20 @@ mod tests {
         };
         assert!(matches!(event.typed(), TypedEvent::ItemFinished { error: None, .. }));
     }
+
+    #[test]
+    fn no_answer_breaks_it() {
+        let samples: [&[u8]; 3] = [
+            br#"[{"id":7,"globalID":9,"type":"ItemFinished","time":"2026-01-01T00:00:00Z","data":{"item":"a/b","folder":"f","error":null,"type":"file","action":"update"}}]"#,
+            br#"[{"id":8,"type":"StateChanged","data":{"folder":"f","to":"error","error":"x"}},{"id":9,"type":"DeviceConnected","data":{"id":"A"}}]"#,
+            br#"{"state":"idle","error":"","sequence":7,"remoteSequence":{"A":3},"needTotalItems":2,"localFiles":1,"pullErrors":0}"#,
+        ];
+        ksync_mangle::each(&samples, |bytes| {
+            for event in serde_json::from_slice::<Vec<Event>>(bytes).unwrap_or_default() {
+                let _ = event.typed();
+            }
+            let _ = serde_json::from_slice::<crate::FolderStatus>(bytes);
+            let _ = serde_json::from_slice::<Vec<crate::PullError>>(bytes);
+        });
+    }
 }

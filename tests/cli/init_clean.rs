@@ -48,6 +48,26 @@ fn init_prints_its_manifest_without_touching_anything() {
 }
 
 #[test]
+fn init_prints_the_rights_that_syncing_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    let run = |args: &[&str]| ksync(&home, &dir.path().join("none"), &[&["init"], args].concat());
+    let (code, stdout, stderr) = run(&["--print-rbac", "--users", "devs", "--users", "ops"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.starts_with("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n"));
+    for part in ["pods/portforward", "pods/exec", r#""name":"devs""#, r#""name":"ops""#] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    let (code, stdout, stderr) = run(&["--dry-run", "--users", "devs"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("kind: DaemonSet") && stdout.contains("kind: RoleBinding"), "{stdout}");
+    assert!(!stdout.contains("kind: ClusterRole\n"), "{stdout}");
+    let refused = run(&["--users", " "]);
+    assert_eq!(refused, (1, String::new(), "error: ` ` is not the name of a group\n".to_owned()));
+    assert!(!home.exists());
+}
+
+#[test]
 fn bad_input_is_one_sentence_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (home, config) = (dir.path().join("home"), kubeconfig(dir.path()));

@@ -168,6 +168,11 @@ impl<'a> Observer<'a> {
         self.known().notes.roles.clone()
     }
 
+    /// Which container was last seen alive when, of those that ended in this round until now.
+    pub(crate) fn died(&self) -> BTreeMap<String, Micros> {
+        self.known().notes.died.clone()
+    }
+
     pub(crate) fn healings(&self) -> u64 {
         self.known().claim.as_ref().and_then(|claim| claim.healings).unwrap_or_default()
     }

@@ -165,13 +165,8 @@ impl Stage<'_> {
         self.left.borrow_mut().extend(left.flat_map(|violation| violation.paths.clone()));
         outcome.violations.extend(violations);
         // What containers have of their own is to be gone before the next round, which trusts both sides.
-        let unsure: BTreeSet<String> = round
-            .ops
-            .iter()
-            .filter_map(|op| op.side.container())
-            .filter(|id| round.end.containers.contains_key(*id) && at_odds(&round, id))
-            .map(str::to_owned)
-            .collect();
+        let containers = round.end.containers.keys();
+        let unsure: BTreeSet<String> = containers.filter(|id| at_odds(&round, id)).cloned().collect();
         let unsound = [Wrong::Unequal, Wrong::Status, Wrong::Bed];
         outcome.sound = outcome.healed.is_some()
             && !outcome.violations.iter().any(|violation| unsound.contains(&violation.kind));
@@ -244,7 +239,7 @@ impl Stage<'_> {
         let ready = clock::now();
         let time = |at: Micros| Duration::from_micros(at.saturating_sub(ready));
         let mut equal = |look: &Look| {
-            round.roles = self.observer.roles();
+            (round.roles, round.died) = (self.observer.roles(), self.observer.died());
             look.equal_but_for(|id, path| is_loose(round, id, path))
         };
         match self.settled_but_for(ready, GIVEN_UP, &mut equal) {

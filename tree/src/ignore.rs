@@ -355,4 +355,19 @@ mod tests {
         let bomb = "{a,b}".repeat(20);
         assert!(Ignore::new(&[bomb]).is_err());
     }
+
+    #[test]
+    fn no_pattern_breaks_it_or_takes_for_ever() {
+        let samples =
+            ["/a/*.log", "(?d)(?i)!/sub/**/x{a,b}[a-z]?", "**/a*a*a*a*a*a*a*a*b", "#include x", "\\*"];
+        let long = "a".repeat(200);
+        ksync_mangle::each_text(&samples, |text| {
+            let patterns: Vec<String> = text.lines().map(str::to_owned).collect();
+            let Ok(ignore) = Ignore::with_defaults(&patterns) else { return };
+            for path in ["a", "sub/deep/xa", &long, &format!("{long}/{long}/{long}")] {
+                let _ = (ignore.matches(path), ignore.goes_with_its_directory(path));
+            }
+            assert!(Ignore::new(&[pattern_of(text)]).is_ok(), "of a path");
+        });
+    }
 }

@@ -175,7 +175,9 @@ mod tests {
 
     use ksync_endpoint::{HeldFile, News};
     use ksync_merge::{Digest, Outcome};
+    use ksync_proto::radar::SyncReply;
     use ksync_tree::{Entry, Kind};
+    use prost::Message as _;
 
     use super::{ReplyDecoder, ReplyEncoder};
     use crate::message::{End, Ended, Reply};
@@ -234,5 +236,35 @@ mod tests {
         let got = ReplyDecoder::default().decode(message).unwrap();
         let [(1, Reply::News(news))] = got.as_slice() else { panic!("{got:?}") };
         assert!(news[0].content.is_none() && news[0].state.is_some());
+    }
+
+    #[test]
+    fn no_message_breaks_it() {
+        let replies = |long: usize| {
+            let content: Arc<[u8]> = vec![b'x'; long].into();
+            let state = Some(Arc::new(file("d/f", &content)));
+            let news = News { path: "d/f".into(), state, content: Some(content) };
+            ReplyEncoder::default().encode([
+                (1, Reply::News(vec![news])),
+                (1, Reply::Listed),
+                (2, Reply::Missed(3)),
+                (2, Reply::Skipped([("p".to_owned(), "a pipe".to_owned())].into())),
+                (3, Reply::Ended(Ended { end: End::RootChanged, reason: "gone".to_owned() })),
+            ])
+        };
+        let samples = [replies(50), replies(5000)].map(|message| message.encode_to_vec());
+        ksync_mangle::each(&samples.each_ref().map(Vec::as_slice), |bytes| {
+            let Ok(message) = SyncReply::decode(bytes) else { return };
+            if let Ok(told) = ReplyDecoder::default().decode(message) {
+                // A state stands at the path that its news is of, whatever it names itself.
+                let news = told.iter().filter_map(|(_, reply)| match reply {
+                    Reply::News(news) => Some(news),
+                    _ => None,
+                });
+                for News { path, state, .. } in news.flatten() {
+                    assert!(state.as_ref().is_none_or(|entry| entry.path == **path));
+                }
+            }
+        });
     }
 }

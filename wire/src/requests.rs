@@ -222,4 +222,28 @@ mod tests {
         let empty = SyncRequest { asks: vec![SyncAsk::default(); ASKS + 1], ..Default::default() };
         assert!(decoded(packed(&empty)).unwrap_err().to_string().ends_with("more asks than go together"));
     }
+
+    #[test]
+    fn no_message_breaks_it() {
+        let requests = |packed: bool| {
+            let content: Arc<[u8]> = vec![b'x'; if packed { 5000 } else { 50 }].into();
+            let new = Some(Arc::new(file("d/f", &content)));
+            let content = Content::Whole(content, None);
+            let job = Request::Job { number: 7, path: "d/f".into(), old: None, new, content, keep: true };
+            let open = Request::Open(Open { attachment: "a".into(), ignore: vec!["*.o".into()], inline: 9 });
+            RequestEncoder::default().encode(vec![
+                (1, open),
+                (1, Request::List),
+                (2, job),
+                (3, Request::Mark(4)),
+            ])
+        };
+        let samples = [requests(false).encode_to_vec(), requests(true).encode_to_vec()];
+        ksync_mangle::each(&samples.each_ref().map(Vec::as_slice), |bytes| {
+            let Ok(message) = SyncRequest::decode(bytes) else { return };
+            if let Ok(asked) = RequestDecoder::default().decode(message) {
+                assert!(asked.len() <= ASKS);
+            }
+        });
+    }
 }

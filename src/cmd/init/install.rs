@@ -10,7 +10,7 @@ use kube::{
 use crate::{
     cluster::{
         ClusterConfig, explain,
-        manifest::{self, Installed, VERSION, Wanted},
+        manifest::{self, Installed, Manifest, VERSION, Wanted},
     },
     printer::{Printer, UserError},
     tunnel::NAMESPACE,
@@ -62,6 +62,25 @@ pub(super) async fn radar(
     }
     if changed {
         printer.say(format!("radar {VERSION} applied"));
+    }
+    Ok(changed)
+}
+
+/// Applies the rights to radar of these groups; tells whether that changed anything.
+pub(super) async fn rights(
+    client: &Client,
+    cluster: &ClusterConfig,
+    rights: &Manifest,
+    groups: &[String],
+    printer: Printer,
+) -> anyhow::Result<bool> {
+    let mut changed = false;
+    for object in &rights.objects {
+        changed |= apply(client, cluster, object).await?.map_err(|error| explain(&error, &cluster.server))?;
+    }
+    if changed {
+        let names: Vec<String> = groups.iter().map(|name| format!("`{name}`")).collect();
+        printer.say(format!("radar may be reached by {}", names.join(", ")));
     }
     Ok(changed)
 }

@@ -4,7 +4,9 @@ use std::fs;
 
 use super::{APP, CODE};
 use crate::suite::{
-    App, Case, Sandbox, eventually,
+    App, Case, Sandbox,
+    developer::Developer,
+    eventually,
     eventually::{LONG, holds},
     ksync::Ksync,
     run::{SYSTEM, image},
@@ -14,6 +16,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("the_manifest_is_printed", printed),
     Case::new("init_twice_changes_nothing", twice).alone(),
     Case::new("init_says_why_a_node_is_not_well", not_well).alone(),
+    Case::new("whom_init_names_may_sync", users).alone(),
     Case::new("clean_takes_everything_and_init_brings_it_back", clean).alone(),
 ];
 
@@ -88,6 +91,56 @@ fn not_well(sandbox: &Sandbox) {
         assert!(output.stderr.contains(node), "{node}: {output:?}");
     }
     drop(restore);
+}
+
+/// With a role that Kubernetes has, in his own namespace, and what `init --users` gives his group.
+fn users(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let app = App::idle(sandbox).apply(sandbox);
+    let developer = Developer::editor(sandbox);
+    let token = sandbox.kubectl().ok(&["create", "token", "-n", &sandbox.namespace, &developer.name]);
+    let kubeconfig = developer.kubeconfig(&[&format!("--token={}", token.trim())]);
+    let ksync = Ksync { kubeconfig, ..sandbox.ksync.clone() };
+    let local = sandbox.local().display().to_string();
+    let create = ["create", "--name", "main", "-l", "app=app", "--wait", &local, CODE];
+    let said = ksync.refused(&create);
+    assert!(said.contains("init --users GROUP"), "{said}");
+    assert_eq!(ksync.specs().expect("no specs").len(), 0, "something was written");
+    let rights = Rights(sandbox);
+    let group = format!("system:serviceaccounts:{}", sandbox.namespace);
+    let init = |flags: &[&str]| {
+        let args = sandbox.run.init_args();
+        let args: Vec<&str> = args.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+        let output = sandbox.run.installer.run(&args);
+        assert_eq!(output.status, Some(0), "{output:?}");
+        output
+    };
+    let output = init(&["--users", &group]);
+    assert_eq!(output.stderr, format!("radar may be reached by `{group}`\n"));
+    ksync.ok(&create);
+    sandbox.arrives(&app.all(), CODE);
+    // Said again it changes nothing; not said, it stays.
+    for flags in [&["--users", &group][..], &[]] {
+        let output = init(flags);
+        assert!(output.stdout.trim_end().ends_with("; nothing had to be changed"), "{output:?}");
+    }
+    let subjects = ["get", "rolebinding", "-n", SYSTEM, "ksync-users", "-o", "jsonpath={.subjects[*].name}"];
+    assert_eq!(sandbox.kubectl().ok(&subjects), group);
+    // Who is named replaces who was.
+    init(&["--users", "nobody"]);
+    assert_eq!(sandbox.kubectl().ok(&subjects), "nobody");
+    drop((rights, developer));
+}
+
+/// Takes back what `init --users` gave.
+struct Rights<'a>(&'a Sandbox);
+
+impl Drop for Rights<'_> {
+    fn drop(&mut self) {
+        let args = ["delete", "role,rolebinding", "-n", SYSTEM, "--ignore-not-found", "ksync-users"];
+        let said = self.0.kubectl().try_ok(&args);
+        assert!(said.is_ok() || std::thread::panicking(), "{said:?}");
+    }
 }
 
 /// Brings radar back as the other cases need it, whatever happens.

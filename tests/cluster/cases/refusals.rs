@@ -56,7 +56,8 @@ fn no_permission(sandbox: &Sandbox) {
         ksync.refused(&create),
         format!(
             "error: user `{user}` may not list `pods` in namespace `{SYSTEM}`\n\
-             hint: ask for the right to; `kubectl auth can-i list pods -n {SYSTEM}` tells when it is there\n"
+             hint: ask an administrator, who gives it to a group with `kubectl ksync init --users GROUP`; \
+             `kubectl auth can-i list pods -n {SYSTEM}` tells when it is there\n"
         )
     );
     untouched(sandbox, None);

@@ -37,6 +37,24 @@ impl<'a> Developer<'a> {
         Self::with_rights(sandbox, name.to_owned(), &subject)
     }
 
+    /// A service account with Kubernetes' own role `edit` in the sandbox's namespace, and no other right.
+    pub(crate) fn editor(sandbox: &'a Sandbox) -> Self {
+        let (namespace, name) = (&sandbox.namespace, "dev".to_owned());
+        sandbox.kubectl().ok(&["create", "serviceaccount", "-n", namespace, &name]);
+        let account = format!("--serviceaccount={namespace}:{name}");
+        let role = format!("{namespace}-developer");
+        sandbox.kubectl().ok(&[
+            "create",
+            "rolebinding",
+            "-n",
+            namespace,
+            &role,
+            "--clusterrole=edit",
+            &account,
+        ]);
+        Self { sandbox, name, role }
+    }
+
     /// A service account that may do all this but exec into pods.
     pub(crate) fn without_exec(sandbox: &'a Sandbox) -> Self {
         let developer = Self::account(sandbox);
@@ -156,7 +174,8 @@ impl<'a> Developer<'a> {
 
 impl Drop for Developer<'_> {
     fn drop(&mut self) {
-        let said = self.sandbox.kubectl().try_ok(&["delete", "role,rolebinding", "-n", SYSTEM, &self.role]);
+        let delete = ["delete", "role,rolebinding", "-n", SYSTEM, "--ignore-not-found", &self.role];
+        let said = self.sandbox.kubectl().try_ok(&delete);
         if let Err(said) = said {
             eprintln!("rights are left behind: {said}");
         }

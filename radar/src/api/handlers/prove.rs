@@ -16,6 +16,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
     task::JoinSet,
+    time::Instant,
 };
 use tonic::{Code, Status};
 
@@ -39,8 +40,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 const PEER_LIMIT: Duration = Duration::from_secs(10);
 /// How many of them there may be at once.
 const PEERS: usize = 8;
-/// After one that is no proof, another may still come.
-const MORE: Duration = Duration::from_secs(2);
+/// Of how many the caller is told why they are none.
+const TOLD: usize = 16;
 /// Length of the challenge and of the nonce, as the planted program has it.
 const LENGTH: usize = 32;
 
@@ -100,14 +101,47 @@ pub(super) async fn open(wanted: Wanted, paths: &Paths) -> Result<Replies<ProveR
     let challenge: [u8; LENGTH] = rand::random();
     let first = ProofWanted { command: planted.command.to_vec(), challenge: challenge.to_vec() };
     let first = ProveReply { reply: Some(Reply::Wanted(first)) };
-    let proving = async move {
-        let peer = witnessed(&planted, &init, challenge).await?;
+    let (listener, peers) = (listener(&planted)?, JoinSet::new());
+    let waiting =
+        Waiting { planted, init, challenge, listener, peers, told: 0, until: Instant::now() + LIMIT };
+    let proving = Proving { waiting, registry, person, life };
+    // What is planted goes with the reply's stream, so with the call.
+    Ok(Box::pin(stream::iter([Ok(first)]).chain(stream::unfold(Some(proving), Proving::reply))))
+}
+
+fn listener(planted: &Planted) -> Result<UnixListener, Status> {
+    let own = planted.listener.try_clone().and_then(UnixListener::from_std);
+    own.map_err(|error| Unproved::Socket(error).into())
+}
+
+/// A call, until it is proved or given up.
+struct Proving {
+    waiting: Waiting,
+    registry: Registry,
+    person: ksync_keys::Fingerprint,
+    life: Life,
+}
+
+impl Proving {
+    /// The next reply, and what is to come after it.
+    async fn reply(proving: Option<Self>) -> Option<(Result<ProveReply, Status>, Option<Self>)> {
+        let mut proving = proving?;
+        Some(match proving.waiting.next().await {
+            Ok(Some(peer)) => (proving.end(peer).await, None),
+            Ok(None) => (Err(Unproved::NotRun.into()), None),
+            Err(why) => {
+                let refused = Reply::Refused(ksync_common::chain(&why));
+                (Ok(ProveReply { reply: Some(refused) }), Some(proving))
+            }
+        })
+    }
+
+    async fn end(self, peer: Peer) -> Result<ProveReply, Status> {
+        let Self { registry, person, life, .. } = self;
         let good_for = registry.ask(|reply| Command::Proved(person, life, reply)).await?;
         peer.thank().await;
         Ok(proved(good_for))
-    };
-    // What is planted goes with the reply's stream, so with the call.
-    Ok(Box::pin(stream::iter([Ok(first)]).chain(stream::once(proving))))
+    }
 }
 
 fn proved(good_for: Duration) -> ProveReply {
@@ -115,31 +149,45 @@ fn proved(good_for: Duration) -> ProveReply {
     ProveReply { reply: Some(Reply::Proved(Proved { good_for_ms })) }
 }
 
-/// Waits for the one that is a proof.
-async fn witnessed(planted: &Planted, init: &InitProcess, challenge: [u8; LENGTH]) -> Result<Peer, Unproved> {
-    let listener = UnixListener::from_std(planted.listener.try_clone()?)?;
-    let mut peers = JoinSet::new();
-    let mut why = Unproved::NotRun;
-    let limit = tokio::time::sleep(LIMIT);
-    tokio::pin!(limit);
-    loop {
-        tokio::select! {
-            accepted = listener.accept(), if peers.len() < PEERS => {
-                let meeting = meet(accepted?.0, init.pid, planted.program, challenge);
-                peers.spawn(async { tokio::time::timeout(PEER_LIMIT, meeting).await });
+/// Those who come to the socket.
+struct Waiting {
+    planted: Planted,
+    init: InitProcess,
+    challenge: [u8; LENGTH],
+    listener: UnixListener,
+    peers: JoinSet<Result<Peer, Unproved>>,
+    told: usize,
+    until: Instant,
+}
+
+impl Waiting {
+    /// The one that is a proof; none when time is up.
+    ///
+    /// # Errors
+    /// Why another one is none, of the first few.
+    async fn next(&mut self) -> Result<Option<Peer>, Unproved> {
+        loop {
+            let met = tokio::select! {
+                accepted = self.listener.accept(), if self.peers.len() < PEERS => {
+                    let meeting = meet(accepted?.0, self.init.pid, self.planted.program, self.challenge);
+                    self.peers.spawn(async {
+                        tokio::time::timeout(PEER_LIMIT, meeting).await.map_err(io::Error::from)?
+                    });
+                    continue;
+                }
+                Some(met) = self.peers.join_next() => met.map_err(io::Error::other)?,
+                () = tokio::time::sleep_until(self.until) => return Ok(None),
+            };
+            match met {
+                Ok(peer) => return Ok(Some(peer)),
+                Err(why) => {
+                    tracing::info!(why = ksync_common::chain(&why), "no proof of an exec");
+                    self.told += 1;
+                    if self.told <= TOLD {
+                        return Err(why);
+                    }
+                }
             }
-            Some(met) = peers.join_next() => {
-                why = match met {
-                    Ok(Ok(Ok(peer))) => return Ok(peer),
-                    Ok(Ok(Err(unproved))) => unproved,
-                    Ok(Err(slow)) => Unproved::Socket(slow.into()),
-                    Err(panicked) => Unproved::Socket(io::Error::other(panicked)),
-                };
-                tracing::info!(why = ksync_common::chain(&why), "no proof of an exec");
-                let more = limit.deadline().min(tokio::time::Instant::now() + MORE);
-                limit.as_mut().reset(more);
-            }
-            () = &mut limit => return Err(why),
         }
     }
 }

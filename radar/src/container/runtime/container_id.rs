@@ -77,4 +77,15 @@ mod tests {
         }
         assert_eq!(ContainerId::parse("rkt://abc"), Err(Error::UnknownScheme { scheme: "rkt".into() }));
     }
+
+    #[test]
+    fn what_is_read_is_what_was_said() {
+        let samples =
+            ["docker", "containerd", "cri-o"].map(|scheme| format!("{scheme}://{}", "0f".repeat(32)));
+        ksync_mangle::each_text(&samples.each_ref().map(String::as_str), |text| {
+            if let Ok(id) = ContainerId::parse(text) {
+                assert_eq!(id.to_string(), text);
+            }
+        });
+    }
 }

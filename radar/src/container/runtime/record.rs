@@ -263,4 +263,16 @@ mod tests {
     fn capabilities_have_their_numbers() {
         assert_eq!(capabilities(&["SYS_ADMIN", "cap_bpf", "CAP_NOT_YET"]), 1 << 21 | 1 << 39);
     }
+
+    #[test]
+    fn no_record_breaks_it() {
+        let spec = br#"{"process":{"args":["sh","-c","x"],"env":["A=1","A=2","B"],"cwd":"/","user":{"uid":0,"gid":7,"umask":18,"additionalGids":[1,2]},"capabilities":{"bounding":["CAP_CHOWN","KILL","x"]},"noNewPrivileges":true},"linux":{"seccomp":{},"uidMappings":[{"containerID":0,"hostID":1000,"size":65536}]}}"#;
+        ksync_mangle::each(&[spec], |bytes| {
+            let Some(record) = serde_json::from_slice(bytes).ok().and_then(in_runtime_spec) else { return };
+            assert!(!record.args.is_empty());
+            let names: Vec<_> = record.env.iter().map(|variable| variable.split('=').next()).collect();
+            let once: std::collections::BTreeSet<_> = names.iter().collect();
+            assert_eq!(names.len(), once.len(), "each name once: {names:?}");
+        });
+    }
 }
