@@ -226,11 +226,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_connection_ends_with_syncthing_and_not_before() {
-        let child = child("true", "").await;
+        let child = child("sleep", "100").await;
+        let process = rustix::process::Pid::from_raw(child.pid).unwrap();
         let (mut radar, ours) = UnixStream::pair().unwrap();
         let greeting = Greeting { api_key: "k".into(), gui: "/g".into(), pid: child.pid };
         let met = async {
             hear::<Answer>(&mut radar).await.unwrap();
+            rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
             closed(&mut radar).await;
         };
         let (watched, ()) = tokio::join!(watch_over(ours, child, greeting), met);
