@@ -96,10 +96,11 @@ soak-short:
 	@echo 'SKIPPED soak-short: the suite runs on $(KSYNC_TEST_KUBECONFIG)'
 else
 cluster-test: build cluster
-# Spools between two real syncthings, on the loopback.
+# Spools between two real syncthings, on the loopback, and what ours answers to an attacker.
 syncthing-test: cluster
-	@KSYNC_TEST_SYNCTHING=$$($(CLUSTER) product syncthing) $(STAGE) 'spools between two syncthings' \
-		cargo test --locked --package ksync-spool --package kubectl-ksync --lib --test syncthings -- --ignored
+	@KSYNC_TEST_SYNCTHING=$$($(CLUSTER) product syncthing) $(STAGE) 'real syncthings' \
+		cargo test --locked --package ksync-spool --package kubectl-ksync --package syncthing \
+		--lib --test syncthings --test requests -- --ignored
 
 # The first faults that a seed draws.
 soak-short: build cluster

@@ -35,6 +35,14 @@ impl Client {
     /// # Errors
     /// A certificate and a key that don't go together.
     pub fn new(identity: Identity) -> Result<Self, Error> {
+        Self::speaking(identity, ALPN)
+    }
+
+    /// The same, for another `protocol` than the tunnel's, by its name in ALPN (RFC 7301).
+    ///
+    /// # Errors
+    /// A certificate and a key that don't go together.
+    pub fn speaking(identity: Identity, protocol: &[u8]) -> Result<Self, Error> {
         let fingerprint = identity.fingerprint();
         let unfit = |source| Error::Use { fingerprint, source };
         let config = ClientConfig::builder_with_provider(provider())
@@ -43,7 +51,7 @@ impl Client {
         let config = config.dangerous().with_custom_certificate_verifier(AnyKey::new());
         let config = config.with_client_auth_cert(vec![identity.certificate], identity.key);
         let mut config = config.map_err(unfit)?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
         Ok(Self(TlsConnector::from(Arc::new(config))))

@@ -1,13 +1,16 @@
 //! A certificate and its key.
 //!
-//! Invariant: the key leaves this process in signatures alone, and no text for a person or a log has any of it.
+//! Invariant: the key leaves this process in signatures alone, or into a syncthing home that nobody else can read; no text for a
+//! person or a log has any of it.
 
 use std::{
     fmt, fs, io,
-    os::unix::fs::PermissionsExt,
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
+use data_encoding::BASE64;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem, pem::PemObject};
 
 use crate::Fingerprint;
@@ -26,6 +29,14 @@ pub enum Error {
     /// The key can be read by others, and that can't be changed.
     #[error("close `{path}` to others")]
     Close {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("write `{path}`")]
+    Write {
         /// Which.
         path: PathBuf,
         /// The system's word.
@@ -73,15 +84,55 @@ impl Identity {
     /// # Errors
     /// The system has no random numbers.
     pub fn for_now() -> Result<Self, Error> {
-        let made = rcgen::generate_simple_self_signed(Vec::new()).map_err(Error::Make)?;
+        Self::named(&[])
+    }
+
+    /// A new one for a syncthing, under the name that its peers look for
+    /// (<https://docs.syncthing.net/users/config.html#config-option-device.certname>).
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn for_syncthing() -> Result<Self, Error> {
+        Self::named(&["syncthing"])
+    }
+
+    fn named(names: &[&str]) -> Result<Self, Error> {
+        let names: Vec<String> = names.iter().copied().map(str::to_owned).collect();
+        let made = rcgen::generate_simple_self_signed(names).map_err(Error::Make)?;
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
         Ok(Self { certificate: made.cert.der().clone(), key: key.into() })
+    }
+
+    /// Puts it into the syncthing home `dir`, which is there and has none yet: `cert.pem` and `key.pem`, for their owner alone.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// A file that is there, or can't be written, by its path.
+    pub fn give_to(&self, dir: &Path) -> Result<(), Error> {
+        for (name, label, der) in [
+            ("cert.pem", "CERTIFICATE", self.certificate.as_ref()),
+            ("key.pem", "PRIVATE KEY", self.key.secret_der()),
+        ] {
+            let path = dir.join(name);
+            let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let written = file.and_then(|mut file| file.write_all(pem_text(label, der).as_bytes()));
+            written.map_err(|source| Error::Write { path, source })?;
+        }
+        Ok(())
     }
 
     /// Who that is.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.certificate)
     }
+}
+
+/// As RFC 7468 writes it.
+fn pem_text(label: &str, der: &[u8]) -> String {
+    let text = BASE64.encode(der);
+    let lines: Vec<String> =
+        text.as_bytes().chunks(64).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
 /// Leaves a file to its owner.

@@ -130,6 +130,22 @@ fn a_home_has_an_identity_of_any_kind_that_syncthing_makes() {
 }
 
 #[test]
+fn an_identity_is_given_to_a_home_once_and_to_its_owner_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = Identity::for_syncthing().unwrap();
+    made.give_to(dir.path()).unwrap();
+    let read = Identity::of_home(dir.path()).unwrap();
+    assert_eq!(read.fingerprint(), made.fingerprint());
+    assert!(Client::new(read).is_ok(), "certificate and key go together");
+    for name in ["cert.pem", "key.pem"] {
+        let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let refused = made.give_to(dir.path()).unwrap_err().to_string();
+    assert_eq!(refused, format!("write `{}`", dir.path().join("cert.pem").display()));
+}
+
+#[test]
 fn a_certificate_with_anothers_key_is_refused_before_anything_is_sent() {
     let (one, other) = (Identity::for_now().unwrap(), Identity::for_now().unwrap());
     let mixed = Identity { certificate: one.certificate, key: other.key };

@@ -1,7 +1,6 @@
 //! The command line: which of radar's parts this process is.
 //!
-//! Invariant: `radar syncthing` runs on the main thread alone, because syncthing dies with the thread that
-//! started it.
+//! Invariant: a process that is to become syncthing has one thread.
 
 use std::{
     io::Write,
@@ -16,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     api::{probe, serve},
     paths::Paths,
-    supervisor::parent,
+    supervisor::{confine, parent},
 };
 use ksync_common::chain;
 
@@ -41,7 +40,7 @@ enum Part {
         #[arg(long, env = "KSYNC_HOST_ROOT", default_value = "/proc/1/root")]
         host: PathBuf,
     },
-    /// Keeps the node's syncthing running, as its parent
+    /// Starts a syncthing for each session, as its parent
     Syncthing {
         #[command(flatten)]
         paths: Paths,
@@ -59,7 +58,7 @@ enum Part {
         ready: bool,
     },
     #[command(name = parent::BECOME_SYNCTHING, hide = true)]
-    BecomeSyncthing { parent: u32, binary: PathBuf, home: PathBuf },
+    BecomeSyncthing { binary: PathBuf, home: PathBuf, spools: PathBuf },
 }
 
 /// Runs the part that the command line names.
@@ -71,14 +70,14 @@ pub(crate) fn run() -> ExitCode {
         Part::Serve { paths, listen, host } => {
             on_worker_threads(async move { serve::run(paths, listen, &host).await.map_err(|e| chain(&e)) })
         }
-        Part::Syncthing { paths, syncthing } => keep_syncthing(&paths, &syncthing),
+        Part::Syncthing { paths, syncthing } => parent_of_syncthings(&paths, &syncthing),
         Part::Probe { listen, ready } => on_worker_threads(async move {
             let said = probe::run(listen, ready).await.map_err(|e| chain(&e))?;
             writeln!(std::io::stdout(), "{said}").map_err(|e| format!("write to stdout: {e}"))
         }),
-        Part::BecomeSyncthing { parent, binary, home } => {
-            let error = syncthing::become_syncthing(parent, &binary, &home);
-            Err(format!("become `{}`: {error}", binary.display()))
+        Part::BecomeSyncthing { binary, home, spools } => {
+            let error = confine::become_syncthing(&binary, &home, &spools);
+            Err(format!("become `{}`: {}", binary.display(), chain(&error)))
         }
     };
     match result {
@@ -102,8 +101,7 @@ fn on_worker_threads(work: impl Future<Output = Result<(), String>>) -> Result<(
     result
 }
 
-/// On the main thread alone.
-fn keep_syncthing(paths: &Paths, binary: &Path) -> Result<(), String> {
+fn parent_of_syncthings(paths: &Paths, binary: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
     runtime.block_on(parent::run(paths, binary)).map_err(|error| chain(&error))

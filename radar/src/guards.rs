@@ -14,7 +14,7 @@ pub(crate) enum Guard {
     Pidfd,
     /// The container's directory is looked at after its files.
     RootCheck,
-    /// syncthing ends when radar is gone.
+    /// A syncthing ends when radar, or its session, is gone.
     Lifeline,
 }
 

@@ -1,4 +1,4 @@
-//! radar, the agent on each node: finds containers, shows their directories to the node's syncthing, and sees to it
+//! radar, the agent on each node: finds containers, keeps their directories equal to those of watchers, and sees to it
 //! that a directory's end is never taken for the deletion of its files.
 //!
 //! | room | what it is for |
@@ -7,7 +7,7 @@
 //! | `api` | the gRPC server, each call's handler, the kubelet's probe |
 //! | `reload` | the app of a container runs the code that was just synced |
 //! | `sync` | sessions, what they hold, the endpoints by which it is synced |
-//! | `supervisor` | the node's syncthing: its parent, and the way to it |
+//! | `supervisor` | the syncthings of sessions: their parent, and the way to each |
 //! | `container` | a container's runtime, init process, mounts and attached directory |
 //! | `guards`, `paths` | what stands between an accident and the local files; the pod's directories and sockets |
 //!

@@ -1,8 +1,12 @@
-//! The node's syncthing, from both sides of its lifeline: `radar syncthing` is its parent (`parent`), `radar serve` its
-//! user (`node_syncthing`).
+//! The syncthings of a node, one for each session, from both sides of the lifeline: `radar syncthing` is their parent (`parent`),
+//! `radar serve` their user (`session_syncthing`).
 //!
-//! Invariant: a syncthing without a radar that watches over the containers ends within a second or so.
+//! Invariant: a syncthing has its session's directories and nothing else of the node, and ends with the session, and with radar.
 
+mod child;
+pub(crate) mod confine;
 pub(crate) mod lifeline;
-pub(crate) mod node_syncthing;
+pub(crate) mod network;
 pub(crate) mod parent;
+pub(crate) mod presence;
+pub(crate) mod session_syncthing;

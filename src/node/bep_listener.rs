@@ -1,7 +1,7 @@
 //! The port on the loopback through which the local syncthing reaches the node's; each connection is
 //! carried as one byte stream inside the tunnel.
 //!
-//! Whoever connects must still prove its device id to the node's syncthing (TLS end to end), so the open
+//! Whoever connects must still prove its device id to our syncthing there (TLS end to end), so the open
 //! loopback port gives nobody else anything.
 //!
 //! syncthing redials a lost device at once only three times in two minutes, and each address every 5 s. So the listener moves

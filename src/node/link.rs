@@ -137,7 +137,7 @@ pub(crate) struct Link {
     pub(super) number: u64,
     /// Calls to radar. Clones share the connection.
     pub(super) radar: RadarClient<Channel>,
-    /// Device id of the node's syncthing.
+    /// Device id of our syncthing on the node.
     pub(super) device_id: String,
     /// radar's version.
     pub(super) radar_version: String,

@@ -18,7 +18,7 @@ const WRITE_BUFFER: usize = 1 << 20;
 
 /// The command line that runs syncthing on `home` as a single process, its log on stdout. 2.x has another database
 /// and does not read the two variables of this one.
-pub(crate) fn command(binary: &Path, home: &Path) -> Command {
+pub fn command(binary: &Path, home: &Path) -> Command {
     let mut command = Command::new(binary);
     command
         .arg("serve")

@@ -19,7 +19,7 @@ pub use client::{Client, Error, FolderStatus, PullError};
 pub use config::{Device, Folder, FolderType, MinDiskFree};
 pub use event::{Event, TypedEvent};
 pub use home::{Error as HomeError, Home, Options as HomeOptions};
-pub use launch::{become_syncthing, through_own_binary};
+pub use launch::{become_syncthing, command, through_own_binary};
 pub use pace::Pace;
 #[cfg(feature = "testing")]
 pub use testing::TestSyncthing;

@@ -2,7 +2,13 @@
 //!
 //! Invariant: what was broken is mended when its `Struck` ends, whatever happens.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use ksync_judge::{Kind as Wrong, Violation};
 use rand::{RngExt, rngs::StdRng};
@@ -16,6 +22,9 @@ use crate::{
     world::World,
     writers::Gates,
 };
+
+/// How long a session's syncthing may take to be there.
+const SYNCTHING: Duration = Duration::from_secs(20);
 
 type Mend<'a> = Box<dyn FnOnce() -> Result<(), Violation> + 'a>;
 
@@ -157,9 +166,17 @@ impl<'a> Scene<'a> {
         let world = self.world;
         let watcher = || world.ksync.watcher().ok_or_else(|| "no watcher runs".to_owned());
         let child = |parent: u32| {
-            let child =
-                process::children(parent).into_iter().find(|child| child.command.contains("syncthing"));
-            child.map(|child| child.pid).ok_or_else(|| format!("process {parent} has no syncthing"))
+            // It may be starting: the fault before has ended the session perhaps.
+            let until = Instant::now() + SYNCTHING;
+            loop {
+                if let Some(child) = process::syncthings(parent).first() {
+                    return Ok(child.pid);
+                }
+                if Instant::now() > until {
+                    return Err(format!("process {parent} has no syncthing"));
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
         };
         Ok(match part {
             Part::Watcher => (None, watcher()?),

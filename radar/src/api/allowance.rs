@@ -28,7 +28,7 @@ pub(crate) enum Kind {
     Proof,
     /// A question about a container, or something that is done to it, which may take a thread.
     Question,
-    /// A change of what the node's syncthing knows. All people's are made one after the other.
+    /// A change of what the session's syncthing knows.
     Configuration,
     /// A stream of syncs. A watcher has one.
     Sync,
@@ -81,7 +81,7 @@ impl Kind {
             Self::Session => "streams of sessions",
             Self::Proof => "proofs of an exec",
             Self::Question => "questions about containers",
-            Self::Configuration => "changes of the node's syncthing",
+            Self::Configuration => "changes of a spool",
             Self::Sync => "streams of syncs",
             Self::Stage => "large files on their way to containers",
             Self::Read => "large files on their way from containers",

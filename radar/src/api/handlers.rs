@@ -14,7 +14,6 @@ use ksync_proto::radar::{
     SyncRequest, VersionReply, VersionRequest, radar_server::Radar,
 };
 use rand::RngExt;
-use syncthing::Device;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -29,7 +28,7 @@ use crate::{
     },
     paths::Paths,
     reload::Reloader,
-    supervisor::node_syncthing::NodeSyncthingRx,
+    supervisor::presence::SupervisorRx,
     sync::{
         endpoints::{Endpoints, Opened},
         registry::{Command, IfHeld, Life, Registry},
@@ -65,9 +64,9 @@ pub(crate) struct Handlers {
     pub(crate) runtimes: Runtimes,
     /// How apps get to run new code.
     pub(crate) reloader: Reloader,
-    /// The node's syncthing.
-    pub(crate) syncthing_rx: NodeSyncthingRx,
-    /// Where it accepts connections.
+    /// Who starts syncthings.
+    pub(crate) supervisor_rx: SupervisorRx,
+    /// Where the program is that proves an exec.
     pub(crate) paths: Paths,
     /// Cancelled when radar stops.
     pub(crate) stop: CancellationToken,
@@ -76,7 +75,7 @@ pub(crate) struct Handlers {
 #[tonic::async_trait]
 impl Radar for Handlers {
     async fn version(&self, _: Request<VersionRequest>) -> Reply<VersionReply> {
-        let syncthing = self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.version.clone());
+        let syncthing = self.supervisor_rx.borrow().as_ref().map(|supervisor| supervisor.version.clone());
         Ok(Response::new(VersionReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             syncthing_version: syncthing.unwrap_or_default(),
@@ -90,7 +89,7 @@ impl Radar for Handlers {
         let door::Peer { person, allowance, .. } = door::peer(&request)?;
         let share = allowance.take(Kind::Session)?;
         let requests = request.into_inner();
-        let events = session::open(person, &self.registry, self.syncthing_rx.clone(), requests).await?;
+        let events = session::open(person, &self.registry, &self.spools, requests).await?;
         Ok(Response::new(replies::holding(share, events)))
     }
 
@@ -171,8 +170,8 @@ impl Radar for Handlers {
         let peer = door::peer(&request)?;
         self.holder(peer.person).await?;
         let share = peer.allowance.take(Kind::Bep)?;
-        self.introduce(&peer).await?;
-        let connected = bep::connect(self.paths.bep(), request.into_inner(), self.stop.clone()).await?;
+        let syncthing = spool::running(&self.spools, peer.person).await?;
+        let connected = bep::connect(&syncthing, request.into_inner(), self.stop.clone()).await?;
         Ok(Response::new(replies::holding(share, connected)))
     }
 
@@ -219,7 +218,7 @@ impl Radar for Handlers {
         let turn = allowance.turn(Kind::Configuration).await?;
         let SpoolRequest { tag } = request.into_inner();
         let (registry, spools) = (self.registry.clone(), self.spools.clone());
-        let opening = spool::open(person, registry, spools, self.syncthing_rx.clone(), tag);
+        let opening = spool::open(person, registry, spools, tag);
         Ok(Response::new(replies::counted(turn, opening).await??))
     }
 
@@ -276,7 +275,7 @@ impl Handlers {
     async fn hold(&self, container: &ContainerId) -> Result<InitProcess, Status> {
         let held = InitProcess::hold(&self.runtimes, container).await;
         let init = held.map_err(|error| status::from_init_process(&error))?;
-        let supervisor = self.syncthing_rx.borrow().as_ref().map(|syncthing| syncthing.supervisor_pid);
+        let supervisor = self.supervisor_rx.borrow().as_ref().map(|supervisor| supervisor.pid);
         own_pod::refuse(init.pid, supervisor)?;
         Ok(init)
     }
@@ -287,20 +286,6 @@ impl Handlers {
         let life = Life { container: container.clone(), started: init.started };
         self.registry.ask(|reply| Command::GoodFor(person, life, reply)).await?;
         Ok(init)
-    }
-
-    /// Has the node's syncthing know a person's device. Before it dials: an unknown one would be refused, and dial again only
-    /// after a while. Not for each session: a syncthing that knows many devices is slow to learn of one more.
-    async fn introduce(&self, peer: &door::Peer) -> Result<(), Status> {
-        let person = peer.person;
-        let syncthing = self.syncthing_rx.borrow().clone();
-        let syncthing = syncthing.ok_or_else(spool::no_syncthing)?;
-        let _mine = peer.allowance.turn(Kind::Configuration).await?;
-        let _turn = syncthing.devices.lock().await;
-        // Who ends meanwhile is forgotten after this turn.
-        let holder = self.holder(person).await?;
-        let device = Device::new(&person.device_id(), &holder, None);
-        syncthing.client.put_device(&device).await.map_err(|error| status::from_syncthing(&error))
     }
 
     async fn find(&self, person: Fingerprint, id: String) -> Result<Arc<Attachment>, Status> {

@@ -37,7 +37,7 @@ pub(crate) enum Error {
         reason: String,
     },
     /// It answers, but can't do its work yet.
-    #[error("radar answers, but the node's syncthing does not yet: see the log of container `syncthing`")]
+    #[error("radar answers, but `radar syncthing` does not yet: see the log of container `syncthing`")]
     NotReady,
 }
 

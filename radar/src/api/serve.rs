@@ -20,7 +20,7 @@ use crate::{
     container::runtime::Runtimes,
     paths::Paths,
     reload::Reloader,
-    supervisor::node_syncthing,
+    supervisor::presence,
     sync::{endpoints::Endpoints, registry::Registry, spools::Spools},
 };
 
@@ -83,10 +83,10 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
     // Nobody knows it beforehand, and nobody has to: see the keys' client.
     let keys = Keys::new(Identity::for_now()?)?;
     let stop = CancellationToken::new();
-    let (syncthing_tx, syncthing_rx) = watch::channel(None);
-    tokio::spawn(node_syncthing::stay_connected(paths.clone(), syncthing_tx, stop.clone()));
-    let spools = Spools::below(paths.spool());
-    let registry = Registry::spawn(syncthing_rx.clone(), spools.clone());
+    let (supervisor_tx, supervisor_rx) = watch::channel(None);
+    tokio::spawn(presence::follow(paths.lifeline(), supervisor_tx));
+    let spools = Spools::below(paths.sessions(), paths.lifeline());
+    let registry = Registry::spawn(spools.clone());
     let at_work = {
         let registry = registry.clone();
         move || {
@@ -104,7 +104,7 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
         spools,
         reloader: Reloader::new(runtimes.clone()),
         runtimes,
-        syncthing_rx,
+        supervisor_rx,
         paths,
         stop: stop.clone(),
     };
@@ -125,10 +125,7 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
         ended(address, server.await)
     };
     tokio::time::timeout(STOP, in_order).await.unwrap_or_else(|_| {
-        tracing::error!(
-            "not all was let go of within {} s; syncthing is killed by its parent",
-            STOP.as_secs()
-        );
+        tracing::error!("not all was let go of within {} s", STOP.as_secs());
         Ok(())
     })
 }

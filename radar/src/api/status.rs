@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use crate::{
     container::{init_process, mount, runtime},
     reload,
-    sync::{endpoints, registry},
+    sync::{endpoints, registry, spools},
 };
 
 fn status(code: Code, error: &dyn StdError) -> Status {
@@ -85,6 +85,18 @@ pub(crate) fn from_reload(error: &reload::Error) -> Status {
 /// Of an error of syncthing's.
 pub(crate) fn from_syncthing(error: &syncthing::Error) -> Status {
     let code = if error.is_connection() { Code::FailedPrecondition } else { Code::Internal };
+    status(code, error)
+}
+
+/// Of an error of what a session has for its large files.
+pub(crate) fn from_spools(error: &spools::Error) -> Status {
+    use spools::Error as E;
+    let code = match error {
+        E::Spool(error) => return from_spool(error),
+        E::NoSession { .. } => Code::FailedPrecondition,
+        E::TooMany => Code::ResourceExhausted,
+        E::Create { .. } | E::Keys(_) => Code::Internal,
+    };
     status(code, error)
 }
 

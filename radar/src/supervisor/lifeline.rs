@@ -1,43 +1,66 @@
-//! The socket between `radar serve` and `radar syncthing`, and the one message on it.
+//! The socket between `radar serve` and `radar syncthing`, with a connection for each syncthing, and the two messages on it.
 //!
-//! Invariant: an open connection means that the syncthing which was told of at its start still runs; the supervisor
-//! closes it when that one ends. The other way, its end tells the supervisor that radar is gone.
+//! Invariant: an open connection means that the syncthing which was asked for on it runs: the supervisor closes it when that one
+//! has ended. The other way, its end tells the supervisor that nobody has a use for it any more.
 
 use std::{io, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
 };
 
+/// The one line that radar says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// Who there is. Nothing is started.
+    Presence,
+    /// A syncthing that has two directories. Nothing was in the home but an identity, and no other syncthing ever had it.
+    Syncthing {
+        /// Its home.
+        home: PathBuf,
+        /// The directory of the session's spools.
+        spools: PathBuf,
+    },
+}
+
 /// The one line that the supervisor says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// It is there, and has this version of syncthing: `v1.30.0`.
+    Presence(String),
+    /// It runs.
+    Syncthing(Greeting),
+    /// It could not be started: a sentence.
+    Refused(String),
+}
+
+/// How a syncthing is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Greeting {
-    /// Key of syncthing's REST API, random for each start.
+    /// Key of its REST API, random for each start.
     pub(crate) api_key: String,
     /// Its socket.
     pub(crate) gui: PathBuf,
-    /// Of syncthing, in the node's PID space.
-    pub(crate) syncthing_pid: i32,
-    /// How many times syncthing was started.
-    pub(crate) start: u64,
+    /// Its process, in the node's PID space.
+    pub(crate) pid: i32,
 }
 
-/// Longest greeting, in bytes.
-const LONGEST: u64 = 4096;
+/// Longest line, in bytes.
+const LONGEST: u64 = 16 << 10;
 
-/// Says the greeting.
-pub(crate) async fn greet(stream: &mut UnixStream, greeting: &Greeting) -> io::Result<()> {
-    let mut line = serde_json::to_vec(greeting)?;
+/// Says a line.
+pub(crate) async fn say(stream: &mut UnixStream, what: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
     line.push(b'\n');
     stream.write_all(&line).await
 }
 
-/// Hears the greeting.
-pub(crate) async fn hear(stream: &mut UnixStream) -> io::Result<Greeting> {
+/// Hears a line.
+pub(crate) async fn hear<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
     let mut line = String::new();
-    // The supervisor says nothing after the line, so nothing is lost in the buffer.
+    // Nothing is said after the line, so nothing is lost in the buffer.
     BufReader::new(stream).take(LONGEST).read_line(&mut line).await?;
     if line.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -45,7 +68,7 @@ pub(crate) async fn hear(stream: &mut UnixStream) -> io::Result<Greeting> {
     Ok(serde_json::from_str(&line)?)
 }
 
-/// Returns when the other side is gone.
+/// Returns when the other side is gone, or will say nothing more.
 pub(crate) async fn closed(stream: &mut UnixStream) {
     let mut byte = [0];
     loop {
@@ -61,16 +84,16 @@ pub(crate) async fn closed(stream: &mut UnixStream) {
 mod tests {
     use tokio::net::UnixStream;
 
-    use super::{Greeting, closed, greet, hear};
+    use super::{Answer, Greeting, closed, hear, say};
 
     #[tokio::test]
-    async fn a_greeting_arrives_and_the_end_is_noticed() {
+    async fn a_line_arrives_and_the_end_is_noticed() {
         let (mut a, mut b) = UnixStream::pair().unwrap();
-        let greeting = Greeting { api_key: "k".into(), gui: "/g".into(), syncthing_pid: 7, start: 1 };
-        greet(&mut a, &greeting).await.unwrap();
-        assert_eq!(hear(&mut b).await.unwrap(), greeting);
+        let answer = Answer::Syncthing(Greeting { api_key: "k".into(), gui: "/g".into(), pid: 7 });
+        say(&mut a, &answer).await.unwrap();
+        assert_eq!(hear::<Answer>(&mut b).await.unwrap(), answer);
         drop(a);
         closed(&mut b).await;
-        assert!(hear(&mut b).await.is_err());
+        assert!(hear::<Answer>(&mut b).await.is_err());
     }
 }

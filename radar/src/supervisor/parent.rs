@@ -1,38 +1,38 @@
-//! `radar syncthing`: the parent of the node's syncthing.
+//! `radar syncthing`: the parent of the node's syncthings.
 //!
-//! Invariant: syncthing never starts with a folder configured, and never runs on without a radar that watches
-//! over the containers: when radar was there and has been gone for a second, syncthing is killed and starts
-//! afresh, knowing nothing. There is one process, which dies with this one.
+//! Invariant: a syncthing starts knowing nothing, runs only while radar holds its connection, and is one process, which dies with
+//! this one.
+#![allow(unsafe_code)]
 
 use std::{
     io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    process::Command,
+    sync::Arc,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-use syncthing::{Home, HomeError, HomeOptions, through_own_binary};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use syncthing::{Home, HomeError, HomeOptions};
 use tokio::{
     net::{UnixListener, UnixStream},
-    process::{Child, Command},
     signal::unix::{SignalKind, signal},
+    task::JoinSet,
 };
 
 use crate::{
     guards::{self, Guard},
     paths::Paths,
-    supervisor::lifeline::{self, Greeting},
+    supervisor::{
+        child::Child,
+        lifeline::{self, Answer, Ask, Greeting},
+        network,
+    },
 };
-use ksync_common::Backoff;
 
-/// How long radar may be gone.
-const GONE: Duration = Duration::from_secs(1);
-/// How long syncthing may take to end when it is told to.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The hidden verb that becomes syncthing.
 pub(crate) const BECOME_SYNCTHING: &str = "become-syncthing";
 
-/// Why syncthing can't be kept.
+/// Why there is no syncthing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The home could not be prepared.
@@ -48,6 +48,9 @@ pub(crate) enum Error {
         /// The system's word.
         source: io::Error,
     },
+    /// The process could not be started.
+    #[error("start syncthing")]
+    Start(#[from] io::Error),
 }
 
 fn io_error(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
@@ -55,131 +58,117 @@ fn io_error(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io
     move |source| Error::Io { operation, path, source }
 }
 
-/// How a run of syncthing ended.
-#[derive(Debug, PartialEq, Eq)]
-enum RunEnd {
-    /// It ended by itself.
-    Ended,
-    /// radar is gone.
-    Orphaned,
-    /// We are told to end.
-    Stop,
-}
-
-/// Keeps `binary` running until SIGTERM or SIGINT. Runs on the thread that lives longest: syncthing dies with it.
+/// Starts `binary` for whoever asks, until SIGTERM or SIGINT.
 pub(crate) async fn run(paths: &Paths, binary: &Path) -> Result<(), Error> {
     let socket = paths.lifeline();
     private_dir(&paths.run())?;
+    let version = version(binary).map_err(io_error("ask for its version", binary))?;
     remove_stale(&socket)?;
     let listener = UnixListener::bind(&socket).map_err(io_error("listen on", &socket))?;
     let mut terminate =
         signal(SignalKind::terminate()).map_err(io_error("take signals of", "this process"))?;
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(io_error("take signals of", "this process"))?;
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-    for start in 1.. {
-        let born = Instant::now();
-        let (mut child, greeting) = spawn(paths, binary, start)?;
-        tracing::info!(pid = greeting.syncthing_pid, start, "syncthing started");
-        let end_of_run = tokio::select! {
-            end_of_run = watch_over(&listener, &mut child, &greeting) => end_of_run,
-            _ = terminate.recv() => RunEnd::Stop,
-            _ = interrupt.recv() => RunEnd::Stop,
-        };
-        match end_of_run {
-            RunEnd::Stop => {
-                end(child, greeting.syncthing_pid).await?;
-                return remove_stale(&socket);
-            }
-            RunEnd::Orphaned => {
-                tracing::warn!("radar is gone: syncthing is killed and starts afresh");
-                child.kill().await.map_err(io_error("kill", "syncthing"))?;
-            }
-            RunEnd::Ended => {
-                if born.elapsed() > Duration::from_secs(30) {
-                    backoff.reset();
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(backoff.delay()) => {}
-                    _ = terminate.recv() => return remove_stale(&socket),
-                    _ = interrupt.recv() => return remove_stale(&socket),
-                }
-            }
+    tracing::info!(version, "syncthing for whoever has a session");
+    let about = Arc::new((version, binary.to_owned()));
+    // Dropped with all syncthings.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(serve(stream, Arc::clone(&about)))),
+                Err(error) => tracing::warn!(%error, "accept radar"),
+            },
+            Some(ended) = connections.join_next() => if let Err(error) = ended {
+                tracing::error!(%error, "a connection of radar's");
+            },
+            _ = terminate.recv() => return remove_stale(&socket),
+            _ = interrupt.recv() => return remove_stale(&socket),
         }
     }
+}
+
+/// What a connection asks for, until its end.
+async fn serve(mut stream: UnixStream, about: Arc<(String, PathBuf)>) {
+    let (version, binary) = &*about;
+    let answered = match lifeline::hear(&mut stream).await {
+        Ok(Ask::Presence) => {
+            let said = lifeline::say(&mut stream, &Answer::Presence(version.clone())).await;
+            lifeline::closed(&mut stream).await;
+            said
+        }
+        Ok(Ask::Syncthing { home, spools }) => match start(binary.clone(), home, spools).await {
+            Ok((child, greeting)) => {
+                tracing::info!(pid = greeting.pid, home = %home_name(&greeting), "syncthing started");
+                watch_over(stream, child, greeting).await
+            }
+            Err(error) => {
+                let reason = ksync_common::chain(&error);
+                tracing::warn!(reason, "syncthing was not started");
+                lifeline::say(&mut stream, &Answer::Refused(reason)).await
+            }
+        },
+        // Whoever only looked whether somebody is there.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = answered {
+        tracing::warn!(%error, "speak with radar");
+    }
+}
+
+fn home_name(greeting: &Greeting) -> std::path::Display<'_> {
+    greeting.gui.parent().unwrap_or(Path::new("")).display()
+}
+
+async fn start(binary: PathBuf, home: PathBuf, spools: PathBuf) -> Result<(Child, Greeting), Error> {
+    let prepare = move || {
+        let listen = Some(format!("tcp://{}", network::BEP));
+        let prepared = Home::prepare(&home, &home.join("gui.sock"), &binary, &HomeOptions { listen })?;
+        let exe = std::env::current_exe().map_err(io_error("find", "this program"))?;
+        let mut command = Command::new(exe);
+        command.arg(BECOME_SYNCTHING).args([&binary, &home, &spools]);
+        // SAFETY: it is about this thread's children alone, and it has one.
+        unsafe { unshare_unsafe(UnshareFlags::NEWPID) }
+            .map_err(|errno| io_error("make a PID namespace for", &binary)(errno.into()))?;
+        Ok::<_, Error>((command, prepared))
+    };
+    let (child, home) = Child::start(prepare).await?;
+    let greeting = Greeting { api_key: home.key, gui: home.socket, pid: child.pid };
+    Ok((child, greeting))
+}
+
+/// Waits for syncthing's end, or for the end of radar's interest.
+async fn watch_over(mut stream: UnixStream, mut child: Child, greeting: Greeting) -> io::Result<()> {
+    let pid = greeting.pid;
+    let answer = Answer::Syncthing(greeting);
+    let forsaken = async {
+        // Whoever is gone already can't be told.
+        if lifeline::say(&mut stream, &answer).await.is_ok() {
+            lifeline::closed(&mut stream).await;
+        }
+        if !guards::on(Guard::Lifeline) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        status = child.exited() => tracing::warn!(pid, status = %status?, "syncthing ended"),
+        () = forsaken => {
+            child.kill().await?;
+            tracing::info!(pid, "syncthing is not needed any more");
+        }
+    }
+    // Only now it is closed.
+    drop(stream);
     Ok(())
 }
 
-fn spawn(paths: &Paths, binary: &Path, start: u64) -> Result<(Child, Greeting), Error> {
-    let options = HomeOptions { listen: Some(format!("tcp://{}", paths.bep())) };
-    let home = Home::prepare(&paths.home(), &paths.gui(), binary, &options)?;
-    let exe = std::env::current_exe().map_err(io_error("find", "this program"))?;
-    let child = Command::from(through_own_binary(&exe, BECOME_SYNCTHING, binary, &home.dir))
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(io_error("start", binary))?;
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or(io::ErrorKind::NotFound.into());
-    let syncthing_pid = pid.map_err(io_error("find the process of", binary))?;
-    Ok((child, Greeting { api_key: home.key, gui: home.socket, syncthing_pid, start }))
-}
-
-/// Waits for syncthing's end or radar's absence. One radar at a time: a newer connection replaces the older.
-async fn watch_over(listener: &UnixListener, child: &mut Child, greeting: &Greeting) -> RunEnd {
-    let mut radar: Option<UnixStream> = None;
-    let mut orphaned_at: Option<tokio::time::Instant> = None;
-    loop {
-        let gone = async {
-            match radar.as_mut() {
-                Some(stream) => lifeline::closed(stream).await,
-                None => std::future::pending().await,
-            }
-        };
-        let orphaned = async {
-            match orphaned_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            status = child.wait() => {
-                match status {
-                    Ok(status) => tracing::warn!(%status, "syncthing ended"),
-                    Err(error) => tracing::error!(%error, "wait for syncthing"),
-                }
-                return RunEnd::Ended;
-            }
-            () = orphaned => return RunEnd::Orphaned,
-            () = gone => {
-                radar = None;
-                if guards::on(Guard::Lifeline) {
-                    orphaned_at = Some(tokio::time::Instant::now() + GONE);
-                }
-            }
-            accepted = listener.accept() => match accepted {
-                Ok((mut stream, _)) => {
-                    if let Err(error) = lifeline::greet(&mut stream, greeting).await {
-                        tracing::warn!(%error, "greet radar");
-                        continue;
-                    }
-                    radar = Some(stream);
-                    orphaned_at = None;
-                }
-                Err(error) => tracing::warn!(%error, "accept radar"),
-            },
-        }
-    }
-}
-
-async fn end(mut child: Child, pid: i32) -> Result<(), Error> {
-    if let Some(pid) = Pid::from_raw(pid).filter(|_| child.id().is_some())
-        && let Err(errno) = kill_process(pid, Signal::TERM)
-    {
-        tracing::warn!(%errno, "tell syncthing to end");
-    }
-    match tokio::time::timeout(LAST_WORDS, child.wait()).await {
-        Ok(status) => status.map(drop).map_err(io_error("wait for", "syncthing")),
-        Err(_) => child.kill().await.map_err(io_error("kill", "syncthing")),
-    }
+/// `syncthing v1.30.0 "Gold Grasshopper" (...)`.
+fn version(binary: &Path) -> io::Result<String> {
+    let output = Command::new(binary).arg("--version").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.split_whitespace().nth(1).filter(|_| output.status.success());
+    version.map(str::to_owned).ok_or_else(|| io::Error::other(format!("it said `{}`", text.trim())))
 }
 
 fn private_dir(dir: &Path) -> Result<(), Error> {
@@ -196,74 +185,57 @@ fn remove_stale(socket: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{io, process::Command, time::Duration};
 
-    use tokio::net::{UnixListener, UnixStream};
+    use tokio::net::UnixStream;
 
-    use super::{Guard, RunEnd, guards, watch_over};
-    use crate::supervisor::lifeline::{Greeting, hear};
+    use super::{Child, Guard, guards, watch_over};
+    use crate::supervisor::lifeline::{Answer, Greeting, closed, hear};
 
-    fn greeting() -> Greeting {
-        Greeting { api_key: "k".into(), gui: "/g".into(), syncthing_pid: 1, start: 1 }
-    }
-
-    #[tokio::test]
-    async fn syncthing_runs_on_without_a_radar_that_never_came_but_not_without_one_that_left() {
-        let dir = tempfile::tempdir().unwrap();
-        let socket = dir.path().join("s");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let mut child = tokio::process::Command::new("sleep").arg("100").kill_on_drop(true).spawn().unwrap();
-        let greeting = greeting();
-        let alone = watch_over(&listener, &mut child, &greeting);
-        assert!(tokio::time::timeout(Duration::from_millis(1500), alone).await.is_err());
-        let radar = async {
-            let mut first = UnixStream::connect(&socket).await.unwrap();
-            assert_eq!(hear(&mut first).await.unwrap(), greeting);
-            drop(first);
-            // Back in time: no harm.
-            let mut second = UnixStream::connect(&socket).await.unwrap();
-            hear(&mut second).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(1200)).await;
-            let left = std::time::Instant::now();
-            drop(second);
-            left
+    async fn child(program: &'static str, argument: &'static str) -> Child {
+        let prepare = move || {
+            let mut command = Command::new(program);
+            command.arg(argument);
+            io::Result::Ok((command, ()))
         };
-        let (end_of_run, left) = tokio::join!(watch_over(&listener, &mut child, &greeting), radar);
-        assert_eq!(end_of_run, RunEnd::Orphaned);
-        let after = left.elapsed();
-        assert!(after > Duration::from_millis(900) && after < Duration::from_millis(1500), "{after:?}");
+        Child::start(prepare).await.unwrap().0
     }
 
-    /// How it ends within three seconds when a radar was there and goes; none when it does not.
-    async fn after_radar_left() -> Option<RunEnd> {
-        let dir = tempfile::tempdir().unwrap();
-        let socket = dir.path().join("s");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let mut child = tokio::process::Command::new("sleep").arg("100").kill_on_drop(true).spawn().unwrap();
-        let radar = async {
-            let mut stream = UnixStream::connect(&socket).await.unwrap();
-            hear(&mut stream).await.unwrap();
+    /// Whether a syncthing ends within two seconds when radar has met it and goes.
+    async fn ends_after_radar_left() -> bool {
+        let child = child("sleep", "100").await;
+        let (mut radar, ours) = UnixStream::pair().unwrap();
+        let greeting = Greeting { api_key: "k".into(), gui: "/g".into(), pid: child.pid };
+        let meet = async {
+            assert_eq!(hear::<Answer>(&mut radar).await.unwrap(), Answer::Syncthing(greeting.clone()));
+            drop(radar);
         };
-        let greeting = greeting();
-        let kept = tokio::time::timeout(Duration::from_secs(3), watch_over(&listener, &mut child, &greeting));
-        tokio::join!(kept, radar).0.ok()
+        let watched = tokio::time::timeout(Duration::from_secs(2), watch_over(ours, child, greeting.clone()));
+        tokio::join!(watched, meet).0.is_ok()
     }
 
-    /// Without it, syncthing would go on scanning directories that nobody watches over.
+    /// Without it, syncthing would go on though nobody knows of it.
     #[tokio::test]
     async fn the_dead_mans_switch_holds_alone() {
         let off = guards::off::all_but(&[Guard::Lifeline]);
-        assert_eq!(after_radar_left().await, Some(RunEnd::Orphaned));
+        assert!(ends_after_radar_left().await);
         drop(off);
         let _off = guards::off::all_but(&[]);
-        assert_eq!(after_radar_left().await, None);
+        assert!(!ends_after_radar_left().await);
     }
 
     #[tokio::test]
-    async fn the_end_of_syncthing_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("s")).unwrap();
-        let mut child = tokio::process::Command::new("true").spawn().unwrap();
-        assert_eq!(watch_over(&listener, &mut child, &greeting()).await, RunEnd::Ended);
+    async fn the_connection_ends_with_syncthing_and_not_before() {
+        let child = child("sleep", "100").await;
+        let process = rustix::process::Pid::from_raw(child.pid).unwrap();
+        let (mut radar, ours) = UnixStream::pair().unwrap();
+        let greeting = Greeting { api_key: "k".into(), gui: "/g".into(), pid: child.pid };
+        let met = async {
+            hear::<Answer>(&mut radar).await.unwrap();
+            rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+            closed(&mut radar).await;
+        };
+        let (watched, ()) = tokio::join!(watch_over(ours, child, greeting), met);
+        watched.unwrap();
     }
 }

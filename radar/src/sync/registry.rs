@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use ksync_keys::Fingerprint;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{supervisor::node_syncthing::NodeSyncthingRx, sync::spools::Spools};
+use crate::sync::spools::Spools;
 
 mod command;
 mod error;
@@ -31,9 +31,9 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Starts the task. handlers --commands_tx--> registry.
-    pub(crate) fn spawn(syncthing_rx: NodeSyncthingRx, spools: Spools) -> Self {
+    pub(crate) fn spawn(spools: Spools) -> Self {
         let (commands_tx, commands_rx) = mpsc::unbounded_channel();
-        let state = State::new(commands_tx.clone(), syncthing_rx, spools);
+        let state = State::new(commands_tx.clone(), spools);
         tokio::spawn(run(state, commands_rx));
         Self { commands_tx }
     }
@@ -75,12 +75,12 @@ async fn run(mut state: State, mut commands_rx: mpsc::UnboundedReceiver<Command>
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, process::Child, sync::Arc};
+    use std::{path::Path, process::Child};
 
     use jiff::Timestamp;
     use ksync_keys::Fingerprint;
     use ksync_proto::radar::{AttachmentEnd, SessionEvent, session_event::Event};
-    use tokio::sync::{mpsc, watch};
+    use tokio::sync::mpsc;
     use tonic::{Code, Status};
 
     use super::{Command, IfHeld, Life, Registry, command::Reply};
@@ -91,7 +91,6 @@ mod tests {
             mount::directory::open_directory,
             runtime::{ContainerId, Scheme},
         },
-        supervisor::node_syncthing::{NodeSyncthing, NodeSyncthingRx},
         sync::{
             session::{GRACE, Hello},
             spools::Spools,
@@ -122,10 +121,13 @@ mod tests {
         }
     }
 
-    fn registry() -> (Registry, watch::Sender<Option<Arc<NodeSyncthing>>>) {
-        let (syncthing_tx, syncthing_rx): (_, NodeSyncthingRx) = watch::channel(None);
-        let spools = Spools::below(std::env::temp_dir().join(format!("ksync-none-{}", std::process::id())));
-        (Registry::spawn(syncthing_rx, spools), syncthing_tx)
+    fn spools() -> Spools {
+        let none = std::env::temp_dir().join(format!("ksync-none-{}", std::process::id()));
+        Spools::below(none.clone(), none)
+    }
+
+    fn registry() -> Registry {
+        Registry::spawn(spools())
     }
 
     /// The answer as a client gets it.
@@ -178,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_newer_stream_opens_a_session_that_is_there() {
-        let (registry, _link_tx) = registry();
+        let registry = registry();
         let mut first = open(&registry, "s", 2).await.unwrap();
         assert_eq!(open(&registry, "s", 2).await.unwrap_err().code(), Code::Aborted);
         let _second = open(&registry, "s", 3).await.unwrap();
@@ -190,7 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_directory_has_one_holder_until_it_is_taken_over_or_its_container_ends() {
-        let (registry, _link_tx) = registry();
+        let registry = registry();
         let (container, dir) = (Container::start(), tempfile::tempdir().unwrap());
         let sub = dir.path().join("sub");
         std::fs::create_dir(&sub).unwrap();
@@ -259,27 +261,29 @@ mod tests {
         assert!(find("t", &taken.id).await.is_err());
     }
 
-    /// Its device is made known with its first use, in turn: otherwise one that has ended meanwhile would stay known.
     #[tokio::test]
-    async fn a_syncthing_that_is_back_is_told_of_nobody() {
-        let (registry, syncthing_tx) = registry();
-        let dir = tempfile::tempdir().unwrap();
-        let asked = tokio::net::UnixListener::bind(dir.path().join("gui")).unwrap();
+    async fn a_spool_is_of_one_session_and_goes_with_it() {
+        let spools = spools();
+        let registry = Registry::spawn(spools.clone());
+        let me = person("s");
         let _events = open(&registry, "s", 1).await.unwrap();
-        syncthing_tx.send_replace(Some(Arc::new(NodeSyncthing::at(&dir.path().join("gui")))));
-        let asking = tokio::time::timeout(std::time::Duration::from_millis(200), asked.accept());
-        assert!(asking.await.is_err());
-        // When the session is over, syncthing is asked to forget it.
-        registry.tell(Command::StreamLost(person("s"), 1));
+        let device = spools.device(me).unwrap();
+        let _newer = open(&registry, "s", 2).await.unwrap();
+        assert_eq!(spools.device(me).unwrap(), device, "the same session, over a newer stream");
+        spools.open(me, "1").unwrap();
+        registry.tell(Command::StreamLost(me, 2));
         tokio::time::pause();
-        tokio::time::advance(GRACE + std::time::Duration::from_millis(10)).await;
-        assert!(asked.accept().await.is_ok());
+        tokio::time::sleep(GRACE * 2).await;
+        assert!(spools.find(me).is_none() && spools.device(me).is_err());
+        tokio::time::resume();
+        let _back = open(&registry, "s", 3).await.unwrap();
+        assert_ne!(spools.device(me).unwrap(), device);
     }
 
     /// The attacks: without a proof, with somebody else's, and with one of one's own that is over.
     #[tokio::test]
     async fn what_is_attached_rests_on_a_proof_of_ones_own() {
-        let (registry, _link_tx) = registry();
+        let registry = registry();
         let (container, dir) = (Container::start(), tempfile::tempdir().unwrap());
         let Some(first) = candidate("s", &container, dir.path()).await else {
             return ksync_skip::skipped("mounts can't be cloned here");
@@ -327,7 +331,7 @@ mod tests {
     /// The attack: sessions with keys that were made for it.
     #[tokio::test]
     async fn who_opens_many_sessions_keeps_nobody_out() {
-        let (registry, _link_tx) = registry();
+        let registry = registry();
         let (container, dir) = (Container::start(), tempfile::tempdir().unwrap());
         let Some(attachment) = candidate("s", &container, dir.path()).await else {
             return ksync_skip::skipped("mounts can't be cloned here");
@@ -357,7 +361,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_session_outlives_its_stream_by_the_grace() {
-        let (registry, _link_tx) = registry();
+        let registry = registry();
         let _events = open(&registry, "s", 1).await.unwrap();
         registry.tell(Command::StreamLost(person("s"), 1));
         let holder = async || ask(&registry, |reply| Command::Holder(person("s"), reply)).await;

@@ -5,25 +5,32 @@
 
 use std::path::PathBuf;
 
+use ksync_keys::Identity;
 use ksync_proto::radar::{
     AttachRequest, BasePathRequest, Container as WireContainer, DetachRequest, Entry, EntryKind, LookRequest,
-    ReadRequest, ReloadMode, ReloadRequest, StageRequest, VersionRequest, radar_client::RadarClient,
+    ReadRequest, ReloadMode, ReloadRequest, SpoolRequest, StageRequest, VersionRequest,
+    radar_client::RadarClient,
 };
 use tonic::{Code, Status, transport::Channel};
 
 use super::{CODE, NO_RELOAD};
 use crate::suite::{
-    App, Case, Sandbox,
+    App, Case, Need, Sandbox,
     developer::Developer,
-    eventually::{LONG, SHORT},
+    eventually::{LONG, SHORT, eventually, holds},
+    process,
     run::SYSTEM,
-    stranger::{Forward, open_session},
+    stranger::{Forward, open_session, open_session_of_a_device},
 };
 
 pub(super) const CASES: &[Case] = &[
     Case::new("names_from_radars_log_open_nothing", names_from_the_log).on_each(),
     Case::new("a_part_of_a_container_id_is_none", part_of_an_id).on_each(),
     Case::new("a_flood_of_sessions_keeps_nobody_out", flood).on_each(),
+    Case::new("no_port_of_the_pod_leads_to_syncthing", syncthings_port).on_each(),
+    Case::new("a_sessions_syncthing_has_nothing_of_others", own_syncthing)
+        .on_each()
+        .needs(&[Need::Processes]),
 ];
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -167,4 +174,62 @@ fn flood(sandbox: &Sandbox) {
         sandbox.arrives(std::slice::from_ref(&container), CODE);
     });
     sandbox.ksync.watching("main", 1, SHORT);
+}
+
+/// Whoever syncs has a syncthing on the node, which has a port.
+fn syncthings_port(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.sync(NO_RELOAD, CODE);
+    let ready = "large files go through syncthing";
+    eventually("a spool", LONG, || holds(sandbox.ksync.log().contains(ready), sandbox.ksync.log()));
+    let (_stranger, kubeconfig) = stranger(sandbox);
+    let forward = Forward::to_port(sandbox, &kubeconfig, &container.node, 22000);
+    assert!(!runtime().block_on(forward.speaks_bep()), "syncthing answers past radar");
+}
+
+/// The pid of the parent of a node's syncthings.
+#[track_caller]
+fn parent_of_syncthings(sandbox: &Sandbox, node: &str) -> u32 {
+    let radars = sandbox.radars();
+    let parent = radars.iter().find(|part| part.name == "syncthing" && part.node == node);
+    parent.expect("a container `syncthing`").pid(sandbox.cluster()).expect("its process")
+}
+
+/// Somebody else's session on a node has another syncthing, which knows and sees nothing of mine, and ends with it.
+fn own_syncthing(sandbox: &Sandbox) {
+    sandbox.write("a.txt", "a\n");
+    let container = App::web(sandbox).apply(sandbox).only();
+    sandbox.sync(NO_RELOAD, CODE);
+    let parent = parent_of_syncthings(sandbox, &container.node);
+    let (_stranger, kubeconfig) = stranger(sandbox);
+    let forward = Forward::to_radar(sandbox, &kubeconfig, &container.node);
+    let (mine, session) = runtime().block_on(async {
+        let mut radar = forward.with_a_new_key().await;
+        let (session, device) = open_session_of_a_device(&mut radar).await.expect("a session");
+        radar.spool(SpoolRequest { tag: "1".to_owned() }).await.expect("a spool");
+        let mine = process::syncthings(parent).into_iter().find(|syncthing| {
+            let seen = format!("/proc/{}/root{}", syncthing.pid, home(syncthing).display());
+            Identity::of_home(seen.as_ref()).is_ok_and(|own| own.fingerprint().device_id() == device)
+        });
+        (mine.expect("the session's own syncthing"), session)
+    });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", mine.pid)).expect("its status");
+    for line in ["CapPrm:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"] {
+        assert!(status.contains(line), "{line} in {status}");
+    }
+    let sessions = home(&mine).ancestors().nth(3).expect("all sessions").to_owned();
+    let seen = std::fs::read_dir(format!("/proc/{}/root{}", mine.pid, sessions.display()));
+    assert_eq!(seen.expect("its root").count(), 1, "other sessions than its own");
+    assert!(!PathBuf::from(format!("/proc/{}/root/proc", mine.pid)).exists());
+    assert!(process::lives(mine.pid));
+    drop((session, forward));
+    eventually("its end with the session", LONG, || holds(!process::lives(mine.pid), "it lives".to_owned()));
+    sandbox.ksync.watching("main", 1, SHORT);
+}
+
+/// The home of a syncthing, as it sees it.
+fn home(syncthing: &process::Process) -> PathBuf {
+    let (_, home) = syncthing.command.split_once("--home=").expect("a home");
+    PathBuf::from(home.split_whitespace().next().expect("a path"))
 }

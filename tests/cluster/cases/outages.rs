@@ -107,16 +107,14 @@ fn radar_process(sandbox: &Sandbox) {
     witness.intact();
 }
 
-/// syncthing itself, the child of `radar syncthing`, then that one.
+/// The session's syncthing on each node, a child of `radar syncthing`, then that one.
 fn node_syncthing(sandbox: &Sandbox) {
     sandbox.renew_radar();
     let containers = scene(sandbox);
     let witness = Witness::over(&sandbox.local());
     for parent in sandbox.radars().iter().filter(|container| container.name == "syncthing") {
         let pid = parent.pid(sandbox.cluster()).expect("its process");
-        let children = process::children(pid);
-        assert_eq!(children.len(), 1, "{children:?}");
-        process::kill(children[0].pid);
+        process::kill(process::only_syncthing(pid).pid);
     }
     sandbox.write("meanwhile.txt", "meanwhile\n");
     heals(sandbox, &containers);

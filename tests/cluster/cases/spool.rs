@@ -31,8 +31,8 @@ const ROOM: &[Need] = &[Need::DiskRoom];
 const READY: &str = "large files go through syncthing";
 const WENT: &str = "a large file went through syncthing";
 const CAME: &str = "a large file came through syncthing";
-/// Where the pods of radar have their spools.
-const THERE: &str = "/var/lib/ksync/spool";
+/// Where the pods of radar have what belongs to sessions.
+const THERE: &str = "/var/lib/ksync/sessions";
 const MB: usize = 1 << 20;
 /// A large file is one of this size and more.
 const FROM: &str = "8Mi";
@@ -90,12 +90,12 @@ fn ready(sandbox: &Sandbox, times: usize) {
     eventually("spools", LONG, || holds(said(sandbox, READY) >= times, sandbox.ksync.log()));
 }
 
-/// The device id of the watcher's key, which its spools on nodes are named after.
+/// The first group of the device id of the watcher's key, which its directories on nodes are named after.
 fn own_device(sandbox: &Sandbox) -> String {
     let log = sandbox.ksync.log();
     let up = log.lines().find(|line| line.contains("syncthing is up")).expect("a syncthing");
     let (_, id) = up.split_once("device_id=\"").expect("its device");
-    id.split('"').next().unwrap_or_default().to_owned()
+    id.split(['"', '-']).next().unwrap_or_default().to_owned()
 }
 
 /// The files in the watcher's spools, here and in all pods of radar.
@@ -122,7 +122,9 @@ fn spooled(sandbox: &Sandbox) -> Vec<String> {
         let Ok(tree) = radar.tree(sandbox.cluster(), THERE) else { continue };
         found.extend(
             tree.entries()
-                .filter(|(path, _)| path.starts_with(&own) && path.matches('/').count() > 1)
+                // `DEVICE-1/spool/2/in/NAME`
+                .filter(|(path, _)| path.starts_with(&own) && path.contains("/spool/"))
+                .filter(|(path, _)| path.matches('/').count() > 3)
                 .map(|(path, _)| format!("{}: {path}", radar.pod)),
         );
     }
@@ -170,9 +172,7 @@ fn node_killed(sandbox: &Sandbox) {
     under_way(sandbox);
     for parent in sandbox.radars().iter().filter(|container| container.name == "syncthing") {
         let pid = parent.pid(sandbox.cluster()).expect("its process");
-        for child in process::children(pid) {
-            process::kill(child.pid);
-        }
+        process::kill(process::only_syncthing(pid).pid);
     }
     same(sandbox, &containers);
     ready(sandbox, 2 * containers.len());

@@ -4,6 +4,8 @@ use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::eventually::{LONG, eventually};
+
 /// A process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Process {
@@ -27,7 +29,21 @@ pub(crate) fn of_home(home: &Path) -> Vec<Process> {
     pids().filter(|pid| *pid != std::process::id() && ours(*pid)).filter_map(describe).collect()
 }
 
-/// The syncthing that runs as a child of `parent`.
+/// The one syncthing of `parent`, which may just be starting.
+#[track_caller]
+pub(crate) fn only_syncthing(parent: u32) -> Process {
+    eventually("one syncthing", LONG, || {
+        let mut all = syncthings(parent);
+        if all.len() == 1 { Ok(all.remove(0)) } else { Err(format!("{:?}", children(parent))) }
+    })
+}
+
+/// The syncthings of `parent`.
+pub(crate) fn syncthings(parent: u32) -> Vec<Process> {
+    children(parent).into_iter().filter(|child| child.command.contains("serve --home")).collect()
+}
+
+/// What runs as a child of `parent`.
 pub(crate) fn children(parent: u32) -> Vec<Process> {
     pids().filter(|pid| parent_of(*pid) == Some(parent)).filter_map(describe).collect()
 }

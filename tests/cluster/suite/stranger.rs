@@ -31,13 +31,19 @@ pub(crate) struct Forward {
 impl Forward {
     #[track_caller]
     pub(crate) fn to_radar(sandbox: &Sandbox, kubeconfig: &Path, node: &str) -> Self {
+        Self::to_port(sandbox, kubeconfig, node, 40321)
+    }
+
+    /// Another port of radar's pod.
+    #[track_caller]
+    pub(crate) fn to_port(sandbox: &Sandbox, kubeconfig: &Path, node: &str, port: u16) -> Self {
         let on_node = format!("--field-selector=spec.nodeName={node}");
         let pods =
             ["get", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=ksync", &on_node, "-o", "name"];
         let pod = sandbox.kubectl().ok(&pods).trim().to_owned();
         let mut child = Command::new(&sandbox.kubectl().program)
             .env("KUBECONFIG", kubeconfig)
-            .args(["port-forward", "-n", SYSTEM, &pod, ":40321"])
+            .args(["port-forward", "-n", SYSTEM, &pod, &format!(":{port}")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -50,6 +56,14 @@ impl Forward {
         let address = line.split_whitespace().nth(2).and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| panic!("kubectl said `{line}`"));
         Self { child, address, pod }
+    }
+
+    /// Whether somebody answers who speaks syncthing's protocol.
+    pub(crate) async fn speaks_bep(&self) -> bool {
+        let keys =
+            Client::speaking(Identity::for_syncthing().expect("a key"), b"bep/1.0").expect("a key of use");
+        let Ok(stream) = TcpStream::connect(self.address).await else { return false };
+        keys.connect(stream).await.is_ok()
     }
 
     /// Whether radar answers somebody who proves no key.
@@ -87,6 +101,13 @@ impl Drop for Forward {
 pub(crate) async fn open_session(
     radar: &mut RadarClient<Channel>,
 ) -> Result<Streaming<SessionEvent>, Status> {
+    open_session_of_a_device(radar).await.map(|(events, _)| events)
+}
+
+/// The same, and the device id of the session's syncthing.
+pub(crate) async fn open_session_of_a_device(
+    radar: &mut RadarClient<Channel>,
+) -> Result<(Streaming<SessionEvent>, String), Status> {
     let request = SessionRequest {
         epoch: u64::MAX,
         machine: "elsewhere".to_owned(),
@@ -96,7 +117,7 @@ pub(crate) async fn open_session(
     let requests = futures::StreamExt::chain(tokio_stream::once(request), futures::stream::pending());
     let mut events = radar.session(requests).await?.into_inner();
     match events.message().await? {
-        Some(SessionEvent { event: Some(Event::Ready(_)) }) => Ok(events),
+        Some(SessionEvent { event: Some(Event::Ready(ready)) }) => Ok((events, ready.device_id)),
         other => Err(Status::internal(format!("{other:?}"))),
     }
 }

@@ -1,4 +1,4 @@
-//! A BEP connection as a byte stream: from the client's call to the node's syncthing and back.
+//! A BEP connection as a byte stream: from the client's call to the session's own syncthing and back.
 //!
 //! Invariant: bytes keep their order, each direction ends by itself, and nothing is buffered beyond what the two
 //! sides' windows hold.
@@ -9,28 +9,24 @@ use futures::{StreamExt, stream};
 use ksync_proto::radar::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
 };
 use tokio_util::{bytes::BytesMut, sync::CancellationToken};
 use tonic::{Status, Streaming};
 
 use super::replies::Replies;
+use crate::supervisor::session_syncthing::SessionSyncthing;
 
 /// Largest message, so that other streams get their turn.
 const CHUNK: usize = 32 * 1024;
 
 pub(super) async fn connect(
-    address: &str,
+    syncthing: &SessionSyncthing,
     requests: Streaming<Bytes>,
     stop: CancellationToken,
 ) -> Result<Replies<Bytes>, Status> {
-    let failed = |error: io::Error| {
-        Status::failed_precondition(format!("connect to syncthing on `{address}`: {error}"))
-    };
-    let connection = TcpStream::connect(address).await.map_err(failed)?;
+    let failed = |error: io::Error| Status::failed_precondition(format!("connect to syncthing: {error}"));
+    let connection = syncthing.network.dial().await.map_err(failed)?;
     connection.set_nodelay(true).map_err(failed)?;
     let (read, write) = connection.into_split();
     // Ends with the reply's stream, so with the call.

@@ -5,7 +5,7 @@
 use ksync_procfs::Namespace;
 use tonic::Status;
 
-/// Refuses the process `pid` if it is in the pod of this process, or shares the view of `supervisor_pid`, syncthing's parent.
+/// Refuses the process `pid` if it is in the pod of this process, or shares the view of `supervisor_pid`, the syncthings' parent.
 pub(super) fn refuse(pid: i32, supervisor_pid: Option<i32>) -> Result<(), Status> {
     let mine = i32::try_from(std::process::id()).unwrap_or_default();
     // A pod's containers share its network; on the node's own network are many pods.

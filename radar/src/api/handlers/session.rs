@@ -11,25 +11,25 @@ use tonic::{Status, Streaming};
 
 use super::{
     replies::{Replies, first},
-    spool, validate,
+    validate,
 };
 use crate::{
-    supervisor::node_syncthing::NodeSyncthingRx,
+    api::status,
     sync::{
         registry::{Command, Registry},
         session::{BACKLOG, Hello},
+        spools::Spools,
     },
 };
 
-/// Opens the session of `person` as the first message says, and waits for the node's syncthing first.
+/// Opens the session of `person` as the first message says.
 pub(super) async fn open(
     person: Fingerprint,
     registry: &Registry,
-    mut syncthing_rx: NodeSyncthingRx,
+    spools: &Spools,
     mut requests: Streaming<SessionRequest>,
 ) -> Result<Replies<SessionEvent>, Status> {
     let SessionRequest { epoch, machine, user, fresh } = first(&mut requests, "opens no session").await?;
-    let syncthing = spool::syncthing(&mut syncthing_rx).await?;
     let holder = format!("{}@{}", validate::name(&user), validate::name(&machine));
     let (events_tx, events_rx) = mpsc::channel(BACKLOG);
     let hello = Hello { person, epoch, holder, fresh };
@@ -40,7 +40,8 @@ pub(super) async fn open(
         gone.0 = None;
         return Err(error.into());
     }
-    let ready = Event::Ready(SessionReady { device_id: syncthing.device_id.clone() });
+    let device_id = spools.device(person).map_err(|error| status::from_spools(&error))?;
+    let ready = Event::Ready(SessionReady { device_id });
     let ready = futures::stream::iter([Ok(SessionEvent { event: Some(ready) })]);
     let events = ready.chain(ReceiverStream::new(events_rx).map(Ok));
     let stream =
@@ -65,22 +66,17 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
 mod tests {
     use std::{
         pin::Pin,
-        sync::Arc,
         task::{Context, Poll},
         time::Duration,
     };
 
     use http_body::{Body, Frame};
-    use tokio::sync::watch;
     use tokio_util::bytes::Bytes;
     use tonic::codec::Codec as _;
     use tonic_prost::ProstCodec;
 
     use super::*;
-    use crate::{
-        supervisor::node_syncthing::NodeSyncthing,
-        sync::{session::GRACE, spools::Spools},
-    };
+    use crate::sync::session::GRACE;
 
     /// A client that says one thing, and stays.
     struct Said(Option<Bytes>);
@@ -108,14 +104,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_is_given_up_leaves_no_session_without_a_stream() {
         let dir = tempfile::tempdir().unwrap();
-        let syncthing = Arc::new(NodeSyncthing::at(&dir.path().join("gui")));
-        let (_syncthing_tx, syncthing_rx) = watch::channel(Some(syncthing));
-        let registry = Registry::spawn(syncthing_rx.clone(), Spools::below(dir.path().join("spool")));
+        let spools = Spools::below(dir.path().join("sessions"), dir.path().join("lifeline"));
+        let registry = Registry::spawn(spools.clone());
         let person = Fingerprint::of(b"s");
-        let mut opening = Box::pin(open(person, &registry, syncthing_rx, hello()));
+        let mut opening = Box::pin(open(person, &registry, &spools, hello()));
         assert!(futures::poll!(&mut opening).is_pending(), "the registry is asked");
         drop(opening);
-        let has = async || registry.ask(|reply| Command::Has(person, reply)).await.unwrap();
+        let has = async || registry.ask(|reply| Command::Holder(person, reply)).await.is_ok();
         assert!(has().await);
         tokio::time::sleep(GRACE + Duration::from_secs(1)).await;
         assert!(!has().await);

@@ -26,8 +26,6 @@ pub(crate) enum Command {
     GraceOver(Fingerprint, u64),
     /// What a person's session calls itself: `user@machine`.
     Holder(Fingerprint, Reply<String>),
-    /// Whether a person has a session.
-    Has(Fingerprint, Reply<bool>),
     /// Who has something attached.
     Holding(Reply<HashSet<Fingerprint>>),
     /// A person has proved that he may exec into a container; answered with how long that is good.

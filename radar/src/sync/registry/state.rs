@@ -11,10 +11,7 @@ use std::{
 
 use ksync_keys::Fingerprint;
 use ksync_proto::radar::{AttachmentEnd, SessionEvent};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -25,10 +22,9 @@ use super::{
 };
 use crate::{
     container::{attachment::Attachment, runtime::ContainerId},
-    supervisor::node_syncthing::{NodeSyncthing, NodeSyncthingRx},
     sync::{
         session::{GRACE, Hello, Opening, Session, Sink, opening},
-        spools::{Spool, Spools},
+        spools::Spools,
     },
 };
 
@@ -42,7 +38,6 @@ const OWN_PROOFS: usize = 1024;
 
 pub(super) struct State {
     commands_tx: mpsc::UnboundedSender<Command>,
-    syncthing_rx: NodeSyncthingRx,
     spools: Spools,
     sessions: HashMap<Fingerprint, Session>,
     /// Sessions that there have been.
@@ -53,14 +48,9 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(
-        commands_tx: mpsc::UnboundedSender<Command>,
-        syncthing_rx: NodeSyncthingRx,
-        spools: Spools,
-    ) -> Self {
+    pub(super) fn new(commands_tx: mpsc::UnboundedSender<Command>, spools: Spools) -> Self {
         Self {
             commands_tx,
-            syncthing_rx,
             spools,
             sessions: HashMap::new(),
             opened: 0,
@@ -85,7 +75,6 @@ impl State {
             Command::Holder(person, reply) => {
                 drop(reply.send(self.session(person).map(|s| s.hello.holder.clone())));
             }
-            Command::Has(person, reply) => drop(reply.send(Ok(self.sessions.contains_key(&person)))),
             Command::Holding(reply) => drop(reply.send(Ok(self.holding()))),
             Command::Proved(person, life, reply) => drop(reply.send(self.proved(person, life))),
             Command::GoodFor(person, life, reply) => drop(reply.send(self.good_for(person, &life))),
@@ -111,10 +100,6 @@ impl State {
         self.sessions.get(&person).ok_or(Error::NoSession { person })
     }
 
-    fn node_syncthing(&self) -> Option<Arc<NodeSyncthing>> {
-        self.syncthing_rx.borrow().clone()
-    }
-
     /// Where a person's events go; nowhere when the session is gone.
     fn sink(&self, person: Fingerprint) -> Sink {
         self.sessions.get(&person).map(|s| s.sink.clone()).unwrap_or_default()
@@ -138,6 +123,7 @@ impl State {
         tracing::info!(%person, epoch = hello.epoch, holder = hello.holder, "session open");
         let session = self.sessions.entry(person).or_insert_with(|| {
             self.opened += 1;
+            self.spools.begin(person);
             Session { hello: hello.clone(), number: self.opened, sink: Sink::default(), open: true }
         });
         session.sink.switch(Some(events_tx), "a newer stream of the session took over");
@@ -181,17 +167,13 @@ impl State {
         });
     }
 
-    /// Lets go of all that a session holds, of its spool and of its device.
+    /// Lets go of all that a session holds, of its spool and of its syncthing.
     fn end_session(&mut self, person: Fingerprint, reason: &str) {
         let Some(session) = self.sessions.remove(&person) else { return };
         session.sink.switch(None, reason);
         self.attachments.retain(|_, held| held.attachment.claim.person != person);
         self.proofs.forget(person);
-        let spool = self.spools.close(person);
-        if let Some(syncthing) = self.node_syncthing() {
-            let (commands_tx, spools) = (self.commands_tx.clone(), self.spools.clone());
-            tokio::spawn(async move { forget(&syncthing, &commands_tx, person, &spools, spool).await });
-        }
+        self.spools.close(person);
     }
 
     fn proved(&mut self, person: Fingerprint, life: Life) -> Result<Duration, Error> {
@@ -349,32 +331,9 @@ impl State {
             session.sink.switch(None, "radar stops");
         }
         for person in self.sessions.keys() {
-            drop(self.spools.close(*person));
+            self.spools.close(*person);
         }
         self.sessions.clear();
         self.attachments.clear();
-    }
-}
-
-/// Removes a person's spool, and the device, if it was ever there, unless there is a session (again).
-async fn forget(
-    syncthing: &NodeSyncthing,
-    commands_tx: &mpsc::UnboundedSender<Command>,
-    person: Fingerprint,
-    spools: &Spools,
-    spool: Option<Spool>,
-) {
-    // Whoever opens a session meanwhile adds its device after this.
-    let turn = syncthing.devices.lock().await;
-    if let Some(spool) = spool {
-        spools.unshare(person, spool, syncthing, &turn).await;
-    }
-    let (has_tx, has_rx) = oneshot::channel();
-    // The registry is gone when radar stops, and syncthing's configuration with it.
-    drop(commands_tx.send(Command::Has(person, has_tx)));
-    if let Ok(Ok(false)) = has_rx.await
-        && let Err(error) = syncthing.client.delete_device(&person.device_id()).await
-    {
-        tracing::warn!(error = &error as &dyn std::error::Error, "forget a client's device");
     }
 }

@@ -37,7 +37,7 @@ use crate::{
     container::{attachment::fake::attachment, runtime::Runtimes},
     paths::Paths,
     reload::Reloader,
-    supervisor::node_syncthing::NodeSyncthing,
+    supervisor::session_syncthing::SessionSyncthing,
     sync::{
         endpoints::Endpoints,
         registry::{Command, IfHeld, Life, Registry},
@@ -89,14 +89,14 @@ impl Scene {
         Self::beside(None).await
     }
 
-    /// The same, on a node with this syncthing.
-    pub(super) async fn beside(syncthing: Option<Arc<NodeSyncthing>>) -> Option<Self> {
+    /// The same, whose session has this syncthing.
+    pub(super) async fn beside(syncthing: Option<Arc<SessionSyncthing>>) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let init = Program::new("sleep").arg("1000").spawn().unwrap();
-        let (_, syncthing_rx) = tokio::sync::watch::channel(syncthing);
+        let (_, supervisor_rx) = tokio::sync::watch::channel(None);
         let paths = Line::parse_from(["radar"]).paths;
-        let spools = Spools::below(dir.path().with_extension("spool"));
-        let registry = Registry::spawn(syncthing_rx.clone(), spools.clone());
+        let spools = Spools::below(dir.path().with_extension("sessions"), dir.path().with_extension("none"));
+        let registry = Registry::spawn(spools.clone());
         let (runtimes, stop) = (Runtimes::below("/nowhere".as_ref()), CancellationToken::new());
         let handlers = Handlers {
             registry: registry.clone(),
@@ -104,7 +104,7 @@ impl Scene {
             spools: spools.clone(),
             reloader: Reloader::new(runtimes.clone()),
             runtimes,
-            syncthing_rx,
+            supervisor_rx,
             paths,
             stop: stop.clone(),
         };
@@ -119,6 +119,9 @@ impl Scene {
         tokio::spawn(server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
         let me = Caller::to(address).await;
         let events_rx = me.opens_a_session(&registry).await;
+        if syncthing.is_some() {
+            spools.with_syncthing(me.person, tokio::sync::watch::channel(syncthing).1);
+        }
         let attachment = attachment("a", init.id(), dir.path()).await;
         let stop = stop.drop_guard();
         let scene = Self { me, address, dir, registry, spools, init, _stop: stop, _events_rx: events_rx };
@@ -189,7 +192,7 @@ impl Caller {
         Self { radar: RadarClient::new(channel), person, keys }
     }
 
-    /// Without the node's syncthing, which the call waits for.
+    /// Without the call, whose stream it is.
     pub(super) async fn opens_a_session(
         &self,
         registry: &Registry,
