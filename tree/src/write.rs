@@ -2,6 +2,7 @@
 //! and renamed. A reader sees the old entry or the new one, whole; an error leaves nothing behind.
 
 use crate::error::Error;
+use crate::power::Entered;
 use crate::root::{Owner, Root, reading, through};
 use crate::stat::{PERMISSIONS, lstat, permissions};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid};
@@ -294,7 +295,7 @@ pub(crate) fn ensure_parent<'p>(
     path: &'p str,
     owner: Owner,
     mode_for: impl Fn(&str) -> u32,
-) -> Result<(OwnedFd, &'p str), Error> {
+) -> Result<(Entered, &'p str), Error> {
     match root.parent(path) {
         Err(e) if e.is_not_found() => {}
         other => return other,
@@ -306,10 +307,11 @@ pub(crate) fn ensure_parent<'p>(
     for component in above {
         done += component.len();
         let here = path.get(..done).unwrap_or(path);
-        dir = match through(&dir, component, here) {
+        let below = match through(&dir, component, here) {
             Err(e) if e.is_not_found() => ensure_dir(&dir, component, here, mode_for(here), owner, true)?.0,
             other => other?,
         };
+        dir = dir.with(below);
         done += 1;
     }
     Ok((dir, name))
