@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_leave_the_content_and_the_special_bits() {
+    fn attributes_leave_the_content_and_write_no_special_bit() {
         let here = Here::new();
         fs::write(here.at("f"), "text").unwrap();
         let ino = fs::metadata(here.at("f")).unwrap().ino();
@@ -353,7 +353,12 @@ mod tests {
         let new = Entry { mtime_ns: 7, mode: 0o2600, ..entry("f", Kind::File) };
         set_attributes(&here.root, "f", &new).unwrap();
         let meta = fs::metadata(here.at("f")).unwrap();
-        assert_eq!((meta.mode() & 0o7777, meta.mtime_nsec(), meta.ino()), (0o4600, 7, ino));
+        assert_eq!((meta.mode() & 0o7777, meta.mtime_nsec(), meta.ino()), (0o600, 7, ino));
         assert_eq!(fs::read_to_string(here.at("f")).unwrap(), "text");
+        // A directory's are what a volume's group rests on.
+        fs::create_dir(here.at("d")).unwrap();
+        rustix::fs::chmod(here.at("d"), Mode::from_raw_mode(0o2755)).unwrap();
+        set_attributes(&here.root, "d", &Entry { mode: 0o750, ..entry("d", Kind::Dir) }).unwrap();
+        assert_eq!(fs::metadata(here.at("d")).unwrap().mode() & 0o7777, 0o2750);
     }
 }
