@@ -6,6 +6,7 @@
 use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
+use ksync_procfs::Status as ProcessStatus;
 use ksync_proof::{Proof, Refusal, judge, look};
 use ksync_proto::radar::{ProofWanted, ProveReply, Proved, prove_reply::Reply};
 use rustix::{
@@ -28,6 +29,7 @@ use crate::{
             self,
             plant::{Planted, plant},
         },
+        power::Credential,
     },
     paths::Paths,
     sync::registry::{self, Command, Life, Registry},
@@ -89,8 +91,8 @@ pub(super) async fn open(wanted: Wanted, paths: &Paths) -> Result<Replies<ProveR
     let life = Life { container, started: init.started };
     if !renew {
         let asked = life.clone();
-        match registry.ask(|reply| Command::GoodFor(person, asked, reply)).await {
-            Ok(good_for) => return Ok(Box::pin(stream::iter([Ok(proved(good_for))]))),
+        match registry.ask(|reply| Command::Good(person, asked, reply)).await {
+            Ok(good) => return Ok(Box::pin(stream::iter([Ok(proved(good.rest))]))),
             Err(registry::Error::NotProved { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -101,8 +103,8 @@ pub(super) async fn open(wanted: Wanted, paths: &Paths) -> Result<Replies<ProveR
     let first = ProofWanted { command: planted.command.to_vec(), challenge: challenge.to_vec() };
     let first = ProveReply { reply: Some(Reply::Wanted(first)) };
     let proving = async move {
-        let peer = witnessed(&planted, &init, challenge).await?;
-        let good_for = registry.ask(|reply| Command::Proved(person, life, reply)).await?;
+        let (peer, exec) = witnessed(&planted, &init, challenge).await?;
+        let good_for = registry.ask(|reply| Command::Proved(person, life, exec, reply)).await?;
         peer.thank().await;
         Ok(proved(good_for))
     };
@@ -115,8 +117,12 @@ fn proved(good_for: Duration) -> ProveReply {
     ProveReply { reply: Some(Reply::Proved(Proved { good_for_ms })) }
 }
 
-/// Waits for the one that is a proof.
-async fn witnessed(planted: &Planted, init: &InitProcess, challenge: [u8; LENGTH]) -> Result<Peer, Unproved> {
+/// Waits for the one that is a proof. What it may do is what an exec into the container may.
+async fn witnessed(
+    planted: &Planted,
+    init: &InitProcess,
+    challenge: [u8; LENGTH],
+) -> Result<(Peer, Credential), Unproved> {
     let listener = UnixListener::from_std(planted.listener.try_clone()?)?;
     let mut peers = JoinSet::new();
     let mut why = Unproved::NotRun;
@@ -130,7 +136,7 @@ async fn witnessed(planted: &Planted, init: &InitProcess, challenge: [u8; LENGTH
             }
             Some(met) = peers.join_next() => {
                 why = match met {
-                    Ok(Ok(Ok(peer))) => return Ok(peer),
+                    Ok(Ok(Ok(proof))) => return Ok(proof),
                     Ok(Ok(Err(unproved))) => unproved,
                     Ok(Err(slow)) => Unproved::Socket(slow.into()),
                     Err(panicked) => Unproved::Socket(io::Error::other(panicked)),
@@ -163,7 +169,7 @@ async fn meet(
     init: i32,
     program: (u64, u64),
     challenge: [u8; LENGTH],
-) -> Result<Peer, Unproved> {
+) -> Result<(Peer, Credential), Unproved> {
     let unknown = || io::Error::from(io::ErrorKind::NotFound);
     let pid = stream.peer_cred()?.pid().ok_or_else(unknown)?;
     let raw = Pid::from_raw(pid).ok_or_else(unknown)?;
@@ -185,15 +191,16 @@ async fn meet(
     if first != second {
         return Err(Unproved::Replaced);
     }
-    Ok(Peer(stream))
+    Ok((Peer(stream), first.1))
 }
 
-fn judged(pid: i32, held: impl AsFd, init: i32, program: (u64, u64)) -> Result<Proof, Unproved> {
+fn judged(pid: i32, held: impl AsFd, init: i32, program: (u64, u64)) -> Result<(Proof, Credential), Unproved> {
     let proof = judge(&look(pid, init)?, program)?;
+    let exec = Credential::of(&ProcessStatus::of(pid)?);
     let mut fds = [PollFd::new(&held, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     match poll(&mut fds, Some(&now)) {
-        Ok(0) => Ok(proof),
+        Ok(0) => Ok((proof, exec)),
         Ok(_) => Err(Unproved::Replaced),
         Err(errno) => Err(Unproved::Socket(errno.into())),
     }

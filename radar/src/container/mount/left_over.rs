@@ -65,7 +65,10 @@ mod tests {
     };
 
     use super::sweep;
-    use crate::container::mount::{directory::open_directory, namespace::identity_in_container};
+    use crate::container::{
+        mount::{directory::open_directory, namespace::identity_in_container},
+        power::Credential,
+    };
 
     /// A process in a mount namespace of its own, which ran `script` there.
     struct Namespace(Child);
@@ -133,7 +136,7 @@ mod tests {
         let Some(container) = container else {
             return ksync_skip::skipped("no mount namespaces here");
         };
-        let opened = open_directory(container.pid(), &format!("{path}/link")).await.unwrap();
+        let opened = open_directory(container.pid(), &format!("{path}/link"), Credential::own()).await.unwrap();
         assert_eq!(opened.path, format!("{path}/code"));
         assert!(!opened.created);
         let submounts: Vec<_> =
@@ -163,7 +166,7 @@ mod tests {
         let mut child = Command::new("true").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         child.wait().unwrap();
-        let error = open_directory(pid, "/x").await.unwrap_err().to_string();
+        let error = open_directory(pid, "/x", Credential::own()).await.unwrap_err().to_string();
         assert_eq!(error, format!("the container's process `{pid}` has ended"));
     }
 }
