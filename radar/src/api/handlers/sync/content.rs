@@ -185,13 +185,13 @@ mod tests {
         let (go_on_tx, go_on_rx) = tokio::sync::watch::channel(false);
         let (of_mine, of_theirs) = (workers(), workers());
         let hang = |number| {
-            let of_mine = of_mine.clone();
+            let (of_mine, runtime) = (of_mine.clone(), Handle::current());
             let (share, began_tx) = (mine.take(Kind::Stage).unwrap(), began_tx.clone());
             let mut go_on_rx = go_on_rx.clone();
             tokio::spawn(async move {
                 at_work(&of_mine, &share, move || {
                     began_tx.send(number).unwrap();
-                    Handle::current().block_on(go_on_rx.wait_for(|go_on| *go_on)).unwrap();
+                    runtime.block_on(go_on_rx.wait_for(|go_on| *go_on)).unwrap();
                     Ok(())
                 })
                 .await
