@@ -166,7 +166,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("a/volume")).unwrap();
         let root = Root::open(dir.path()).unwrap();
-        let alone = rustix::fs::open(dir.path(), rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+        let alone =
+            rustix::fs::open(dir.path(), rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
         let root = root.with_power(Arc::new(OfThisThread)).overridden(alone, vec!["a/volume".to_owned()]);
         assert!(crate::look(&root, "a").is_err(), "on a thread that has no such power");
         HAS.set(Some(Part::Plain));

@@ -368,6 +368,7 @@ fn attached(attachment: &Attachment) -> AttachReply {
         attachment_id: attachment.id.clone(),
         path: attachment.claim.path.clone(),
         created: about.created,
+        overrides: about.overrides,
         submounts: submounts.collect(),
     }
 }

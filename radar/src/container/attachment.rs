@@ -46,7 +46,7 @@ pub(crate) struct About {
     pub(crate) created: bool,
     /// Mounts below it.
     pub(crate) submounts: Vec<Submount>,
-    /// Whether permissions are overridden in it.
+    /// Whether permissions that its own process does not have are overridden in it.
     pub(crate) overrides: bool,
 }
 
@@ -87,7 +87,7 @@ impl Attachment {
     /// From what was opened.
     pub(crate) fn new(id: String, claim: Claim, life: InitProcess, directory: Directory) -> Self {
         let Directory { root, workers, created, submounts, .. } = directory;
-        let about = About { created, submounts, overrides: workers.power().overrides() };
+        let about = About { created, submounts, overrides: workers.power().exceeds() };
         Self {
             id,
             claim,

@@ -150,7 +150,8 @@ mod tests {
 
     /// None where this machine lets nobody clone mounts.
     async fn candidate(name: &str, container: &Container, path: &Path) -> Option<Box<Attachment>> {
-        let directory = open_directory(container.pid(), &path.display().to_string(), Credential::own()).await.ok()?;
+        let directory =
+            open_directory(container.pid(), &path.display().to_string(), Credential::own()).await.ok()?;
         let claim = Claim {
             person: person(name),
             holder: format!("{name}@laptop"),

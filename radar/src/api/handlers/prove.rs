@@ -194,7 +194,12 @@ async fn meet(
     Ok((Peer(stream), first.1))
 }
 
-fn judged(pid: i32, held: impl AsFd, init: i32, program: (u64, u64)) -> Result<(Proof, Credential), Unproved> {
+fn judged(
+    pid: i32,
+    held: impl AsFd,
+    init: i32,
+    program: (u64, u64),
+) -> Result<(Proof, Credential), Unproved> {
     let proof = judge(&look(pid, init)?, program)?;
     let exec = Credential::of(&ProcessStatus::of(pid)?);
     let mut fds = [PollFd::new(&held, PollFlags::IN)];

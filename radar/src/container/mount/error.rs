@@ -103,7 +103,9 @@ pub(crate) enum Error {
 
 /// What is refused to a container's own process, and to radar with it.
 #[derive(Debug, thiserror::Error)]
-#[error("can't {operation} `{path}` in the container: {who} may not, and ksync may no more there than `kubectl exec`")]
+#[error(
+    "can't {operation} `{path}` in the container: {who} may not, and ksync may no more there than `kubectl exec`"
+)]
 pub(crate) struct Refused {
     operation: &'static str,
     path: String,

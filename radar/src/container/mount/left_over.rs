@@ -136,7 +136,8 @@ mod tests {
         let Some(container) = container else {
             return ksync_skip::skipped("no mount namespaces here");
         };
-        let opened = open_directory(container.pid(), &format!("{path}/link"), Credential::own()).await.unwrap();
+        let opened =
+            open_directory(container.pid(), &format!("{path}/link"), Credential::own()).await.unwrap();
         assert_eq!(opened.path, format!("{path}/code"));
         assert!(!opened.created);
         let submounts: Vec<_> =

@@ -71,7 +71,8 @@ mod tests {
             assert!(overrides(path, true), "{path}");
             assert!(!overrides(path, false), "{path} in a volume");
         }
-        let system = ["/", "", "/etc", "/etc/app", "/usr/src/app", "/bin", "/sbin/x", "/lib", "/lib64/x", "/libx32"];
+        let system =
+            ["/", "", "/etc", "/etc/app", "/usr/src/app", "/bin", "/sbin/x", "/lib", "/lib64/x", "/libx32"];
         for path in system.into_iter().chain(["/root", "/root/code", "/run", "/run/app"]) {
             assert!(!overrides(path, true), "{path}");
         }

@@ -20,7 +20,10 @@ fn user(uid: u32, groups: &[u32], capabilities: u64) -> Credential {
 }
 
 /// Does something on a thread with a power; none where this process can't give it one.
-fn with<T: Send + 'static>(power: &Arc<ContainerPower>, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+fn with<T: Send + 'static>(
+    power: &Arc<ContainerPower>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }

@@ -62,9 +62,9 @@ impl ContainerPower {
         format!("user {}", self.credential.uid)
     }
 
-    /// Whether permissions are overridden somewhere.
-    pub(crate) fn overrides(&self) -> bool {
-        self.overrides
+    /// Whether permissions are overridden somewhere that the container's own process could not override.
+    pub(crate) fn exceeds(&self) -> bool {
+        self.overrides && self.effective(Part::Overridden) != self.effective(Part::Plain)
     }
 
     /// What is in effect in a part. A lease, by which radar sees whether a file is being written, is given to the owner or with
@@ -108,7 +108,9 @@ impl ContainerPower {
     fn taken(&self) -> io::Result<Option<Part>> {
         match TAKEN.get() {
             Some((id, part)) if id == self.id => Ok(Some(part)),
-            Some(_) => Err(io::Error::new(io::ErrorKind::PermissionDenied, "the thread is another container's")),
+            Some(_) => {
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, "the thread is another container's"))
+            }
             None => {
                 // One that was started by a thread which has it has it, too.
                 let sets = capabilities(None)?;

@@ -152,8 +152,13 @@ fn start_blocking(
     let idle: Idle = Box::new(move |path| patterns.is_idle_at(path));
     let root = attachment.root.try_clone()?;
     let watch = Watch::start(root, exclude.clone(), idle, watch::share(), changes_tx)?;
-    let options =
-        Options { who: Some(power.who()), ignore, exclude, owner: Owner::FromParent, inline: open.inline.min(LARGEST as u64) };
+    let options = Options {
+        who: Some(power.who()),
+        ignore,
+        exclude,
+        owner: Owner::FromParent,
+        inline: open.inline.min(LARGEST as u64),
+    };
     let mut endpoint = Endpoint::new(attachment.root.try_clone()?, options);
     if alone {
         let left = endpoint.adopt_displaced()?;

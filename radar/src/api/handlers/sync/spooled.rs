@@ -3,7 +3,13 @@
 //! Invariant: what can't go this way is said so, and goes by messages. What comes is hashed before it is anybody's; the other
 //! end of the spool may have written anything there.
 
-use std::{fs::File, io::{self, Read as _}, ops::ControlFlow, sync::Arc, time::Instant};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    ops::ControlFlow,
+    sync::Arc,
+    time::Instant,
+};
 
 use futures::StreamExt as _;
 use ksync_proto::radar::{Entry as WireEntry, ReadReply, StageReply, StageRequest};
@@ -156,7 +162,9 @@ async fn offer(
                     fill(&reads, &path, &expected, filling)
                 });
                 let (filling, filled) = filled.await?;
-                tokio::task::spawn_blocking(move || filled.and_then(|()| Ok(filling.finish()?))).await.map_err(io::Error::other)
+                tokio::task::spawn_blocking(move || filled.and_then(|()| Ok(filling.finish()?)))
+                    .await
+                    .map_err(io::Error::other)
             });
             let filled = filled.await.map_err(io::Error::other).flatten();
             filled.map_err(|error| Unoffered::Spool(error.to_string()))??

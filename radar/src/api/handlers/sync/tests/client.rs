@@ -125,7 +125,11 @@ impl Scene {
         let mut attachment = Box::new(attachment?);
         attachment.claim.person = scene.me.person;
         let life = Life::of(&attachment);
-        scene.registry.ask(|reply| Command::Proved(scene.me.person, life, Credential::own(), reply)).await.unwrap();
+        scene
+            .registry
+            .ask(|reply| Command::Proved(scene.me.person, life, Credential::own(), reply))
+            .await
+            .unwrap();
         scene.registry.ask(|reply| Command::Attach(attachment, IfHeld::Refuse, reply)).await.unwrap();
         Some(scene)
     }
