@@ -9,9 +9,13 @@
 mod clone;
 pub(crate) mod directory;
 mod error;
+#[cfg(test)]
+mod fake;
 pub(crate) mod left_over;
 mod namespace;
 pub(crate) mod plant;
+#[cfg(test)]
+mod tests;
 mod write_test;
 
 pub(crate) use error::Error;

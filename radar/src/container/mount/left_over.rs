@@ -58,58 +58,13 @@ fn detach(at: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{BufRead, BufReader},
-        path::{Path, PathBuf},
-        process::{Child, Command, Stdio},
-    };
+    use std::{path::Path, process::Command};
 
     use super::sweep;
     use crate::container::{
-        mount::{directory::open_directory, namespace::identity_in_container},
+        mount::{directory::open_directory, fake::Namespace, namespace::identity_in_container},
         power::Credential,
     };
-
-    /// A process in a mount namespace of its own, which ran `script` there.
-    struct Namespace(Child);
-
-    impl Namespace {
-        /// None where this machine lets nobody make one.
-        fn with(script: &str) -> Option<Self> {
-            let script = format!("{script}\necho ready\nexec sleep 1000");
-            let mut child = Command::new("unshare")
-                .args(["--mount", "sh", "-ec", &script])
-                .stdout(Stdio::piped())
-                .spawn()
-                .ok()?;
-            let mut line = String::new();
-            BufReader::new(child.stdout.take()?).read_line(&mut line).ok()?;
-            if line == "ready\n" {
-                return Some(Self(child));
-            }
-            child.wait().ok()?;
-            None
-        }
-
-        fn pid(&self) -> i32 {
-            i32::try_from(self.0.id()).unwrap()
-        }
-
-        fn sees(&self, path: &Path) -> PathBuf {
-            format!("/proc/{}/root{}", self.pid(), path.display()).into()
-        }
-
-        fn mounts(&self) -> String {
-            std::fs::read_to_string(format!("/proc/{}/mountinfo", self.pid())).unwrap()
-        }
-    }
-
-    impl Drop for Namespace {
-        fn drop(&mut self) {
-            self.0.kill().unwrap();
-            self.0.wait().unwrap();
-        }
-    }
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<_> =
