@@ -32,6 +32,8 @@ pub struct Root {
     user: Option<u32>,
     power: Option<Arc<dyn Power>>,
     alone: Option<Arc<Alone>>,
+    /// Paths at which something is mounted.
+    mounts: Arc<[String]>,
 }
 
 /// The root's own file system, in which permissions are overridden.
@@ -70,7 +72,7 @@ impl Root {
             return Err(Error::NotADirectory { path: ".".to_owned() });
         }
         let identity = identity_of(&stat);
-        Ok(Self { fd, identity, user: None, power: None, alone: None })
+        Ok(Self { fd, identity, user: None, power: None, alone: None, mounts: Arc::default() })
     }
 
     /// The user that works in the tree, by the number that files have here. Where a directory is shared by its group, what is
@@ -84,6 +86,18 @@ impl Root {
     #[must_use]
     pub fn with_power(self, power: Arc<dyn Power>) -> Self {
         Self { power: Some(power), ..self }
+    }
+
+    /// At these paths something is mounted. What is mounted in another process's view keeps its directory there: to remove that
+    /// from outside would take the mount away (`detach_mounts` in the kernel's `fs/namei.c`), and no error tells.
+    #[must_use]
+    pub fn with_mounts(self, mounts: Vec<String>) -> Self {
+        Self { mounts: mounts.into(), ..self }
+    }
+
+    /// Whether something is mounted at `path`.
+    pub(crate) fn is_mount(&self, path: &str) -> bool {
+        self.mounts.iter().any(|mount| mount == path)
     }
 
     /// Permissions are overridden ([`Part::Overridden`]) in the file system of the root, which is open as `alone` without the
@@ -138,8 +152,8 @@ impl Root {
     /// The same open directory once more.
     pub fn try_clone(&self) -> Result<Self, Error> {
         let fd = self.fd.try_clone().map_err(|e| Error::io("duplicate", ".", e))?;
-        let (power, alone) = (self.power.clone(), self.alone.clone());
-        Ok(Self { fd, identity: self.identity, user: self.user, power, alone })
+        let (power, alone, mounts) = (self.power.clone(), self.alone.clone(), Arc::clone(&self.mounts));
+        Ok(Self { fd, identity: self.identity, user: self.user, power, alone, mounts })
     }
 
     /// A descriptor of the root itself that its names can be read from.

@@ -151,6 +151,9 @@ pub fn remove_known(root: &Root, path: &str, known: &Entry, old: Old) -> Result<
         other => other?,
     };
     if known.kind == Kind::Dir {
+        if root.is_mount(path) {
+            return Ok(Swapped::Refused);
+        }
         return match rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(Swapped::Done),
             Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR | Errno::BUSY) => Ok(Swapped::Refused),

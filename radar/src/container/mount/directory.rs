@@ -136,8 +136,10 @@ fn open_here(pid: i32, path: &str, exec: Credential) -> Result<Directory, Error>
     // Of a pod with a user namespace it is open which numbers a volume takes.
     let root = if own_numbers { root.used_by(user) } else { root };
     let root = root.with_power(Arc::clone(&power) as Arc<dyn ksync_tree::Power>);
+    let points: Vec<String> = submounts.iter().map(|mount| mount.path.clone()).collect();
+    let root = root.with_mounts(points.clone());
     let root = match alone {
-        Some(alone) => root.overridden(alone, submounts.iter().map(|mount| mount.path.clone()).collect()),
+        Some(alone) => root.overridden(alone, points),
         None => root,
     };
     with_power(&power, path, || write_test::run(&root, path, &power.who()))?;

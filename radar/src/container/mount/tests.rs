@@ -121,6 +121,30 @@ async fn a_volume_that_the_container_may_not_write_is_refused_in_a_sentence() {
     assert_eq!((owner("shared/new"), owner("shared/new/dir")), (1234, 1234));
 }
 
+/// What is removed in another view of the file system takes the container's mount with it.
+#[tokio::test]
+async fn a_volume_keeps_its_directory() {
+    let dir = place();
+    let path = dir.path().display();
+    let mount = |below: &str| format!("mkdir -p {path}/{below}; mount -t tmpfs vol {path}/{below}");
+    let script = format!("{}\n{}", mount("code/vol"), mount("code/other"));
+    let Some(container) = Namespace::with(&script) else { return ksync_skip::skipped(NOT_HERE) };
+    let mounted = |below: &str| container.mounts().contains(&format!("{path}/{below}"));
+    let at = dir.path().join("code/other");
+    fs::remove_dir(&at).unwrap();
+    assert!(!mounted("code/other"), "the accident: nobody hears of an error");
+    let opened = open_directory(container.pid(), &format!("{path}/code"), Credential::own()).await.unwrap();
+    let root = opened.root.try_clone().unwrap();
+    let removed = opened.workers.wait(move || {
+        let vol = ksync_tree::look(&root, "vol").unwrap().unwrap().entry;
+        (ksync_tree::remove_known(&root, "vol", &vol, Old::Dropped), ksync_tree::remove_entry(&root, "vol"))
+    });
+    let (known, entry) = removed.unwrap();
+    assert!(matches!(known.unwrap(), Swapped::Refused));
+    assert_eq!(entry.unwrap(), ksync_tree::Removed::NotEmpty);
+    assert!(mounted("code/vol"));
+}
+
 #[tokio::test]
 async fn no_symlink_of_a_container_leads_anywhere() {
     let dir = place();
