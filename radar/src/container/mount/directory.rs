@@ -91,7 +91,7 @@ fn open_here(pid: i32, path: &str, exec: Credential) -> Result<Directory, Error>
     let namespace = MountNamespace::open(pid)?;
     let mounts = ksync_procfs::mounts(pid).map_err(unread)?;
     let exec = if in_own_user_namespace(pid)? { exec.without_capabilities() } else { exec };
-    let user = exec.uid;
+    let (user, ids) = (exec.uid, IdMaps::of(pid).map_err(unread)?);
     let (dir, created) = as_exec(&exec, path, |who| open_or_create(&namespace.root, path, who))?;
     // Opened before the container's root is taken: its /proc is not ours to trust.
     let descriptors = rustix::fs::open(OWN_DESCRIPTORS, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -124,7 +124,6 @@ fn open_here(pid: i32, path: &str, exec: Credential) -> Result<Directory, Error>
         false => None,
     };
     // An idmapped volume was cloned with the numbers that are on the disk.
-    let ids = IdMaps::of(pid).map_err(unread)?;
     let idmapped = mountinfo::mount_at(&mounts, &resolved).is_some_and(|mount| mount.idmapped);
     let (exec, own_numbers) = match idmapped {
         true => (exec.inside(&ids), false),

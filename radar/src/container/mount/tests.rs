@@ -65,7 +65,8 @@ async fn the_power_of_root_ends_at_volumes_wherever_they_are_renamed_to() {
     let dir = place();
     let path = dir.path().display();
     let container = Namespace::with(&format!(
-        "mkdir -p {path}/code/a/vol {path}/code/own; mount -t tmpfs -o mode=755 vol {path}/code/a/vol"
+        "mkdir -p {path}/code/a/vol {path}/code/own; mount -t tmpfs -o mode=755 vol {path}/code/a/vol
+         mount -t tmpfs none /proc"
     ));
     let Some(container) = container else { return ksync_skip::skipped(NOT_HERE) };
     let opened = open_directory(container.pid(), &format!("{path}/code"), user()).await.unwrap();
