@@ -61,7 +61,7 @@ pub struct Displaced {
     path: String,
     /// Where it is, relative to the same root.
     at: String,
-    known: Entry,
+    known: Box<Entry>,
 }
 
 /// What a look at a displaced file tells.
@@ -81,7 +81,7 @@ impl Displaced {
         let dir = dir.try_clone(path)?;
         let above = path.rsplit_once('/').map_or("", |(above, _)| above);
         let at = crate::path::join(above, name);
-        Ok(Self { dir, name: name.to_owned(), path: path.to_owned(), at, known: known.clone() })
+        Ok(Self { dir, name: name.to_owned(), path: path.to_owned(), at, known: Box::new(known.clone()) })
     }
 
     /// Judges it for the first time. What can't be judged is held like one that is open, and says why when it is judged

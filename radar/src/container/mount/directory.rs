@@ -119,16 +119,12 @@ fn open_here(pid: i32, path: &str, exec: Credential) -> Result<Directory, Error>
     let held = clone(&dir, &resolved, &mounts, &submounts)?;
     let identity = identity_by_fd(&held).map_err(kernel("stat", path))?;
     let in_own_root = mount_of(&dir, path)? == mount_of(&namespace.root, path)?;
-    let alone = match overrides(&resolved, in_own_root) {
-        true => Some(plain(&dir, &resolved, OpenTreeFlags::empty())?),
-        false => None,
-    };
+    let alone = overrides(&resolved, in_own_root).then(|| plain(&dir, &resolved, OpenTreeFlags::empty()));
+    let alone = alone.transpose()?;
     // An idmapped volume was cloned with the numbers that are on the disk.
     let idmapped = mountinfo::mount_at(&mounts, &resolved).is_some_and(|mount| mount.idmapped);
-    let (exec, own_numbers) = match idmapped {
-        true => (exec.inside(&ids), false),
-        false => (exec, ids.user_inside(user) == Some(user)),
-    };
+    let own_numbers = !idmapped && ids.user_inside(user) == Some(user);
+    let exec = if idmapped { exec.inside(&ids) } else { exec };
     let failed = |source| Error::Kernel { operation: "take the power over", path: path.to_owned(), source };
     let power = Arc::new(ContainerPower::new(exec, alone.is_some()).map_err(failed)?);
     let root = Root::from_fd(held).map_err(|error| failed(std::io::Error::other(error)))?;

@@ -85,9 +85,10 @@ impl Tree {
             let _stay = self.root.enter(&path)?;
             let dir = match open_beneath(self.root.base(&path), &path, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(dir) => dir,
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !path.is_empty() => continue,
-                // Not the container's to read: what is in it is not synced.
-                Err(Errno::ACCESS) if !path.is_empty() => continue,
+                // The last: not the container's to read, so what is in it is not synced.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) if !path.is_empty() => {
+                    continue;
+                }
                 Err(errno) => return Err(kernel("open", &path)(errno)),
             };
             let flags = WatchFlags::CLOSE_WRITE

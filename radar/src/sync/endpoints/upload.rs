@@ -27,10 +27,9 @@ impl Upload {
         }
         opened.checks.check()?;
         let staging = Staging::new(&attachment.root, &path);
-        let staging = staging.map_err(|error| match error.is_denied() {
-            true => Error::Denied { who: attachment.workers.power().who(), path: path.clone() },
-            false => Error::Tree(error),
-        })?;
+        let denied = || Error::Denied { who: attachment.workers.power().who(), path: path.clone() };
+        let staging =
+            staging.map_err(|error| if error.is_denied() { denied() } else { Error::Tree(error) })?;
         Ok(Self { opened, number, path, hasher: blake3::Hasher::new(), staging })
     }
 
