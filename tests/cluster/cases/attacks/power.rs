@@ -142,9 +142,14 @@ fn root_file_system(sandbox: &Sandbox) {
     });
     sandbox.ksync.ok(&["delete", "main"]);
     let may_not = "user 1000 may not, and ksync may no more there than `kubectl exec`";
-    for (remote, what) in
-        [("/bin", "write in"), ("/root", "open"), ("/etc/app", "create"), ("/new", "create")]
-    {
+    let refusals = [
+        ("/bin", "write in"),
+        ("/root", "write in"),
+        ("/root/app", "open"),
+        ("/etc/app", "create"),
+        ("/new", "create"),
+    ];
+    for (remote, what) in refusals {
         let other = sandbox.scratch(&format!("other{}", remote.replace('/', "-")));
         fs::create_dir(&other).expect("mkdir");
         let other = other.display().to_string();
