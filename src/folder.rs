@@ -200,8 +200,8 @@ impl Folder {
         take_over.spend();
         let end = node.end_of(&attachment);
         self.report_attached(&reply);
-        let AttachReply { path, created, excluded } = reply;
-        info!(attachment = attachment.id(), path, created, "attached");
+        let AttachReply { path, created, overrides, excluded } = reply;
+        info!(attachment = attachment.id(), path, created, overrides, "attached");
         let excluded = excluded.into_iter().map(|mount| mount.path).collect();
         Ok(Attached { node, attachment, end, excluded })
     }
@@ -211,6 +211,7 @@ impl Folder {
         self.status.modify(|service| {
             service.excluded = shown.collect();
             service.created |= reply.created;
+            service.overrides = reply.overrides;
             service.last_contact = Some(Timestamp::now());
         });
     }

@@ -240,6 +240,7 @@ impl Spec {
             direction: Direction::ToContainer,
             excluded: Vec::new(),
             created: false,
+            overrides: false,
             percent: 0,
             last_edit: None,
             reload: Reloading::default(),

@@ -116,6 +116,8 @@ pub(crate) struct ServiceState {
     pub excluded: Vec<String>,
     /// Whether the path was not there before it was attached.
     pub created: bool,
+    /// Whether it is written whatever its permissions.
+    pub overrides: bool,
     /// How much of it is in sync, 0 to 100.
     pub percent: u32,
     /// The last local edit that it was given.
@@ -384,6 +386,7 @@ mod tests {
             direction: Direction::ToContainer,
             excluded: Vec::new(),
             created: false,
+            overrides: false,
             percent: 0,
             last_edit: None,
             reload: super::Reloading::default(),

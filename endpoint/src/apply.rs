@@ -75,6 +75,11 @@ impl Applier<'_> {
     }
 
     fn apply_to(&mut self, path: &Arc<str>, job: Job) -> Applied {
+        // For all of it, so that the thread takes it once.
+        let _stay = match self.0.root.enter(path) {
+            Ok(stay) => stay,
+            Err(error) => return failed(ksync_common::chain(&error)),
+        };
         if self.0.options.leaves_out_all(path) {
             return failed("it is not synced here".to_owned());
         }
@@ -85,7 +90,11 @@ impl Applier<'_> {
                 self.refused(path)
             }
             Err(error) => {
-                let mut applied = failed(ksync_common::chain(&error));
+                let reason = ksync_common::chain(&error);
+                let mut applied = match &self.0.options.who {
+                    Some(who) if error.is_denied() => failed(format!("{reason}: {who} may not write it")),
+                    _ => failed(reason),
+                };
                 applied.news = self.0.look(path, Depth::Entry);
                 applied
             }
@@ -270,6 +279,11 @@ impl Applier<'_> {
                 // A directory's times change with what comes into it.
                 Ok(given) => Ok(self.done_as(path, new, given.map(|given| given.mode))),
                 Err(Error::NotADirectory { .. }) => Ok(self.refused(path)),
+                // As where the file system knows no modes: it stays what it is, and both sides agree in that.
+                Err(error) if error.is_denied() => {
+                    let mode = look(&self.0.root, path)?.map(|looked| looked.entry.mode);
+                    Ok(self.done_as(path, new, mode))
+                }
                 Err(error) => Err(error),
             };
         }
@@ -282,7 +296,10 @@ impl Applier<'_> {
         if !stands {
             return Ok(self.refused(path));
         }
-        let given = set_attributes(&self.0.root, path, new)?;
+        let given = match set_attributes(&self.0.root, path, new) {
+            Err(error) if error.is_denied() => None,
+            other => other?,
+        };
         // Whoever wrote it meanwhile has another mtime than ours no more: the content tells.
         let Some(now) = read(&self.0.root, path, 0)? else { return Ok(self.refused(path)) };
         let as_given = given.is_none_or(|given| given.mode == now.entry.mode && given.exact == now.exact);

@@ -127,9 +127,17 @@ impl Driver {
 
     /// Tells or asks something. What has ended does not answer.
     pub fn send(&self, input: Input) {
-        if self.0.send(input).is_err() {
+        if self.try_send(input).is_err() {
             tracing::debug!("an endpoint that has ended is told something");
         }
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// It has ended, and hears nothing; what was to be told comes back.
+    pub fn try_send(&self, input: Input) -> Result<(), Box<Input>> {
+        self.0.send(input).map_err(|unheard| Box::new(unheard.0))
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Options {
     pub exclude: Vec<String>,
     /// Whom what is written belongs to.
     pub owner: Owner,
+    /// Who is refused where permissions do, as the subject of a sentence; none where that is who reads it.
+    pub who: Option<String>,
     /// Content of at most so many bytes is handed out with the news of a file.
     pub inline: u64,
 }

@@ -22,6 +22,7 @@ impl Here {
         let options = Options {
             ignore: Ignore::with_defaults(&patterns).unwrap(),
             exclude: vec!["volume".to_owned()],
+            who: None,
             owner: Owner::AsIs,
             inline: 100,
         };

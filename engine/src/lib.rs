@@ -14,6 +14,7 @@ mod kinds;
 mod listing;
 mod member;
 mod progress;
+mod rests;
 mod safekeeping;
 mod stands;
 mod state;

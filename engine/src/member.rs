@@ -6,8 +6,8 @@ use std::{
     time::Instant,
 };
 
-use ksync_merge::{Container, Holds, Policy, Side, State};
-use ksync_tree::{covers, is_below};
+use ksync_merge::{Container, Holds, Op, Outcome, Policy, Side, State};
+use ksync_tree::{Kind, covers, is_below};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     far::{Far, FromFar},
     gate::{self, Gate},
     progress::Progress,
+    rests::Rests,
     safekeeping::Safekeeping,
     state::{Failure, LastEdit, MemberState, State as EngineState},
 };
@@ -47,6 +48,8 @@ pub(crate) struct Attached {
     /// Its deletions that were applied here.
     pub(crate) deleted: gate::Applied,
     pub(crate) failures: BTreeMap<String, Failure>,
+    /// How long what has failed rests before it is tried again.
+    pub(crate) rests: Rests,
     /// What can't be looked at there.
     pub(crate) skipped: BTreeMap<String, String>,
     pub(crate) in_flight: usize,
@@ -74,6 +77,7 @@ impl Attached {
             gate: Gate::Idle,
             deleted: gate::Applied::default(),
             failures: BTreeMap::new(),
+            rests: Rests::default(),
             skipped: BTreeMap::new(),
             in_flight: 0,
             ended: false,
@@ -94,6 +98,29 @@ impl Attached {
             removals_here: !self.gate.is_open(),
             removals_there: self.state.questions.gone_here.is_some(),
             pulls: self.state.questions.first_pull.is_some(),
+        }
+    }
+
+    /// What came of an operation; where it has failed, why.
+    pub(crate) fn over(&mut self, op: &Op, outcome: &Outcome, error: Option<String>) {
+        if matches!(outcome, Outcome::Failed) {
+            let failure = Failure { side: op.side, reason: error.unwrap_or_default() };
+            self.rests.failed(&op.path, &failure.reason, Instant::now());
+            self.failures.insert(op.path.to_string(), failure);
+            return;
+        }
+        self.failures.remove(&*op.path);
+        self.rests.went_well(&op.path);
+        if matches!(outcome, Outcome::Done(None)) {
+            self.rests.eased();
+        }
+    }
+
+    /// What stands at a path is news, on either side. Something that is gone may make room, and a directory may have other
+    /// permissions.
+    pub(crate) fn heard(&mut self, state: &State) {
+        if state.as_ref().is_none_or(|entry| entry.kind == Kind::Dir) {
+            self.rests.eased();
         }
     }
 
@@ -138,6 +165,7 @@ impl Attached {
         (state.behind, state.unread) = (container.behind(), unread);
         state.holds = self.edits.front().map_or(here.edits, |(number, ..)| number - 1);
         if settled {
+            self.rests = Rests::default();
             state.progress = Progress::default();
         }
         fresh

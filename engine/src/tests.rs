@@ -38,6 +38,7 @@ fn options() -> Options {
     Options {
         ignore: Ignore::with_defaults(&[]).unwrap(),
         exclude: Vec::new(),
+        who: None,
         owner: Owner::AsIs,
         inline: 64,
     }

@@ -22,7 +22,6 @@ use crate::{
     member::Attached,
     safekeeping::Told,
     stands::{is_file, size},
-    state::Failure,
     unkept::Unkept,
 };
 
@@ -214,6 +213,7 @@ impl Running {
 
     fn news_here(&mut self, news: Vec<News>) {
         for News { path, state, content } in news {
+            self.members.values_mut().for_each(|member| member.heard(&state));
             if let (Some(hash), Some(content)) = (state.as_ref().and_then(|entry| entry.hash), content) {
                 self.dispatcher.contents.put(hash, content);
             }
@@ -342,6 +342,7 @@ impl Running {
                     None => drop(listing.remove(&path)),
                 }
             }
+            member.heard(&state);
             let gone = state.is_none();
             self.group.there(name, &path, state);
             if gone && self.group.local().get(&path).is_some() {
@@ -384,13 +385,7 @@ impl Running {
                 member.brought.tell(&job.op.path, self.state.edits);
             }
         }
-        match (&outcome, error) {
-            (Outcome::Failed, reason) => {
-                let failure = Failure { side: job.op.side, reason: reason.unwrap_or_default() };
-                member.failures.insert(job.op.path.to_string(), failure);
-            }
-            _ => drop(member.failures.remove(&*job.op.path)),
-        }
+        member.over(&job.op, &outcome, error);
         if let Some((local, container)) = self.group.container(&job.name) {
             container.over(local, job.op.id, outcome);
         }
@@ -416,7 +411,8 @@ impl Running {
             if let Some((_, container)) = self.group.container(name)
                 && !member.failures.is_empty()
             {
-                container.retry();
+                let now = Instant::now();
+                container.retry(|path| member.rests.is_due(path, now));
             }
         }
     }

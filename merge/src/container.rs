@@ -274,10 +274,11 @@ impl Container {
         }
     }
 
-    /// What has failed is decided anew.
-    pub fn retry(&mut self) {
+    /// What has failed at paths that are `due` is decided anew.
+    pub fn retry(&mut self, due: impl Fn(&str) -> bool) {
         for (path, exception) in &mut self.except {
-            if std::mem::take(&mut exception.failed) {
+            if exception.failed && due(path) {
+                exception.failed = false;
                 self.dirty.insert(Arc::clone(path));
             }
         }

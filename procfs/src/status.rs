@@ -29,6 +29,8 @@ pub struct Status {
     pub ignored: Option<u64>,
     /// Permitted capabilities, bit 0 for CAP_CHOWN (capabilities(7)).
     pub permitted: u64,
+    /// Effective capabilities.
+    pub effective: u64,
     /// The capability bounding set.
     pub bounding: u64,
     /// Whether no execve gives it new privileges.
@@ -70,6 +72,7 @@ impl Status {
                 "SigCgt" => status.caught = set().unwrap_or_default(),
                 "SigIgn" => status.ignored = set(),
                 "CapPrm" => status.permitted = set().unwrap_or_default(),
+                "CapEff" => status.effective = set().unwrap_or_default(),
                 "CapBnd" => status.bounding = set().unwrap_or_default(),
                 "NoNewPrivs" => status.no_new_privileges = value == "1",
                 "Seccomp_filters" => status.filters = numbers().next().unwrap_or_default(),
@@ -101,7 +104,7 @@ mod tests {
 
     const TEXT: &str = "Name:\tmy app\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t70\nPid:\t70\nPPid:\t60\nTracerPid:\t9\n\
         Uid:\t0\t1\t0\t0\nGid:\t2\t2\t2\t3\nGroups:\t7 10 \nNSpid:\t70\t1\nSigIgn:\t0000000000001000\n\
-        SigCgt:\t0000000000004001\nCapPrm:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n\
+        SigCgt:\t0000000000004001\nCapPrm:\t00000000a80425fb\nCapEff:\t0000000000000005\nCapBnd:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n\
         Seccomp_filters:\t3\n";
 
     #[test]
@@ -115,6 +118,7 @@ mod tests {
         assert_eq!((status.groups.clone(), status.caught), ([7, 10].into(), 0x4001));
         assert!(status.no_new_privileges && status.filters == 3 && status.permitted == 0xa804_25fb);
         assert_eq!((status.ignored, Status::parse("").ignored), (Some(0x1000), None));
+        assert_eq!(status.effective, 5);
         assert_eq!(status.shown(), "process 1 `my app`");
     }
 

@@ -6,5 +6,6 @@ pub(crate) mod attachment;
 pub(crate) mod init_process;
 pub(crate) mod mount;
 pub(crate) mod mountinfo;
+pub(crate) mod power;
 pub(crate) mod runtime;
 pub(crate) mod watch;

@@ -150,6 +150,12 @@ pub(crate) async fn run(
                 spec.remotepath, service.container, service.pod
             ));
         }
+        if let Some(service) = status.services.iter().find(|service| service.overrides) {
+            printer.say(format!(
+                "`{}` is written whatever its permissions: it is in the root file system of container `{}` in pod `{}`",
+                spec.remotepath, service.container, service.pod
+            ));
+        }
         for warning in &status.warnings {
             printer.warn(warning);
         }

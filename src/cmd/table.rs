@@ -63,6 +63,8 @@ pub(super) struct ContainerRow {
     pub(super) excluded: Vec<String>,
     /// Whether the path was made there.
     pub(super) created: bool,
+    /// Whether it is written whatever its permissions.
+    pub(super) overrides: bool,
     pub(super) percent: u32,
     /// How often its app was reloaded.
     pub(super) reloads: u64,
@@ -179,6 +181,7 @@ fn container(service: ServiceView) -> ContainerRow {
         reason: service.reason,
         excluded: service.excluded,
         created: service.created,
+        overrides: service.overrides,
         percent: service.percent,
         last_edit: service.last_edit.map(EditRow::from),
         reloads: service.reloads,
@@ -352,6 +355,7 @@ pub(super) mod tests {
             two_way: Some(two_way),
             excluded: Vec::new(),
             created: false,
+            overrides: false,
             percent: 100,
             last_edit: None,
             reloads: 0,

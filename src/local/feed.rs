@@ -120,6 +120,7 @@ pub(super) fn start(start: &Start<'_>) -> Result<Engine, StartError> {
         options: Options {
             ignore: start.ignore.clone(),
             exclude: Vec::new(),
+            who: None,
             owner: Owner::AsIs,
             inline: INLINE,
         },

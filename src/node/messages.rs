@@ -25,6 +25,8 @@ pub(crate) struct AttachReply {
     pub path: String,
     /// Whether the path did not exist before.
     pub created: bool,
+    /// Whether it is written whatever its permissions.
+    pub overrides: bool,
     /// Mounts below it that are not synced.
     pub excluded: Vec<ExcludedMount>,
 }

@@ -20,10 +20,11 @@ pub(super) fn container(container: &RemoteContainer) -> proto::Container {
 }
 
 /// The attachment's id, and what was attached.
-pub(super) fn attach_reply(reply: proto::AttachReply) -> (String, AttachReply) {
-    let excluded = reply.submounts.into_iter().filter(|mount| mount.excluded);
+pub(super) fn attach_reply(mut reply: proto::AttachReply) -> (String, AttachReply) {
+    let excluded = std::mem::take(&mut reply.submounts).into_iter().filter(|mount| mount.excluded);
     let excluded = excluded.map(|mount| ExcludedMount { path: mount.path, reason: mount.reason }).collect();
-    (reply.attachment_id, AttachReply { path: reply.path, created: reply.created, excluded })
+    let proto::AttachReply { attachment_id, path, created, overrides, .. } = reply;
+    (attachment_id, AttachReply { path, created, overrides, excluded })
 }
 
 /// The id of the attachment that ended, and why, in a sentence; none for what tells of no end.

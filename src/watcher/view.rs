@@ -92,6 +92,8 @@ pub(crate) struct ServiceView {
     pub direction: Option<Direction>,
     pub excluded: Vec<String>,
     pub created: bool,
+    /// Whether it is written whatever its permissions.
+    pub overrides: bool,
     pub percent: u32,
     pub reloads: u64,
     pub last_reload: Option<Timestamp>,
@@ -197,6 +199,7 @@ impl From<ServiceStatus> for ServiceView {
             reason: service.reason,
             excluded: service.excluded,
             created: service.created,
+            overrides: service.overrides,
             percent: service.percent,
             reloads: service.reloads,
             reload_note: service.reload_note,

@@ -89,6 +89,7 @@ fn service(state: &ServiceState) -> ServiceStatus {
         direction: direction(state.direction).into(),
         excluded: state.excluded.clone(),
         created: state.created,
+        overrides: state.overrides,
         percent: state.percent,
         reloads: state.reload.count,
         last_reload_ms: state.reload.last.map_or(0, jiff::Timestamp::as_millisecond),

@@ -74,6 +74,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("refusals", refusals::CASES),
         ("credentials", credentials::CASES),
         ("attacks", attacks::CASES),
+        ("attacks_power", attacks::POWER),
         ("proofs", proofs::CASES),
         ("network", network::CASES),
         ("reload", reload::CASES),

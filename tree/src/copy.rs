@@ -66,6 +66,9 @@ pub fn remove_entry(root: &Root, path: &str) -> Result<Removed, Error> {
         FileType::Directory => (Kind::Dir, AtFlags::REMOVEDIR),
         other => return Err(Error::WrongKind { path: path.to_owned(), what: name_of(other) }),
     };
+    if kind == Kind::Dir && root.is_mount(path) {
+        return Ok(Removed::NotEmpty);
+    }
     match rustix::fs::unlinkat(&dir, name, flags) {
         Ok(()) => Ok(Removed::Gone(kind)),
         Err(Errno::NOENT) => Ok(Removed::Missing),

@@ -34,7 +34,8 @@ pub struct Listing {
 /// Lists the whole tree into memory.
 pub fn list(root: &Root, options: &ListOptions<'_>) -> Result<Listing, Error> {
     let mut walk = Walk { options, listing: Listing::default(), ignored_above: Vec::new() };
-    walk.directory(&root.reading()?, "", 0)?;
+    let top = root.reading()?;
+    walk.directory(&top, "", 0)?;
     Ok(walk.listing)
 }
 

@@ -79,6 +79,7 @@ pub fn look_into(
         Err(error) if error.is_not_found() => return Ok(None),
         other => other?,
     };
+    let part = root.part(path);
     let mut found = Found::default();
     let mut names = Vec::new();
     let failed = |e| Error::io("read the directory", if path.is_empty() { "." } else { path }, e);
@@ -110,7 +111,8 @@ pub fn look_into(
             found.skipped.push(Skipped { path, reason: odd.to_owned() });
             continue;
         }
-        match look_at(&dir, &name, &path) {
+        let looked = if root.part(&path) == part { look_at(&dir, &name, &path) } else { look(root, &path) };
+        match looked {
             Ok(Some(looked)) => found.entries.push(looked),
             Ok(None) => {}
             Err(error) => found.skipped.push(Skipped { path, reason: reason(&error) }),

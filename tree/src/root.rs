@@ -3,13 +3,15 @@
 
 use crate::error::Error;
 use crate::identity::{Identity, identity_of};
-use crate::path::components;
+use crate::path::{components, covers, is_below};
+use crate::power::{Entered, Grant, Part, Power, Stay};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
-/// Whom a written entry belongs to.
+/// Whom a written entry belongs to, as far as the writer may give it away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// The writing process.
@@ -28,6 +30,19 @@ pub struct Root {
     fd: OwnedFd,
     identity: Identity,
     user: Option<u32>,
+    power: Option<Arc<dyn Power>>,
+    alone: Option<Arc<Alone>>,
+    /// Paths at which something is mounted.
+    mounts: Arc<[String]>,
+}
+
+/// The root's own file system, in which permissions are overridden.
+#[derive(Debug)]
+struct Alone {
+    /// The root without the mounts below it: whatever is renamed in the tree, no way leads from here into one of those.
+    fd: OwnedFd,
+    /// Where these are.
+    mounts: Vec<String>,
 }
 
 /// Flags that open a directory only to go through it or to stat below it.
@@ -57,7 +72,7 @@ impl Root {
             return Err(Error::NotADirectory { path: ".".to_owned() });
         }
         let identity = identity_of(&stat);
-        Ok(Self { fd, identity, user: None })
+        Ok(Self { fd, identity, user: None, power: None, alone: None, mounts: Arc::default() })
     }
 
     /// The user that works in the tree, by the number that files have here. Where a directory is shared by its group, what is
@@ -65,6 +80,63 @@ impl Root {
     #[must_use]
     pub fn used_by(self, user: u32) -> Self {
         Self { user: Some(user), ..self }
+    }
+
+    /// Whoever works in the tree has this power, and on another thread nothing is done in it.
+    #[must_use]
+    pub fn with_power(self, power: Arc<dyn Power>) -> Self {
+        Self { power: Some(power), ..self }
+    }
+
+    /// At these paths something is mounted. What is mounted in another process's view keeps its directory there: to remove that
+    /// from outside would take the mount away (`detach_mounts` in the kernel's `fs/namei.c`), and no error tells.
+    #[must_use]
+    pub fn with_mounts(self, mounts: Vec<String>) -> Self {
+        Self { mounts: mounts.into(), ..self }
+    }
+
+    /// Whether something is mounted at `path`.
+    pub(crate) fn is_mount(&self, path: &str) -> bool {
+        self.mounts.iter().any(|mount| mount == path)
+    }
+
+    /// Permissions are overridden ([`Part::Overridden`]) in the file system of the root, which is open as `alone` without the
+    /// mounts below it. These, at the paths `mounts`, stay [`Part::Plain`].
+    #[must_use]
+    pub fn overridden(self, alone: OwnedFd, mut mounts: Vec<String>) -> Self {
+        let all = mounts.clone();
+        mounts.retain(|mount| !all.iter().any(|above| is_below(above, mount)));
+        Self { alone: Some(Arc::new(Alone { fd: alone, mounts })), ..self }
+    }
+
+    /// Where mounts below the root are worked in otherwise than the root itself.
+    pub(crate) fn mounts(&self) -> &[String] {
+        self.alone.as_ref().map_or(&[], |alone| &alone.mounts)
+    }
+
+    pub(crate) fn part(&self, path: &str) -> Part {
+        let mounted = || self.mounts().iter().any(|mount| covers(mount, path));
+        if self.alone.is_some() && !mounted() { Part::Overridden } else { Part::Plain }
+    }
+
+    fn grant(&self, path: &str) -> Grant {
+        Grant { power: self.power.clone(), part: self.part(path) }
+    }
+
+    /// Has the calling thread have what work at `path` takes, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// The thread does not work with the root's power.
+    pub fn enter(&self, path: &str) -> Result<Stay, Error> {
+        self.grant(path).enter(path)
+    }
+
+    /// The root, as the way to `path` begins.
+    pub fn base(&self, path: &str) -> BorrowedFd<'_> {
+        match &self.alone {
+            Some(alone) if self.part(path) == Part::Overridden => alone.fd.as_fd(),
+            _ => self.fd.as_fd(),
+        }
     }
 
     /// Whom new entries belong to, of those who are to be had from their place.
@@ -80,20 +152,24 @@ impl Root {
     /// The same open directory once more.
     pub fn try_clone(&self) -> Result<Self, Error> {
         let fd = self.fd.try_clone().map_err(|e| Error::io("duplicate", ".", e))?;
-        Ok(Self { fd, identity: self.identity, user: self.user })
+        let (power, alone, mounts) = (self.power.clone(), self.alone.clone(), Arc::clone(&self.mounts));
+        Ok(Self { fd, identity: self.identity, user: self.user, power, alone, mounts })
     }
 
     /// A descriptor of the root itself that its names can be read from.
-    pub(crate) fn reading(&self) -> Result<OwnedFd, Error> {
-        rustix::fs::openat(&self.fd, ".", READING, Mode::empty()).map_err(|e| Error::io("open", ".", e))
+    pub(crate) fn reading(&self) -> Result<Entered, Error> {
+        let (grant, stay) = (self.grant(""), self.enter("")?);
+        let fd = rustix::fs::openat(self.base(""), ".", READING, Mode::empty());
+        Ok(Entered::new(fd.map_err(|e| Error::io("open", ".", e))?, grant, stay))
     }
 
     /// Opens the directory that holds `path`, and returns it with the last name.
-    pub(crate) fn parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), Error> {
+    pub(crate) fn parent<'p>(&self, path: &'p str) -> Result<(Entered, &'p str), Error> {
         let names = components(path)?;
         let (name, above) =
             names.split_last().ok_or(Error::BadPath { path: path.to_owned(), reason: "it is empty" })?;
-        let mut dir = rustix::fs::openat(&self.fd, ".", THROUGH, Mode::empty())
+        let (grant, stay) = (self.grant(path), self.enter(path)?);
+        let mut dir = rustix::fs::openat(self.base(path), ".", THROUGH, Mode::empty())
             .map_err(|e| Error::io("open", ".", e))?;
         let mut done = 0;
         for component in above {
@@ -102,13 +178,14 @@ impl Root {
             dir = step(&dir, component, here, THROUGH)?;
             done += 1;
         }
-        Ok((dir, name))
+        Ok((Entered::new(dir, grant, stay), name))
     }
 
     /// Opens the directory at `path` for reading its names and setting its attributes.
-    pub(crate) fn directory(&self, path: &str) -> Result<OwnedFd, Error> {
+    pub(crate) fn directory(&self, path: &str) -> Result<Entered, Error> {
         let (dir, name) = self.parent(path)?;
-        step(&dir, name, path, READING)
+        let fd = step(&dir, name, path, READING)?;
+        Ok(dir.with(fd))
     }
 }
 

@@ -12,6 +12,7 @@
 use crate::entry::{Entry, Kind};
 use crate::error::Error;
 use crate::guards::{self, Guard};
+use crate::power::Directory;
 use crate::root::Root;
 use crate::stat::{Exact, entry_at, lstat, open_regular};
 use crate::write::{displaced_name, is_displaced, place_new};
@@ -55,12 +56,12 @@ pub enum Swapped {
 #[derive(Debug)]
 #[must_use]
 pub struct Displaced {
-    dir: OwnedFd,
+    dir: Directory,
     name: String,
     path: String,
     /// Where it is, relative to the same root.
     at: String,
-    known: Entry,
+    known: Box<Entry>,
 }
 
 /// What a look at a displaced file tells.
@@ -76,11 +77,11 @@ pub enum Verdict {
 
 impl Displaced {
     /// What will be known as `name` in `dir`. Made before the file gets that name: nothing may fail from then on.
-    fn new(dir: &OwnedFd, name: &str, path: &str, known: &Entry) -> Result<Self, Error> {
-        let dir = dir.try_clone().map_err(|e| Error::io("duplicate", path, e))?;
+    fn new(dir: &Directory, name: &str, path: &str, known: &Entry) -> Result<Self, Error> {
+        let dir = dir.try_clone(path)?;
         let above = path.rsplit_once('/').map_or("", |(above, _)| above);
         let at = crate::path::join(above, name);
-        Ok(Self { dir, name: name.to_owned(), path: path.to_owned(), at, known: known.clone() })
+        Ok(Self { dir, name: name.to_owned(), path: path.to_owned(), at, known: Box::new(known.clone()) })
     }
 
     /// Judges it for the first time. What can't be judged is held like one that is open, and says why when it is judged
@@ -104,7 +105,7 @@ impl Displaced {
 
     /// It was moved to the root itself, with the name that it has ([`evacuate`]).
     pub fn moved_to(&mut self, root: &Root) -> Result<(), Error> {
-        self.dir = root.reading()?;
+        self.dir = root.reading()?.leave();
         self.at.clone_from(&self.name);
         Ok(())
     }
@@ -112,13 +113,13 @@ impl Displaced {
     /// Finds out where it is by now, below the same `root`: the directory that it is in may have been renamed. Returns whether
     /// it is there.
     pub fn find(&mut self, root: &Root) -> Result<bool, Error> {
+        let _stay = self.dir.enter(&self.at)?;
         if lstat(&self.dir, &self.name, &self.at)?.is_none() {
             return Ok(false);
         }
         // proc(5), /proc/pid/fd: the path that an open directory has now.
         let path = |fd: BorrowedFd<'_>| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-        let root_dir = root.reading()?;
-        if let (Ok(above), Ok(dir)) = (path(root_dir.as_fd()), path(self.dir.as_fd()))
+        if let (Ok(above), Ok(dir)) = (path(root.base(&self.at)), path(self.dir.as_fd()))
             && let Some(below) = dir.strip_prefix(above).ok().and_then(|below| below.to_str())
         {
             self.at = crate::path::join(below, &self.name);
@@ -128,6 +129,7 @@ impl Displaced {
 
     /// Looks whether it changed since it was known. What changed and is open for writing may change again.
     pub fn judge(&self) -> Result<Verdict, Error> {
+        let _stay = self.dir.enter(&self.at)?;
         let verdict = judge(&self.dir, &self.name, &self.path, &self.known)?;
         let changes =
             verdict == Verdict::Changed && writers(&self.dir, &self.name, &self.path)? == Writers::Some;
@@ -136,6 +138,7 @@ impl Displaced {
 
     /// Removes it from the disk.
     pub fn discard(self) -> Result<(), Error> {
+        let _stay = self.dir.enter(&self.at)?;
         discard(&self.dir, &self.name, &self.at)
     }
 }
@@ -148,6 +151,9 @@ pub fn remove_known(root: &Root, path: &str, known: &Entry, old: Old) -> Result<
         other => other?,
     };
     if known.kind == Kind::Dir {
+        if root.is_mount(path) {
+            return Ok(Swapped::Refused);
+        }
         return match rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(Swapped::Done),
             Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR | Errno::BUSY) => Ok(Swapped::Refused),
@@ -179,7 +185,7 @@ pub fn remove_known(root: &Root, path: &str, known: &Entry, old: Old) -> Result<
 /// Gives the entry that was made as `temp` in `dir` the name `name`, while what stands there is the `known` one. Where it
 /// is refused or fails, `temp` is gone. What is displaced has the name `temp` then, which no sweep may take.
 pub(crate) fn place(
-    dir: &OwnedFd,
+    dir: &Directory,
     temp: &str,
     name: &str,
     path: &str,
@@ -196,7 +202,7 @@ pub(crate) fn place(
 }
 
 fn try_place(
-    dir: &OwnedFd,
+    dir: &Directory,
     temp: &str,
     name: &str,
     path: &str,
@@ -253,7 +259,7 @@ fn swap_back(displaced: Displaced, name: &str, ours: &Exact) -> Swapped {
 
 /// The same in two steps.
 fn without_exchange(
-    dir: &OwnedFd,
+    dir: &Directory,
     temp: &str,
     name: &str,
     path: &str,

@@ -12,9 +12,22 @@ use std::time::{Duration, SystemTime};
 /// can't be looked at or removed is left. Nobody else may be writing there, unless it goes on at least once in `quiet`: what
 /// was touched since then is left too.
 pub fn sweep_unfinished(root: &Root, exclude: &[String], quiet: Duration) -> Result<usize, Error> {
-    let mut sweep = Sweep { exclude, before: SystemTime::now().checked_sub(quiet), swept: 0 };
-    sweep.directory(&root.reading()?, "", 0)?;
-    Ok(sweep.swept)
+    let before = SystemTime::now().checked_sub(quiet);
+    let apart = [exclude, root.mounts()].concat();
+    let mut sweep = Sweep { exclude: &apart, before, swept: 0 };
+    let top = root.reading()?;
+    sweep.directory(&top, "", 0)?;
+    drop(top);
+    let mut swept = sweep.swept;
+    for mount in root.mounts().iter().filter(|mount| !exclude.iter().any(|above| covers(above, mount))) {
+        let mut sweep = Sweep { exclude, before, swept: 0 };
+        // It may not be ours to read.
+        if let Ok(dir) = root.directory(mount) {
+            sweep.directory(&dir, mount, 0)?;
+        }
+        swept += sweep.swept;
+    }
+    Ok(swept)
 }
 
 struct Sweep<'a> {

@@ -2,6 +2,7 @@
 //! and renamed. A reader sees the old entry or the new one, whole; an error leaves nothing behind.
 
 use crate::error::Error;
+use crate::power::Entered;
 use crate::root::{Owner, Root, reading, through};
 use crate::stat::{PERMISSIONS, lstat, permissions};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid};
@@ -107,15 +108,15 @@ pub(crate) fn give_attributes(
     attributes: Attributes,
     path: &str,
 ) -> Result<(), Error> {
-    // The owner first: a change of owner clears setuid.
-    if let Some(owner) = owner_for(dir, there, attributes.owner, path)? {
-        chown(file, owner, path)?;
-    }
     rustix::fs::fchmod(file, mode_of(attributes.mode)).map_err(|e| Error::io("chmod", path, e))?;
     if let Some(mtime_ns) = attributes.mtime_ns {
         rustix::fs::futimens(file, &times(mtime_ns)).map_err(|e| Error::io("set the mtime of", path, e))?;
     }
-    Ok(())
+    // Last: what was given away may be out of reach.
+    match owner_for(dir, there, attributes.owner, path)? {
+        Some(owner) => chown(file, owner, path),
+        None => Ok(()),
+    }
 }
 
 /// Makes room for `content` in a new file, and writes it: where the file system gives blocks out late (ext4), a rename over
@@ -197,14 +198,14 @@ pub(crate) fn stage_symlink(
     rustix::fs::symlinkat(target, dir, temp.as_str())
         .map_err(|e| Error::io("create the symlink", path, e))?;
     let prepared = (|| {
-        if let Some(owner) = owner_for(dir, there.as_ref(), attributes.owner, path)? {
-            chown_symlink(dir, &temp, owner, path)?;
-        }
         if let Some(mtime_ns) = attributes.mtime_ns {
             rustix::fs::utimensat(dir, temp.as_str(), &times(mtime_ns), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|e| Error::io("set the mtime of", path, e))?;
         }
-        Ok(())
+        match owner_for(dir, there.as_ref(), attributes.owner, path)? {
+            Some(owner) => chown_symlink(dir, &temp, owner, path),
+            None => Ok(()),
+        }
     })();
     match prepared {
         Ok(()) => Ok(temp),
@@ -275,15 +276,15 @@ pub(crate) fn ensure_dir(
         Err(e) => return Err(Error::io("create the directory", path, e)),
     }
     let fd = reading(dir, name, path)?;
-    if let Some(parent) = owner_for(dir, None, owner, path)? {
-        // Somebody in a hostile tree may have put another directory there: only what looks like ours is given away.
-        let stat = rustix::fs::fstat(&fd).map_err(|e| Error::io("stat", path, e))?;
-        if permissions(&stat) & 0o777 == 0o700 {
-            chown(&fd, parent, path)?;
-        }
-    }
+    let stat = rustix::fs::fstat(&fd).map_err(|e| Error::io("stat", path, e))?;
     // As the system made it, of a set-gid directory a set-gid one.
     set_own_mode(&fd, path, mode)?;
+    // Somebody in a hostile tree may have put another directory there: only what looks like ours is given away.
+    if let Some(parent) = owner_for(dir, None, owner, path)?
+        && permissions(&stat) == 0o700
+    {
+        chown(&fd, parent, path)?;
+    }
     Ok((fd, true))
 }
 
@@ -294,7 +295,7 @@ pub(crate) fn ensure_parent<'p>(
     path: &'p str,
     owner: Owner,
     mode_for: impl Fn(&str) -> u32,
-) -> Result<(OwnedFd, &'p str), Error> {
+) -> Result<(Entered, &'p str), Error> {
     match root.parent(path) {
         Err(e) if e.is_not_found() => {}
         other => return other,
@@ -306,10 +307,11 @@ pub(crate) fn ensure_parent<'p>(
     for component in above {
         done += component.len();
         let here = path.get(..done).unwrap_or(path);
-        dir = match through(&dir, component, here) {
+        let below = match through(&dir, component, here) {
             Err(e) if e.is_not_found() => ensure_dir(&dir, component, here, mode_for(here), owner, true)?.0,
             other => other?,
         };
+        dir = dir.with(below);
         done += 1;
     }
     Ok((dir, name))
@@ -321,13 +323,17 @@ pub(crate) fn finish_dir(fd: &OwnedFd, path: &str, mode: u32, mtime_ns: i64) -> 
     rustix::fs::futimens(fd, &times(mtime_ns)).map_err(|e| Error::io("set the mtime of", path, e))
 }
 
-/// Gives an open entry its permission bits; what it has beside them stays.
+/// Gives an open entry its permission bits. What a directory has beside them stays; on a file no such bit is ever written,
+/// for it is a power that whoever may have written the file would have.
 pub(crate) fn set_own_mode(fd: &OwnedFd, path: &str, mode: u32) -> Result<(), Error> {
     let stat = rustix::fs::fstat(fd).map_err(|e| Error::io("stat", path, e))?;
     if permissions(&stat) == mode & PERMISSIONS {
         return Ok(());
     }
-    let own = Mode::from_raw_mode(stat.st_mode) & (Mode::SUID | Mode::SGID | Mode::SVTX);
+    let own = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Mode::from_raw_mode(stat.st_mode) & (Mode::SUID | Mode::SGID | Mode::SVTX),
+        _ => Mode::empty(),
+    };
     rustix::fs::fchmod(fd, mode_of(mode) | own).map_err(|e| Error::io("chmod", path, e))
 }
 
@@ -360,16 +366,12 @@ fn owner_for(dir: &OwnedFd, there: Option<&Stat>, owner: Owner, path: &str) -> R
     }
 }
 
-fn chown(fd: impl AsFd, (uid, gid): Ids, path: &str) -> Result<(), Error> {
+fn chown(fd: impl AsFd, owner: Ids, path: &str) -> Result<(), Error> {
     let stat = rustix::fs::fstat(&fd).map_err(|e| Error::io("stat", path, e))?;
-    if (stat.st_uid, stat.st_gid) == (uid, gid) {
+    if (stat.st_uid, stat.st_gid) == owner {
         return Ok(());
     }
-    settle_owner(
-        rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))),
-        stat.st_uid == uid,
-        path,
-    )
+    give_away(owner, path, |uid, gid| rustix::fs::fchown(&fd, uid, gid))
 }
 
 #[cfg(target_os = "linux")]
@@ -381,9 +383,7 @@ fn chown_symlink(dir: &OwnedFd, name: &str, (uid, gid): Ids, path: &str) -> Resu
     if !FileType::from_raw_mode(stat.st_mode).is_symlink() || (stat.st_uid, stat.st_gid) == (uid, gid) {
         return Ok(());
     }
-    let result =
-        rustix::fs::chownat(&fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH);
-    settle_owner(result, stat.st_uid == uid, path)
+    give_away((uid, gid), path, |uid, gid| rustix::fs::chownat(&fd, "", uid, gid, AtFlags::EMPTY_PATH))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -393,16 +393,25 @@ fn chown_symlink(dir: &OwnedFd, name: &str, (uid, gid): Ids, path: &str) -> Resu
     if (stat.st_uid, stat.st_gid) == (uid, gid) {
         return Ok(());
     }
-    let (uid_to, gid_to) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-    let result = rustix::fs::chownat(dir, name, uid_to, gid_to, AtFlags::SYMLINK_NOFOLLOW);
-    settle_owner(result, stat.st_uid == uid, path)
+    give_away((uid, gid), path, |uid, gid| {
+        rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+    })
 }
 
-/// Where only the group can't be given, the right user is enough.
-fn settle_owner(result: rustix::io::Result<()>, right_user: bool, path: &str) -> Result<(), Error> {
-    match result {
-        Err(Errno::PERM) if right_user => Ok(()),
-        other => other.map_err(|e| Error::io("chown", path, e)),
+/// As far as the writer may: to another user takes CAP_CHOWN, to a group that the writer is in nothing (chown(2)).
+fn give_away(
+    (uid, gid): Ids,
+    path: &str,
+    chown: impl Fn(Option<Uid>, Option<Gid>) -> rustix::io::Result<()>,
+) -> Result<(), Error> {
+    let group = Some(Gid::from_raw(gid));
+    let given = match chown(Some(Uid::from_raw(uid)), group) {
+        Err(Errno::PERM) => chown(None, group),
+        other => other,
+    };
+    match given {
+        Ok(()) | Err(Errno::PERM) => Ok(()),
+        Err(e) => Err(Error::io("chown", path, e)),
     }
 }
 

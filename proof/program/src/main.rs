@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 
 /// Whoever started it may have left it ways to speak and to be spoken to.
 fn close_what_was_not_given() {
-    // SAFETY: nothing in this process has opened a descriptor yet. By number: close_range(2), Linux 5.9; radar needs 5.12.
+    // SAFETY: nothing in this process has opened a descriptor yet. By number: close_range(2), Linux 5.9; radar needs 5.14.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
 }
 

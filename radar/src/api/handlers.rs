@@ -24,6 +24,7 @@ use crate::{
         init_process::InitProcess,
         mount::directory::{self, open_directory},
         mountinfo,
+        power::Credential,
         runtime::{ContainerId, Runtimes},
     },
     paths::Paths,
@@ -118,9 +119,9 @@ impl Radar for Handlers {
         let turn = allowance.turn(Kind::Question).await?;
         let pod = container.as_ref().map(pod_name).unwrap_or_default();
         let container = container_id(container)?;
-        let life = self.proved(person, &container).await?;
+        let (life, exec) = self.proved(person, &container).await?;
         let pid = life.pid;
-        let opened = replies::counted(turn, async move { open_directory(pid, &path).await }).await?;
+        let opened = replies::counted(turn, async move { open_directory(pid, &path, exec).await }).await?;
         let directory = opened.map_err(|e| status::from_mount(&e))?;
         if !life.alive() {
             return Err(Status::not_found(format!(
@@ -180,10 +181,11 @@ impl Radar for Handlers {
         self.holder(peer.person).await?;
         let turn = peer.allowance.turn(Kind::Question).await?;
         let LookRequest { container, path } = request.into_inner();
-        let pid = self.proved(peer.person, &container_id(container)?).await?.pid;
+        let (init, exec) = self.proved(peer.person, &container_id(container)?).await?;
+        let pid = init.pid;
         let looked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            directory::look(pid, &path)
+            directory::look(pid, &path, &exec)
         });
         let looked = looked.await;
         let looked = looked.map_err(|error| Status::internal(format!("look: {error}")))?;
@@ -280,12 +282,16 @@ impl Handlers {
         Ok(init)
     }
 
-    /// The same, of a container that a person has proved that he may exec into.
-    async fn proved(&self, person: Fingerprint, container: &ContainerId) -> Result<InitProcess, Status> {
+    /// The same, of a container that a person has proved that he may exec into, and what such an exec may do.
+    async fn proved(
+        &self,
+        person: Fingerprint,
+        container: &ContainerId,
+    ) -> Result<(InitProcess, Credential), Status> {
         let init = self.hold(container).await?;
         let life = Life { container: container.clone(), started: init.started };
-        self.registry.ask(|reply| Command::GoodFor(person, life, reply)).await?;
-        Ok(init)
+        let good = self.registry.ask(|reply| Command::Good(person, life, reply)).await?;
+        Ok((init, good.exec))
     }
 
     async fn find(&self, person: Fingerprint, id: String) -> Result<Arc<Attachment>, Status> {
@@ -347,6 +353,7 @@ fn attached(attachment: &Attachment) -> AttachReply {
         attachment_id: attachment.id.clone(),
         path: attachment.claim.path.clone(),
         created: about.created,
+        overrides: about.overrides,
         submounts: submounts.collect(),
     }
 }

@@ -58,6 +58,7 @@ pub(crate) fn from_mount(error: &mount::Error) -> Status {
         | E::Dangling { .. }
         | E::ReadOnly { .. }
         | E::KernelFs { .. }
+        | E::Denied(_)
         | E::NotWritable { .. } => Code::FailedPrecondition,
         E::Kernel { .. } | E::Thread(_) => Code::Internal,
     };
@@ -128,11 +129,17 @@ impl From<endpoints::Error> for Status {
             E::NotOpen { .. } => Code::NotFound,
             E::Busy { .. } | E::Lost(_) | E::Changed { .. } => Code::Aborted,
             E::LeftOut { .. } => Code::FailedPrecondition,
+            E::Denied { .. } => Code::PermissionDenied,
             E::Staged { .. } => Code::ResourceExhausted,
             E::Watch(_) | E::Thread { .. } | E::Start { .. } | E::Read { .. } => Code::Internal,
         };
         status(code, &error)
     }
+}
+
+/// Of an attachment without a thread to work on.
+pub(crate) fn no_worker(error: &std::io::Error) -> Status {
+    Status::internal(format!("have a worker of the attachment: {error}"))
 }
 
 /// Of a message that can't be read.

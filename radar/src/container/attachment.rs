@@ -12,7 +12,8 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::container::{
-    init_process::InitProcess, mount::directory::Directory, mountinfo::Submount, runtime::ContainerId,
+    init_process::InitProcess, mount::directory::Directory, mountinfo::Submount, power::Workers,
+    runtime::ContainerId,
 };
 
 /// A container's directory that a person holds.
@@ -24,8 +25,10 @@ pub(crate) struct Attachment {
     pub(crate) claim: Claim,
     /// The container's init.
     pub(crate) life: InitProcess,
-    /// The directory, for radar's own reading and writing.
+    /// The directory, for the workers' reading and writing.
     pub(crate) root: Root,
+    /// Who may do that.
+    pub(crate) workers: Workers,
     /// What the client is told of it.
     pub(crate) about: About,
     /// Cancelled when nobody holds it any more.
@@ -43,6 +46,8 @@ pub(crate) struct About {
     pub(crate) created: bool,
     /// Mounts below it.
     pub(crate) submounts: Vec<Submount>,
+    /// Whether permissions that its own process does not have are overridden in it.
+    pub(crate) overrides: bool,
 }
 
 impl About {
@@ -81,13 +86,14 @@ pub(crate) struct Claim {
 impl Attachment {
     /// From what was opened.
     pub(crate) fn new(id: String, claim: Claim, life: InitProcess, directory: Directory) -> Self {
-        let Directory { root, created, submounts, .. } = directory;
-        let about = About { created, submounts };
+        let Directory { root, workers, created, submounts, .. } = directory;
+        let about = About { created, submounts, overrides: workers.power().exceeds() };
         Self {
             id,
             claim,
             life,
             root,
+            workers,
             about,
             let_go: CancellationToken::new(),
             in_use: Arc::default(),

@@ -9,6 +9,8 @@
 mod clone;
 pub(crate) mod directory;
 mod error;
+#[cfg(test)]
+mod fake;
 mod namespace;
 pub(crate) mod plant;
 #[cfg(test)]

@@ -30,7 +30,8 @@ pub(super) fn watcher(attachment: &Attachment, tid: i32) -> Result<Option<String
     let patterns = attachment.ignore();
     let idle: watch::Idle = Box::new(move |path| !patterns.has_negation() && patterns.matches(path));
     let excluded = attachment.about.excluded();
-    let synced = watch::marks(synced, excluded, idle, MOST.min(watch::share()));
+    let marks = move || watch::marks(synced, excluded, idle, MOST.min(watch::share()));
+    let synced = attachment.workers.wait(marks).map_err(|error| error.to_string())?;
     let synced = synced.map_err(|error| ksync_common::chain(&error))?;
     let found = watched.iter().find(|watched| synced.iter().any(|own| own.file == watched.mark.file));
     Ok(found.map(|watched| Status::of(watched.pid).unwrap_or_default().shown()))

@@ -89,6 +89,7 @@ mod tests {
             attachment::{Attachment, Claim},
             init_process::InitProcess,
             mount::directory::open_directory,
+            power::Credential,
             runtime::{ContainerId, Scheme},
         },
         sync::{
@@ -151,7 +152,8 @@ mod tests {
 
     /// None where this machine lets nobody clone mounts.
     async fn candidate(name: &str, container: &Container, path: &Path) -> Option<Box<Attachment>> {
-        let directory = open_directory(container.pid(), &path.display().to_string()).await.ok()?;
+        let directory =
+            open_directory(container.pid(), &path.display().to_string(), Credential::own()).await.ok()?;
         let claim = Claim {
             person: person(name),
             holder: format!("{name}@laptop"),
@@ -168,7 +170,7 @@ mod tests {
 
     async fn prove(registry: &Registry, name: &str, attachment: &Attachment) {
         let life = Life::of(attachment);
-        ask(registry, |reply| Command::Proved(person(name), life, reply)).await.unwrap();
+        ask(registry, |reply| Command::Proved(person(name), life, Credential::own(), reply)).await.unwrap();
     }
 
     async fn ended(events: &mut mpsc::Receiver<SessionEvent>) -> (String, AttachmentEnd, String) {

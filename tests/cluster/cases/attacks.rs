@@ -3,6 +3,8 @@
 //! What a person has attached is out of reach for others. That attaching takes no more than the port-forward is known, and
 //! said (README, Limits).
 
+mod power;
+
 use std::path::PathBuf;
 
 use ksync_keys::Identity;
@@ -22,6 +24,8 @@ use crate::suite::{
     run::SYSTEM,
     stranger::{Forward, open_session, open_session_of_a_device},
 };
+
+pub(super) use power::CASES as POWER;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("names_from_radars_log_open_nothing", names_from_the_log).on_each(),

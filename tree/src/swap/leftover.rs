@@ -6,18 +6,27 @@ use super::Displaced;
 use crate::entry::Kind;
 use crate::error::Error;
 use crate::path::{MAX_DEPTH, covers, join};
+use crate::power::Directory;
 use crate::root::{Root, reading};
 use crate::stat::entry_at;
 use crate::write::is_displaced;
 use rustix::fs::{AtFlags, FileType};
-use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
 /// All displaced files below `root` but those at or below one of `exclude`. [`Displaced::path`] is that of the file itself:
 /// its place is not known. What can't be looked at is passed over.
 pub fn find_displaced(root: &Root, exclude: &[String]) -> Result<Vec<Displaced>, Error> {
     let mut found = Vec::new();
-    directory(&root.reading()?, "", 0, exclude, &mut found)?;
+    let apart = [exclude, root.mounts()].concat();
+    let top = root.reading()?;
+    directory(&top, "", 0, &apart, &mut found)?;
+    drop(top);
+    for mount in root.mounts().iter().filter(|mount| !exclude.iter().any(|above| covers(above, mount))) {
+        // It may not be ours to read.
+        if let Ok(dir) = root.directory(mount) {
+            directory(&dir, mount, 0, exclude, &mut found)?;
+        }
+    }
     Ok(found)
 }
 
@@ -37,7 +46,7 @@ pub fn displaced_at(root: &Root, path: &str, age: Duration) -> Result<Option<Dis
 }
 
 fn directory(
-    dir: &OwnedFd,
+    dir: &Directory,
     prefix: &str,
     depth: usize,
     exclude: &[String],
@@ -69,6 +78,7 @@ fn directory(
             && depth + 1 < MAX_DEPTH
             && let Ok(below) = reading(dir, name, &path)
         {
+            let below = dir.beside(below);
             // It may go while it is read.
             drop(directory(&below, &path, depth + 1, exclude, found));
         }

@@ -5,6 +5,7 @@
 use super::{Known, Old, Swapped, between, place, stands};
 use crate::entry::{Entry, Kind};
 use crate::error::Error;
+use crate::power::Directory;
 use crate::root::{Owner, Root, reading};
 use crate::sparse;
 use crate::stat::{Exact, lstat, open_regular, permissions};
@@ -29,7 +30,7 @@ pub struct Staged {
 /// A regular file that is being made. Dropped, it is removed.
 #[derive(Debug)]
 pub struct Staging {
-    dir: OwnedFd,
+    dir: Directory,
     name: String,
     path: String,
     temp: String,
@@ -52,7 +53,7 @@ impl Staging {
             .map_err(|e| Error::io("create", path, e))?;
         let (name, path) = (name.to_owned(), path.to_owned());
         Ok(Self {
-            dir,
+            dir: dir.leave(),
             name,
             path,
             temp,
@@ -92,6 +93,7 @@ impl Staging {
         known: Known<'_>,
         old: Old,
     ) -> Result<(Swapped, Staged), Error> {
+        let _stay = self.dir.enter(&self.path)?;
         let there = lstat(&self.dir, &self.name, &self.path)?;
         let owner = if owner == Owner::FromParent { self.usual } else { owner };
         let attributes = Attributes { mode: new.mode, mtime_ns: Some(new.mtime_ns), owner, keep: false };
@@ -108,7 +110,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if self.live {
+        if self.live
+            && let Ok(_stay) = self.dir.enter(&self.path)
+        {
             // The error that ends the write is already on its way; a leftover is ignored by name everywhere.
             let _ = rustix::fs::unlinkat(&self.dir, self.temp.as_str(), AtFlags::empty());
         }
@@ -341,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_leave_the_content_and_the_special_bits() {
+    fn attributes_leave_the_content_and_write_no_special_bit() {
         let here = Here::new();
         fs::write(here.at("f"), "text").unwrap();
         let ino = fs::metadata(here.at("f")).unwrap().ino();
@@ -349,7 +353,12 @@ mod tests {
         let new = Entry { mtime_ns: 7, mode: 0o2600, ..entry("f", Kind::File) };
         set_attributes(&here.root, "f", &new).unwrap();
         let meta = fs::metadata(here.at("f")).unwrap();
-        assert_eq!((meta.mode() & 0o7777, meta.mtime_nsec(), meta.ino()), (0o4600, 7, ino));
+        assert_eq!((meta.mode() & 0o7777, meta.mtime_nsec(), meta.ino()), (0o600, 7, ino));
         assert_eq!(fs::read_to_string(here.at("f")).unwrap(), "text");
+        // A directory's are what a volume's group rests on.
+        fs::create_dir(here.at("d")).unwrap();
+        rustix::fs::chmod(here.at("d"), Mode::from_raw_mode(0o2755)).unwrap();
+        set_attributes(&here.root, "d", &Entry { mode: 0o750, ..entry("d", Kind::Dir) }).unwrap();
+        assert_eq!(fs::metadata(here.at("d")).unwrap().mode() & 0o7777, 0o2750);
     }
 }

@@ -6,6 +6,7 @@
 use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
+use ksync_procfs::Status as ProcessStatus;
 use ksync_proof::{Proof, Refusal, judge, look};
 use ksync_proto::radar::{ProofWanted, ProveReply, Proved, prove_reply::Reply};
 use rustix::{
@@ -29,6 +30,7 @@ use crate::{
             self,
             plant::{Planted, plant},
         },
+        power::Credential,
     },
     paths::Paths,
     sync::registry::{self, Command, Life, Registry},
@@ -90,8 +92,8 @@ pub(super) async fn open(wanted: Wanted, paths: &Paths) -> Result<Replies<ProveR
     let life = Life { container, started: init.started };
     if !renew {
         let asked = life.clone();
-        match registry.ask(|reply| Command::GoodFor(person, asked, reply)).await {
-            Ok(good_for) => return Ok(Box::pin(stream::iter([Ok(proved(good_for))]))),
+        match registry.ask(|reply| Command::Good(person, asked, reply)).await {
+            Ok(good) => return Ok(Box::pin(stream::iter([Ok(proved(good.rest))]))),
             Err(registry::Error::NotProved { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -127,7 +129,7 @@ impl Proving {
     async fn reply(proving: Option<Self>) -> Option<(Result<ProveReply, Status>, Option<Self>)> {
         let mut proving = proving?;
         Some(match proving.waiting.next().await {
-            Ok(Some(peer)) => (proving.end(peer).await, None),
+            Ok(Some((peer, exec))) => (proving.end(peer, exec).await, None),
             Ok(None) => (Err(Unproved::NotRun.into()), None),
             Err(why) => {
                 let refused = Reply::Refused(ksync_common::chain(&why));
@@ -136,9 +138,9 @@ impl Proving {
         })
     }
 
-    async fn end(self, peer: Peer) -> Result<ProveReply, Status> {
+    async fn end(self, peer: Peer, exec: Credential) -> Result<ProveReply, Status> {
         let Self { registry, person, life, .. } = self;
-        let good_for = registry.ask(|reply| Command::Proved(person, life, reply)).await?;
+        let good_for = registry.ask(|reply| Command::Proved(person, life, exec, reply)).await?;
         peer.thank().await;
         Ok(proved(good_for))
     }
@@ -155,17 +157,17 @@ struct Waiting {
     init: InitProcess,
     challenge: [u8; LENGTH],
     listener: UnixListener,
-    peers: JoinSet<Result<Peer, Unproved>>,
+    peers: JoinSet<Result<(Peer, Credential), Unproved>>,
     told: usize,
     until: Instant,
 }
 
 impl Waiting {
-    /// The one that is a proof; none when time is up.
+    /// The one that is a proof, and what it may do, which is what an exec into the container may; none when time is up.
     ///
     /// # Errors
     /// Why another one is none, of the first few.
-    async fn next(&mut self) -> Result<Option<Peer>, Unproved> {
+    async fn next(&mut self) -> Result<Option<(Peer, Credential)>, Unproved> {
         loop {
             let met = tokio::select! {
                 accepted = self.listener.accept(), if self.peers.len() < PEERS => {
@@ -179,7 +181,7 @@ impl Waiting {
                 () = tokio::time::sleep_until(self.until) => return Ok(None),
             };
             match met {
-                Ok(peer) => return Ok(Some(peer)),
+                Ok(proof) => return Ok(Some(proof)),
                 Err(why) => {
                     tracing::info!(why = ksync_common::chain(&why), "no proof of an exec");
                     self.told += 1;
@@ -211,7 +213,7 @@ async fn meet(
     init: i32,
     program: (u64, u64),
     challenge: [u8; LENGTH],
-) -> Result<Peer, Unproved> {
+) -> Result<(Peer, Credential), Unproved> {
     let unknown = || io::Error::from(io::ErrorKind::NotFound);
     let pid = stream.peer_cred()?.pid().ok_or_else(unknown)?;
     let raw = Pid::from_raw(pid).ok_or_else(unknown)?;
@@ -233,15 +235,21 @@ async fn meet(
     if first != second {
         return Err(Unproved::Replaced);
     }
-    Ok(Peer(stream))
+    Ok((Peer(stream), first.1))
 }
 
-fn judged(pid: i32, held: impl AsFd, init: i32, program: (u64, u64)) -> Result<Proof, Unproved> {
+fn judged(
+    pid: i32,
+    held: impl AsFd,
+    init: i32,
+    program: (u64, u64),
+) -> Result<(Proof, Credential), Unproved> {
     let proof = judge(&look(pid, init)?, program)?;
+    let exec = Credential::of(&ProcessStatus::of(pid)?);
     let mut fds = [PollFd::new(&held, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     match poll(&mut fds, Some(&now)) {
-        Ok(0) => Ok(proof),
+        Ok(0) => Ok((proof, exec)),
         Ok(_) => Err(Unproved::Replaced),
         Err(errno) => Err(Unproved::Socket(errno.into())),
     }

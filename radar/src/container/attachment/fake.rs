@@ -9,6 +9,7 @@ use super::{Attachment, Claim};
 use crate::container::{
     init_process::InitProcess,
     mount::directory::open_directory,
+    power::Credential,
     runtime::{ContainerId, Scheme},
 };
 
@@ -25,7 +26,7 @@ pub(crate) async fn attached_to(id: &str, pid: u32, path: &Path) -> Option<Arc<A
 /// One that nobody holds yet, of person `s`.
 pub(crate) async fn attachment(id: &str, pid: u32, path: &Path) -> Option<Attachment> {
     let pid = i32::try_from(pid).unwrap();
-    let directory = open_directory(pid, &path.display().to_string()).await.ok()?;
+    let directory = open_directory(pid, &path.display().to_string(), Credential::own()).await.ok()?;
     let claim = Claim {
         person: Fingerprint::of(b"s"),
         holder: "u@m".into(),

@@ -1,7 +1,7 @@
 //! Cloning a container's directory with the mounts below it, for radar and syncthing to read and to write.
 //!
-//! Invariant: a clone is private, and nothing in it opens devices, runs or gains privileges through it. Users and groups in
-//! it have numbers that this node's root may give away.
+//! Invariant: a clone is private, no symlink in it leads anywhere, and nothing in it opens devices, runs or gains privileges
+//! through it. Users and groups in it have numbers that this node's root may give away.
 //!
 //! A volume of a pod with a user namespace is mounted with other numbers than it has on the disk (idmapped), among which
 //! this node's root is nobody, who can make nothing. Such a mount is cloned without them: what is on the disk are the
@@ -81,7 +81,7 @@ pub(super) fn unmapped(dir: impl AsFd, path: &str) -> Result<OwnedFd, Error> {
     })
 }
 
-fn plain(dir: &OwnedFd, path: &str, recursive: OpenTreeFlags) -> Result<OwnedFd, Error> {
+pub(super) fn plain(dir: &OwnedFd, path: &str, recursive: OpenTreeFlags) -> Result<OwnedFd, Error> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH
@@ -96,7 +96,10 @@ fn plain(dir: &OwnedFd, path: &str, recursive: OpenTreeFlags) -> Result<OwnedFd,
 
 fn attributes(clear: u64) -> libc::mount_attr {
     libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+        attr_set: libc::MOUNT_ATTR_NODEV
+            | libc::MOUNT_ATTR_NOSUID
+            | libc::MOUNT_ATTR_NOEXEC
+            | libc::MOUNT_ATTR_NOSYMFOLLOW,
         attr_clr: clear,
         propagation: libc::MS_PRIVATE,
         userns_fd: 0,
@@ -127,6 +130,10 @@ pub(super) fn set(tree: impl AsFd, attributes: libc::mount_attr) -> Result<(), E
     let source = io::Error::last_os_error();
     match source.raw_os_error() {
         Some(libc::ENOSYS) => Err(Error::OldKernel { call: "mount_setattr" }),
+        // An attribute that it does not know.
+        Some(libc::EINVAL) if attributes.attr_set & libc::MOUNT_ATTR_NOSYMFOLLOW != 0 => {
+            Err(Error::OldKernel { call: "MOUNT_ATTR_NOSYMFOLLOW" })
+        }
         _ => Err(Error::Kernel { operation: "make private", path: "the cloned tree".to_owned(), source }),
     }
 }

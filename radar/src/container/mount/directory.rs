@@ -1,33 +1,42 @@
 //! Opening a container's directory: resolving its path there, creating it, cloning its mounts.
 //!
 //! Invariant: what is returned can only be reached through the cloned tree; closing it lets go of
-//! everything. Only directories that are created here get an owner from us.
+//! everything. The way to the path is gone, and what is missing on it made, with the container's own power.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    sync::Arc,
+};
 
-use ksync_procfs::{IdMaps, OWN_DESCRIPTORS, Status};
+use ksync_procfs::{IdMaps, Namespace, OWN_DESCRIPTORS, namespace};
 use ksync_tree::{Identity, Root};
 use rustix::{
     fs::{
-        FileType, Gid, Mode, OFlags, StatVfsMountFlags, Uid, fchmod, fchown, fstat, fstatvfs, mkdirat,
-        openat, readlinkat,
+        AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, StatxFlags, fchmod, fstat, fstatvfs, mkdirat,
+        openat, readlinkat, statx,
     },
     io::Errno,
+    mount::OpenTreeFlags,
 };
 
 use super::{
-    clone::{clone, unmapped},
-    error::{Error, kernel, unread},
+    clone::{clone, plain},
+    error::{Error, Refused, kernel, unread},
     namespace::{MountNamespace, identity_by_fd, in_thread, open_beneath, open_in_root},
     write_test,
 };
-use crate::container::mountinfo::{self, Submount};
+use crate::container::{
+    mountinfo::{self, Submount},
+    power::{ContainerPower, Credential, Workers, overrides},
+};
 
 /// A container's directory, held.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    /// A private clone of the directory and the mounts below it, for radar's own reading and writing.
+    /// A private clone of the directory and the mounts below it, for the workers' reading and writing.
     pub(crate) root: Root,
+    /// Who may do that.
+    pub(crate) workers: Workers,
     /// The path with symlinks resolved inside the container.
     pub(crate) path: String,
     /// Device and inode.
@@ -38,36 +47,32 @@ pub(crate) struct Directory {
     pub(crate) submounts: Vec<Submount>,
 }
 
-/// User and group of a container's main process.
-#[derive(Debug, Clone, Copy)]
-struct User {
-    /// As this node numbers them.
-    outside: (u32, u32),
-    /// As the container does.
-    inside: (u32, u32),
-}
-
-/// Opens `path` in the container whose init is `pid`, creates it where it is missing, and probes it.
-pub(crate) async fn open_directory(pid: i32, path: &str) -> Result<Directory, Error> {
+/// Opens `path` in the container whose init is `pid`, creates it where it is missing, and probes it, all with the power of an
+/// exec into it.
+pub(crate) async fn open_directory(pid: i32, path: &str, exec: Credential) -> Result<Directory, Error> {
     let path = clean(path)?;
-    in_thread(move || open_here(pid, &path)).await
+    in_thread(move || open_here(pid, &path, exec)).await
 }
 
 /// Whether `path` is a directory in the container whose init is `pid`; what [`open_directory`] would refuse at the
 /// first look is refused here too, and nothing is created.
-pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
+pub(crate) fn look(pid: i32, path: &str, exec: &Credential) -> Result<bool, Error> {
     let path = clean(path)?;
     if path == "/" {
         return Err(Error::WholeRoot { path });
     }
     let root = MountNamespace::open(pid)?.root;
-    let mut at = path.as_str();
+    as_exec(exec, &path, |who| look_from(&root, &path, who))
+}
+
+fn look_from(root: &OwnedFd, path: &str, who: &str) -> Result<bool, Error> {
+    let mut at = path;
     loop {
-        match open_in_root(&root, at) {
+        match open_in_root(root, at) {
             Ok(dir) => {
-                let flags = fstatvfs(&dir).map_err(kernel("stat the file system of", path.as_str()))?.f_flag;
+                let flags = fstatvfs(&dir).map_err(kernel("stat the file system of", path))?.f_flag;
                 if flags.contains(StatVfsMountFlags::RDONLY) {
-                    return Err(Error::ReadOnly { path: path.clone() });
+                    return Err(Error::ReadOnly { path: path.to_owned() });
                 }
                 return Ok(at == path);
             }
@@ -75,27 +80,23 @@ pub(crate) fn look(pid: i32, path: &str) -> Result<bool, Error> {
             Err(Errno::NOENT) if at != "/" => {
                 at = at.rsplit_once('/').map_or("/", |(above, _)| if above.is_empty() { "/" } else { above });
             }
-            Err(Errno::NOTDIR) => return Err(Error::NotADirectory { path: path.clone() }),
-            Err(errno) => return Err(kernel("open", path.as_str())(errno)),
+            Err(Errno::NOTDIR) => return Err(Error::NotADirectory { path: path.to_owned() }),
+            Err(Errno::ACCESS) => return Err(Error::Denied(Refused::new("open", path, who))),
+            Err(errno) => return Err(kernel("open", path)(errno)),
         }
     }
 }
 
-fn open_here(pid: i32, path: &str) -> Result<Directory, Error> {
+fn open_here(pid: i32, path: &str, exec: Credential) -> Result<Directory, Error> {
     let namespace = MountNamespace::open(pid)?;
     let mounts = ksync_procfs::mounts(pid).map_err(unread)?;
-    let status = Status::of(pid).map_err(unread)?;
-    let user = (status.effective_uid(), status.effective_gid());
-    let ids = IdMaps::of(pid).map_err(unread)?;
-    let user = User {
-        outside: user,
-        inside: (ids.user_inside(user.0).unwrap_or(user.0), ids.group_inside(user.1).unwrap_or(user.1)),
-    };
+    let exec = if in_own_user_namespace(pid)? { exec.without_capabilities() } else { exec };
+    let (user, ids) = (exec.uid, IdMaps::of(pid).map_err(unread)?);
+    let (dir, created) = as_exec(&exec, path, |who| open_or_create(&namespace.root, path, who))?;
     // Opened before the container's root is taken: its /proc is not ours to trust.
     let descriptors = rustix::fs::open(OWN_DESCRIPTORS, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(kernel("open", OWN_DESCRIPTORS))?;
     namespace.enter()?;
-    let (dir, created) = open_or_create(&namespace.root, path, user)?;
     let resolved = readlinkat(&descriptors, dir.as_raw_fd().to_string(), Vec::new())
         .map_err(kernel("resolve", path))?
         .to_string_lossy()
@@ -116,17 +117,70 @@ fn open_here(pid: i32, path: &str) -> Result<Directory, Error> {
             .is_ok_and(|stat| !FileType::from_raw_mode(stat.st_mode).is_dir())
     });
     let held = clone(&dir, &resolved, &mounts, &submounts)?;
-    let stat = fstat(&held).map_err(kernel("stat", path))?;
     let identity = identity_by_fd(&held).map_err(kernel("stat", path))?;
-    write_test::run(&held, path, stat.st_uid, stat.st_gid)?;
-    let root = Root::from_fd(held).map_err(|error| Error::Kernel {
-        operation: "hold",
-        path: path.to_owned(),
-        source: std::io::Error::other(error),
-    })?;
+    let in_own_root = mount_of(&dir, path)? == mount_of(&namespace.root, path)?;
+    let alone = overrides(&resolved, in_own_root).then(|| plain(&dir, &resolved, OpenTreeFlags::empty()));
+    let alone = alone.transpose()?;
+    // An idmapped volume was cloned with the numbers that are on the disk.
+    let idmapped = mountinfo::mount_at(&mounts, &resolved).is_some_and(|mount| mount.idmapped);
+    let own_numbers = !idmapped && ids.user_inside(user) == Some(user);
+    let exec = if idmapped { exec.inside(&ids) } else { exec };
+    let failed = |source| Error::Kernel { operation: "take the power over", path: path.to_owned(), source };
+    let power = Arc::new(ContainerPower::new(exec, alone.is_some()).map_err(failed)?);
+    let root = Root::from_fd(held).map_err(|error| failed(std::io::Error::other(error)))?;
     // Of a pod with a user namespace it is open which numbers a volume takes.
-    let root = if user.outside == user.inside { root.used_by(user.outside.0) } else { root };
-    Ok(Directory { root, path: resolved, identity, created, submounts })
+    let root = if own_numbers { root.used_by(user) } else { root };
+    let root = root.with_power(Arc::clone(&power) as Arc<dyn ksync_tree::Power>);
+    let points: Vec<String> = submounts.iter().map(|mount| mount.path.clone()).collect();
+    let root = root.with_mounts(points.clone());
+    let root = match alone {
+        Some(alone) => root.overridden(alone, points),
+        None => root,
+    };
+    with_power(&power, path, || write_test::run(&root, path, &power.who()))?;
+    Ok(Directory { root, workers: Workers::new(power), path: resolved, identity, created, submounts })
+}
+
+/// Whether a process is in another user namespace than radar.
+fn in_own_user_namespace(pid: i32) -> Result<bool, Error> {
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let of = |pid| namespace(pid, Namespace::User).map_err(unread);
+    Ok(of(pid)? != of(own)?)
+}
+
+/// Number of the mount that a directory is on (statx(2), `stx_mnt_id`): the kernel's own, whatever names say.
+fn mount_of(dir: impl AsFd, path: &str) -> Result<u64, Error> {
+    let stat = statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map_err(kernel("stat", path))?;
+    if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
+        return Err(Error::OldKernel { call: "statx of a mount" });
+    }
+    Ok(stat.stx_mnt_id)
+}
+
+/// Does something on a thread with the power of an exec, and nothing beyond; `work` gets to know who that is.
+fn as_exec<T: Send>(
+    exec: &Credential,
+    path: &str,
+    work: impl FnOnce(&str) -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    let failed = |source| Error::Kernel { operation: "take the power over", path: path.to_owned(), source };
+    let power = ContainerPower::new(exec.clone(), false).map_err(failed)?;
+    with_power(&power, path, || work(&power.who()))
+}
+
+/// The same with a power that is there already.
+fn with_power<T: Send>(
+    power: &ContainerPower,
+    path: &str,
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    let failed = |source| Error::Kernel { operation: "take the power over", path: path.to_owned(), source };
+    let taken = || power.take().map_err(failed).and_then(|()| work());
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("ksync-exec".to_owned()).spawn_scoped(scope, taken);
+        let ended = || Error::Thread(std::io::Error::other("the thread panicked"));
+        thread.map_err(Error::Thread)?.join().map_err(|_| ended())?
+    })
 }
 
 /// The path without empty and `.` components.
@@ -140,52 +194,44 @@ fn clean(path: &str) -> Result<String, Error> {
     Ok(format!("/{}", names.join("/")))
 }
 
-fn open_or_create(root: &OwnedFd, path: &str, user: User) -> Result<(OwnedFd, bool), Error> {
-    let refused = |errno| match errno {
+fn open_or_create(root: &OwnedFd, path: &str, who: &str) -> Result<(OwnedFd, bool), Error> {
+    let refused = |operation: &'static str, at: &str, errno| match errno {
         Errno::NOTDIR => Error::NotADirectory { path: path.to_owned() },
         Errno::ROFS => Error::ReadOnly { path: path.to_owned() },
         Errno::NOSYS => Error::OldKernel { call: "openat2" },
-        errno => kernel("open", path)(errno),
+        Errno::ACCESS | Errno::PERM => Error::Denied(Refused::new(operation, at, who)),
+        errno => kernel(operation, at)(errno),
     };
     match open_in_root(root, path) {
         Ok(dir) => return Ok((dir, false)),
         Err(Errno::NOENT) => {}
-        Err(errno) => return Err(refused(errno)),
+        Err(errno) => return Err(refused("open", path, errno)),
     }
     let mut so_far = String::new();
-    let mut dir = open_in_root(root, "/").map_err(refused)?;
+    let mut dir = open_in_root(root, "/").map_err(|errno| refused("open", "/", errno))?;
     for name in path.split('/').filter(|name| !name.is_empty()) {
         so_far = format!("{so_far}/{name}");
         dir = match open_in_root(root, &so_far) {
             Ok(next) => next,
-            Err(Errno::NOENT) => match create(&dir, name, &so_far, user.outside) {
+            Err(Errno::NOENT) => match create(&dir, name, &so_far) {
                 Ok(made) => made,
-                // A volume in which this node's root is nobody: made by the numbers that are on the disk.
-                Err(Errno::OVERFLOW) => {
-                    create(&unmapped(&dir, &so_far)?, name, &so_far, user.inside).map_err(refused)?;
-                    open_in_root(root, &so_far).map_err(refused)?
-                }
                 Err(Errno::EXIST) => return Err(Error::Dangling { path: so_far }),
-                Err(errno) => return Err(refused(errno)),
+                Err(errno) => return Err(refused("create", &so_far, errno)),
             },
-            Err(errno) => return Err(refused(errno)),
+            Err(errno) => return Err(refused("open", &so_far, errno)),
         };
     }
     Ok((dir, true))
 }
 
-fn create(dir: &OwnedFd, name: &str, path: &str, (uid, gid): (u32, u32)) -> rustix::io::Result<OwnedFd> {
+/// Makes a directory, which belongs to whoever makes it; of a set-gid directory a set-gid one.
+fn create(dir: &OwnedFd, name: &str, path: &str) -> rustix::io::Result<OwnedFd> {
     mkdirat(dir, name, Mode::RWXU)?;
-    tracing::debug!(path, uid, gid, "create a directory in the container");
+    tracing::debug!(path, "create a directory in the container");
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = openat(dir, name, flags, Mode::empty())?;
     let stat = fstat(&made)?;
-    // The container may have put another directory there: only what looks like ours is given away.
-    let own = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o777 == 0o700;
-    if own {
-        fchown(&made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        fchmod(&made, Mode::from_raw_mode(stat.st_mode & 0o2000 | 0o755))?;
-    }
+    fchmod(&made, Mode::from_raw_mode(stat.st_mode & 0o2000 | 0o755))?;
     Ok(made)
 }
 
@@ -197,7 +243,8 @@ mod tests {
 
     use crate::container::mount::error::Error;
 
-    use super::{User, clean, open_directory, open_or_create};
+    use super::{clean, open_directory, open_or_create};
+    use crate::container::power::Credential;
 
     fn root(path: &std::path::Path) -> std::os::fd::OwnedFd {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap()
@@ -218,7 +265,7 @@ mod tests {
         symlink("/", dir.path().join("all")).unwrap();
         let pid = i32::try_from(std::process::id()).unwrap();
         for path in ["/".to_owned(), dir.path().join("all").display().to_string()] {
-            match open_directory(pid, &path).await.unwrap_err() {
+            match open_directory(pid, &path, Credential::own()).await.unwrap_err() {
                 error @ Error::WholeRoot { .. } => assert_eq!(
                     error.to_string(),
                     format!("`{path}` is the container's whole root directory, which is not synced")
@@ -236,17 +283,15 @@ mod tests {
         symlink("/real", dir.path().join("link")).unwrap();
         symlink("/nowhere/else", dir.path().join("dangling")).unwrap();
         std::fs::write(dir.path().join("file"), "").unwrap();
-        let user = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let user = User { outside: user, inside: user };
         let root = root(dir.path());
-        assert!(open_or_create(&root, "/link/x/y", user).unwrap().1);
+        assert!(open_or_create(&root, "/link/x/y", "user 7").unwrap().1);
         assert!(dir.path().join("real/x/y").is_dir());
         let mode = |path: &str| std::fs::metadata(dir.path().join(path)).unwrap().mode() & 0o7777;
         assert_eq!((mode("real/x"), mode("real/x/y")), (0o755, 0o755));
-        assert!(!open_or_create(&root, "/link/x", user).unwrap().1);
-        let error = open_or_create(&root, "/dangling/x", user).unwrap_err().to_string();
+        assert!(!open_or_create(&root, "/link/x", "user 7").unwrap().1);
+        let error = open_or_create(&root, "/dangling/x", "user 7").unwrap_err().to_string();
         assert_eq!(error, "`/dangling` in the container is a symlink that leads nowhere");
-        let error = open_or_create(&root, "/file/x", user).unwrap_err().to_string();
+        let error = open_or_create(&root, "/file/x", "user 7").unwrap_err().to_string();
         assert_eq!(error, "`/file/x` in the container is not a directory");
     }
 }

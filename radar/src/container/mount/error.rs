@@ -68,11 +68,14 @@ pub(crate) enum Error {
         pid: i32,
     },
     /// The kernel lacks a call.
-    #[error("the node's kernel lacks `{call}`; Linux 5.12 or newer is needed")]
+    #[error("the node's kernel lacks `{call}`; Linux 5.14 or newer is needed")]
     OldKernel {
         /// The call.
         call: &'static str,
     },
+    /// The container's own process may not do it.
+    #[error(transparent)]
+    Denied(#[from] Refused),
     /// The write test failed.
     #[error("can't {operation} a file in `{path}` in the container: {reason}")]
     NotWritable {
@@ -96,6 +99,24 @@ pub(crate) enum Error {
     /// The thread could not be started, or panicked.
     #[error("run a thread for mount namespaces")]
     Thread(#[source] io::Error),
+}
+
+/// What is refused to a container's own process, and to radar with it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "can't {operation} `{path}` in the container: {who} may not, and ksync may no more there than `kubectl exec`"
+)]
+pub(crate) struct Refused {
+    operation: &'static str,
+    path: String,
+    who: String,
+}
+
+impl Refused {
+    /// As the container sees the path.
+    pub(super) fn new(operation: &'static str, path: &str, who: &str) -> Self {
+        Self { operation, path: path.to_owned(), who: who.to_owned() }
+    }
 }
 
 /// Makes an error of a file of a process that can't be read.

@@ -17,6 +17,9 @@ pub(crate) enum Error {
         /// The kernel's word.
         source: io::Error,
     },
+    /// Not on a thread of the attachment.
+    #[error(transparent)]
+    Power(#[from] ksync_tree::Error),
 }
 
 /// Makes an error of a call that failed for the directory at `path`.

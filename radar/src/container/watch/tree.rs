@@ -82,9 +82,13 @@ impl Tree {
                 self.limited = true;
                 return Ok(());
             }
-            let dir = match open_beneath(&self.root, &path, OFlags::PATH | OFlags::DIRECTORY) {
+            let _stay = self.root.enter(&path)?;
+            let dir = match open_beneath(self.root.base(&path), &path, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(dir) => dir,
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !path.is_empty() => continue,
+                // The last: not the container's to read, so what is in it is not synced.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) if !path.is_empty() => {
+                    continue;
+                }
                 Err(errno) => return Err(kernel("open", &path)(errno)),
             };
             let flags = WatchFlags::CLOSE_WRITE
@@ -102,6 +106,7 @@ impl Tree {
                     self.limited = true;
                     return Ok(());
                 }
+                Err(Errno::ACCESS) if !path.is_empty() => continue,
                 Err(errno) => return Err(kernel("add a watch", &path)(errno)),
             }
             // Only now, so that nothing can appear unseen in between.
@@ -195,7 +200,15 @@ impl Tree {
             let added = self.add(&path);
             return self.watched(&path, added, vec![Change::Path(path.clone())]);
         }
-        vec![if what.contains(ReadFlags::ATTRIB) { Change::Directory(path) } else { Change::Path(path) }]
+        if !what.contains(ReadFlags::ATTRIB) {
+            return vec![Change::Path(path)];
+        }
+        // It may have become the container's to read.
+        if self.dirs.values().any(|dir| *dir == path) {
+            return vec![Change::Directory(path)];
+        }
+        let added = self.add(&path);
+        self.watched(&path, added, vec![Change::Path(path.clone())])
     }
 
     fn watched(&mut self, path: &str, added: Result<(), Error>, changes: Vec<Change>) -> Vec<Change> {

@@ -116,18 +116,27 @@ async fn start(endpoints: Endpoints, seat: Seat, open: Open, replies: Replies) -
     let (started_tx, started_rx) = oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     let opening = std::thread::Builder::new().name("ksync-open".to_owned()).spawn(move || {
-        let _entered = runtime.enter();
         // Who opens it may have gone: what has started ends with this then.
-        drop(started_tx.send(start_blocking(&endpoints, seat, open, replies)));
+        drop(started_tx.send(start_blocking(&endpoints, seat, open, replies, runtime)));
     });
     opening.map_err(|source| Error::Thread { attachment: attachment.clone(), source })?;
     let ended = |_| Error::Start { attachment, reason: "its thread has ended".to_owned() };
     started_rx.await.map_err(ended)?
 }
 
-fn start_blocking(endpoints: &Endpoints, seat: Seat, open: Open, replies: Replies) -> Result<Started, Error> {
+/// The threads that this one starts have its power.
+fn start_blocking(
+    endpoints: &Endpoints,
+    seat: Seat,
+    open: Open,
+    replies: Replies,
+    runtime: tokio::runtime::Handle,
+) -> Result<Started, Error> {
     let opened = Arc::clone(&seat.opened);
     let attachment = &opened.attachment;
+    let power = attachment.workers.power();
+    let thread = |source| Error::Thread { attachment: attachment.id.clone(), source };
+    power.take().map_err(thread)?;
     let ignore = Ignore::new(&open.ignore)?;
     attachment.set_ignore(Arc::new(ignore.clone()));
     let exclude = attachment.about.excluded();
@@ -143,8 +152,13 @@ fn start_blocking(endpoints: &Endpoints, seat: Seat, open: Open, replies: Replie
     let idle: Idle = Box::new(move |path| patterns.is_idle_at(path));
     let root = attachment.root.try_clone()?;
     let watch = Watch::start(root, exclude.clone(), idle, watch::share(), changes_tx)?;
-    let options =
-        Options { ignore, exclude, owner: Owner::FromParent, inline: open.inline.min(LARGEST as u64) };
+    let options = Options {
+        who: Some(power.who()),
+        ignore,
+        exclude,
+        owner: Owner::FromParent,
+        inline: open.inline.min(LARGEST as u64),
+    };
     let mut endpoint = Endpoint::new(attachment.root.try_clone()?, options);
     if alone {
         let left = endpoint.adopt_displaced()?;
@@ -160,11 +174,11 @@ fn start_blocking(endpoints: &Endpoints, seat: Seat, open: Open, replies: Replie
         lost_tx: Some(lost_tx),
         hinted: Arc::clone(&hinted),
         looked: Arc::clone(&looked),
-        runtime: tokio::runtime::Handle::current(),
+        runtime,
         _seat: seat,
     };
     let driver = Driver::start_with(endpoint, "ksync-endpoint", telling);
-    let driver = driver.map_err(|source| Error::Thread { attachment: attachment.id.clone(), source })?;
+    let driver = driver.map_err(thread)?;
     opened.runs(driver);
     Ok(Started { opened, changes_rx, lost_rx, hinted, looked, _watch: watch })
 }
@@ -222,7 +236,7 @@ impl Started {
         opened.set_exited();
         let keeping = Arc::clone(opened);
         // Its directory may hang as the endpoint may.
-        let kept = tokio::task::spawn_blocking(move || keeping.keep_last_files());
+        let kept = opened.workers().run(move || keeping.keep_last_files());
         drop(tokio::time::timeout(LAST_LOOK, kept).await);
         opened.send(Input::Everything);
         opened.send(Input::Mark(LAST));

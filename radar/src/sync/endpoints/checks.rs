@@ -49,6 +49,10 @@ impl Checks {
 
     /// Looks, now. Blocks, as all looks at a container's files may.
     pub(super) fn check(&self) -> Result<(), RootLost> {
+        self.attachment.workers.power().look(|| self.look())
+    }
+
+    fn look(&self) -> Result<(), RootLost> {
         let claim = &self.attachment.claim;
         if self.root {
             // The pid means something only while its process lives; another one's root does not have the directory.

@@ -45,6 +45,14 @@ pub(crate) enum Error {
         /// How it ended.
         reason: String,
     },
+    /// The container's own process may not write it.
+    #[error("write `{path}`: {who} may not write it")]
+    Denied {
+        /// Relative to the attached directory.
+        path: String,
+        /// Who that is.
+        who: String,
+    },
     /// The path is not synced.
     #[error("`{path}` is not synced here")]
     LeftOut {

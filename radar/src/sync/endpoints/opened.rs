@@ -15,7 +15,7 @@ use ksync_tree::{Entry, Exact, Kind, content_of, is_displaced, look, pieces_of};
 use tokio_util::sync::CancellationToken;
 
 use super::{checks::Checks, error::Error, last_files::LastFiles, room::Room, staged::Staged};
-use crate::container::attachment::Attachment;
+use crate::container::{attachment::Attachment, power::Workers};
 
 /// How long an endpoint may take to say what stands at a path: it may be in the middle of a large tree.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -42,12 +42,12 @@ impl Opened {
     pub(super) fn new(attachment: Arc<Attachment>) -> Self {
         Self {
             checks: Checks::of(&attachment),
+            staged: Staged::new(attachment.workers.clone()),
             attachment,
             stop: CancellationToken::new(),
             gone: CancellationToken::new(),
             exited: AtomicBool::new(false),
             room: Room::default(),
-            staged: Staged::default(),
             last_files: Mutex::default(),
             driver: Mutex::default(),
         }
@@ -76,6 +76,11 @@ impl Opened {
         });
         let mut last_files = self.last_files();
         files.for_each(|news| last_files.told(&news.path));
+    }
+
+    /// Who may work in the directory.
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.attachment.workers
     }
 
     /// The container has ended: its runtime may remove what the client was told of and has not read yet. Blocks.
@@ -115,12 +120,15 @@ impl Opened {
 
     /// Tells or asks the endpoint something; one that is to end hears nothing.
     pub(super) fn send(&self, input: Input) {
-        if let Some(driver) = &*self.driver.lock().unwrap_or_else(PoisonError::into_inner) {
-            driver.send(input);
+        if let Some(driver) = &*self.driver.lock().unwrap_or_else(PoisonError::into_inner)
+            && let Err(unheard) = driver.try_send(input)
+        {
+            // A staged file may be in it.
+            self.attachment.workers.discard(unheard);
         }
     }
 
-    /// Hands out the content of the file at `path` in pieces, while it is the `expected` one to the end. Blocks.
+    /// Hands out the content of the file at `path` in pieces, while it is the `expected` one to the end. Blocks; on a worker.
     pub(crate) fn read(
         &self,
         path: &str,

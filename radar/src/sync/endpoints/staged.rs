@@ -1,6 +1,6 @@
 //! Large files that were written beside their places, and wait for the jobs that give them their names.
 //!
-//! Invariant: what no job takes is gone with its endpoint.
+//! Invariant: what no job takes is gone with its endpoint, removed by the workers.
 
 use std::{
     collections::HashMap,
@@ -10,6 +10,7 @@ use std::{
 use ksync_tree::{Entry, Staging};
 
 use super::error::Error;
+use crate::container::power::Workers;
 
 /// Staged files that may wait for their jobs.
 const WAITING: usize = 256;
@@ -23,24 +24,30 @@ struct One {
 
 /// Staged files by the numbers of their jobs; none any more once the endpoint has ended.
 #[derive(Debug)]
-pub(super) struct Staged(Mutex<Option<HashMap<u64, One>>>);
-
-impl Default for Staged {
-    fn default() -> Self {
-        Self(Mutex::new(Some(HashMap::new())))
-    }
+pub(super) struct Staged {
+    all: Mutex<Option<HashMap<u64, One>>>,
+    workers: Workers,
 }
 
 impl Staged {
+    /// None yet.
+    pub(super) fn new(workers: Workers) -> Self {
+        Self { all: Mutex::new(Some(HashMap::new())), workers }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, One>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file for a job, where it is for that path and has that content.
     pub(super) fn take(&self, number: u64, path: &str, new: Option<&Entry>) -> Option<Staging> {
         let one = self.lock().as_mut()?.remove(&number)?;
         let fits = one.path == path && new.is_some_and(|new| new.hash == Some(one.hash));
-        fits.then_some(one.staging)
+        if fits {
+            return Some(one.staging);
+        }
+        self.workers.discard(one);
+        None
     }
 
     /// A complete file waits for its job, unless none comes any more. `attachment` is what an error names.
@@ -64,6 +71,9 @@ impl Staged {
 
     /// No job comes any more.
     pub(super) fn end(&self) {
-        drop(self.lock().take());
+        let left = self.lock().take();
+        if left.as_ref().is_some_and(|left| !left.is_empty()) {
+            self.workers.discard(left);
+        }
     }
 }

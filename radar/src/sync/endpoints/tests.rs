@@ -1,5 +1,6 @@
 //! Endpoints over directories of this machine.
 
+mod attacks;
 mod guards;
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};

@@ -19,14 +19,17 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// Begins one for the job `number`. Blocks.
+    /// Begins one for the job `number`. Blocks; on a worker, as all of this.
     pub(crate) fn begin(opened: Arc<Opened>, number: u64, path: String) -> Result<Self, Error> {
         let attachment = &opened.attachment;
         if attachment.about.excludes(&path) {
             return Err(Error::LeftOut { path });
         }
         opened.checks.check()?;
-        let staging = Staging::new(&attachment.root, &path)?;
+        let staging = Staging::new(&attachment.root, &path);
+        let denied = || Error::Denied { who: attachment.workers.power().who(), path: path.clone() };
+        let staging =
+            staging.map_err(|error| if error.is_denied() { denied() } else { Error::Tree(error) })?;
         Ok(Self { opened, number, path, hasher: blake3::Hasher::new(), staging })
     }
 

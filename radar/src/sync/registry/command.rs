@@ -6,9 +6,12 @@ use ksync_keys::Fingerprint;
 use ksync_proto::radar::SessionEvent;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{error::Error, proofs::Life};
+use super::{
+    error::Error,
+    proofs::{Good, Life},
+};
 use crate::{
-    container::{attachment::Attachment, runtime::ContainerId},
+    container::{attachment::Attachment, power::Credential, runtime::ContainerId},
     sync::session::Hello,
 };
 
@@ -28,10 +31,10 @@ pub(crate) enum Command {
     Holder(Fingerprint, Reply<String>),
     /// Who has something attached.
     Holding(Reply<HashSet<Fingerprint>>),
-    /// A person has proved that he may exec into a container; answered with how long that is good.
-    Proved(Fingerprint, Life, Reply<Duration>),
-    /// How long a person's proof is good.
-    GoodFor(Fingerprint, Life, Reply<Duration>),
+    /// A person has proved that he may exec into a container, and with which power; answered with how long that is good.
+    Proved(Fingerprint, Life, Credential, Reply<Duration>),
+    /// A person's proof that is good.
+    Good(Fingerprint, Life, Reply<Good>),
     /// A person's proof of this number is over.
     ProofOver(Fingerprint, ContainerId, u64),
     /// A directory was opened and is to be held.

@@ -18,10 +18,10 @@ use super::{
     command::{Command, IfHeld},
     error::Error,
     held::{self, Claimed, Held},
-    proofs::{GOOD_FOR, Life, Proofs},
+    proofs::{GOOD_FOR, Good, Life, Proofs},
 };
 use crate::{
-    container::{attachment::Attachment, runtime::ContainerId},
+    container::{attachment::Attachment, power::Credential, runtime::ContainerId},
     sync::{
         session::{GRACE, Hello, Opening, Session, Sink, opening},
         spools::Spools,
@@ -76,8 +76,8 @@ impl State {
                 drop(reply.send(self.session(person).map(|s| s.hello.holder.clone())));
             }
             Command::Holding(reply) => drop(reply.send(Ok(self.holding()))),
-            Command::Proved(person, life, reply) => drop(reply.send(self.proved(person, life))),
-            Command::GoodFor(person, life, reply) => drop(reply.send(self.good_for(person, &life))),
+            Command::Proved(person, life, exec, reply) => drop(reply.send(self.proved(person, life, exec))),
+            Command::Good(person, life, reply) => drop(reply.send(self.good(person, &life))),
             Command::ProofOver(person, container, number) => self.proof_over(person, &container, number),
             Command::Attach(attachment, if_held, reply) => {
                 drop(reply.send(self.attach(*attachment, if_held)));
@@ -176,16 +176,16 @@ impl State {
         self.spools.close(person);
     }
 
-    fn proved(&mut self, person: Fingerprint, life: Life) -> Result<Duration, Error> {
+    fn proved(&mut self, person: Fingerprint, life: Life, exec: Credential) -> Result<Duration, Error> {
         self.session(person)?;
         let now = Instant::now();
-        if self.proofs.good_for(person, &life, now).is_none() && self.proofs.of(person) >= OWN_PROOFS {
+        if self.proofs.good(person, &life, now).is_none() && self.proofs.of(person) >= OWN_PROOFS {
             let what = "containers of one key proved on this node";
             return Err(Error::TooMany { limit: OWN_PROOFS, what });
         }
         let container = life.container.clone();
         tracing::info!(%person, %container, "proved that it may exec");
-        let number = self.proofs.add(person, life, now);
+        let number = self.proofs.add(person, life, exec, now);
         let commands_tx = self.commands_tx.clone();
         tokio::spawn(async move {
             tokio::time::sleep(GOOD_FOR).await;
@@ -195,10 +195,10 @@ impl State {
         Ok(GOOD_FOR)
     }
 
-    fn good_for(&self, person: Fingerprint, life: &Life) -> Result<Duration, Error> {
+    fn good(&self, person: Fingerprint, life: &Life) -> Result<Good, Error> {
         self.session(person)?;
-        let good_for = self.proofs.good_for(person, life, Instant::now());
-        good_for.ok_or_else(|| Error::NotProved { person, container: life.container.clone() })
+        let good = self.proofs.good(person, life, Instant::now());
+        good.ok_or_else(|| Error::NotProved { person, container: life.container.clone() })
     }
 
     /// What rests on a proof goes with it.
@@ -220,7 +220,7 @@ impl State {
 
     fn attach(&mut self, attachment: Attachment, if_held: IfHeld) -> Result<Arc<Attachment>, Error> {
         let wanted = &attachment.claim;
-        self.good_for(wanted.person, &Life::of(&attachment))?;
+        self.good(wanted.person, &Life::of(&attachment))?;
         let epoch = self.session(wanted.person)?.hello.epoch;
         let taken = match held::claim(&self.attachments, wanted, epoch, if_held)? {
             Claimed::Existing(held) => {

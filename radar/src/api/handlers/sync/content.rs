@@ -1,7 +1,7 @@
 //! Files that are too large for the stream: written beside their places, and read, by calls of their own.
 //!
-//! Invariant: the file system is only touched on blocking threads. One that waits for the network has a limit, in time and in
-//! number.
+//! Invariant: the file system is only touched by the attachment's workers. One that waits for the network has a limit, in time
+//! and in number.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -21,6 +21,7 @@ use crate::{
         handlers::replies::{self, Replies, STILL, stood_still},
         status,
     },
+    container::power::Workers,
     sync::endpoints::{Error, Opened, Upload},
 };
 
@@ -41,8 +42,9 @@ pub(in crate::api::handlers) async fn stage(
     share: Share,
 ) -> Result<(), Status> {
     let (number, path) = (first.number, first.path.clone());
-    let begun = blocking(&share, move || Upload::begin(opened, number, path)).await?;
-    let mut upload = Uploading { upload: Some(begun), share };
+    let begins = Arc::clone(&opened);
+    let begun = at_work(opened.workers(), &share, move || Upload::begin(begins, number, path)).await?;
+    let mut upload = Uploading { upload: Some(begun), opened, share };
     let (mut next, mut size) = (first, 0);
     loop {
         let StageRequest { data, packed, last, .. } = next;
@@ -67,6 +69,7 @@ pub(in crate::api::handlers) async fn stage(
 /// An upload between its steps. One that is given up is removed where that may block.
 struct Uploading {
     upload: Option<Upload>,
+    opened: Arc<Opened>,
     share: Share,
 }
 
@@ -77,7 +80,7 @@ impl Uploading {
         step: impl FnOnce(Upload) -> Result<Option<Upload>, Error> + Send + 'static,
     ) -> Result<(), Status> {
         if let Some(upload) = self.upload.take() {
-            self.upload = blocking(&self.share, move || step(upload)).await?;
+            self.upload = at_work(self.opened.workers(), &self.share, move || step(upload)).await?;
         }
         Ok(())
     }
@@ -86,24 +89,23 @@ impl Uploading {
 impl Drop for Uploading {
     fn drop(&mut self) {
         if let Some(upload) = self.upload.take() {
-            let share = self.share.clone();
-            tokio::task::spawn_blocking(move || drop((upload, share)));
+            self.opened.workers().discard((upload, self.share.clone()));
         }
     }
 }
 
-/// Does something on a thread where it may block, when it is the caller's turn for one. It counts as long as it takes.
-async fn blocking<T: Send + 'static>(
+/// Has a worker do something, when it is the caller's turn for one. It counts as long as it takes.
+async fn at_work<T: Send + 'static>(
+    workers: &Workers,
     share: &Share,
     step: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Status> {
     let held = (share.turn(Kind::Write).await?, share.clone());
-    let done = tokio::task::spawn_blocking(move || {
+    let done = workers.run(move || {
         let _held = held;
         step()
     });
-    let done = done.await;
-    Ok(done.map_err(|error| Status::internal(format!("stage: {error}")))??)
+    Ok(done.await.map_err(|error| status::no_worker(&error))??)
 }
 
 fn piece_of(data: Bytes, packed: bool) -> Result<Vec<u8>, Status> {
@@ -130,12 +132,13 @@ pub(in crate::api::handlers) fn read(
     let last = replies_tx.clone().try_reserve_owned();
     let last = last.map_err(|error| Status::internal(format!("begin to read: {error}")))?;
     let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || {
+    let reads = Arc::clone(&opened);
+    let reading = move || {
         // For as long as the thread is taken.
         let _turn = turn;
         let mut packer = Packer::default();
         let mut still = false;
-        let read = opened.read(&path, &expected, |piece| {
+        let read = reads.read(&path, &expected, |piece| {
             let reply = match packer.pack(piece) {
                 Some(packed) => ReadReply { data: packed.into(), packed: true, ..ReadReply::default() },
                 None => ReadReply { data: Bytes::copy_from_slice(piece), ..ReadReply::default() },
@@ -152,7 +155,8 @@ pub(in crate::api::handlers) fn read(
         if let Some(failed) = failed {
             last.send(Err(failed));
         }
-    });
+    };
+    opened.workers().begin(reading).map_err(|error| status::no_worker(&error))?;
     Ok(Box::pin(ReceiverStream::new(replies_rx)))
 }
 
@@ -163,7 +167,14 @@ mod tests {
     use ksync_keys::Fingerprint;
 
     use super::*;
-    use crate::api::allowance::Allowances;
+    use crate::{
+        api::allowance::Allowances,
+        container::power::{ContainerPower, Credential, MOST},
+    };
+
+    fn workers() -> Workers {
+        Workers::new(Arc::new(ContainerPower::new(Credential::own(), false).unwrap()))
+    }
 
     /// The attack: files in a file system that hangs, until there is no thread for anybody.
     #[tokio::test(flavor = "multi_thread")]
@@ -172,24 +183,26 @@ mod tests {
         let [mine, theirs] = [b"s", b"t"].map(|name| allowances.of(Fingerprint::of(name)));
         let (began_tx, began_rx) = mpsc::channel();
         let (go_on_tx, go_on_rx) = tokio::sync::watch::channel(false);
+        let (of_mine, of_theirs) = (workers(), workers());
         let hang = |number| {
+            let (of_mine, runtime) = (of_mine.clone(), Handle::current());
             let (share, began_tx) = (mine.take(Kind::Stage).unwrap(), began_tx.clone());
             let mut go_on_rx = go_on_rx.clone();
             tokio::spawn(async move {
-                blocking(&share, move || {
+                at_work(&of_mine, &share, move || {
                     began_tx.send(number).unwrap();
-                    Handle::current().block_on(go_on_rx.wait_for(|go_on| *go_on)).unwrap();
+                    runtime.block_on(go_on_rx.wait_for(|go_on| *go_on)).unwrap();
                     Ok(())
                 })
                 .await
             })
         };
         let hanging: Vec<_> = (0..Kind::Stage.most()).map(hang).collect();
-        for _ in 0..Kind::Write.most() {
+        for _ in 0..MOST {
             began_rx.recv_timeout(STILL).unwrap();
         }
         let theirs = theirs.take(Kind::Stage).unwrap();
-        blocking(&theirs, || Ok(())).await.unwrap();
+        at_work(&of_theirs, &theirs, || Ok(())).await.unwrap();
         assert!(began_rx.try_recv().is_err(), "the others wait for their turn");
         go_on_tx.send_replace(true);
         for step in hanging {

@@ -3,7 +3,13 @@
 //! Invariant: what can't go this way is said so, and goes by messages. What comes is hashed before it is anybody's; the other
 //! end of the spool may have written anything there.
 
-use std::{fs::File, io::Read as _, ops::ControlFlow, sync::Arc, time::Instant};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    ops::ControlFlow,
+    sync::Arc,
+    time::Instant,
+};
 
 use futures::StreamExt as _;
 use ksync_proto::radar::{Entry as WireEntry, ReadReply, StageReply, StageRequest};
@@ -52,12 +58,13 @@ pub(in crate::api::handlers) async fn stage(
     let given_up = CancellationToken::new();
     let _given_up = given_up.clone().drop_guard();
     let held = (share.turn(Kind::Write).await?, share);
-    let copying = tokio::task::spawn_blocking(move || {
+    let begins = Arc::clone(&opened);
+    let copying = opened.workers().run(move || {
         let _held = held;
-        let upload = Upload::begin(opened, number, path)?;
+        let upload = Upload::begin(begins, number, path)?;
         copy(&mut arrived.file, upload, name, &given_up)
     });
-    let copied = copying.await.map_err(|error| Status::internal(format!("stage: {error}")))??;
+    let copied = copying.await.map_err(|error| status::no_worker(&error))??;
     if let Err(reason) = copied {
         return not_spooled(reason);
     }
@@ -146,19 +153,33 @@ async fn offer(
     let lease = match pair.outbox.lease(name, expected.size).await? {
         Leased::Filled(lease) => lease,
         Leased::Empty(filling) => {
-            let (opened, path, share) = (Arc::clone(opened), path.to_owned(), share.clone());
-            let filling = tokio::task::spawn_blocking(move || {
-                let _share = share;
-                fill(&opened, &path, &expected, filling)
+            let (reads, path, share) = (Arc::clone(opened), path.to_owned(), share.clone());
+            // To its end, even if the call is given up: the spool is radar's own, and no worker can remove what is in it.
+            let filled = tokio::spawn(async move {
+                let workers = reads.workers().clone();
+                let filled = workers.run(move || {
+                    let _share = share;
+                    fill(&reads, &path, &expected, filling)
+                });
+                let (filling, filled) = filled.await?;
+                tokio::task::spawn_blocking(move || filled.and_then(|()| Ok(filling.finish()?)))
+                    .await
+                    .map_err(io::Error::other)
             });
-            filling.await.map_err(|error| Unoffered::Spool(error.to_string()))??
+            let filled = filled.await.map_err(io::Error::other).flatten();
+            filled.map_err(|error| Unoffered::Spool(error.to_string()))??
         }
     };
     lease.offer().await?;
     Ok(lease)
 }
 
-fn fill(opened: &Opened, path: &str, expected: &Entry, mut filling: Filling) -> Result<Lease, Unoffered> {
+fn fill(
+    opened: &Opened,
+    path: &str,
+    expected: &Entry,
+    mut filling: Filling,
+) -> (Filling, Result<(), Unoffered>) {
     let mut failed = None;
     let read = opened.read(path, expected, |piece| match filling.add(piece) {
         Ok(()) => ControlFlow::Continue(()),
@@ -167,9 +188,9 @@ fn fill(opened: &Opened, path: &str, expected: &Entry, mut filling: Filling) -> 
             ControlFlow::Break(())
         }
     });
-    if let Some(error) = failed {
-        return Err(Unoffered::Spool(format!("write in the spool: {error}")));
-    }
-    read.map_err(Unoffered::File)?;
-    Ok(filling.finish()?)
+    let filled = match failed {
+        Some(error) => Err(Unoffered::Spool(format!("write in the spool: {error}"))),
+        None => read.map_err(Unoffered::File),
+    };
+    (filling, filled)
 }

@@ -34,7 +34,7 @@ use tower::service_fn;
 
 use crate::{
     api::{door, handlers::Handlers, sizes::Calls},
-    container::{attachment::fake::attachment, runtime::Runtimes},
+    container::{attachment::fake::attachment, power::Credential, runtime::Runtimes},
     paths::Paths,
     reload::Reloader,
     supervisor::session_syncthing::SessionSyncthing,
@@ -128,7 +128,11 @@ impl Scene {
         let mut attachment = Box::new(attachment?);
         attachment.claim.person = scene.me.person;
         let life = Life::of(&attachment);
-        scene.registry.ask(|reply| Command::Proved(scene.me.person, life, reply)).await.unwrap();
+        scene
+            .registry
+            .ask(|reply| Command::Proved(scene.me.person, life, Credential::own(), reply))
+            .await
+            .unwrap();
         scene.registry.ask(|reply| Command::Attach(attachment, IfHeld::Refuse, reply)).await.unwrap();
         Some(scene)
     }
