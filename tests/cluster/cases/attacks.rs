@@ -3,6 +3,8 @@
 //! What a person has attached is out of reach for others. That attaching takes no more than the port-forward is known, and
 //! said (README, Limits).
 
+mod rewriter;
+
 use std::path::PathBuf;
 
 use ksync_proto::radar::{
@@ -13,7 +15,7 @@ use tonic::{Code, Status, transport::Channel};
 
 use super::{CODE, NO_RELOAD};
 use crate::suite::{
-    App, Case, Sandbox,
+    App, Case, Need, Sandbox,
     developer::Developer,
     eventually::{LONG, SHORT},
     run::SYSTEM,
@@ -24,6 +26,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("names_from_radars_log_open_nothing", names_from_the_log).on_each(),
     Case::new("a_part_of_a_container_id_is_none", part_of_an_id).on_each(),
     Case::new("a_flood_of_sessions_keeps_nobody_out", flood).on_each(),
+    Case::new("who_rewrites_a_reloaded_process_gains_nothing", rewriter::gains_nothing)
+        .on_each()
+        .needs(&[Need::Processes]),
 ];
 
 fn runtime() -> tokio::runtime::Runtime {
