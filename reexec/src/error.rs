@@ -25,7 +25,7 @@ pub enum Error {
     #[error("the text of the process can't be written")]
     NoText,
     /// A seccomp filter of the process is in the way of a call that a replacement needs; nothing was touched.
-    #[error("the process's seccomp filters do not let it make the system call `{name}`: {action}")]
+    #[error("the process's seccomp filters forbid the system call `{name}`: {action}")]
     Forbidden {
         /// Of the call, as its man page has it.
         name: &'static str,
@@ -40,6 +40,9 @@ pub enum Error {
         /// What would become of it.
         action: Action,
     },
+    /// The kernel does not tell them: a right is missing (ptrace(2), PTRACE_SECCOMP_GET_FILTER), or CONFIG_CHECKPOINT_RESTORE.
+    #[error("can't read the seccomp filters of the process")]
+    NoFilters(#[source] io::Error),
     /// Whether there is one can't be told.
     #[error(
         "the process waits for a child to begin its program (vfork), and its seccomp filters can't be read meanwhile"

@@ -293,7 +293,10 @@ fn filters(tid: i32) -> Result<Filters, Error> {
     match status.seccomp {
         Seccomp::Off => Ok(Filters::All(Vec::new())),
         Seccomp::Strict => Ok(Filters::Strict),
-        Seccomp::Filter => ptrace::filters(tid).map(Filters::All).map_err(of("read the seccomp filters of")),
+        Seccomp::Filter => match ptrace::filters(tid) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(Error::Ended),
+            found => found.map(Filters::All).map_err(Error::NoFilters),
+        },
     }
 }
 

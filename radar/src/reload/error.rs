@@ -31,8 +31,8 @@ pub(crate) enum Error {
     Start(#[from] start::Error),
     /// Its seccomp filters are in the way; nothing was touched.
     #[error(
-        "the seccomp filters of the container's {process} do not let it make the system call `{call}` ({action}), which a \
-         reload in place needs: mode `signal:NAME` needs none"
+        "the seccomp filters of the container's {process} forbid the system call `{call}` ({action}), which a reload in place \
+         needs: mode `signal:NAME` needs none"
     )]
     Filtered {
         /// Number and name.
@@ -87,8 +87,8 @@ mod tests {
         let error = Error::of(ksync_reexec::Error::Forbidden { name: "execve", action }, "process 1 `app`");
         assert_eq!(
             error.to_string(),
-            "the seccomp filters of the container's process 1 `app` do not let it make the system call `execve` (it would \
-             be killed), which a reload in place needs: mode `signal:NAME` needs none"
+            "the seccomp filters of the container's process 1 `app` forbid the system call `execve` (it would be killed), \
+             which a reload in place needs: mode `signal:NAME` needs none"
         );
         assert!(matches!(Error::of(ksync_reexec::Error::Ended, ""), Error::Reexec(_)));
     }

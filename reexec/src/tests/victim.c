@@ -141,6 +141,7 @@ int main(int argc, char **argv) {
     puts("ready");
     fflush(stdout);
     if (vfork() == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
       pause();
       _exit(0);
     }

@@ -78,8 +78,8 @@ fn forbidden(sandbox: &Sandbox) {
     }
     let before = inits(sandbox, &containers);
     let said = sandbox.ksync.refused(&["reload", "main", "--mode", "process"]);
-    let sentence = "do not let it make the system call `setitimer` (it would be killed), which a reload in place needs: \
-                    mode `signal:NAME` needs none";
+    let sentence = "forbid the system call `setitimer` (it would be killed), which a reload in place needs: mode \
+                    `signal:NAME` needs none";
     assert_eq!(said.matches(sentence).count(), containers.len(), "{said}");
     assert_eq!(inits(sandbox, &containers), before, "nothing was touched");
     for container in &containers {
