@@ -37,4 +37,4 @@ pub use mounts::{Mount, mounts, own_mounts, parse_mounts};
 pub use pipes::{PipeEnd, pipe_end, writes_to};
 pub use processes::{living_thread, parent, parents, processes, started, thread_state, threads};
 pub use state::State;
-pub use status::Status;
+pub use status::{Seccomp, Status};

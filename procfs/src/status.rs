@@ -4,6 +4,28 @@ use std::collections::BTreeSet;
 
 use crate::{error::Error, read, state::State};
 
+/// Mode of secure computing (seccomp(2)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Seccomp {
+    /// By nothing; also where the kernel has no seccomp.
+    #[default]
+    Off,
+    /// To read, write, and its end.
+    Strict,
+    /// By filters; also whatever a newer kernel has.
+    Filter,
+}
+
+impl Seccomp {
+    fn parse(value: &str) -> Self {
+        match value {
+            "0" => Self::Off,
+            "1" => Self::Strict,
+            _ => Self::Filter,
+        }
+    }
+}
+
 /// Fields that the kernel did not write are zero or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
@@ -35,6 +57,8 @@ pub struct Status {
     pub bounding: u64,
     /// Whether no execve gives it new privileges.
     pub no_new_privileges: bool,
+    /// What its system calls are restricted by.
+    pub seccomp: Seccomp,
     /// Number of seccomp filters; 0 where the kernel does not tell.
     pub filters: u32,
 }
@@ -75,6 +99,7 @@ impl Status {
                 "CapEff" => status.effective = set().unwrap_or_default(),
                 "CapBnd" => status.bounding = set().unwrap_or_default(),
                 "NoNewPrivs" => status.no_new_privileges = value == "1",
+                "Seccomp" => status.seccomp = Seccomp::parse(value),
                 "Seccomp_filters" => status.filters = numbers().next().unwrap_or_default(),
                 _ => {}
             }
@@ -100,7 +125,7 @@ impl Status {
 
 #[cfg(test)]
 mod tests {
-    use super::{State, Status};
+    use super::{Seccomp, State, Status};
 
     const TEXT: &str = "Name:\tmy app\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t70\nPid:\t70\nPPid:\t60\nTracerPid:\t9\n\
         Uid:\t0\t1\t0\t0\nGid:\t2\t2\t2\t3\nGroups:\t7 10 \nNSpid:\t70\t1\nSigIgn:\t0000000000001000\n\
@@ -116,6 +141,9 @@ mod tests {
         );
         assert_eq!((status.uids, status.gids, status.inner), ([0, 1, 0, 0], [2, 2, 2, 3], 1));
         assert_eq!((status.groups.clone(), status.caught), ([7, 10].into(), 0x4001));
+        let modes = ["0", "1", "2"].map(|mode| Status::parse(&format!("Seccomp:\t{mode}\n")).seccomp);
+        assert_eq!(modes, [Seccomp::Off, Seccomp::Strict, Seccomp::Filter]);
+        assert_eq!((status.seccomp, Status::parse("").seccomp), (Seccomp::Filter, Seccomp::Off));
         assert!(status.no_new_privileges && status.filters == 3 && status.permitted == 0xa804_25fb);
         assert_eq!((status.ignored, Status::parse("").ignored), (Some(0x1000), None));
         assert_eq!(status.effective, 5);

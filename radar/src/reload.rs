@@ -146,13 +146,14 @@ impl Reloader {
             let plan = start::plan(tid, &status, &record)?;
             // A process without a handler either never hears of the signal or just dies of it.
             let handled = signal::handled(Signal::TERM, "TERM", &status).is_ok();
-            Ok((plan, if handled { grace } else { Duration::ZERO }))
+            Ok((plan, if handled { grace } else { Duration::ZERO }, status.shown()))
         });
-        let (plan, grace) = planned.await?;
+        let (plan, grace, process) = planned.await?;
         if !attachment.life.alive() {
             return Err(Error::Ended);
         }
-        let ended = ksync_reexec::replace(pid, plan.program, grace).await?;
+        let ended = ksync_reexec::replace(pid, plan.program, grace).await;
+        let ended = ended.map_err(|error| Error::of(error, &process))?;
         let done = Done { took: begun.elapsed(), pid, executed: plan.shown, dropped: plan.dropped, ended };
         Ok(Outcome::Reloaded(done))
     }

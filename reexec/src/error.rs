@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::action::Action;
+
 /// Why the program was not replaced. Each reads as a sentence about the process.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -22,6 +24,33 @@ pub enum Error {
     /// No place for an instruction.
     #[error("the text of the process can't be written")]
     NoText,
+    /// A seccomp filter of the process is in the way of a call that a replacement needs; nothing was touched.
+    #[error("the process's seccomp filters forbid the system call `{name}`: {action}")]
+    Forbidden {
+        /// Of the call, as its man page has it.
+        name: &'static str,
+        /// What would become of it.
+        action: Action,
+    },
+    /// A seccomp filter would end the process when its exit is held up; nothing was touched.
+    #[error(
+        "the process's seccomp filters do not let it go on after its own way to end is held up: {action}"
+    )]
+    Held {
+        /// What would become of it.
+        action: Action,
+    },
+    /// The kernel does not tell them: a right is missing (ptrace(2), PTRACE_SECCOMP_GET_FILTER), or CONFIG_CHECKPOINT_RESTORE.
+    #[error("can't read the seccomp filters of the process")]
+    NoFilters(#[source] io::Error),
+    /// Whether there is one can't be told.
+    #[error(
+        "the process waits for a child to begin its program (vfork), and its seccomp filters can't be read meanwhile"
+    )]
+    Unreadable,
+    /// Something that was not asked for happened instead of a call.
+    #[error("another process, which shares its memory, changes the process while its program is replaced")]
+    Changed,
     /// A limit was reached.
     #[error("it took too long to {0} the process")]
     Slow(&'static str),

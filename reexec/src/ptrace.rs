@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::registers::Registers;
+use crate::{filter::Instruction, registers::Registers};
 
 const SEIZE: c_long = 0x4206;
 const INTERRUPT: c_long = 0x4207;
@@ -29,6 +29,7 @@ const SET_SIGMASK: c_long = 0x420b;
 const GET_RSEQ: c_long = 0x420f;
 const GET_EVENT: c_long = 0x4201;
 const GET_CALL: c_long = 0x420e;
+const GET_FILTER: c_long = 0x420c;
 /// General registers among the register sets of an ELF core file.
 const NT_PRSTATUS: usize = 1;
 const EVENT_CLONE: c_int = 3;
@@ -41,8 +42,6 @@ pub(crate) const PLAIN: usize = 0x1 | 0x10;
 pub(crate) const CLONES: usize = 0x8;
 /// The tracee dies with its tracer rather than run on with registers that are not its own.
 pub(crate) const EXIT_KILL: usize = 1 << 20;
-/// Its seccomp filters are not asked. Needs CAP_SYS_ADMIN, and a tracer without filters.
-pub(crate) const SUSPEND_SECCOMP: usize = 1 << 21;
 
 /// Between two looks at a tracee.
 const PAUSE: Duration = Duration::from_micros(100);
@@ -150,13 +149,65 @@ pub(crate) fn started(tid: i32) -> io::Result<i32> {
     i32::try_from(message).map_err(io::Error::other)
 }
 
-/// The number of the system call at whose entry a thread stands; none at its end.
-pub(crate) fn entering(tid: i32) -> io::Result<Option<c_long>> {
-    // `struct ptrace_syscall_info`: a byte that is 1 at an entry, and the number of the call after three words.
+/// Where a thread stands that has stopped at a system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    /// At the entry of this call.
+    Entry(Entry),
+    /// At the end of one that goes on at this address.
+    End(u64),
+    /// At none.
+    None,
+}
+
+/// A system call that is about to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// As [`crate::registers::MACHINE`].
+    pub(crate) machine: u32,
+    pub(crate) number: c_long,
+    pub(crate) arguments: [u64; 6],
+    /// Of the instruction after the call's.
+    pub(crate) pointer: u64,
+}
+
+/// Reads `struct ptrace_syscall_info` (PTRACE_GET_SYSCALL_INFO, Linux 5.3): a byte that is 1 at an entry and 2 at an end, the
+/// machine, the instruction and stack pointers; at an entry number and arguments.
+pub(crate) fn syscall(tid: i32) -> io::Result<At> {
     let mut found = [0_u64; 11];
     ptrace(GET_CALL, tid, size_of_val(&found), &raw mut found as usize)?;
-    let [first, _, _, number, ..] = found;
-    Ok((first.to_ne_bytes()[0] == 1).then_some(number.cast_signed()))
+    let [first, pointer, _, number, arguments @ .., _] = found;
+    let [kind, _, _, _, machine @ ..] = first.to_ne_bytes();
+    let machine = u32::from_ne_bytes(machine);
+    Ok(match kind {
+        1 => At::Entry(Entry { machine, number: number.cast_signed(), arguments, pointer }),
+        2 => At::End(pointer),
+        _ => At::None,
+    })
+}
+
+/// The seccomp filters of a stopped thread, the oldest first, as PTRACE_SECCOMP_GET_FILTER gives them. Needs
+/// CAP_SYS_ADMIN in the first user namespace, a tracer without filters and a kernel with CONFIG_CHECKPOINT_RESTORE.
+///
+/// # Errors
+/// EINVAL where the thread has no filters, EACCES where one of these rights is missing, ESRCH where it is not stopped.
+pub(crate) fn filters(tid: i32) -> io::Result<Vec<Vec<Instruction>>> {
+    let request = |index: usize, room: usize| {
+        // SAFETY: `room` is null, or the address of a live buffer of as many instructions as the kernel has said to write.
+        let length = unsafe { libc::syscall(libc::SYS_ptrace, GET_FILTER, c_long::from(tid), index, room) };
+        usize::try_from(length).map_err(|_| io::Error::last_os_error())
+    };
+    let mut filters = Vec::new();
+    loop {
+        let length = match request(filters.len(), 0) {
+            Ok(length) => length,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(filters),
+            Err(error) => return Err(error),
+        };
+        let mut filter = vec![Instruction::default(); length];
+        request(filters.len(), filter.as_mut_ptr() as usize)?;
+        filters.push(filter);
+    }
 }
 
 /// Has a thread that stands at the entry of a system call not make it.

@@ -2,6 +2,9 @@
 //!
 //! x86_64 is tested. aarch64 follows the kernel's `user_pt_regs` and its calling convention and was never run.
 
+/// How seccomp and ptrace name the machine (`AUDIT_ARCH_*`, linux/audit.h): calls of 32-bit programs have another name.
+pub(crate) const MACHINE: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+
 /// `struct user_regs_struct` of x86_64 (arch/x86/include/uapi/asm/ptrace.h).
 #[cfg(target_arch = "x86_64")]
 #[repr(C)]
@@ -104,6 +107,11 @@ impl Registers {
     pub(crate) fn moved(self, to: u64) -> Self {
         Self { pc: to, pstate: self.pstate & !Self::BRANCH_TYPE, ..self }
     }
+}
+
+/// Where a call that is made with the instruction at `at` goes on, which is how the kernel tells where it was made.
+pub(crate) const fn after(at: u64) -> u64 {
+    at.wrapping_add(Registers::INSTRUCTION.len() as u64)
 }
 
 /// `word`, with its first bytes (in memory) replaced by the instruction for a system call.

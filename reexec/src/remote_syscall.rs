@@ -1,8 +1,11 @@
 //! System calls that a stopped thread makes for us, before it is put back as it was.
 //!
-//! Invariant: between [`RemoteThread::take`] and [`RemoteThread::put_back`] the thread runs nothing but the calls that it is
-//! told to make: all its signals are blocked, and what can't be blocked is kept for later. If this process ends
-//! meanwhile, the kernel kills the thread's process rather than let it run on with registers that are not its own.
+//! Invariant: between [`RemoteThread::take`] and [`RemoteThread::put_back`] the thread makes no call but those that it is
+//! told to make: all its signals are blocked, and what can't be blocked is kept for later; each call is looked at when it
+//! is entered, and is not made if it is another (number, arguments, machine or place). For who shares the process's memory
+//! can change the instruction that is run at any time. Its seccomp filters are in force for all of it: a call is made only
+//! where they let it through. If this process ends meanwhile, the kernel kills the thread's process rather than let it run
+//! on with registers that are not its own.
 
 use std::{
     fs::File,
@@ -11,10 +14,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ksync_procfs::{Seccomp, Status};
+
 use crate::{
+    action::Action,
+    calls::{self, Call},
     error::Error,
-    ptrace::{self, EXIT_KILL, PLAIN, SUSPEND_SECCOMP, Stop},
-    registers::{Registers, with_instruction},
+    permission::Filters,
+    ptrace::{self, At, EXIT_KILL, Entry, PLAIN, Stop},
+    registers::{MACHINE, Registers, after, with_instruction},
 };
 
 /// How long one call may take.
@@ -24,6 +32,8 @@ const GIVE_UP: Duration = Duration::from_secs(30);
 /// Offset of `rseq_cs` in the restartable-sequences area, and of its fields in what it points to (linux/rseq.h).
 const RSEQ_CS: u64 = 8;
 const RSEQ_FIELDS: [u64; 3] = [8, 16, 24];
+/// Signals of an instruction that could not be run. All signals are blocked, so that nobody else's arrive.
+const FAULTS: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
 
 /// A thread of another process that makes system calls for this one.
 pub(crate) struct RemoteThread {
@@ -38,11 +48,12 @@ pub(crate) struct RemoteThread {
     /// Signals that were stopped on their way to it.
     kept: Vec<i32>,
     memory: File,
+    filters: Filters,
 }
 
 impl RemoteThread {
-    /// Takes a thread that is stopped by an interrupt.
-    pub(crate) fn take(process: i32, tid: i32) -> Result<Self, Error> {
+    /// Looks at a thread that is stopped by an interrupt; nothing is touched yet.
+    pub(crate) fn look(process: i32, tid: i32) -> Result<Self, Error> {
         let registers =
             ptrace::registers(tid).map_err(of("read the registers of"))?.ok_or(Error::OtherMachine)?;
         let mask = ptrace::signal_mask(tid).map_err(of("read the signal mask of"))?;
@@ -53,27 +64,53 @@ impl RemoteThread {
         let text =
             places.into_iter().flatten().find_map(|at| ptrace::peek(tid, at).ok().map(|text| (at, text)));
         let (at, text) = text.ok_or(Error::NoText)?;
-        let mut remote = Self { process, tid, at, text, registers, mask, kept: Vec::new(), memory };
-        let begun = remote.begin();
+        let filters = filters(tid)?;
+        Ok(Self { process, tid, at, text, registers, mask, kept: Vec::new(), memory, filters })
+    }
+
+    /// Takes it.
+    pub(crate) fn take(mut self) -> Result<Self, Error> {
+        let begun = self.begin();
         // Registers are untouched so far: what was begun can be undone where the thread stands.
         if let Err(error) = begun {
-            remote.let_be();
+            self.let_be();
             return Err(error);
         }
-        remote.registers = remote.outside_sequence();
-        Ok(remote)
+        self.registers = self.outside_sequence();
+        Ok(self)
+    }
+
+    /// What its filters do with a call from where it makes them.
+    fn action(&self, call: &Call<Option<u64>>) -> Action {
+        self.filters.action(call, Some(after(self.at)))
+    }
+
+    /// Whether its filters let a call through.
+    pub(crate) fn may(&self, call: &Call<Option<u64>>) -> Result<(), Error> {
+        match self.action(call) {
+            Action::Allow => Ok(()),
+            action => Err(Error::Forbidden { name: call.name, action }),
+        }
+    }
+
+    /// Whether its filters let it live when a call of its own is not made, wherever it is.
+    pub(crate) fn may_be_kept(&self) -> Result<(), Error> {
+        match self.filters.action(&calls::none(), None) {
+            Action::Allow | Action::Fail => Ok(()),
+            action => Err(Error::Held { action }),
+        }
     }
 
     fn begin(&self) -> Result<(), Error> {
         let tid = self.tid;
-        ptrace::poke(tid, self.at, with_instruction(self.text)).map_err(of("write into the text of"))?;
+        self.place_instruction()?;
         ptrace::set_signal_mask(tid, u64::MAX).map_err(of("block the signals of"))?;
-        // Without it the program's own filters are asked, and most let through what is done here.
-        if let Err(error) = ptrace::set_options(tid, PLAIN | EXIT_KILL | SUSPEND_SECCOMP) {
-            tracing::debug!(%error, "seccomp filters stay in force");
-            ptrace::set_options(tid, PLAIN | EXIT_KILL).map_err(of("set the options of"))?;
-        }
-        Ok(())
+        ptrace::set_options(tid, PLAIN | EXIT_KILL).map_err(of("set the options of"))
+    }
+
+    /// Writes the instruction for a system call into its text.
+    pub(crate) fn place_instruction(&self) -> Result<(), Error> {
+        ptrace::poke(self.tid, self.at, with_instruction(self.text)).map_err(of("write into the text of"))
     }
 
     /// The registers to put back: a restartable sequence that was interrupted starts from its beginning, as the
@@ -93,45 +130,76 @@ impl RemoteThread {
     }
 
     /// Makes a system call; its result, where that is no error.
-    pub(crate) fn call(
-        &mut self,
-        name: &'static str,
-        number: libc::c_long,
-        arguments: [u64; 6],
-    ) -> Result<u64, Error> {
-        self.enter(number, arguments)?;
+    pub(crate) fn call(&mut self, call: Call<u64>) -> Result<u64, Error> {
+        self.enter(call)?;
         ptrace::resume_to_syscall(self.tid, 0).map_err(of("run"))?;
-        let end = self.end(name)?;
-        if end != Stop::Syscall {
-            return Err(Error::Lost(name));
-        }
-        self.result(name)
+        self.end(call.name)?;
+        self.result(call.name)
     }
 
-    /// Brings it to the entry of a system call.
-    pub(crate) fn enter(&mut self, number: libc::c_long, arguments: [u64; 6]) -> Result<(), Error> {
+    /// Brings it to the entry of a system call, and of no other.
+    pub(crate) fn enter(&mut self, call: Call<u64>) -> Result<(), Error> {
+        self.may(&call.into())?;
+        let Call { number, arguments, .. } = call;
         let registers = self.registers.calling(self.at, number.cast_unsigned(), arguments);
         ptrace::set_registers(self.tid, &registers).map_err(of("set the registers of"))?;
         ptrace::resume_to_syscall(self.tid, 0).map_err(of("run"))?;
         match self.next(Instant::now() + CALL)? {
-            Some(Stop::Syscall) => Ok(()),
+            Some(Stop::Syscall) => {
+                let ours = Entry { machine: MACHINE, number, arguments, pointer: after(self.at) };
+                match ptrace::syscall(self.tid).map_err(of("read the system call of"))? {
+                    At::Entry(found) if found == ours => Ok(()),
+                    At::Entry(_) => self.cancel().and(Err(Error::Changed)),
+                    At::End(_) | At::None => Err(Error::Changed),
+                }
+            }
             Some(Stop::Ended) => Err(Error::Ended),
             Some(_) => Err(Error::Lost("a system call")),
-            None => Err(Error::Slow("enter a system call in")),
+            None => self.stop().and(Err(Error::Slow("enter a system call in"))),
+        }
+    }
+
+    /// Has it not make the call at whose entry it stands, and brings it to its end. Where a filter ends the process for
+    /// that, this is the end of a process that was changed from outside.
+    fn cancel(&mut self) -> Result<(), Error> {
+        ptrace::cancel_call(self.tid).map_err(of("cancel a system call of"))?;
+        ptrace::resume_to_syscall(self.tid, 0).map_err(of("run"))?;
+        match self.next(Instant::now() + CALL)? {
+            Some(Stop::Syscall) => Ok(()),
+            Some(Stop::Ended) => Err(Error::Ended),
+            _ => Err(Error::Lost("a system call")),
+        }
+    }
+
+    /// Stops it where it runs.
+    fn stop(&self) -> Result<(), Error> {
+        ptrace::interrupt(self.tid).map_err(of("interrupt"))?;
+        match ptrace::wait(self.tid, Instant::now() + GIVE_UP).map_err(of("wait for"))? {
+            Some(Stop::Ended) => Err(Error::Ended),
+            Some(_) => Ok(()),
+            None => Err(Error::Lost("a system call")),
         }
     }
 
     /// Waits for the end of a call; one that takes too long is interrupted.
-    fn end(&mut self, name: &'static str) -> Result<Stop, Error> {
+    fn end(&mut self, name: &'static str) -> Result<(), Error> {
         let mut found = self.next(Instant::now() + CALL)?;
         if found.is_none() {
             ptrace::interrupt(self.tid).map_err(of("interrupt"))?;
             found = self.next(Instant::now() + GIVE_UP)?;
         }
         match found {
+            Some(Stop::Syscall) => self.stands_at_end(name),
             Some(Stop::Ended) => Err(Error::Ended),
-            Some(stop) => Ok(stop),
-            None => Err(Error::Lost(name)),
+            Some(_) | None => Err(Error::Lost(name)),
+        }
+    }
+
+    /// Whether the stop that it is in is the end of a call that it was told to make.
+    pub(crate) fn stands_at_end(&self, name: &'static str) -> Result<(), Error> {
+        match ptrace::syscall(self.tid).map_err(of("read the system call of"))? {
+            At::End(pointer) if pointer == after(self.at) => Ok(()),
+            _ => Err(Error::Lost(name)),
         }
     }
 
@@ -139,6 +207,7 @@ impl RemoteThread {
     pub(crate) fn next(&mut self, deadline: Instant) -> Result<Option<Stop>, Error> {
         loop {
             match ptrace::wait(self.tid, deadline).map_err(of("wait for"))? {
+                Some(Stop::Signal(signal)) if FAULTS.contains(&signal) => return Err(Error::Changed),
                 Some(Stop::Signal(signal)) => self.kept.push(signal),
                 Some(Stop::Group | Stop::Interrupted) => {}
                 other => return Ok(other),
@@ -175,11 +244,10 @@ impl RemoteThread {
 
     /// It no longer dies with this process: from here on what it does is its own.
     pub(crate) fn release_life(&self) -> Result<(), Error> {
-        let suspended = ptrace::set_options(self.tid, PLAIN | SUSPEND_SECCOMP);
-        suspended.or_else(|_| ptrace::set_options(self.tid, PLAIN)).map_err(of("set the options of"))
+        ptrace::set_options(self.tid, PLAIN).map_err(of("set the options of"))
     }
 
-    /// Puts the thread back as it was taken, stopped. It stands at the end of a system call.
+    /// Puts the thread back as it was taken, stopped. It is stopped, at the entry of no system call.
     pub(crate) fn put_back(mut self) -> Result<(), Error> {
         // Only from a stop on the way to its program does the kernel restart the call that it was in.
         let deadline = Instant::now() + CALL;
@@ -188,6 +256,7 @@ impl RemoteThread {
             match ptrace::wait(self.tid, deadline).map_err(of("wait for"))? {
                 Some(Stop::Interrupted | Stop::Group) => break,
                 Some(Stop::Ended) => return Err(Error::Ended),
+                Some(Stop::Signal(signal)) if FAULTS.contains(&signal) => {}
                 Some(Stop::Signal(signal)) => self.kept.push(signal),
                 Some(_) => {}
                 None => return Err(Error::Slow("put back")),
@@ -215,6 +284,19 @@ impl RemoteThread {
 
     pub(crate) fn tid(&self) -> i32 {
         self.tid
+    }
+}
+
+/// The filters of a stopped thread.
+fn filters(tid: i32) -> Result<Filters, Error> {
+    let status = Status::of(tid).map_err(io::Error::from).map_err(of("read the status of"))?;
+    match status.seccomp {
+        Seccomp::Off => Ok(Filters::All(Vec::new())),
+        Seccomp::Strict => Ok(Filters::Strict),
+        Seccomp::Filter => match ptrace::filters(tid) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(Error::Ended),
+            found => found.map(Filters::All).map_err(Error::NoFilters),
+        },
     }
 }
 

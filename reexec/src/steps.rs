@@ -1,16 +1,18 @@
 //! The steps of a replacement: what is done to a held process, in which order, and how each step is undone.
 //!
-//! Invariant: up to [`descendants::end`] everything can be undone, and is when anything fails. What follows it is the
-//! execve of a program that was found sound before anything was touched.
+//! Invariant: before anything is touched, the seccomp filters of the thread were found to let every call through that it
+//! needs. Up to [`descendants::end`] everything can be undone, and is when anything fails. What follows it is the execve of
+//! a program that was found sound before anything was touched.
 
 use std::{
     io,
     time::{Duration, Instant},
 };
 
-use ksync_procfs::Status;
+use ksync_procfs::{Seccomp, Status};
 
 use crate::{
+    calls::{self, Call, Needs},
     descendants,
     error::Error,
     page::{Page, SIGNALS, TIMERS},
@@ -26,10 +28,11 @@ const HOLD: Duration = Duration::from_secs(3);
 const DESCENDANTS: Duration = Duration::from_secs(3);
 /// How long the execve may take.
 const EXEC: Duration = Duration::from_secs(10);
+/// How long children that have ended, and signals that are on their way, may be taken from the process. Somebody may go on
+/// making them.
+const REST: Duration = Duration::from_secs(2);
 /// Only descriptors above are closed.
 const STANDARD: u64 = 2;
-/// close_range(2): to be closed by the execve, so that nothing is lost if that fails.
-const CLOSE_ON_EXEC: u64 = 4;
 
 /// A step that was taken, with what takes it back.
 enum Undo {
@@ -53,10 +56,8 @@ enum Undo {
         timer: u64,
         old: u64,
     },
-    /// These descriptors were not to be closed by an execve.
-    KeepOpen {
-        descriptors: Vec<u64>,
-    },
+    /// Descriptors were not to be closed by an execve.
+    KeepOpen,
 }
 
 /// Replaces the program of `process`. Returns how many descendants were ended.
@@ -65,6 +66,7 @@ enum Undo {
 pub(crate) fn replace(process: i32, program: &Program, grace: Duration) -> Result<usize, Error> {
     let begun = Instant::now();
     let mut threads = Threads::hold(process, begun + HOLD)?;
+    look_before(&threads, process, program, !grace.is_zero())?;
     let exiting = if grace.is_zero() { None } else { ask_to_end(&mut threads, process, grace)? };
     let tid = exiting.or_else(|| threads.first()).ok_or(Error::Ended)?;
     let mut ended = 0;
@@ -73,8 +75,9 @@ pub(crate) fn replace(process: i32, program: &Program, grace: Duration) -> Resul
         ended += end_descendants(process)?;
         threads.stop(tid, Instant::now() + HOLD)?;
     }
-    let remote = RemoteThread::take(process, tid)?;
-    let mut replacement = Replacement { remote, threads, process, base: 0, undo: Vec::new() };
+    let needs = needs(tid, program)?;
+    let remote = look(process, tid, &needs)?.take()?;
+    let mut replacement = Replacement { remote, threads, process, needs, base: 0, undo: Vec::new() };
     match replacement.run(program) {
         Ok(more) => Ok(ended + more),
         Err(Failure::Undoable(error)) => {
@@ -87,6 +90,42 @@ pub(crate) fn replace(process: i32, program: &Program, grace: Duration) -> Resul
             Err(error)
         }
     }
+}
+
+/// What a replacement needs of the process of this thread.
+fn needs(tid: i32, program: &Program) -> Result<Needs, Error> {
+    Ok(Needs {
+        length: Page::new(program, 0).bytes.len() as u64,
+        directory: program.directory.is_some(),
+        umask: program.umask,
+        ignored: ignored(tid)?,
+        open: open_descriptors(tid)?,
+    })
+}
+
+/// Looks at a stopped thread, whose filters let all calls through that its replacement needs.
+fn look(process: i32, tid: i32, needs: &Needs) -> Result<RemoteThread, Error> {
+    let remote = RemoteThread::look(process, tid)?;
+    calls::needed(needs).iter().try_for_each(|call| remote.may(call))?;
+    Ok(remote)
+}
+
+/// Looks, while nothing of the process has been touched, whether a thread may make the calls that can't be looked at right
+/// before they are made: with `asked`, where the program is to be asked to end first, any may be the one that makes them.
+fn look_before(threads: &Threads, process: i32, program: &Program, asked: bool) -> Result<(), Error> {
+    let first = threads.first().ok_or(Error::Ended)?;
+    if asked {
+        let needs = needs(first, program)?;
+        for tid in threads.stopped() {
+            look(process, tid, &needs)?.may_be_kept()?;
+        }
+    }
+    if threads.is_stopped(first) {
+        return Ok(());
+    }
+    // Nobody can read the filters of a thread that is in the kernel, and only the end of its child lets it out.
+    let status = Status::of(first).map_err(|_| Error::Ended)?;
+    if status.seccomp == Seccomp::Off { Ok(()) } else { Err(Error::Unreadable) }
 }
 
 /// Asks the program to end, and keeps the process from ending with it; the thread that was about to, none when none was
@@ -112,7 +151,7 @@ fn end_descendants(process: i32) -> Result<usize, Error> {
 
 /// A failure with what it means for the thread.
 enum Failure {
-    /// It stands at the end of a system call and can be put back.
+    /// It is stopped and can be put back.
     Undoable(Error),
     /// It is gone, or a new program.
     Final(Error),
@@ -132,6 +171,7 @@ struct Replacement {
     remote: RemoteThread,
     threads: Threads,
     process: i32,
+    needs: Needs,
     /// Where the page stands in the process.
     base: u64,
     /// The steps that were taken, in their order.
@@ -142,6 +182,8 @@ impl Replacement {
     fn run(&mut self, program: &Program) -> Result<usize, Failure> {
         let page = self.prepare(program)?;
         let ended = end_descendants(self.process)?;
+        // Who rewrites it may be among those that have ended.
+        self.remote.place_instruction()?;
         self.reap()?;
         self.take_signals(&page)?;
         self.exec(&page)?;
@@ -150,93 +192,89 @@ impl Replacement {
 
     /// Everything that can be undone.
     fn prepare(&mut self, program: &Program) -> Result<Page, Error> {
-        let length = Page::new(program, 0).bytes.len() as u64;
-        let protection = (libc::PROT_READ | libc::PROT_WRITE).unsigned_abs().into();
-        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).unsigned_abs().into();
-        self.base = self.remote.call("mmap", libc::SYS_mmap, [0, length, protection, flags, u64::MAX, 0])?;
+        let length = self.needs.length;
+        self.base = self.remote.call(calls::mmap(length))?;
         self.undo.push(Undo::Unmap { length });
         let page = Page::new(program, self.base);
         self.remote.write(self.base, &page.bytes)?;
-        if program.directory.is_some() {
-            self.change_directory(&page)?;
+        if self.needs.directory {
+            let old = self.remote.call(calls::openat(page.here))?;
+            self.undo.push(Undo::Directory { descriptor: old });
+            self.remote.call(calls::chdir(page.directory))?;
         }
-        if let Some(umask) = program.umask {
-            let old = self.remote.call("umask", libc::SYS_umask, [umask.into(), 0, 0, 0, 0, 0])?;
+        if let Some(mask) = self.needs.umask {
+            let old = self.remote.call(calls::umask(mask.into()))?;
             self.undo.push(Undo::Umask { old });
         }
         // execve resets what is handled to the default, but leaves what is ignored.
-        let ignored = ignored(self.remote.tid())?;
-        for signal in (1..=SIGNALS).filter(|signal| ignored & 1 << (signal - 1) != 0) {
+        for signal in self.needs.ignored.clone() {
             let old = page.old_action(signal);
-            self.remote.call("rt_sigaction", libc::SYS_rt_sigaction, [signal, page.zero, old, 8, 0, 0])?;
+            self.remote.call(calls::rt_sigaction(signal, page.zero, old))?;
             self.undo.push(Undo::Action { signal, old });
         }
         // Timers of timer_create are deleted by the execve, these are not.
         for timer in TIMERS {
             let old = page.old_timer(timer);
-            self.remote.call("setitimer", libc::SYS_setitimer, [timer, page.zero, old, 0, 0, 0])?;
+            self.remote.call(calls::setitimer(timer, page.zero, old))?;
             self.undo.push(Undo::Timer { timer, old });
         }
         self.close_on_exec()?;
         Ok(page)
     }
 
-    fn change_directory(&mut self, page: &Page) -> Result<(), Error> {
-        let at = i64::from(libc::AT_FDCWD).cast_unsigned();
-        let flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC).unsigned_abs().into();
-        let old = self.remote.call("openat", libc::SYS_openat, [at, page.here, flags, 0, 0, 0])?;
-        self.undo.push(Undo::Directory { descriptor: old });
-        self.remote.call("chdir", libc::SYS_chdir, [page.directory, 0, 0, 0, 0, 0]).map(drop)
-    }
-
     fn close_on_exec(&mut self) -> Result<(), Error> {
-        let open = open_descriptors(self.remote.tid())?;
-        self.undo.push(Undo::KeepOpen { descriptors: open.clone() });
-        let all = [STANDARD + 1, u32::MAX.into(), CLOSE_ON_EXEC, 0, 0, 0];
-        match self.remote.call("close_range", libc::SYS_close_range, all) {
+        self.undo.push(Undo::KeepOpen);
+        match self.remote.call(calls::close_range()) {
             Ok(_) => Ok(()),
             // Older than Linux 5.11, or a filter that does not know it.
-            Err(Error::Call { .. }) => {
-                open.into_iter().try_for_each(|fd| self.set_flags(fd, libc::FD_CLOEXEC))
-            }
+            Err(Error::Call { .. } | Error::Forbidden { .. }) => self.set_flags(libc::FD_CLOEXEC),
             Err(error) => Err(error),
         }
     }
 
-    fn set_flags(&mut self, fd: u64, flags: i32) -> Result<(), Error> {
-        let set = libc::F_SETFD.unsigned_abs().into();
-        self.remote.call("fcntl", libc::SYS_fcntl, [fd, set, flags.unsigned_abs().into(), 0, 0, 0]).map(drop)
+    /// Of all descriptors that an execve would have left open.
+    fn set_flags(&mut self, flags: i32) -> Result<(), Error> {
+        for descriptor in self.needs.open.clone() {
+            self.remote.call(calls::fcntl(descriptor, flags))?;
+        }
+        Ok(())
     }
 
     /// Takes note of the children that have ended, so that the new program does not inherit them.
     fn reap(&mut self) -> Result<(), Error> {
-        let any = i64::from(-1).cast_unsigned();
-        let flags = (libc::WNOHANG | libc::__WALL).cast_unsigned().into();
-        loop {
-            match self.remote.call("wait4", libc::SYS_wait4, [any, 0, flags, 0, 0, 0]) {
-                Ok(0) | Err(Error::Call { .. }) => return Ok(()),
-                Ok(_) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        self.exhaust(calls::wait4(), |_, child| child != 0)
     }
 
     /// Takes the old program's signals that are on their way.
     fn take_signals(&mut self, page: &Page) -> Result<(), Error> {
-        let arguments = [page.left_over, 0, page.zero, 8, 0, 0];
-        loop {
-            match self.remote.call("rt_sigtimedwait", libc::SYS_rt_sigtimedwait, arguments) {
-                Ok(signal) => self.remote.keep(i32::try_from(signal).unwrap_or_default()),
-                Err(Error::Call { .. }) => return Ok(()),
+        let taken = calls::rt_sigtimedwait(page.left_over, page.zero);
+        self.exhaust(taken, |remote, signal| {
+            remote.keep(i32::try_from(signal).unwrap_or_default());
+            true
+        })
+    }
+
+    /// Makes a call again and again while `more` says so, until it fails.
+    fn exhaust(
+        &mut self,
+        call: Call<u64>,
+        more: impl Fn(&mut RemoteThread, u64) -> bool,
+    ) -> Result<(), Error> {
+        let deadline = Instant::now() + REST;
+        while Instant::now() < deadline {
+            match self.remote.call(call) {
+                Ok(result) if more(&mut self.remote, result) => {}
+                Ok(_) | Err(Error::Call { .. }) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
+        tracing::warn!(process = self.process, call = call.name, "there is no end of it");
+        Ok(())
     }
 
     fn exec(&mut self, page: &Page) -> Result<(), Failure> {
         let tid = self.remote.tid();
-        let arguments = [page.program, page.arguments, page.environment, 0, 0, 0];
-        self.remote.enter(libc::SYS_execve, arguments)?;
+        self.remote.enter(calls::execve(page.program, page.arguments, page.environment))?;
         self.remote.release_life()?;
         let of = |source| Failure::Final(Error::Kernel { operation: "wait for the execve of", source });
         ptrace::resume_to_syscall(tid, 0).map_err(of)?;
@@ -259,6 +297,7 @@ impl Replacement {
             Some(Stop::Exec) => {}
             // Nothing was replaced: the call has come back.
             Some(Stop::Syscall) => {
+                self.remote.stands_at_end("execve")?;
                 let error = self.remote.result("execve").err();
                 return Err(Failure::Undoable(error.unwrap_or(Error::Lost("execve"))));
             }
@@ -272,36 +311,40 @@ impl Replacement {
         ptrace::detach(self.process).map_err(of)
     }
 
-    /// Undoes what was done, last first. What can't be undone is said in the log; the rest still is.
+    /// Undoes what was done, last first. What can't be undone is said in the log; the rest still is, unless the process
+    /// makes no more calls for us.
     fn put_back(mut self) {
         while let Some(step) = self.undo.pop() {
-            let undone = match step {
-                Undo::Unmap { length } => {
-                    self.call("munmap", libc::SYS_munmap, [self.base, length, 0, 0, 0, 0])
-                }
-                Undo::Directory { descriptor: fd } => {
-                    let gone = self.call("fchdir", libc::SYS_fchdir, [fd, 0, 0, 0, 0, 0]);
-                    gone.and(self.call("close", libc::SYS_close, [fd, 0, 0, 0, 0, 0]))
-                }
-                Undo::Umask { old } => self.call("umask", libc::SYS_umask, [old, 0, 0, 0, 0, 0]),
-                Undo::Action { signal, old } => {
-                    self.call("rt_sigaction", libc::SYS_rt_sigaction, [signal, old, 0, 8, 0, 0])
-                }
-                Undo::Timer { timer, old } => self
-                    .rewind(old)
-                    .and_then(|()| self.call("setitimer", libc::SYS_setitimer, [timer, old, 0, 0, 0, 0])),
-                Undo::KeepOpen { descriptors } => {
-                    descriptors.into_iter().try_for_each(|fd| self.set_flags(fd, 0))
-                }
-            };
-            if let Err(error) = undone {
-                tracing::error!(process = self.process, error = ksync_common::chain(&error), "undo");
+            let undone = self.undo(step);
+            let Err(error) = undone else { continue };
+            tracing::error!(process = self.process, error = ksync_common::chain(&error), "undo");
+            if !matches!(error, Error::Call { .. }) {
+                break;
             }
         }
         let Self { remote, process, .. } = self;
         if let Err(error) = remote.put_back() {
             tracing::error!(process, error = ksync_common::chain(&error), "put a thread back");
         }
+    }
+
+    fn undo(&mut self, step: Undo) -> Result<(), Error> {
+        let call = match step {
+            Undo::KeepOpen => return self.set_flags(0),
+            Undo::Directory { descriptor } => {
+                let gone = self.remote.call(calls::fchdir(descriptor));
+                gone.and(self.remote.call(calls::close(descriptor)))?;
+                return Ok(());
+            }
+            Undo::Timer { timer, old } => {
+                self.rewind(old)?;
+                calls::setitimer(timer, old, 0)
+            }
+            Undo::Unmap { length } => calls::munmap(self.base, length),
+            Undo::Umask { old } => calls::umask(old),
+            Undo::Action { signal, old } => calls::rt_sigaction(signal, old, 0),
+        };
+        self.remote.call(call).map(drop)
     }
 
     /// A timer that has gone off is set again by the kernel when its signal is taken, and counts nothing until then.
@@ -311,17 +354,14 @@ impl Replacement {
         let (interval, left) = record.split_at(16);
         if left.iter().any(|byte| *byte != 0) { Ok(()) } else { self.remote.write(old + 16, interval) }
     }
-
-    fn call(&mut self, name: &'static str, number: libc::c_long, arguments: [u64; 6]) -> Result<(), Error> {
-        self.remote.call(name, number, arguments).map(drop)
-    }
 }
 
-/// Signals that a thread's process ignores, bit 0 for signal 1.
-fn ignored(tid: i32) -> Result<u64, Error> {
+/// Signals that a thread's process ignores.
+fn ignored(tid: i32) -> Result<Vec<u64>, Error> {
     let of = |source: io::Error| Error::Kernel { operation: "read the status of", source };
     let status = Status::of(tid).map_err(|error| of(error.into()))?;
-    status.ignored.ok_or_else(|| of(io::ErrorKind::InvalidData.into()))
+    let ignored = status.ignored.ok_or_else(|| of(io::ErrorKind::InvalidData.into()))?;
+    Ok((1..=SIGNALS).filter(|signal| ignored & 1 << (signal - 1) != 0).collect())
 }
 
 /// Descriptors above the standard ones that an execve would leave open.

@@ -3,88 +3,22 @@
 use std::{
     ffi::CString,
     fs,
-    io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
-    sync::OnceLock,
+    io::BufRead,
+    path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
-use ksync_procfs::Status;
+#[cfg(target_arch = "x86_64")]
+mod changed;
+mod seccomp;
+mod victim;
+
+pub(crate) use victim::compiled;
+
+use victim::Victim;
 
 use crate::{descendants, error::Error, program::Program, ptrace, replace::replace};
-
-/// A child of this test.
-struct Victim {
-    child: Child,
-    out: BufReader<ChildStdout>,
-}
-
-/// The program beside this file, compiled once; whoever links Rust programs has a C compiler.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        // Beside this test program, in the target directory; in one step, for others may run it now.
-        let dir = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-        let fresh = tempfile::tempdir_in(&dir).unwrap();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/victim.c");
-        let mut compile = Command::new("cc");
-        compile
-            .args(["-O1", "-pthread", "-Wall", "-Wextra", "-o"])
-            .arg(fresh.path().join("victim"))
-            .arg(source);
-        assert!(compile.status().unwrap().success());
-        let program = dir.join("ksync-reexec-victim");
-        fs::rename(fresh.path().join("victim"), &program).unwrap();
-        program
-    })
-}
-
-impl Victim {
-    fn start(kind: &str) -> Self {
-        Self::run(Command::new(program()).arg(kind))
-    }
-
-    fn run(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let mut victim = Self { child, out };
-        victim.until("ready");
-        victim
-    }
-
-    fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
-    }
-
-    /// Reads lines until one ends in `word`; what it says before.
-    fn until(&mut self, word: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.out.read_line(&mut line).unwrap(), 0, "the victim ended before it said `{word}`");
-            if let Some(said) = line.trim_end().strip_suffix(word) {
-                return said.to_owned();
-            }
-        }
-    }
-
-    /// Says a line to it.
-    fn say(&mut self, line: &str) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
-    }
-
-    /// The file of this process in /proc.
-    fn proc(&self, name: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{name}", self.pid())).unwrap()
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
 
 fn text(text: &str) -> CString {
     CString::new(text).unwrap()
@@ -166,16 +100,6 @@ async fn a_program_whose_first_thread_has_ended_is_replaced() {
 async fn the_parent_of_a_vfork_is_replaced() {
     let victim = Victim::start("vfork");
     replaced_by_a_shell(victim).await;
-}
-
-#[tokio::test]
-async fn filters_that_would_kill_it_are_not_asked() {
-    const SYS_ADMIN: u64 = 1 << 21;
-    let me = Status::of(i32::try_from(std::process::id()).unwrap()).unwrap();
-    if me.permitted & SYS_ADMIN == 0 || me.filters > 0 {
-        return ksync_skip::skipped("only root without filters of its own may suspend others'");
-    }
-    replaced_by_a_shell(Victim::start("filtered")).await;
 }
 
 #[tokio::test]

@@ -13,7 +13,8 @@ use ksync_procfs::State;
 
 use crate::{
     error::Error,
-    ptrace::{self, Stop},
+    ptrace::{self, At, Entry, Stop},
+    registers::MACHINE,
 };
 
 /// How long a thread that waits in the kernel may take to leave it before it counts as held there.
@@ -141,7 +142,7 @@ impl Threads {
             while let Some((tid, stop)) = ptrace::look_at_any()? {
                 self.held.entry(tid).or_insert(Hold::Bound);
                 match stop {
-                    Stop::Syscall if ptrace::entering(tid)? == Some(libc::SYS_exit_group) => {
+                    Stop::Syscall if ends_process(ptrace::syscall(tid)?) => {
                         ptrace::cancel_call(tid)?;
                         ptrace::resume_to_syscall(tid, 0)?;
                         let stopped = ptrace::wait(tid, Instant::now() + IN_KERNEL)? == Some(Stop::Syscall);
@@ -191,6 +192,11 @@ impl Threads {
         self.held.keys().find(|tid| **tid == self.process).or_else(|| self.held.keys().next()).copied()
     }
 
+    /// All that are stopped.
+    pub(crate) fn stopped(&self) -> impl Iterator<Item = i32> {
+        self.held.iter().filter(|(_, hold)| **hold == Hold::Stopped).map(|(tid, _)| *tid)
+    }
+
     /// Whether a thread is stopped, not only bound to.
     pub(crate) fn is_stopped(&self, tid: i32) -> bool {
         self.held.get(&tid) == Some(&Hold::Stopped)
@@ -230,6 +236,11 @@ impl Threads {
     pub(crate) fn forget(&mut self, tid: i32) {
         self.held.remove(&tid);
     }
+}
+
+/// Whether a thread is about to end its process.
+fn ends_process(at: At) -> bool {
+    matches!(at, At::Entry(Entry { machine: MACHINE, number: libc::SYS_exit_group, .. }))
 }
 
 impl Drop for Threads {

@@ -79,6 +79,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("network", network::CASES),
         ("reload", reload::CASES),
         ("reload_automatic", reload::AUTOMATIC),
+        ("reload_filtered", reload::FILTERED),
         ("reload_held_processes", reload::HELD_PROCESSES),
         ("reload_other_modes", reload::OTHER_MODES),
         ("latency", latency::CASES),

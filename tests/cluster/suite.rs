@@ -16,6 +16,7 @@ mod local_cluster;
 pub(crate) mod model;
 pub(crate) mod nodes;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod runner;

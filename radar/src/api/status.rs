@@ -74,6 +74,7 @@ pub(crate) fn from_reload(error: &reload::Error) -> Status {
         E::Stopped { .. }
         | E::Traced { .. }
         | E::Start(_)
+        | E::Filtered { .. }
         | E::Reexec(_)
         | E::Signal(_)
         | E::NoVolume { .. }

@@ -29,9 +29,22 @@ pub(crate) enum Error {
     /// There is nothing to execute.
     #[error(transparent)]
     Start(#[from] start::Error),
+    /// Its seccomp filters are in the way; nothing was touched.
+    #[error(
+        "the seccomp filters of the container's {process} forbid the system call `{call}` ({action}), which a reload in place \
+         needs: mode `signal:NAME` needs none"
+    )]
+    Filtered {
+        /// Number and name.
+        process: String,
+        /// As its man page has it.
+        call: &'static str,
+        /// What would become of it.
+        action: ksync_reexec::Action,
+    },
     /// The process could not be replaced.
     #[error(transparent)]
-    Reexec(#[from] ksync_reexec::Error),
+    Reexec(ksync_reexec::Error),
     /// No such signal, or nobody handles it.
     #[error(transparent)]
     Signal(#[from] signal::Error),
@@ -50,4 +63,33 @@ pub(crate) enum Error {
     /// Something could not be read; a sentence.
     #[error("{0}")]
     Look(String),
+}
+
+impl Error {
+    /// Of a replacement of a process, which is told by number and name.
+    pub(super) fn of(error: ksync_reexec::Error, process: &str) -> Self {
+        match error {
+            ksync_reexec::Error::Forbidden { name, action } => {
+                Self::Filtered { process: process.to_owned(), call: name, action }
+            }
+            error => Self::Reexec(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn a_forbidden_call_is_named_and_a_signal_offered() {
+        let action = ksync_reexec::Action::KillProcess;
+        let error = Error::of(ksync_reexec::Error::Forbidden { name: "execve", action }, "process 1 `app`");
+        assert_eq!(
+            error.to_string(),
+            "the seccomp filters of the container's process 1 `app` forbid the system call `execve` (it would be killed), \
+             which a reload in place needs: mode `signal:NAME` needs none"
+        );
+        assert!(matches!(Error::of(ksync_reexec::Error::Ended, ""), Error::Reexec(_)));
+    }
 }

@@ -4,6 +4,7 @@
 //! said (README, Limits).
 
 mod power;
+mod rewriter;
 
 use std::path::PathBuf;
 
@@ -33,6 +34,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_flood_of_sessions_keeps_nobody_out", flood).on_each(),
     Case::new("no_port_of_the_pod_leads_to_syncthing", syncthings_port).on_each(),
     Case::new("a_sessions_syncthing_has_nothing_of_others", own_syncthing)
+        .on_each()
+        .needs(&[Need::Processes]),
+    Case::new("who_rewrites_a_reloaded_process_gains_nothing", rewriter::gains_nothing)
         .on_each()
         .needs(&[Need::Processes]),
 ];

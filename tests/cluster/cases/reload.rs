@@ -13,10 +13,12 @@ use crate::suite::{
 };
 
 mod automatic;
+mod filtered;
 mod held_processes;
 mod other_modes;
 
 pub(super) use automatic::CASES as AUTOMATIC;
+pub(super) use filtered::CASES as FILTERED;
 pub(super) use held_processes::CASES as HELD_PROCESSES;
 pub(super) use other_modes::CASES as OTHER_MODES;
 
@@ -31,7 +33,6 @@ pub(super) const CASES: &[Case] = &[
     Case::new("an_entry_point_that_drops_root", drops_root).needs(NEEDS),
     Case::new("a_shared_process_namespace", shared).needs(NEEDS),
     Case::new("a_path_that_is_recorded_beside_the_runtimes_own", two_paths).needs(NEEDS),
-    Case::new("a_filtered_app_stays_filtered", filtered).needs(NEEDS),
 ];
 
 const NEEDS: &[Need] = &[Need::Processes];
@@ -226,7 +227,7 @@ fn fixed(sandbox: &Sandbox) {
 }
 
 /// A local file that may be executed.
-fn executable(sandbox: &Sandbox, name: &str, content: &[u8]) {
+pub(super) fn executable(sandbox: &Sandbox, name: &str, content: &[u8]) {
     // In one step, so that no copy of it lacks the mode.
     let path = sandbox.scratch("executable");
     fs::write(&path, content).expect("write");
@@ -340,35 +341,4 @@ fn two_paths(sandbox: &Sandbox) {
     says(sandbox, &containers, STARTS, "/tools:/bin\n");
     second(sandbox, &containers);
     says(sandbox, &containers, STARTS, "/tools:/bin\n/tools:/bin\n");
-}
-
-/// Whether one may switch off the random placement of addresses, which needs no right and is refused by the filter that
-/// each runtime has by default.
-const ASK: &str = "/usr/bin/python3 -c 'import ctypes; print(ctypes.CDLL(None).personality(0x40000) != -1)'";
-
-fn filtered(sandbox: &Sandbox) {
-    let app = App::shell(sandbox, &format!("{ASK} >>{STARTS}; exec sleep 1000000"))
-        .with_python()
-        .beside("other")
-        .container("securityContext", json!({ "seccompProfile": { "type": "RuntimeDefault" } }));
-    sandbox.write("version", "one\n");
-    let containers = app.everywhere().apply(sandbox).all();
-    let (ours, others): (Vec<_>, Vec<_>) =
-        containers.into_iter().partition(|container| container.name == "app");
-    says(sandbox, &ours, STARTS, "False\n");
-    // It is the filter that refuses.
-    for container in &others {
-        assert_eq!(container.sh(sandbox.cluster(), ASK), "True\n", "{container}");
-    }
-    sync(sandbox, &["--selector", "app=app", "--container", "app"], CODE);
-    let before = inits(sandbox, &ours);
-    for init in &before {
-        assert!(init.start.status.iter().any(|line| line == "Seccomp:\t2"), "{init:?}");
-    }
-    let said = second(sandbox, &ours);
-    assert!(!said.contains("dropped"), "{said}");
-    says(sandbox, &ours, STARTS, "False\nFalse\n");
-    for (before, after) in before.iter().zip(inits(sandbox, &ours)) {
-        assert_eq!(before.start.status, after.start.status);
-    }
 }

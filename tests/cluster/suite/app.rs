@@ -57,6 +57,10 @@ impl App {
             pod: json!({ "terminationGracePeriodSeconds": 0, "containers": [container] }),
             nodes: sandbox.nodes.iter().map(|node| node.name.clone()).collect(),
         };
+        if sandbox.filtered {
+            app.pod["containers"][0]["securityContext"] =
+                json!({ "seccompProfile": { "type": "RuntimeDefault" } });
+        }
         app.pod["containers"][0]["imagePullPolicy"] = sandbox.cluster().pull_policy().into();
         app
     }

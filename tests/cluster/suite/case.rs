@@ -39,11 +39,13 @@ pub(crate) struct Case {
     pub(crate) alone: bool,
     pub(crate) runs: Runs,
     pub(crate) needs: &'static [Need],
+    /// Its apps have the seccomp filter of their runtime (`RuntimeDefault`).
+    pub(crate) filtered: bool,
 }
 
 impl Case {
     pub(crate) const fn new(name: &'static str, run: fn(&Sandbox)) -> Self {
-        Self { name, run, alone: false, runs: Runs::Once, needs: &[] }
+        Self { name, run, alone: false, runs: Runs::Once, needs: &[], filtered: false }
     }
 
     pub(crate) const fn alone(self) -> Self {
@@ -53,6 +55,11 @@ impl Case {
     /// Once for each runtime.
     pub(crate) const fn on_each(self) -> Self {
         Self { runs: Runs::OnEach, ..self }
+    }
+
+    /// Under the seccomp filter of each runtime.
+    pub(crate) const fn filtered(self) -> Self {
+        Self { filtered: true, ..self }
     }
 
     pub(crate) const fn needs(self, needs: &'static [Need]) -> Self {

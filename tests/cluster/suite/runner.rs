@@ -129,7 +129,8 @@ fn trial(run: &'static Run, planned: &Planned) {
     let seen = Arc::new(Seen::default());
     PANICKED.take();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let sandbox = Sandbox::new(run, name, nodes.clone(), Arc::clone(&seen));
+        let mut sandbox = Sandbox::new(run, name, nodes.clone(), Arc::clone(&seen));
+        sandbox.filtered = case.filtered;
         (case.run)(&sandbox);
         seen.is_all_of(&runtimes(nodes));
     }));

@@ -34,6 +34,8 @@ pub(crate) struct Sandbox {
     /// Where its apps are.
     pub(crate) nodes: Vec<Node>,
     pub(crate) seen: Arc<Seen>,
+    /// Whether its apps have the seccomp filter of their runtime.
+    pub(crate) filtered: bool,
     root: tempfile::TempDir,
     case: String,
 }
@@ -56,7 +58,8 @@ impl Sandbox {
             guards_off: "",
             large_file: "",
         };
-        let sandbox = Self { run, namespace, ksync, nodes, seen, root, case: case.to_owned() };
+        let sandbox =
+            Self { run, namespace, ksync, nodes, seen, filtered: false, root, case: case.to_owned() };
         sandbox.make_home(&sandbox.ksync.home);
         sandbox
     }
