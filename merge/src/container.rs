@@ -1,5 +1,7 @@
 //! One container of a local directory: what of it differs from the local side, and the operations that are under way.
 
+mod unasked;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -10,28 +12,12 @@ use ksync_tree::covers;
 use crate::{
     decide::{Action, Policy, decide, is_held, kept},
     digest::Digest,
+    exception::Exception,
     local::{Change, Local, Unknown, below},
     op::{Holds, Op, OpId, Outcome, Side, Wanted},
+    screen::Screen,
     state::{Keep, Known, Past, State, is_dir, same, same_content},
 };
-
-/// A path at which the container is not simply like the local side.
-#[derive(Debug, Clone)]
-struct Exception {
-    there: State,
-    known: Known,
-    /// The operation that is under way, and what was known before it.
-    flight: Option<(Op, Known)>,
-    /// It has changed on its own, while nothing of this container came here.
-    own: bool,
-    failed: bool,
-}
-
-impl Exception {
-    fn new(there: State, known: Known) -> Self {
-        Self { there, known, flight: None, own: false, failed: false }
-    }
-}
 
 /// What is known of one container, from its first listing to its end.
 #[derive(Debug)]
@@ -53,6 +39,8 @@ pub struct Container {
     /// Paths at which something is to be done that can't be done now: it has failed, waits for a person, or can't be looked
     /// at.
     waiting: BTreeSet<Arc<str>>,
+    /// What does not come here unasked.
+    screen: Screen,
     /// What is known of paths by now that was not before; none where both sides agree in what is here.
     news: Vec<(Arc<str>, Option<Known>)>,
 }
@@ -77,6 +65,7 @@ impl Container {
             excluded: Vec::new(),
             holds: Holds::default(),
             waiting: BTreeSet::new(),
+            screen: Screen::default(),
             news: Vec::new(),
         };
         let mut there: BTreeMap<Arc<str>, State> = listing.into_iter().collect();
@@ -84,6 +73,7 @@ impl Container {
             there.entry(Arc::clone(path)).or_insert(None);
         }
         for (path, there) in there {
+            container.screen.note(&path);
             if same(&local.get(&path), &there) {
                 continue;
             }
@@ -242,6 +232,7 @@ impl Container {
         };
         // What failed with the old state may go well with the new one.
         self.except.entry(Arc::clone(&change.path)).or_insert_with(as_it_was).failed = false;
+        self.screen.note(&change.path);
         self.touch(&change.path);
     }
 
@@ -254,12 +245,14 @@ impl Container {
                 exception.there = there;
                 exception.failed = false;
                 let path = Arc::from(path);
+                self.screen.note(&path);
                 self.touch(&path);
             }
             None if same(&here, &there) => {}
             None => {
                 let path: Arc<str> = Arc::from(path);
                 let known = Known::Agreed { here: here.clone(), there: here };
+                self.screen.note(&path);
                 self.except.insert(Arc::clone(&path), Exception::new(there, known));
                 self.touch(&path);
             }
@@ -344,6 +337,7 @@ impl Container {
         if exception.flight.is_none() && same(&local.get(path), &exception.there) {
             if let Some((path, _)) = self.except.remove_entry(path) {
                 self.waiting.remove(&path);
+                self.screen.asked.remove(&path);
                 self.news.push((path, None));
             }
             self.dirty.remove(path);
@@ -355,6 +349,7 @@ impl Container {
     /// Operations to begin now, at most `most`. Each is under way until [`Container::over`].
     pub fn begin(&mut self, local: &Local, most: usize) -> Vec<Op> {
         let mut begun = Vec::new();
+        self.dirty.extend(self.screen.take_stale());
         // What waits for something else is looked at again at the latest when there is nothing else.
         if self.dirty.is_empty() && self.removals.is_empty() && self.flights.is_empty() {
             self.dirty = std::mem::take(&mut self.blocked);
@@ -412,6 +407,7 @@ impl Container {
     fn step(&mut self, local: &Local, path: &Arc<str>) -> Step {
         self.waiting.remove(path);
         self.blocked.remove(path);
+        self.screen.asked.remove(path);
         let Some(exception) = self.except.get(path) else { return Step::Rest };
         if exception.flight.is_some() {
             // Its end is news.
@@ -429,6 +425,10 @@ impl Container {
         let Some(action) = self.over_what_is_below(local, path, [&here, &there], decision, keep) else {
             return Step::Wait;
         };
+        if matches!(action, Action::Take(_)) && !self.comes_unasked(local, path, [&here, &there]) {
+            self.waiting.insert(Arc::clone(path));
+            return Step::Rest;
+        }
         if is_held(self.holds, &here, &there, is_never, action) {
             self.waiting.insert(Arc::clone(path));
             return Step::Rest;
@@ -451,6 +451,9 @@ impl Container {
         };
         if new.is_some() && !self.has_parent(local, path, side) {
             return Step::Wait;
+        }
+        if side == Side::Here && let Some(entry) = &new {
+            self.screen.budget -= self.screen.growth(path, &old, entry).min(self.screen.budget);
         }
         self.next_id += 1;
         let id = OpId(self.next_id);

@@ -9,10 +9,13 @@
 mod container;
 mod decide;
 mod digest;
+mod exception;
 mod group;
 mod journal;
 mod local;
 mod op;
+mod repository;
+mod screen;
 #[cfg(test)]
 mod simulation;
 mod state;
@@ -24,4 +27,5 @@ pub use group::{Group, Member};
 pub use journal::{BadRecord, Record};
 pub use local::{Change, Local, Unknown};
 pub use op::{Holds, Op, OpId, Outcome, Side, Wanted};
+pub use screen::{Cleared, Concern, Terms};
 pub use state::{Keep, Known, Past, State, same, same_content};
