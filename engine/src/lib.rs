@@ -11,6 +11,7 @@ mod gate;
 mod journal;
 mod keep;
 mod kinds;
+mod ledger;
 mod listing;
 mod member;
 mod progress;
@@ -21,6 +22,7 @@ mod state;
 mod tests;
 mod transfer;
 mod turn;
+mod unasked;
 mod unkept;
 
 pub use command::{Attach, Check, Command, Config, Edits, id_of, name};
@@ -29,4 +31,7 @@ pub use far::{Far, FarContent, FromFar, Pieces, ToFar};
 pub use journal::{Journal, JournalError};
 pub use keep::Keeper;
 pub use progress::Progress;
-pub use state::{Failure, FirstPull, Healings, LastEdit, MemberState, Much, Questions, STALE, State};
+pub use state::{
+    Failure, FirstPull, Healings, LastEdit, MemberState, Much, Named, Questions, STALE, State, Unasked,
+};
+pub use unasked::joined_tops;

@@ -1,26 +1,28 @@
 //! What the engine does with what it hears, and what it begins then.
 
+mod begin;
+mod keep;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Instant,
 };
 
-use ksync_endpoint::{Applied, Content, Depth, HeldFile, Input, News, Output};
-use ksync_merge::{Group, Keep, Outcome, Policy, Side, State, Unknown};
+use ksync_endpoint::{Applied, Content, Depth, Input, News, Output};
+use ksync_merge::{Cleared, Group, Keep, Outcome, Policy, Side, State, Unknown};
 use tokio::sync::watch;
 
 use crate::{
     ask,
     command::{Attach, Check, Command, Edits},
-    dispatcher::{Dispatcher, Event, Job, Whose},
+    dispatcher::{Dispatcher, Event, Job},
     far::{FarContent, FromFar, ToFar},
-    gate::Gate,
     journal::Journal,
     kinds::{self, Kinds},
+    ledger::Ledger,
     listing::differing,
     member::Attached,
-    safekeeping::Told,
     stands::{is_file, size},
     state::Failure,
     unkept::Unkept,
@@ -43,6 +45,10 @@ pub(crate) struct Running {
     /// Paths at which a container's content came here last.
     pub(crate) of_containers: HashSet<Arc<str>>,
     pub(crate) generation: u64,
+    /// What a person has agreed to.
+    pub(crate) cleared: Cleared,
+    /// What came here lately.
+    pub(crate) ledger: Ledger,
     /// What was told so far of the local listing, while it is not complete.
     pub(crate) here_listing: Option<BTreeMap<Arc<str>, State>>,
     /// The mark that the local side has not answered.
@@ -80,7 +86,7 @@ impl Running {
             Command::TwoWay(name, two_way) => self.set_two_way(&name, two_way),
             Command::Answer { agree, reply } => {
                 // Whoever asked may have given up.
-                let _ = reply.send(ask::answer_all(&mut self.group, &mut self.members, agree));
+                let _ = reply.send(self.answer(agree));
             }
             Command::Root(root) => self.dispatcher.replace_root(root),
         }
@@ -147,46 +153,6 @@ impl Running {
                 }
             }
             Event::Kept(of, file, kept) => self.kept(of, &file, kept),
-        }
-    }
-
-    /// A displaced file is in safety, and may go; or it stays where it is until it can be brought there.
-    fn kept(&mut self, of: Whose, file: &HeldFile, kept: Result<(), String>) {
-        let number = file.number;
-        let safe = kept.is_ok();
-        match &of {
-            None => {
-                self.dispatcher.held.over(number, safe);
-                if safe {
-                    self.dispatcher.here.send(Input::Release(number));
-                }
-            }
-            Some((name, generation)) => {
-                let member = self.members.get_mut(name).filter(|member| member.generation == *generation);
-                let Some(member) = member else { return };
-                member.held.over(number, safe);
-                if safe {
-                    member.far.send(ToFar::Release(number));
-                }
-            }
-        }
-        let Err(reason) = kept else { return self.unkept.remove(&of, number) };
-        tracing::debug!(?of, file.path, reason, "bring a displaced file to safety; it is tried again");
-        if self.unkept.add(&of, number, reason) {
-            self.judge_again(of, number);
-        } else {
-            self.state.unkept = self.unkept.reason().map(str::to_owned);
-        }
-    }
-
-    /// A displaced file is told of again, if it is anywhere.
-    fn judge_again(&self, of: Whose, number: u64) {
-        let Some((name, generation)) = of else {
-            return self.dispatcher.here.send(Input::JudgeAgain(number));
-        };
-        // One of an attachment that has ended is told of again when its container is attached again.
-        if let Some(member) = self.members.get(&name).filter(|member| member.generation == generation) {
-            member.far.send(ToFar::JudgeAgain(number));
         }
     }
 
@@ -277,6 +243,7 @@ impl Running {
         let Some((local, container)) = self.group.container(name) else { return };
         container.set_unknown(Unknown::new(member.skipped.keys().cloned()));
         container.exclude(member.excluded.clone());
+        container.set_terms(member.terms, self.cleared.clone());
         let sent = container.wanted(local).filter(|wanted| wanted.side == Side::There);
         let (entries, bytes) =
             sent.fold((0, 0), |(entries, bytes), wanted| (entries + 1, bytes + size(&wanted.new)));
@@ -309,15 +276,7 @@ impl Running {
                 }
                 self.over(&job, outcome, error);
             }
-            FromFar::Held(file) => {
-                let Some(member) = self.members.get_mut(name) else { return };
-                let of = (Arc::clone(name), member.generation);
-                match member.held.told(file.number) {
-                    Told::Keep(why) => self.dispatcher.keep_there(of, &member.far, why, file),
-                    Told::Wait => {}
-                    Told::Release => member.far.send(ToFar::Release(file.number)),
-                }
-            }
+            FromFar::Held(file) => self.displaced_there(name, file),
             FromFar::Marked { number, digest, .. } => self.marked_there(name, number, digest),
             FromFar::Skipped(skipped) => {
                 if let Some((_, container)) = self.group.container(name) {
@@ -465,67 +424,6 @@ impl Running {
         self.tell();
     }
 
-    fn begin(&mut self) {
-        if !self.state.listed {
-            return;
-        }
-        let names: Vec<Arc<str>> = self.members.keys().cloned().collect();
-        let mut begun: Vec<Job> = Vec::new();
-        for name in names {
-            let Some(member) = self.members.get_mut(&name) else { continue };
-            if member.listing.is_some() && !member.state.listed {
-                continue;
-            }
-            let room = WINDOW.saturating_sub(member.in_flight);
-            let Some((local, container)) = self.group.container(&name) else { continue };
-            container.set_holds(member.holds());
-            let mut ops = container.begin(local, room);
-            if member.gate == Gate::Agreed {
-                let deletions = ops.iter_mut().filter(|op| op.keep == Some(Keep::Deleted));
-                deletions.for_each(|op| op.keep = Some(Keep::Accepted));
-            }
-            if member.gate.is_open() && container.is_idle() {
-                member.gate = Gate::Idle;
-                container.set_holds(member.holds());
-            }
-            let (generation, far, large) = (member.generation, &member.far, &member.large);
-            let job = |op| Job {
-                name: Arc::clone(&name),
-                generation,
-                op,
-                far: Arc::clone(far),
-                large: Arc::clone(large),
-            };
-            begun.extend(ops.into_iter().map(job));
-        }
-        let records = self.group.take_records();
-        if let Err(error) = self.journal.record(&records, || self.group.snapshot()) {
-            let reason = ksync_common::chain(&error);
-            tracing::error!(reason, "what is to be done can't be written down: it is not done");
-            for job in begun {
-                self.over(&job, Outcome::Failed, Some(reason.clone()));
-            }
-            return;
-        }
-        let mut possible = Vec::new();
-        for job in begun {
-            let kept = if job.op.side == Side::Here && job.op.keep.is_some() { size(&job.op.old) } else { 0 };
-            if kept > 0
-                && let Err(error) = self.dispatcher.keeper.has_room(kept)
-            {
-                self.over(&job, Outcome::Failed, Some(error.to_string()));
-                continue;
-            }
-            if job.op.side == Side::There
-                && let Some(member) = self.members.get_mut(&job.name)
-            {
-                member.in_flight += 1;
-            }
-            possible.push(job);
-        }
-        self.dispatcher.dispatch(possible);
-    }
-
     /// Asks both sides for their sums.
     pub(crate) fn mark(&mut self) {
         let number = self.dispatcher.number();
@@ -570,7 +468,8 @@ impl Running {
     fn tell(&mut self) {
         let mut fresh = false;
         for (name, member) in &mut self.members {
-            if let Some((_, container)) = self.group.container(name) {
+            if let Some((local, container)) = self.group.container(name) {
+                ask::follow(member, local, container);
                 fresh |= member.follow(container, &self.state, self.dispatcher.rests_here());
             }
             self.state.members.insert(Arc::clone(name), member.state.clone());
