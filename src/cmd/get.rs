@@ -163,7 +163,7 @@ impl Only {
 fn print(rows: &[SpecRow], args: &Args, printer: Printer) -> anyhow::Result<()> {
     let list = || serde_json::json!({ "kind": "SpecList", "items": rows });
     match args.output {
-        Output::Json => printer.data(serde_json::to_string_pretty(&list())?),
+        Output::Json => printer.raw(serde_json::to_string_pretty(&list())? + "\n"),
         Output::Yaml => printer.raw(crate::config::to_yaml(&list())?),
         Output::Name => rows.iter().for_each(|row| printer.data(format!("spec/{}", row.name))),
         Output::Table | Output::Wide if rows.is_empty() => {
