@@ -38,7 +38,7 @@ pub(crate) async fn run(
     let cluster = ClusterConfig::load(cluster).await?;
     let name = args.name;
     let dir = home.context(&cluster.context, &cluster.hash());
-    let Some(mut client) = Client::connect(&dir.socket()).await else {
+    let Some(mut client) = Client::connect(&dir.socket()).await? else {
         super::known(&home, &name)?;
         let hint = "start one with `kubectl ksync watch --daemon`; what waits goes on waiting";
         return Err(UserError::new(format!("no watcher runs for context `{}`", cluster.context), hint).into());

@@ -148,7 +148,7 @@ pub(crate) async fn run(
     }
     ensure::watcher(&home, cluster_args, &cluster, printer).await?;
     if args.take_over {
-        let mut client = Client::connect(&socket(&home, &cluster)).await.ok_or_else(ended)?;
+        let mut client = Client::connect(&socket(&home, &cluster)).await?.ok_or_else(ended)?;
         client.take_over(&spec.name).await?;
     }
     if args.wait {
@@ -367,7 +367,7 @@ async fn wait(
     let mut last = "the watcher does not know it yet".to_owned();
     let bar = printer.bar("");
     let watching = async {
-        let mut client = Client::connect(&socket).await.ok_or_else(ended)?;
+        let mut client = Client::connect(&socket).await?.ok_or_else(ended)?;
         let mut states = client.follow().await?;
         while let Some(state) = states.next().await {
             let Some(spec) = state.specs.into_iter().find(|spec| spec.name == name) else { continue };

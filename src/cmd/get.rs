@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     let cluster = ClusterConfig::load(cluster).await?;
     let dir = home.context(&cluster.context, &cluster.hash());
     let only = Only { names: args.names.clone(), namespace };
-    let Some(mut client) = Client::connect(&dir.socket()).await else {
+    let Some(mut client) = Client::connect(&dir.socket()).await? else {
         let rows = only.pick(count(from_file(&home, &cluster, &dir, printer)?, &dir, printer))?;
         print(&rows, &args, printer)?;
         if !rows.is_empty() && args.is_table() {
