@@ -125,7 +125,7 @@ mod tests {
 
     fn item(path: &str, second: i64) -> Item {
         let at = jiff::Timestamp::from_second(second).unwrap();
-        Item { path: path.into(), at, kind: Kind::Deleted, size: 0, place: "/".into() }
+        Item { path: path.into(), at, kind: Kind::Deleted, size: 0, room: 0, place: "/".into() }
     }
 
     #[test]

@@ -131,14 +131,14 @@ async fn what_completes_a_repository_waits_and_so_does_what_changes_in_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_that_some_system_takes_for_gits_wait() {
     let world = scene(TERMS).await;
-    for name in [".GIT", "a/git~1", "b/.gi\u{200c}t"] {
+    for name in [".git.", "a/git~1", "b/.gi\u{200c}t"] {
         write(&world.at(&format!("there0/{name}")), "gitdir: ../elsewhere\n");
     }
     write(&world.at("there0/.gitignore"), "*.o\n");
     let asked = world.asked(|asked| asked.entries == 3).await;
-    assert_eq!((asked.repositories.count, asked.repositories.first.as_str()), (3, ".GIT"));
+    assert_eq!((asked.repositories.count, asked.repositories.first.as_str()), (3, ".git."));
     until(|| world.at("here/.gitignore").exists() && world.at("here/a").is_dir()).await;
-    assert!(!world.at("here/.GIT").exists() && !world.at("here/a/git~1").exists());
+    assert!(!world.at("here/.git.").exists() && !world.at("here/a/git~1").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
