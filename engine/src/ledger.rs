@@ -43,6 +43,15 @@ impl Ledger {
         self.total = (self.total - old).saturating_add(came.growth());
     }
 
+    /// Somebody has left `now` bytes of a file here.
+    pub(crate) fn changed(&mut self, path: &str, now: u64) {
+        if let Some(came) = self.came.get_mut(path) {
+            let old = came.growth();
+            came.now = came.now.min(now);
+            self.total = self.total - old + came.growth();
+        }
+    }
+
     /// Bytes that have been added.
     pub(crate) fn total(&mut self, now: Instant) -> u64 {
         if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < SWEEP) {
@@ -80,9 +89,12 @@ mod tests {
         assert_eq!(ledger.total(at(0)), 20);
         ledger.add(&a, [60, 10], at(1));
         assert_eq!(ledger.total(at(1)), 0, "what shrinks makes no room for others");
-        ledger.add(&b, [0, 500], at(30));
+        ledger.add(&b, [0, 700], at(30));
+        ledger.changed("b", 500);
+        ledger.changed("b", 900);
+        ledger.changed("another", 900);
         ledger.add(&a, [10, 50], at(31));
-        assert_eq!(ledger.total(at(59)), 510);
+        assert_eq!(ledger.total(at(59)), 510, "what is removed here counts no more");
         assert_eq!(ledger.total(at(60)), 500);
         assert_eq!(ledger.total(at(90)), 0);
         assert!(ledger.came.is_empty());

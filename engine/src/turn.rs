@@ -197,6 +197,7 @@ impl Running {
     /// Somebody has changed something here.
     fn change_here(&mut self, path: &str, state: State) {
         let file = is_file(&state) || is_file(&self.group.local().get(path));
+        self.ledger.changed(path, size(&state));
         if self.group.here(path, state) {
             self.state.edits += 1;
             let (number, path) = (self.state.edits, Arc::<str>::from(path));

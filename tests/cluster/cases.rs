@@ -3,6 +3,7 @@
 mod approvals;
 mod atomicity;
 mod attacks;
+mod attacks_on_the_laptop;
 mod churn;
 mod config;
 mod container_accidents;
@@ -74,6 +75,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("refusals", refusals::CASES),
         ("credentials", credentials::CASES),
         ("attacks", attacks::CASES),
+        ("attacks_on_the_laptop", attacks_on_the_laptop::CASES),
         ("proofs", proofs::CASES),
         ("network", network::CASES),
         ("reload", reload::CASES),
