@@ -98,7 +98,7 @@ pub(crate) fn answer_all(
     }
     for (name, member) in members.iter().filter(|_| agree) {
         if let Some((_, container)) = group.container(name) {
-            container.set_terms(member.terms, cleared.clone());
+            ksync_merge::set_terms(container, member.terms, cleared.clone());
         }
     }
     asked

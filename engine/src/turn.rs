@@ -86,7 +86,7 @@ impl Running {
             Command::TwoWay(name, two_way) => self.set_two_way(&name, two_way),
             Command::Answer { agree, reply } => {
                 // Whoever asked may have given up.
-                let _ = reply.send(self.answer(agree));
+                let _ = reply.send(keep::answer(self, agree));
             }
             Command::Root(root) => self.dispatcher.replace_root(root),
         }
@@ -152,7 +152,7 @@ impl Running {
                     self.over(&job, Outcome::Failed, Some(reason));
                 }
             }
-            Event::Kept(of, file, kept) => self.kept(of, &file, kept),
+            Event::Kept(of, file, kept) => keep::kept(self, of, &file, kept),
         }
     }
 
@@ -244,7 +244,7 @@ impl Running {
         let Some((local, container)) = self.group.container(name) else { return };
         container.set_unknown(Unknown::new(member.skipped.keys().cloned()));
         container.exclude(member.excluded.clone());
-        container.set_terms(member.terms, self.cleared.clone());
+        ksync_merge::set_terms(container, member.terms, self.cleared.clone());
         let sent = container.wanted(local).filter(|wanted| wanted.side == Side::There);
         let (entries, bytes) =
             sent.fold((0, 0), |(entries, bytes), wanted| (entries + 1, bytes + size(&wanted.new)));
@@ -277,7 +277,7 @@ impl Running {
                 }
                 self.over(&job, outcome, error);
             }
-            FromFar::Held(file) => self.displaced_there(name, file),
+            FromFar::Held(file) => keep::displaced_there(self, name, file),
             FromFar::Marked { number, digest, .. } => self.marked_there(name, number, digest),
             FromFar::Skipped(skipped) => {
                 if let Some((_, container)) = self.group.container(name) {
@@ -369,7 +369,7 @@ impl Running {
 
     pub(crate) fn retry(&mut self) {
         for (of, number) in self.unkept.retry() {
-            self.judge_again(of, number);
+            keep::judge_again(self, of, number);
         }
         self.state.unkept = self.unkept.reason().map(str::to_owned);
         for (name, member) in &mut self.members {
@@ -407,7 +407,7 @@ impl Running {
                     self.mark();
                 }
                 ask::judge_all(&mut self.group, &mut self.members, Instant::now());
-                self.begin();
+                begin::begin(self);
             }
             Err(reason) => {
                 // Nothing is known of what is here now.

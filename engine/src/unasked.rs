@@ -17,15 +17,15 @@ use crate::{
 pub(crate) fn asked(member: &Attached, local: &Local, container: &Container) -> Option<Unasked> {
     let mut asked = Unasked::default();
     let (mut repositories, mut tops) = (BTreeSet::new(), BTreeSet::new());
-    for (path, concern, [here, there]) in container.asked(local) {
+    for (path, concern, [here, there]) in ksync_merge::asked(local, container) {
         match concern {
             Concern::Repository(dir) => drop(repositories.insert(dir)),
             Concern::LinkOut => {
                 let target = there.as_ref().and_then(|entry| entry.target.as_deref()).unwrap_or_default();
-                asked.links.add(|| format!("{path} -> {}", String::from_utf8_lossy(target)));
+                add(&mut asked.links, || format!("{path} -> {}", String::from_utf8_lossy(target)));
             }
-            Concern::Large => asked.large.add(|| path.to_string()),
-            Concern::InAll => asked.in_all.add(|| path.to_string()),
+            Concern::Large => add(&mut asked.large, || path.to_string()),
+            Concern::InAll => add(&mut asked.in_all, || path.to_string()),
         }
         asked.entries += 1;
         asked.bytes += size(&there);
@@ -36,9 +36,9 @@ pub(crate) fn asked(member: &Attached, local: &Local, container: &Container) -> 
             tops.insert(path.to_string());
         }
     }
-    repositories.iter().for_each(|dir| asked.repositories.add(|| (*dir).clone()));
+    repositories.iter().for_each(|dir| add(&mut asked.repositories, || (*dir).clone()));
     for file in member.parked.values() {
-        asked.kept.add(|| file.path.clone());
+        add(&mut asked.kept, || file.path.clone());
         asked.bytes += file.entry.size;
     }
     asked.tops = tops.into_iter().collect();
@@ -60,7 +60,7 @@ pub(crate) fn agree(
 ) {
     for wanted in container.wanted(local).filter(|wanted| wanted.side == Side::Here) {
         let Some(entry) = &wanted.new else { continue };
-        let concern = container.concern(local, &wanted);
+        let concern = ksync_merge::concern(local, container, &wanted);
         if concern.is_some() || first_pull {
             cleared.add(&wanted.path, entry, concern.as_ref());
         }
@@ -73,7 +73,7 @@ pub(crate) fn agree(
 /// Undoes in the container what it has changed of what stands here. What only it has stays there, and goes on being asked about.
 pub(crate) fn decline(local: &Local, container: &mut Container) {
     let here = |(path, _, [here, _]): (&Arc<str>, _, [ksync_merge::State; 2])| here.map(|_| Arc::clone(path));
-    let changed: Vec<Arc<str>> = container.asked(local).filter_map(here).collect();
+    let changed: Vec<Arc<str>> = ksync_merge::asked(local, container).filter_map(here).collect();
     for path in changed {
         container.undo_change(local, &path);
     }
@@ -86,13 +86,11 @@ pub fn joined_tops(lists: impl IntoIterator<Item = Vec<String>>) -> Vec<String> 
     all.iter().filter(|path| !is_below(path)).cloned().collect()
 }
 
-impl Named {
-    fn add(&mut self, name: impl FnOnce() -> String) {
-        if self.count == 0 {
-            self.first = name();
-        }
-        self.count += 1;
+fn add(to: &mut Named, name: impl FnOnce() -> String) {
+    if to.count == 0 {
+        to.first = name();
     }
+    to.count += 1;
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod screen;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod unasked;
 
 pub use container::Container;
 pub use decide::{Action, First, Policy, decide};
@@ -29,3 +30,4 @@ pub use local::{Change, Local, Unknown};
 pub use op::{Holds, Op, OpId, Outcome, Side, Wanted};
 pub use screen::{Cleared, Concern, Terms};
 pub use state::{Keep, Known, Past, State, same, same_content};
+pub use unasked::{asked, concern, set_budget, set_terms};

@@ -161,7 +161,9 @@ mod tests {
         // Tried with git 2.39: an executable file will do, and what is elsewhere.
         assert!(repository(&["r/HEAD", "r/objects", "r/refs"], "r/x").is_some());
         assert!(repository(&["r/HEAD", "r/commondir"], "r/x").is_some());
-        for some in [&["r/HEAD", "r/objects/"][..], &["r/objects/", "r/refs/"], &["r/HEAD/", "r/objects/", "r/refs/"]] {
+        for some in
+            [&["r/HEAD", "r/objects/"][..], &["r/objects/", "r/refs/"], &["r/HEAD/", "r/objects/", "r/refs/"]]
+        {
             assert_eq!(repository(some, "r/x"), None, "{some:?}");
         }
         assert_eq!(repository(&["HEAD", "objects/", "refs/"], "any/where").as_deref(), Some(""));
@@ -174,7 +176,9 @@ mod tests {
     fn names_count_as_the_least_exact_file_system_reads_them() {
         let odd = ["R/head", "r/OBJECTS. ", "r/re\u{200c}fs/"];
         assert_eq!(repository(&odd, "r/config").as_deref(), Some("r"));
-        for name in [".git", ".GIT", ".Git.", ".git ", "git~1", "GIT~1", ".gi\u{200c}t", ".git::$INDEX_ALLOCATION"] {
+        for name in
+            [".git", ".GIT", ".Git.", ".git ", "git~1", "GIT~1", ".gi\u{200c}t", ".git::$INDEX_ALLOCATION"]
+        {
             assert!(is_dot_git(name), "{name:?}");
             assert_eq!(repository(&[], &format!("a/{name}/config")).as_deref(), Some(&*format!("a/{name}")));
         }

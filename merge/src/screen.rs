@@ -158,12 +158,7 @@ fn leads_out(path: &str, target: &[u8], stands: &impl Fn(&str) -> [State; 2]) ->
 }
 
 /// Where a link in the directory `dir` leads; none for out of the root, and for what leads nowhere.
-fn resolve(
-    dir: &str,
-    target: &[u8],
-    stands: &impl Fn(&str) -> [State; 2],
-    left: &mut u32,
-) -> Option<String> {
+fn resolve(dir: &str, target: &[u8], stands: &impl Fn(&str) -> [State; 2], left: &mut u32) -> Option<String> {
     *left = left.checked_sub(1)?;
     let target = std::str::from_utf8(target).ok()?;
     if target.starts_with('/') {
@@ -205,7 +200,8 @@ mod tests {
 
     #[test]
     fn links_stay_inside_by_their_own_text_and_through_others() {
-        let links = [("out", "/etc"), ("in", "d/e"), ("loop", "loop"), ("via", "out/passwd"), ("d/up", "../x")];
+        let links =
+            [("out", "/etc"), ("in", "d/e"), ("loop", "loop"), ("via", "out/passwd"), ("d/up", "../x")];
         let stands = |path: &str| {
             let found = links.iter().find(|(at, _)| *at == path);
             [found.map_or(None, |(_, target)| entry(Kind::Symlink, 0, target)), None]

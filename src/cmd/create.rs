@@ -199,7 +199,8 @@ fn details(args: &Args) -> anyhow::Result<SpecDetails> {
     }
     let brings = args.trust_container || args.max_file.is_some() || args.max_pull.is_some();
     if args.direction == Some(Direction::ToContainer) && brings {
-        let message = "`--direction to-container` brings nothing here, so there is nothing to trust or to limit";
+        let message =
+            "`--direction to-container` brings nothing here, so there is nothing to trust or to limit";
         return Err(UserError::new(message, "leave one of them out").into());
     }
     args.selector.as_deref().map_or(Ok(()), validate::selector).map_err(refused)?;

@@ -290,7 +290,8 @@ fn mass_deletion(much: Much, spec: &str, pod: &str) -> String {
 
 /// How much only a container has, or what of it does not come unasked, and both answers.
 fn question(pull: Option<&FirstPull>, unasked: Option<&Unasked>, spec: &str, pod: &str) -> String {
-    let many = pull.map(|pull| format!("{} files ({}) exist only in pod `{pod}`", pull.files, size(pull.bytes)));
+    let many =
+        pull.map(|pull| format!("{} files ({}) exist only in pod `{pod}`", pull.files, size(pull.bytes)));
     let what = match (many, unasked.map(phrase)) {
         (Some(many), Some(what)) => format!("{many}, and what does not come here unasked: {what}"),
         (Some(many), None) => many,
@@ -299,7 +300,8 @@ fn question(pull: Option<&FirstPull>, unasked: Option<&Unasked>, spec: &str, pod
         }
     };
     // What stands here is not left there, but put back.
-    let back = if unasked.is_some_and(|asked| asked.replaced > 0) { ", and puts back what is here" } else { "" };
+    let back =
+        if unasked.is_some_and(|asked| asked.replaced > 0) { ", and puts back what is here" } else { "" };
     let colon = if unasked.is_some() { "." } else { ":" };
     format!(
         "{what}{colon} `kubectl ksync accept {spec}` brings them here, `kubectl ksync decline {spec}` leaves them there{back}"
@@ -370,7 +372,8 @@ mod tests {
     fn what_does_not_come_unasked_is_named_with_both_answers() {
         let named = |count, first: &str| Named { count, first: first.to_owned() };
         let asked = Unasked { entries: 1, links: named(1, "l -> /etc"), ..Unasked::default() };
-        let answers = "`kubectl ksync accept main` brings them here, `kubectl ksync decline main` leaves them there";
+        let answers =
+            "`kubectl ksync accept main` brings them here, `kubectl ksync decline main` leaves them there";
         assert_eq!(
             question(None, Some(&asked), "main", "app-1"),
             format!(

@@ -46,7 +46,8 @@ impl NotOwn {
     pub(crate) fn hint(&self) -> String {
         match self {
             Self::Foreign { .. } => {
-                "ksync trusts what is yours or root's: `chown` it, or put one of your own in its place".to_owned()
+                "ksync trusts what is yours or root's: `chown` it, or put one of your own in its place"
+                    .to_owned()
             }
             Self::Writable { path, .. } => format!("run `chmod go-w {}`", path.display()),
         }
@@ -247,7 +248,11 @@ mod tests {
         let foreign = told(1001, 1001, 0o600, &mut stat).unwrap();
         assert_eq!(foreign, "the file `/f` belongs to another user (1001)");
         for (gid, mode) in [(1000, 0o666), (7, 0o664), (1000, 0o602)] {
-            assert_eq!(told(1000, gid, mode, &mut stat).unwrap(), "others may write the file `/f`", "{mode:o}");
+            assert_eq!(
+                told(1000, gid, mode, &mut stat).unwrap(),
+                "others may write the file `/f`",
+                "{mode:o}"
+            );
         }
     }
 
@@ -294,7 +299,10 @@ mod tests {
         lchown(at("theirs"), Some(1234), Some(1234)).unwrap();
         for name in ["link", "via", "dir/new", "theirs"] {
             for error in [write_whole(&at(name), b"evil").unwrap_err(), read_own(&at(name)).unwrap_err()] {
-                assert!(matches!(NotOwn::among(&error), Some(NotOwn::Foreign { uid: 1234, .. })), "{name}: {error}");
+                assert!(
+                    matches!(NotOwn::among(&error), Some(NotOwn::Foreign { uid: 1234, .. })),
+                    "{name}: {error}"
+                );
             }
         }
         assert_eq!(fs::read_to_string(at("victim")).unwrap(), "mine");

@@ -7,14 +7,35 @@ use crate::printer::size;
 /// What it is, as a part of a sentence.
 pub(crate) fn phrase(asked: &Unasked) -> String {
     let Unasked { repositories, links, large, in_all, kept, .. } = asked;
-    let repository = |dir: &str| if dir.is_empty() { "the directory itself".to_owned() } else { format!("`{dir}`") };
+    let repository =
+        |dir: &str| if dir.is_empty() { "the directory itself".to_owned() } else { format!("`{dir}`") };
     let quoted = |name: &str| format!("`{name}`");
     let parts = [
-        part(repositories, "directory that git takes for a repository", "directories that git takes for repositories", repository),
-        part(links, "symlink that leads out of the directory", "symlinks that lead out of the directory", quoted),
+        part(
+            repositories,
+            "directory that git takes for a repository",
+            "directories that git takes for repositories",
+            repository,
+        ),
+        part(
+            links,
+            "symlink that leads out of the directory",
+            "symlinks that lead out of the directory",
+            quoted,
+        ),
         part(large, "file over `max-file`", "files over `max-file`", quoted),
-        part(in_all, "file with which more than `max-pull` would come within an hour", "files with which more than `max-pull` would come within an hour", quoted),
-        part(kept, "replaced file that is too large to be kept unasked", "replaced files that are too large to be kept unasked", quoted),
+        part(
+            in_all,
+            "file with which more than `max-pull` would come within an hour",
+            "files with which more than `max-pull` would come within an hour",
+            quoted,
+        ),
+        part(
+            kept,
+            "replaced file that is too large to be kept unasked",
+            "replaced files that are too large to be kept unasked",
+            quoted,
+        ),
     ];
     let what = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
     if asked.bytes > 0 { format!("{what}; {} in all", size(asked.bytes)) } else { what }

@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn usual_names_stay_as_they_are() {
-        for text in ["", "a b", r#"it's "quoted" \ back"#, "grüße ☃ 日本語 हिन्दी e\u{301} 🙂", "a/b@c.txt"] {
+        for text in ["", "a b", r#"it's "quoted" \ back"#, "grüße ☃ 日本語 हिन्दी e\u{301} 🙂", "a/b@c.txt"]
+        {
             assert_eq!(shown(text), text);
         }
     }

@@ -186,7 +186,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn another_user_is_told_nothing() {
-        use rustix::thread::{set_thread_res_uid, Uid};
+        use rustix::thread::{Uid, set_thread_res_uid};
         if rustix::process::geteuid().as_raw() != 0 {
             return ksync_skip::skipped("only root can become another user");
         }

@@ -179,7 +179,8 @@ fn what_may_come_unasked_goes_into_the_spec() {
     }
     let refused = "error: `--direction to-container` brings nothing here, so there is nothing to trust or to limit\n\
                    hint: leave one of them out\n";
-    let one_way = |flags: &'static [&str]| create(&[&["-p", "p", "--direction", "to-container"], flags].concat());
+    let one_way =
+        |flags: &'static [&str]| create(&[&["-p", "p", "--direction", "to-container"], flags].concat());
     bench.refuses(&one_way(&["--trust-container"]), refused);
     bench.refuses(&one_way(&["--max-file", "1G"]), refused);
     let no_size = "error: invalid value '5 apples' for '--max-file <SIZE>': `5 apples` is no size: write a number of bytes, \

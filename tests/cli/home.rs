@@ -73,8 +73,10 @@ fn what_belongs_to_another_user_is_refused() {
     if lchown(bench.config(), Some(1234), None).is_err() {
         return ksync_skip::skipped("only root can give files away");
     }
-    let hint = "hint: ksync trusts what is yours or root's: `chown` it, or put one of your own in its place\n";
-    let told = format!("error: can't read `{config}`: the file `{config}` belongs to another user (1234)\n{hint}");
+    let hint =
+        "hint: ksync trusts what is yours or root's: `chown` it, or put one of your own in its place\n";
+    let told =
+        format!("error: can't read `{config}`: the file `{config}` belongs to another user (1234)\n{hint}");
     bench.refuses(&["get"], &told);
     // By way of another's symlink, too, and nothing is written there.
     fs::rename(bench.config(), bench.path("victim")).unwrap();
@@ -82,11 +84,14 @@ fn what_belongs_to_another_user_is_refused() {
     std::os::unix::fs::symlink("../victim", bench.config()).unwrap();
     bench.says(&["get", "-o", "name"], data("spec/one\n"));
     lchown(bench.config(), Some(1234), None).unwrap();
-    let told = format!("error: can't read `{config}`: the symlink `{config}` belongs to another user (1234)\n{hint}");
+    let told = format!(
+        "error: can't read `{config}`: the symlink `{config}` belongs to another user (1234)\n{hint}"
+    );
     bench.says(&["delete", "one"], refusal(&told));
     assert_eq!(fs::read_to_string(bench.path("victim")).unwrap(), SPEC);
     lchown(bench.home(), Some(1234), None).unwrap();
-    let told =
-        format!("error: can't use the directory `{home}`: the directory `{home}` belongs to another user (1234)\n{hint}");
+    let told = format!(
+        "error: can't use the directory `{home}`: the directory `{home}` belongs to another user (1234)\n{hint}"
+    );
     bench.refuses(&["get"], &told);
 }

@@ -145,13 +145,9 @@ async fn names_that_some_system_takes_for_gits_wait() {
 async fn a_link_that_leads_out_waits_and_one_that_stays_comes() {
     let world = scene(TERMS).await;
     fs::create_dir(world.at("there0/d")).unwrap();
-    for (path, target) in [
-        ("in", "d/x"),
-        ("d/up", "../f"),
-        ("out", "/etc/passwd"),
-        ("d/out", "../../secret"),
-        ("via", "out"),
-    ] {
+    for (path, target) in
+        [("in", "d/x"), ("d/up", "../f"), ("out", "/etc/passwd"), ("d/out", "../../secret"), ("via", "out")]
+    {
         symlink(target, world.at(&format!("there0/{path}"))).unwrap();
     }
     let asked = world.asked(|asked| asked.entries == 3).await;

@@ -5,91 +5,90 @@
 use std::{os::fd::AsFd, sync::Arc, time::Instant};
 
 use ksync_common::{Room, SPARE_PERCENT};
-use ksync_merge::{Keep, Outcome, Side};
+use ksync_merge::{Keep, Outcome, Side, set_budget};
 
 use super::{Running, WINDOW};
 use crate::{dispatcher::Job, gate::Gate, stands::size};
 
-impl Running {
-    pub(super) fn begin(&mut self) {
-        if !self.state.listed {
-            return;
-        }
-        let came = self.ledger.total(Instant::now());
-        let names: Vec<Arc<str>> = self.members.keys().cloned().collect();
-        let mut begun: Vec<Job> = Vec::new();
-        for name in names {
-            let Some(member) = self.members.get_mut(&name) else { continue };
-            if member.listing.is_some() && !member.state.listed {
-                continue;
-            }
-            let room = WINDOW.saturating_sub(member.in_flight);
-            let Some((local, container)) = self.group.container(&name) else { continue };
-            container.set_holds(member.holds());
-            container.set_budget(member.terms.max_pull.saturating_sub(came));
-            let mut ops = container.begin(local, room);
-            if member.gate == Gate::Agreed {
-                let deletions = ops.iter_mut().filter(|op| op.keep == Some(Keep::Deleted));
-                deletions.for_each(|op| op.keep = Some(Keep::Accepted));
-            }
-            if member.gate.is_open() && container.is_idle() {
-                member.gate = Gate::Idle;
-                container.set_holds(member.holds());
-            }
-            let (generation, far, large) = (member.generation, &member.far, &member.large);
-            let job = |op| Job {
-                name: Arc::clone(&name),
-                generation,
-                op,
-                far: Arc::clone(far),
-                large: Arc::clone(large),
-            };
-            begun.extend(ops.into_iter().map(job));
-        }
-        let records = self.group.take_records();
-        if let Err(error) = self.journal.record(&records, || self.group.snapshot()) {
-            let reason = ksync_common::chain(&error);
-            tracing::error!(reason, "what is to be done can't be written down: it is not done");
-            for job in begun {
-                self.over(&job, Outcome::Failed, Some(reason.clone()));
-            }
-            return;
-        }
-        let mut possible = Vec::new();
-        let brings = |job: &Job| job.op.side == Side::Here && growth(job) > 0;
-        let root = begun.iter().any(brings).then(|| self.dispatcher.here_root.as_fd());
-        let mut room = root.and_then(|root| Room::of(root).ok());
-        for job in begun {
-            if job.op.side == Side::Here {
-                if let Err(reason) = takes(&mut room, &job) {
-                    self.over(&job, Outcome::Failed, Some(reason));
-                    continue;
-                }
-                self.record(&job);
-            }
-            let kept = if job.op.side == Side::Here && job.op.keep.is_some() { size(&job.op.old) } else { 0 };
-            if kept > 0
-                && let Err(error) = self.dispatcher.keeper.has_room(kept)
-            {
-                self.over(&job, Outcome::Failed, Some(error.to_string()));
-                continue;
-            }
-            if job.op.side == Side::There
-                && let Some(member) = self.members.get_mut(&job.name)
-            {
-                member.in_flight += 1;
-            }
-            possible.push(job);
-        }
-        self.dispatcher.dispatch(possible);
+/// Begins what can be begun.
+pub(super) fn begin(running: &mut Running) {
+    if !running.state.listed {
+        return;
     }
-
-    /// Counts what comes here.
-    fn record(&mut self, job: &Job) {
-        let (old, new) = (size(&job.op.old), size(&job.op.new));
-        if !self.cleared.covers_size(&job.op.path, new) {
-            self.ledger.add(&job.op.path, [old, new], Instant::now());
+    let came = running.ledger.total(Instant::now());
+    let names: Vec<Arc<str>> = running.members.keys().cloned().collect();
+    let mut begun: Vec<Job> = Vec::new();
+    for name in names {
+        let Some(member) = running.members.get_mut(&name) else { continue };
+        if member.listing.is_some() && !member.state.listed {
+            continue;
         }
+        let room = WINDOW.saturating_sub(member.in_flight);
+        let Some((local, container)) = running.group.container(&name) else { continue };
+        container.set_holds(member.holds());
+        set_budget(container, member.terms.max_pull.saturating_sub(came));
+        let mut ops = container.begin(local, room);
+        if member.gate == Gate::Agreed {
+            let deletions = ops.iter_mut().filter(|op| op.keep == Some(Keep::Deleted));
+            deletions.for_each(|op| op.keep = Some(Keep::Accepted));
+        }
+        if member.gate.is_open() && container.is_idle() {
+            member.gate = Gate::Idle;
+            container.set_holds(member.holds());
+        }
+        let (generation, far, large) = (member.generation, &member.far, &member.large);
+        let job = |op| Job {
+            name: Arc::clone(&name),
+            generation,
+            op,
+            far: Arc::clone(far),
+            large: Arc::clone(large),
+        };
+        begun.extend(ops.into_iter().map(job));
+    }
+    let records = running.group.take_records();
+    if let Err(error) = running.journal.record(&records, || running.group.snapshot()) {
+        let reason = ksync_common::chain(&error);
+        tracing::error!(reason, "what is to be done can't be written down: it is not done");
+        for job in begun {
+            running.over(&job, Outcome::Failed, Some(reason.clone()));
+        }
+        return;
+    }
+    let mut possible = Vec::new();
+    let brings = |job: &Job| job.op.side == Side::Here && growth(job) > 0;
+    let root = begun.iter().any(brings).then(|| running.dispatcher.here_root.as_fd());
+    let mut room = root.and_then(|root| Room::of(root).ok());
+    for job in begun {
+        if job.op.side == Side::Here {
+            if let Err(reason) = takes(&mut room, &job) {
+                running.over(&job, Outcome::Failed, Some(reason));
+                continue;
+            }
+            record(running, &job);
+        }
+        let kept = if job.op.side == Side::Here && job.op.keep.is_some() { size(&job.op.old) } else { 0 };
+        if kept > 0
+            && let Err(error) = running.dispatcher.keeper.has_room(kept)
+        {
+            running.over(&job, Outcome::Failed, Some(error.to_string()));
+            continue;
+        }
+        if job.op.side == Side::There
+            && let Some(member) = running.members.get_mut(&job.name)
+        {
+            member.in_flight += 1;
+        }
+        possible.push(job);
+    }
+    running.dispatcher.dispatch(possible);
+}
+
+/// Counts what comes here.
+fn record(running: &mut Running, job: &Job) {
+    let (old, new) = (size(&job.op.old), size(&job.op.new));
+    if !running.cleared.covers_size(&job.op.path, new) {
+        running.ledger.add(&job.op.path, [old, new], Instant::now());
     }
 }
 

@@ -162,7 +162,10 @@ mod tests {
         std::os::unix::fs::symlink("../../victim", at(".git/info/exclude")).unwrap();
         std::os::unix::fs::lchown(at(".git/info/exclude"), Some(1234), None).unwrap();
         let (operation, _, error) = remove(dir.path(), ".stignore").unwrap_err();
-        assert!(operation == "write" && error.to_string().contains("belongs to another user (1234)"), "{error}");
+        assert!(
+            operation == "write" && error.to_string().contains("belongs to another user (1234)"),
+            "{error}"
+        );
         assert_eq!(fs::read_to_string(at("victim")).unwrap(), text);
         // What does not end is not read.
         fs::remove_file(at(".git/info/exclude")).unwrap();

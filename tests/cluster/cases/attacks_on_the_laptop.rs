@@ -1,13 +1,7 @@
 //! Attacks of a container on the machine of whoever syncs with it. Each has worked: git ran the container's command, 3 GB were
 //! taken in `kept/` unasked, links led to files of the laptop, and names did things to a terminal.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command, time::Duration};
 
 use super::{CODE, NO_RELOAD};
 use crate::suite::{
@@ -51,7 +45,13 @@ fn run_git(dir: &Path) {
         if dir.is_dir() {
             let mut git = Command::new("git");
             // Its answer is no matter.
-            let _ = git.arg("-C").arg(dir).arg("status").env("GIT_CEILING_DIRECTORIES", "/").output().expect("git");
+            let _ = git
+                .arg("-C")
+                .arg(dir)
+                .arg("status")
+                .env("GIT_CEILING_DIRECTORIES", "/")
+                .output()
+                .expect("git");
         }
     }
 }
@@ -143,13 +143,19 @@ fn links(sandbox: &Sandbox) {
         "mkdir -p /code/.venv/bin /code/d && ln -s /usr/bin/python3 /code/.venv/bin/python && \
          ln -s ../../../etc/passwd /code/d/up && ln -s d/up /code/via && ln -s ../data /code/d/in",
     );
-    asks(sandbox, "3 symlinks that lead out of the directory (`.venv/bin/python -> /usr/bin/python3` and 2 more)");
+    asks(
+        sandbox,
+        "3 symlinks that lead out of the directory (`.venv/bin/python -> /usr/bin/python3` and 2 more)",
+    );
     eventually("the one that stays inside", SHORT, || sandbox.text("d/in"));
     for path in [".venv/bin/python", "d/up", "via"] {
         assert!(fs::symlink_metadata(sandbox.path(path)).is_err(), "{path}");
     }
     let said = sandbox.ksync.ok(&["accept", "main"]);
-    assert!(said.contains("3 symlinks that lead out of the directory") && said.ends_with(" brought here\n"), "{said}");
+    assert!(
+        said.contains("3 symlinks that lead out of the directory") && said.ends_with(" brought here\n"),
+        "{said}"
+    );
     sandbox.ksync.watching("main", 1, LONG);
     sandbox.equal(&container, CODE).expect("equal trees");
 }
@@ -157,7 +163,8 @@ fn links(sandbox: &Sandbox) {
 fn names(sandbox: &Sandbox) {
     let container = scene(sandbox);
     let odd = "a\u{1b}]0;title\u{7}\u{202e}\nb";
-    container.sh(sandbox.cluster(), r#"cd /code && printf x >"$(printf 'a\033]0;title\007\342\200\256\nb')""#);
+    container
+        .sh(sandbox.cluster(), r#"cd /code && printf x >"$(printf 'a\033]0;title\007\342\200\256\nb')""#);
     eventually("the file", SHORT, || sandbox.text(odd));
     container.sh(sandbox.cluster(), "rm /code/a*");
     eventually("its end", SHORT, || holds(!sandbox.path(odd).exists(), "it is here"));
