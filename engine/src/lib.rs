@@ -1,6 +1,7 @@
 //! Keeps one local directory and its containers' directories equal: news of all sides in, operations out, by the one merge
 //! (`ksync_merge`), carried out by each side's one writer (`ksync_endpoint`).
 
+mod admit;
 mod ask;
 mod command;
 mod contents;
@@ -14,6 +15,7 @@ mod kinds;
 mod ledger;
 mod listing;
 mod member;
+mod parked;
 mod progress;
 mod safekeeping;
 mod stands;

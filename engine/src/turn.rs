@@ -1,30 +1,29 @@
 //! What the engine does with what it hears, and what it begins then.
 
-mod begin;
-mod keep;
-
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Instant,
 };
 
-use ksync_endpoint::{Applied, Content, Depth, Input, News, Output};
-use ksync_merge::{Cleared, Group, Keep, Outcome, Policy, Side, State, Unknown};
+use ksync_endpoint::{Applied, Content, Depth, HeldFile, Input, News, Output};
+use ksync_merge::{Cleared, Group, Keep, Outcome, Policy, Side, State, Unknown, set_budget};
 use tokio::sync::watch;
 
 use crate::{
-    ask,
+    admit, ask,
     command::{Attach, Check, Command, Edits},
-    dispatcher::{Dispatcher, Event, Job},
+    dispatcher::{Dispatcher, Event, Job, Whose},
     far::{FarContent, FromFar, ToFar},
+    gate::Gate,
     journal::Journal,
     kinds::{self, Kinds},
     ledger::Ledger,
     listing::differing,
     member::Attached,
+    parked,
     stands::{is_file, size},
-    state::Failure,
+    state::{Failure, Questions},
     unkept::Unkept,
 };
 
@@ -86,10 +85,22 @@ impl Running {
             Command::TwoWay(name, two_way) => self.set_two_way(&name, two_way),
             Command::Answer { agree, reply } => {
                 // Whoever asked may have given up.
-                let _ = reply.send(keep::answer(self, agree));
+                let _ = reply.send(self.answer(agree));
             }
             Command::Root(root) => self.dispatcher.replace_root(root),
         }
+    }
+
+    /// Answers all that is asked; returns it.
+    fn answer(&mut self, agree: bool) -> Vec<Questions> {
+        let asked = ask::answer_all(&mut self.group, &mut self.members, &mut self.cleared, agree);
+        if agree {
+            self.ledger.clear();
+        }
+        for (name, member) in &mut self.members {
+            parked::answer(member, name, &self.cleared, &self.dispatcher, agree);
+        }
+        asked
     }
 
     fn attach(&mut self, attach: Attach) {
@@ -152,7 +163,36 @@ impl Running {
                     self.over(&job, Outcome::Failed, Some(reason));
                 }
             }
-            Event::Kept(of, file, kept) => keep::kept(self, of, &file, kept),
+            Event::Kept(of, file, kept) => self.kept(of, &file, kept),
+        }
+    }
+
+    /// A displaced file is in safety, and may go; or it stays where it is until it can be brought there.
+    fn kept(&mut self, of: Whose, file: &HeldFile, kept: Result<(), String>) {
+        let number = file.number;
+        let safe = kept.is_ok();
+        match &of {
+            None => {
+                self.dispatcher.held.over(number, safe);
+                if safe {
+                    self.dispatcher.here.send(Input::Release(number));
+                }
+            }
+            Some((name, generation)) => {
+                let member = self.members.get_mut(name).filter(|member| member.generation == *generation);
+                let Some(member) = member else { return };
+                member.held.over(number, safe);
+                if safe {
+                    member.far.send(ToFar::Release(number));
+                }
+            }
+        }
+        let Err(reason) = kept else { return self.unkept.remove(&of, number) };
+        tracing::debug!(?of, file.path, reason, "bring a displaced file to safety; it is tried again");
+        if self.unkept.add(&of, number, reason) {
+            parked::judge_again(&self.members, &self.dispatcher, of, number);
+        } else {
+            self.state.unkept = self.unkept.reason().map(str::to_owned);
         }
     }
 
@@ -277,7 +317,11 @@ impl Running {
                 }
                 self.over(&job, outcome, error);
             }
-            FromFar::Held(file) => keep::displaced_there(self, name, file),
+            FromFar::Held(file) => {
+                if let Some(member) = self.members.get_mut(name) {
+                    parked::told(member, name, file, &self.cleared, &self.dispatcher);
+                }
+            }
             FromFar::Marked { number, digest, .. } => self.marked_there(name, number, digest),
             FromFar::Skipped(skipped) => {
                 if let Some((_, container)) = self.group.container(name) {
@@ -369,7 +413,7 @@ impl Running {
 
     pub(crate) fn retry(&mut self) {
         for (of, number) in self.unkept.retry() {
-            keep::judge_again(self, of, number);
+            parked::judge_again(&self.members, &self.dispatcher, of, number);
         }
         self.state.unkept = self.unkept.reason().map(str::to_owned);
         for (name, member) in &mut self.members {
@@ -407,7 +451,7 @@ impl Running {
                     self.mark();
                 }
                 ask::judge_all(&mut self.group, &mut self.members, Instant::now());
-                begin::begin(self);
+                self.begin();
             }
             Err(reason) => {
                 // Nothing is known of what is here now.
@@ -423,6 +467,63 @@ impl Running {
             self.detach(&name);
         }
         self.tell();
+    }
+
+    fn begin(&mut self) {
+        if !self.state.listed {
+            return;
+        }
+        let came = self.ledger.total(Instant::now());
+        let names: Vec<Arc<str>> = self.members.keys().cloned().collect();
+        let mut begun: Vec<Job> = Vec::new();
+        for name in names {
+            let Some(member) = self.members.get_mut(&name) else { continue };
+            if member.listing.is_some() && !member.state.listed {
+                continue;
+            }
+            let room = WINDOW.saturating_sub(member.in_flight);
+            let Some((local, container)) = self.group.container(&name) else { continue };
+            container.set_holds(member.holds());
+            set_budget(container, member.terms.max_pull.saturating_sub(came));
+            let mut ops = container.begin(local, room);
+            if member.gate == Gate::Agreed {
+                let deletions = ops.iter_mut().filter(|op| op.keep == Some(Keep::Deleted));
+                deletions.for_each(|op| op.keep = Some(Keep::Accepted));
+            }
+            if member.gate.is_open() && container.is_idle() {
+                member.gate = Gate::Idle;
+                container.set_holds(member.holds());
+            }
+            let (generation, far, large) = (member.generation, &member.far, &member.large);
+            let job = |op| Job {
+                name: Arc::clone(&name),
+                generation,
+                op,
+                far: Arc::clone(far),
+                large: Arc::clone(large),
+            };
+            begun.extend(ops.into_iter().map(job));
+        }
+        let records = self.group.take_records();
+        if let Err(error) = self.journal.record(&records, || self.group.snapshot()) {
+            let reason = ksync_common::chain(&error);
+            tracing::error!(reason, "what is to be done can't be written down: it is not done");
+            for job in begun {
+                self.over(&job, Outcome::Failed, Some(reason.clone()));
+            }
+            return;
+        }
+        let admit::Admitted { possible, refused } =
+            admit::admit(begun, &self.dispatcher, &mut self.ledger, &self.cleared);
+        for (job, reason) in refused {
+            self.over(&job, Outcome::Failed, Some(reason));
+        }
+        for job in possible.iter().filter(|job| job.op.side == Side::There) {
+            if let Some(member) = self.members.get_mut(&job.name) {
+                member.in_flight += 1;
+            }
+        }
+        self.dispatcher.dispatch(possible);
     }
 
     /// Asks both sides for their sums.
