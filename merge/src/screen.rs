@@ -204,7 +204,7 @@ mod tests {
             [("out", "/etc"), ("in", "d/e"), ("loop", "loop"), ("via", "out/passwd"), ("d/up", "../x")];
         let stands = |path: &str| {
             let found = links.iter().find(|(at, _)| *at == path);
-            [found.map_or(None, |(_, target)| entry(Kind::Symlink, 0, target)), None]
+            [found.and_then(|(_, target)| entry(Kind::Symlink, 0, target)), None]
         };
         let out = |path: &str, target: &str| leads_out(path, target.as_bytes(), &stands);
         for (path, target) in [

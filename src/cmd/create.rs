@@ -26,6 +26,7 @@ use crate::{
 
 /// Flags of `create`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["selector", "pod"]))]
 pub(crate) struct Args {
     /// Local directory

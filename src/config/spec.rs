@@ -18,6 +18,7 @@ const MAX_PULL: ByteSize = ByteSize(1 << 30);
 /// All configuration required to sync a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, expecting = "a mapping of a spec's keys")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(crate) struct SpecDetails {
     /// Unique in the file.
     #[serde(deserialize_with = "nullable")]
