@@ -36,7 +36,9 @@ pub(crate) fn asked(member: &Attached, local: &Local, container: &Container) -> 
             tops.insert(path.to_string());
         }
     }
-    repositories.iter().for_each(|dir| add(&mut asked.repositories, || (*dir).clone()));
+    for dir in repositories {
+        add(&mut asked.repositories, || dir.clone());
+    }
     for file in member.parked.values() {
         add(&mut asked.kept, || file.path.clone());
         asked.bytes += file.entry.size;
