@@ -41,7 +41,7 @@ enum Verb {
     Restore(cmd::restore::Args),
     /// List files that both sides changed
     Conflicts(cmd::conflicts::Args),
-    /// Agree to what a spec waits for: a container's mass deletion, or a large first pull
+    /// Agree to what a spec waits for: a container's mass deletion, a large first pull, what comes only on your word
     Accept(cmd::answer::Args),
     /// Refuse it: the files are put back into the container, or left there
     Decline(cmd::answer::Args),

@@ -19,7 +19,13 @@ mod table;
 pub(crate) mod version;
 pub(crate) mod watch;
 
-use crate::{cluster, config::Store, home::Home, printer::UserError, release};
+use crate::{
+    cluster,
+    config::Store,
+    home::{Home, NotOwn},
+    printer::UserError,
+    release,
+};
 
 /// Refuses a spec that is not in ksync.yaml.
 fn known(home: &Home, name: &str) -> anyhow::Result<()> {
@@ -48,7 +54,7 @@ pub(crate) fn explained(error: anyhow::Error) -> anyhow::Error {
     } else if let Some(error) = error.downcast_ref::<release::Error>() {
         error.hint()
     } else {
-        None
+        NotOwn::among(error.as_ref()).map(NotOwn::hint)
     };
     match hint {
         Some(hint) => UserError::with_hint(error.as_ref(), hint).into(),

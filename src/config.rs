@@ -2,6 +2,7 @@
 //! bad one with its place; writing changes only the lines that it must, so that unknown keys, comments, the order of
 //! keys and the way things are written stay.
 
+mod byte_size;
 mod draft;
 mod error;
 mod layout;
@@ -15,6 +16,7 @@ mod store;
 pub(crate) mod validate;
 pub(crate) mod yaml;
 
+pub(crate) use byte_size::ByteSize;
 pub(crate) use draft::Draft;
 pub(crate) use error::Error;
 pub(crate) use loaded::{Config, Loaded, SpecError};

@@ -11,6 +11,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use ksync_common::Backoff;
+use ksync_merge::Terms;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -41,6 +42,8 @@ pub(crate) struct Folder {
     pub direction: Direction,
     /// What wins at the first sync.
     pub initial: Initial,
+    /// What of it comes here unasked.
+    pub terms: Terms,
     /// How its app is reloaded.
     pub reloading: Arc<Policy>,
     /// Where it is listed for that.
@@ -130,6 +133,7 @@ impl Folder {
             kind: &self.kind,
             direction: self.direction,
             initial: self.initial,
+            terms: self.terms,
             local,
             automatic,
             status: &self.status,

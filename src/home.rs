@@ -3,6 +3,7 @@
 //! a network file system.
 
 mod error;
+mod own;
 mod place;
 mod write;
 
@@ -13,6 +14,7 @@ use std::{
 };
 
 pub(crate) use error::Error;
+pub(crate) use own::{NotOwn, check_program, is_trusted, read_own};
 pub(crate) use place::{make_dir, private_dir};
 pub(crate) use write::write_whole;
 
@@ -27,9 +29,13 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// From the environment. Nothing is created.
+    /// From the environment. Nothing is created, and one that others could write in is refused.
     pub(crate) fn from_env() -> Result<Self, Error> {
-        Self::resolve(|name| std::env::var_os(name).filter(|value| !value.is_empty()), place::is_network)
+        let env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let home = Self::resolve(env, place::is_network)?;
+        let checked = own::check_at("the directory", &home.root);
+        checked.map_err(|source| Error::Io { operation: "use", path: home.root.clone(), source })?;
+        Ok(home)
     }
 
     fn resolve(

@@ -11,6 +11,7 @@ mod ignore;
 mod process;
 mod root;
 mod state;
+mod unasked;
 
 #[cfg(test)]
 pub(crate) use election::Election;
@@ -20,3 +21,4 @@ pub(crate) use folder::{Answered, LocalFolder, LocalFolders};
 pub(crate) use ignore::{Error as PatternsError, foreign as foreign_patterns, remove as sweep};
 pub(crate) use process::{Error, LocalSyncthing, Paths, Running, STEP, State as SyncthingState};
 pub(crate) use state::{Closed, LocalState};
+pub(crate) use unasked::phrase;

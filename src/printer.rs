@@ -1,6 +1,9 @@
 //! The one place that writes to stdout and stderr: data on stdout, talk on stderr, `error:` before `hint:`.
+//!
+//! Invariant: a line is one line, and whatever names are in it do nothing to a terminal ([`shown`]); documents are exact.
 
 mod progress;
+mod shown;
 
 use std::{
     error::Error,
@@ -11,6 +14,8 @@ use std::{
 use anstream::{stderr, stdout};
 use ksync_common::chain;
 use progress::Bar;
+
+pub(crate) use shown::{ShownEvents, shown};
 
 /// A failure with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -60,27 +65,27 @@ impl Printer {
     /// A line of data.
     pub(crate) fn data(self, line: impl fmt::Display) {
         // Whoever read the other end has gone (`| head`): there is nobody left to tell.
-        let _ = writeln!(stdout(), "{line}");
+        let _ = writeln!(stdout(), "{}", shown(&line.to_string()));
     }
 
-    /// Data that brings its own line ends.
+    /// Data that brings its own line ends: a document for programs, or lines of which each name is [`shown`].
     pub(crate) fn raw(self, text: impl fmt::Display) {
         let _ = write!(stdout(), "{text}");
     }
 
     /// A line of talk.
     pub(crate) fn say(self, line: impl fmt::Display) {
-        let _ = writeln!(stderr(), "{line}");
+        let _ = writeln!(stderr(), "{}", shown(&line.to_string()));
     }
 
     /// Something worth knowing that stops nothing.
     pub(crate) fn warn(self, line: impl fmt::Display) {
-        let _ = writeln!(stderr(), "warning: {line}");
+        let _ = writeln!(stderr(), "warning: {}", shown(&line.to_string()));
     }
 
     /// What to do next, where nothing failed.
     pub(crate) fn hint(self, line: impl fmt::Display) {
-        let _ = writeln!(stderr(), "hint: {line}");
+        let _ = writeln!(stderr(), "hint: {}", shown(&line.to_string()));
     }
 
     /// Why the command failed, and what to do.
@@ -91,8 +96,8 @@ impl Printer {
     /// An `error:` line and, when there is something to do, a `hint:` line.
     pub(crate) fn error_text(error: &anyhow::Error) -> String {
         let hint = error.downcast_ref::<UserError>().map(UserError::hint).filter(|hint| !hint.is_empty());
-        let hint = hint.map_or_else(String::new, |hint| format!("hint: {hint}\n"));
-        format!("error: {}\n{hint}", chain(error.as_ref()))
+        let hint = hint.map_or_else(String::new, |hint| format!("hint: {}\n", shown(hint)));
+        format!("error: {}\n{hint}", shown(&chain(error.as_ref())))
     }
 }
 

@@ -251,6 +251,7 @@ impl Spec {
             remote_path: self.details.remotepath.clone(),
             direction: self.details.way(),
             initial: self.details.initial.unwrap_or_default(),
+            terms: self.details.terms(),
             reloading: Arc::clone(&self.reloading),
             reloads: Arc::clone(&self.shared.reloads),
             nodes: Arc::clone(&self.shared.nodes),

@@ -219,6 +219,11 @@ impl Watcher {
         if !binary.exists() {
             return Err(Error::NoSyncthing { path: binary });
         }
+        crate::home::check_program(&binary).map_err(|source| Error::Io {
+            operation: "run",
+            path: binary.clone(),
+            source,
+        })?;
         let socket = dir.syncthing_socket();
         if let Some(parent) = socket.parent() {
             crate::home::private_dir(parent)?;

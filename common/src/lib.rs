@@ -1,12 +1,14 @@
 //! What the plugin and radar both stand on and that belongs to neither: waits between tries, errors in words, names of signals,
-//! microseconds.
+//! microseconds, room on a disk.
 
 mod backoff;
 mod chain;
 mod micros;
+mod room;
 mod signals;
 
 pub use backoff::Backoff;
 pub use chain::chain;
 pub use micros::micros;
+pub use room::{Room, SPARE_PERCENT};
 pub use signals::SIGNALS;

@@ -323,7 +323,7 @@ fn short(state: &State) -> String {
 }
 
 fn is_precious(path: &str) -> bool {
-    matches!(path.rsplit('/').next(), Some(".git" | ".stversions"))
+    path.rsplit('/').next().is_some_and(|name| name.eq_ignore_ascii_case(".git") || name == ".stversions")
 }
 
 fn attributes_only(old: &Entry, new: &Entry) -> bool {

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use ksync_merge::{Container, Group, Local, Side, Wanted};
+use ksync_merge::{Cleared, Container, Group, Local, Side, Wanted};
 use ksync_tree::Kind;
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     member::Attached,
     stands::is_file,
     state::{FirstPull, Much, Questions},
+    unasked,
 };
 
 /// Files that only a container has, above which they are not brought here unasked.
@@ -41,9 +42,12 @@ pub(crate) fn compared(member: &mut Attached, local: &Local, container: &Contain
 
 /// Asks about what only the container has, which comes here from now on.
 pub(crate) fn pulls(member: &mut Attached, local: &Local, container: &Container) {
-    let found = first_pull(local, container);
+    if member.terms.trusts {
+        return;
+    }
+    let (found, most) = (first_pull(local, container), PULL_BYTES.max(member.terms.max_file));
     member.state.questions.first_pull =
-        Some(found).filter(|pull| pull.files > PULL_FILES || pull.bytes > PULL_BYTES);
+        Some(found).filter(|pull| pull.files > PULL_FILES || pull.bytes > most);
 }
 
 /// A container is on its way out: what it removes from now on is a part of its end, and nothing is asked about it any more.
@@ -71,14 +75,30 @@ pub(crate) fn judge_all(group: &mut Group, members: &mut Members, now: Instant) 
     }
 }
 
+/// Tells what does not come here unasked, after all has begun that could be begun.
+pub(crate) fn follow(member: &mut Attached, local: &Local, container: &Container) {
+    let asked = || unasked::asked(member, local, container);
+    member.state.questions.unasked = if member.gate == Gate::Closed { None } else { asked() };
+}
+
 /// Answers all questions that there are; returns them.
-pub(crate) fn answer_all(group: &mut Group, members: &mut Members, agree: bool) -> Vec<Questions> {
+pub(crate) fn answer_all(
+    group: &mut Group,
+    members: &mut Members,
+    cleared: &mut Cleared,
+    agree: bool,
+) -> Vec<Questions> {
     let mut asked = Vec::new();
-    for (name, member) in members {
+    for (name, member) in &mut *members {
         if let Some((local, container)) = group.container(name)
             && !member.state.questions.is_none()
         {
-            asked.push(answer(member, local, container, agree));
+            asked.push(answer(member, local, container, cleared, agree));
+        }
+    }
+    for (name, member) in members.iter().filter(|_| agree) {
+        if let Some((_, container)) = group.container(name) {
+            ksync_merge::set_terms(container, member.terms, cleared.clone());
         }
     }
     asked
@@ -104,7 +124,7 @@ fn judge(member: &mut Attached, local: &Local, container: &Container, now: Insta
         member.gate = if much { Gate::Asked } else { Gate::Open };
         member.state.questions.removed = much.then_some(Much { files, before, of });
     }
-    let Questions { removed, gone_here: gone, first_pull: pull } = &mut member.state.questions;
+    let Questions { removed, gone_here: gone, first_pull: pull, .. } = &mut member.state.questions;
     if let Some(much) = removed {
         much.files = removed_files(local, container);
         if much.files == 0 {
@@ -121,8 +141,19 @@ fn judge(member: &mut Attached, local: &Local, container: &Container, now: Insta
 
 /// Does what a person says: all that was asked about, or the opposite of it. What only the container has stays there and goes
 /// on being asked about when the answer is no. Returns what was asked.
-fn answer(member: &mut Attached, local: &Local, container: &mut Container, agree: bool) -> Questions {
+fn answer(
+    member: &mut Attached,
+    local: &Local,
+    container: &mut Container,
+    cleared: &mut Cleared,
+    agree: bool,
+) -> Questions {
     let asked = member.state.questions.clone();
+    if agree {
+        unasked::agree(member, local, container, asked.first_pull.is_some(), cleared);
+    } else {
+        unasked::decline(local, container);
+    }
     let questions = &mut member.state.questions;
     if questions.removed.take().is_some() {
         if !agree {
@@ -180,8 +211,7 @@ fn first_pull(local: &Local, container: &Container) -> FirstPull {
             pull.files += 1;
             pull.bytes += entry.size;
         }
-        let above = wanted.path.match_indices('/').map(|(at, _)| &wanted.path[..at]);
-        if !above.into_iter().any(|above| tops.contains(above)) {
+        if !unasked::above(&wanted.path).any(|above| tops.contains(above)) {
             tops.insert(wanted.path.to_string());
         }
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use ksync_endpoint::Options;
-use ksync_merge::First;
+use ksync_merge::{First, Terms};
 use ksync_tree::Root;
 use tokio::sync::{mpsc, oneshot};
 
@@ -101,6 +101,8 @@ pub struct Attach {
     pub two_way: bool,
     /// Which side wins a first sync.
     pub first: First,
+    /// What of it comes here unasked.
+    pub terms: Terms,
     /// Paths that are not synced with it, with all that is below.
     pub excluded: Vec<String>,
     /// Hears of each file and symlink whose content it is given before it is in sync for the first time.

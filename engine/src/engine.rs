@@ -10,7 +10,7 @@ use std::{
 };
 
 use ksync_endpoint::{Depth, Driver, Endpoint, Input};
-use ksync_merge::Group;
+use ksync_merge::{Cleared, Group};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep_until,
@@ -22,6 +22,7 @@ use crate::{
     dispatcher::{Dispatcher, Event},
     journal::{Journal, JournalError},
     kinds::Kinds,
+    ledger::Ledger,
     state::State,
     turn::Running,
     unkept::Unkept,
@@ -96,6 +97,8 @@ impl Engine {
             unkept: Unkept::default(),
             of_containers: HashSet::new(),
             generation: 0,
+            cleared: Cleared::default(),
+            ledger: Ledger::default(),
             here_listing: Some(BTreeMap::new()),
             here_marked: None,
             state,

@@ -1,6 +1,7 @@
 //! Keeps one local directory and its containers' directories equal: news of all sides in, operations out, by the one merge
 //! (`ksync_merge`), carried out by each side's one writer (`ksync_endpoint`).
 
+mod admit;
 mod ask;
 mod command;
 mod contents;
@@ -11,8 +12,10 @@ mod gate;
 mod journal;
 mod keep;
 mod kinds;
+mod ledger;
 mod listing;
 mod member;
+mod parked;
 mod progress;
 mod rests;
 mod safekeeping;
@@ -22,6 +25,7 @@ mod state;
 mod tests;
 mod transfer;
 mod turn;
+mod unasked;
 mod unkept;
 
 pub use command::{Attach, Check, Command, Config, Edits, id_of, name};
@@ -30,4 +34,7 @@ pub use far::{Far, FarContent, FromFar, Pieces, ToFar};
 pub use journal::{Journal, JournalError};
 pub use keep::Keeper;
 pub use progress::Progress;
-pub use state::{Failure, FirstPull, Healings, LastEdit, MemberState, Much, Questions, STALE, State};
+pub use state::{
+    Failure, FirstPull, Healings, LastEdit, MemberState, Much, Named, Questions, STALE, State, Unasked,
+};
+pub use unasked::joined_tops;

@@ -6,7 +6,8 @@ use std::{
     time::Instant,
 };
 
-use ksync_merge::{Container, Holds, Op, Outcome, Policy, Side, State};
+use ksync_endpoint::HeldFile;
+use ksync_merge::{Container, Holds, Op, Outcome, Policy, Side, State, Terms};
 use ksync_tree::{Kind, covers, is_below};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -32,6 +33,7 @@ pub(crate) struct Attached {
     /// Tells it from earlier attachments of the same name.
     pub(crate) generation: u64,
     pub(crate) policy: Policy,
+    pub(crate) terms: Terms,
     pub(crate) excluded: Vec<String>,
     pub(crate) brought: Edits,
     /// Edits here that it may not hold yet, the oldest first, each with when it was told.
@@ -42,6 +44,8 @@ pub(crate) struct Attached {
     pub(crate) listing: Option<BTreeMap<Arc<str>, State>>,
     /// Its displaced files.
     pub(crate) held: Safekeeping,
+    /// Those of them that are too large to be kept unasked, by number: they stay in the container.
+    pub(crate) parked: BTreeMap<u64, HeldFile>,
     /// When a mark was sent that has not come back.
     pub(crate) marked: Option<(u64, Instant)>,
     pub(crate) gate: Gate,
@@ -61,18 +65,20 @@ pub(crate) struct Attached {
 impl Attached {
     /// What its engine was told of it; `generation` is never used twice.
     pub(crate) fn new(attach: Attach, generation: u64, policy: Policy) -> (Self, mpsc::Receiver<FromFar>) {
-        let Attach { number, far, from, two_way, excluded, brought, .. } = attach;
+        let Attach { number, far, from, two_way, terms, excluded, brought, .. } = attach;
         let attached = Self {
             far,
             large: Arc::new(Semaphore::new(LARGE)),
             generation,
             policy,
+            terms,
             excluded,
             brought,
             edits: VecDeque::new(),
             was_settled: false,
             listing: Some(BTreeMap::new()),
             held: Safekeeping::default(),
+            parked: BTreeMap::new(),
             marked: None,
             gate: Gate::Idle,
             deleted: gate::Applied::default(),

@@ -117,6 +117,8 @@ pub struct Questions {
     pub gone_here: Option<Much>,
     /// Much is only there, and was never here.
     pub first_pull: Option<FirstPull>,
+    /// It has what does not come here unasked.
+    pub unasked: Option<Unasked>,
 }
 
 impl Questions {
@@ -146,6 +148,38 @@ pub struct FirstPull {
     pub bytes: u64,
     /// Paths that hold all of these files and nothing that is here; each stands for all below it.
     pub tops: Vec<String>,
+}
+
+/// What a container has, and does not come here unasked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unasked {
+    /// Entries of all kinds that wait.
+    pub entries: usize,
+    /// The bytes of the files, and of what would be kept.
+    pub bytes: u64,
+    /// Directories that git takes for repositories; empty for the local path itself.
+    pub repositories: Named,
+    /// Symlinks that lead out of the directory, as `path -> target`.
+    pub links: Named,
+    /// Files over the limit.
+    pub large: Named,
+    /// Files with which more would come than may come in all.
+    pub in_all: Named,
+    /// Contents of the container's over the limit that local content has replaced there, and that would be kept here.
+    pub kept: Named,
+    /// Of the entries, those at whose paths something stands here.
+    pub replaced: usize,
+    /// Paths that hold all other entries and nothing that is here; each stands for all below it.
+    pub tops: Vec<String>,
+}
+
+/// Several, of which one is named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    /// How many.
+    pub count: usize,
+    /// The first.
+    pub first: String,
 }
 
 /// A claim that is older than this is none.

@@ -2,6 +2,7 @@
 
 mod deeds;
 mod in_process;
+mod unasked;
 
 use std::{
     path::Path,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use ksync_endpoint::Options;
-use ksync_merge::{First, Keep};
+use ksync_merge::{First, Keep, Terms};
 use ksync_tree::{Ignore, ListOptions, Owner, Root, list};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
@@ -44,7 +45,11 @@ fn options() -> Options {
     }
 }
 
+/// Nothing is asked about: the deeds of these tests make links that lead anywhere.
+const ALL: Terms = Terms { trusts: true, max_file: 0, max_pull: 0 };
+
 struct World {
+    terms: Terms,
     dir: tempfile::TempDir,
     keeper: Arc<KeptBelow>,
     engine: Engine,
@@ -58,12 +63,16 @@ struct Container {
 
 impl World {
     async fn new(containers: usize) -> Self {
+        Self::with(containers, ALL).await
+    }
+
+    async fn with(containers: usize, terms: Terms) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("here")).unwrap();
         std::fs::create_dir(dir.path().join("private")).unwrap();
         let keeper = Arc::new(KeptBelow(dir.path().join("kept"), 0.into()));
         let engine = start(dir.path(), &keeper);
-        let mut world = Self { dir, keeper, engine, containers: Vec::new() };
+        let mut world = Self { terms, dir, keeper, engine, containers: Vec::new() };
         for index in 0..containers {
             std::fs::create_dir(world.dir.path().join(format!("there{index}"))).unwrap();
         }
@@ -103,6 +112,7 @@ impl World {
             from,
             two_way: index == 0,
             first: First::Local,
+            terms: self.terms,
             excluded: Vec::new(),
             brought: Edits::new(|_, _| {}),
         };

@@ -1,7 +1,8 @@
 //! Contents on their way, on blocking threads: out of the local directory, into it, and into safe places.
 
-use std::{ops::ControlFlow, path::Path, sync::Arc};
+use std::{ops::ControlFlow, os::fd::AsFd, path::Path, sync::Arc};
 
+use ksync_common::{Room, SPARE_PERCENT};
 use ksync_endpoint::{Driver, Input};
 use ksync_tree::{
     Entry, Error, Exact, Kind, Known, Old, Owner, Root, Staging, Swapped, content_of, make_parents,
@@ -67,9 +68,11 @@ fn exact(here: &Driver, path: &str) -> Option<(Arc<Entry>, Exact)> {
 pub(crate) fn stage(root: &Root, path: &str, entry: &Entry, pieces: &mut Pieces) -> Result<Staging, String> {
     let sentence = |error: Error| ksync_common::chain(&error);
     let mut staging = Staging::new(root, path).map_err(sentence)?;
-    let mut hasher = blake3::Hasher::new();
+    let (mut hasher, mut left) = (blake3::Hasher::new(), entry.size);
     while let Some(piece) = pieces.blocking_recv() {
         let piece = piece?;
+        // Whatever grows meanwhile is another content.
+        left = left.checked_sub(piece.len() as u64).ok_or_else(changed)?;
         hasher.update(&piece);
         staging.add(&piece).map_err(sentence)?;
     }
@@ -86,6 +89,9 @@ pub(crate) fn keep_here(root: &Root, at: &str, place: &Path, path: &str) -> Resu
 pub(crate) fn keep_there(place: &Path, path: &str, entry: &Entry, pieces: &mut Pieces) -> Result<(), String> {
     let sentence = |error: Error| ksync_common::chain(&error);
     let root = Root::open(place).map_err(sentence)?;
+    if Room::of(root.as_fd()).is_ok_and(|room| !room.leaves(entry.size, SPARE_PERCENT)) {
+        return Err(format!("less than {SPARE_PERCENT} % of the disk would stay free"));
+    }
     make_parents(&root, path).map_err(sentence)?;
     let (owner, known, old) = (Owner::AsIs, Known::Nothing, Old::Held);
     let placed = if entry.kind == Kind::Symlink {

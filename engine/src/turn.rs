@@ -7,21 +7,23 @@ use std::{
 };
 
 use ksync_endpoint::{Applied, Content, Depth, HeldFile, Input, News, Output};
-use ksync_merge::{Group, Keep, Outcome, Policy, Side, State, Unknown};
+use ksync_merge::{Cleared, Group, Keep, Outcome, Policy, Side, State, Unknown, set_budget};
 use tokio::sync::watch;
 
 use crate::{
-    ask,
+    admit, ask,
     command::{Attach, Check, Command, Edits},
     dispatcher::{Dispatcher, Event, Job, Whose},
     far::{FarContent, FromFar, ToFar},
     gate::Gate,
     journal::Journal,
     kinds::{self, Kinds},
+    ledger::Ledger,
     listing::differing,
     member::Attached,
-    safekeeping::Told,
+    parked,
     stands::{is_file, size},
+    state::{Failure, Questions},
     unkept::Unkept,
 };
 
@@ -42,6 +44,10 @@ pub(crate) struct Running {
     /// Paths at which a container's content came here last.
     pub(crate) of_containers: HashSet<Arc<str>>,
     pub(crate) generation: u64,
+    /// What a person has agreed to.
+    pub(crate) cleared: Cleared,
+    /// What came here lately.
+    pub(crate) ledger: Ledger,
     /// What was told so far of the local listing, while it is not complete.
     pub(crate) here_listing: Option<BTreeMap<Arc<str>, State>>,
     /// The mark that the local side has not answered.
@@ -79,10 +85,22 @@ impl Running {
             Command::TwoWay(name, two_way) => self.set_two_way(&name, two_way),
             Command::Answer { agree, reply } => {
                 // Whoever asked may have given up.
-                let _ = reply.send(ask::answer_all(&mut self.group, &mut self.members, agree));
+                let _ = reply.send(self.answer(agree));
             }
             Command::Root(root) => self.dispatcher.replace_root(root),
         }
+    }
+
+    /// Answers all that is asked; returns it.
+    fn answer(&mut self, agree: bool) -> Vec<Questions> {
+        let asked = ask::answer_all(&mut self.group, &mut self.members, &mut self.cleared, agree);
+        if agree {
+            self.ledger.clear();
+        }
+        for (name, member) in &mut self.members {
+            parked::answer(member, name, &self.cleared, &self.dispatcher, agree);
+        }
+        asked
     }
 
     fn attach(&mut self, attach: Attach) {
@@ -172,20 +190,9 @@ impl Running {
         let Err(reason) = kept else { return self.unkept.remove(&of, number) };
         tracing::debug!(?of, file.path, reason, "bring a displaced file to safety; it is tried again");
         if self.unkept.add(&of, number, reason) {
-            self.judge_again(of, number);
+            parked::judge_again(&self.members, &self.dispatcher, of, number);
         } else {
             self.state.unkept = self.unkept.reason().map(str::to_owned);
-        }
-    }
-
-    /// A displaced file is told of again, if it is anywhere.
-    fn judge_again(&self, of: Whose, number: u64) {
-        let Some((name, generation)) = of else {
-            return self.dispatcher.here.send(Input::JudgeAgain(number));
-        };
-        // One of an attachment that has ended is told of again when its container is attached again.
-        if let Some(member) = self.members.get(&name).filter(|member| member.generation == generation) {
-            member.far.send(ToFar::JudgeAgain(number));
         }
     }
 
@@ -231,6 +238,7 @@ impl Running {
     /// Somebody has changed something here.
     fn change_here(&mut self, path: &str, state: State) {
         let file = is_file(&state) || is_file(&self.group.local().get(path));
+        self.ledger.changed(path, size(&state));
         if self.group.here(path, state) {
             self.state.edits += 1;
             let (number, path) = (self.state.edits, Arc::<str>::from(path));
@@ -277,6 +285,7 @@ impl Running {
         let Some((local, container)) = self.group.container(name) else { return };
         container.set_unknown(Unknown::new(member.skipped.keys().cloned()));
         container.exclude(member.excluded.clone());
+        ksync_merge::set_terms(container, member.terms, self.cleared.clone());
         let sent = container.wanted(local).filter(|wanted| wanted.side == Side::There);
         let (entries, bytes) =
             sent.fold((0, 0), |(entries, bytes), wanted| (entries + 1, bytes + size(&wanted.new)));
@@ -310,12 +319,8 @@ impl Running {
                 self.over(&job, outcome, error);
             }
             FromFar::Held(file) => {
-                let Some(member) = self.members.get_mut(name) else { return };
-                let of = (Arc::clone(name), member.generation);
-                match member.held.told(file.number) {
-                    Told::Keep(why) => self.dispatcher.keep_there(of, &member.far, why, file),
-                    Told::Wait => {}
-                    Told::Release => member.far.send(ToFar::Release(file.number)),
+                if let Some(member) = self.members.get_mut(name) {
+                    parked::told(member, name, file, &self.cleared, &self.dispatcher);
                 }
             }
             FromFar::Marked { number, digest, .. } => self.marked_there(name, number, digest),
@@ -404,7 +409,7 @@ impl Running {
 
     pub(crate) fn retry(&mut self) {
         for (of, number) in self.unkept.retry() {
-            self.judge_again(of, number);
+            parked::judge_again(&self.members, &self.dispatcher, of, number);
         }
         self.state.unkept = self.unkept.reason().map(str::to_owned);
         for (name, member) in &mut self.members {
@@ -465,6 +470,7 @@ impl Running {
         if !self.state.listed {
             return;
         }
+        let came = self.ledger.total(Instant::now());
         let names: Vec<Arc<str>> = self.members.keys().cloned().collect();
         let mut begun: Vec<Job> = Vec::new();
         for name in names {
@@ -475,6 +481,7 @@ impl Running {
             let room = WINDOW.saturating_sub(member.in_flight);
             let Some((local, container)) = self.group.container(&name) else { continue };
             container.set_holds(member.holds());
+            set_budget(container, member.terms.max_pull.saturating_sub(came));
             let mut ops = container.begin(local, room);
             if member.gate == Gate::Agreed {
                 let deletions = ops.iter_mut().filter(|op| op.keep == Some(Keep::Deleted));
@@ -503,21 +510,15 @@ impl Running {
             }
             return;
         }
-        let mut possible = Vec::new();
-        for job in begun {
-            let kept = if job.op.side == Side::Here && job.op.keep.is_some() { size(&job.op.old) } else { 0 };
-            if kept > 0
-                && let Err(error) = self.dispatcher.keeper.has_room(kept)
-            {
-                self.over(&job, Outcome::Failed, Some(error.to_string()));
-                continue;
-            }
-            if job.op.side == Side::There
-                && let Some(member) = self.members.get_mut(&job.name)
-            {
+        let admit::Admitted { possible, refused } =
+            admit::admit(begun, &self.dispatcher, &mut self.ledger, &self.cleared);
+        for (job, reason) in refused {
+            self.over(&job, Outcome::Failed, Some(reason));
+        }
+        for job in possible.iter().filter(|job| job.op.side == Side::There) {
+            if let Some(member) = self.members.get_mut(&job.name) {
                 member.in_flight += 1;
             }
-            possible.push(job);
         }
         self.dispatcher.dispatch(possible);
     }
@@ -566,7 +567,8 @@ impl Running {
     fn tell(&mut self) {
         let mut fresh = false;
         for (name, member) in &mut self.members {
-            if let Some((_, container)) = self.group.container(name) {
+            if let Some((local, container)) = self.group.container(name) {
+                ask::follow(member, local, container);
                 fresh |= member.follow(container, &self.state, self.dispatcher.rests_here());
             }
             self.state.members.insert(Arc::clone(name), member.state.clone());

@@ -8,30 +8,14 @@ use std::{
 use ksync_tree::covers;
 
 use crate::{
-    decide::{Action, Policy, decide, is_held, kept},
+    decide::{Action, Policy, decide, is_held, is_news, kept},
     digest::Digest,
+    exception::Exception,
     local::{Change, Local, Unknown, below},
     op::{Holds, Op, OpId, Outcome, Side, Wanted},
-    state::{Keep, Known, Past, State, is_dir, same, same_content},
+    screen::Screen,
+    state::{Keep, Known, Past, State, is_dir, same},
 };
-
-/// A path at which the container is not simply like the local side.
-#[derive(Debug, Clone)]
-struct Exception {
-    there: State,
-    known: Known,
-    /// The operation that is under way, and what was known before it.
-    flight: Option<(Op, Known)>,
-    /// It has changed on its own, while nothing of this container came here.
-    own: bool,
-    failed: bool,
-}
-
-impl Exception {
-    fn new(there: State, known: Known) -> Self {
-        Self { there, known, flight: None, own: false, failed: false }
-    }
-}
 
 /// What is known of one container, from its first listing to its end.
 #[derive(Debug)]
@@ -53,6 +37,8 @@ pub struct Container {
     /// Paths at which something is to be done that can't be done now: it has failed, waits for a person, or can't be looked
     /// at.
     waiting: BTreeSet<Arc<str>>,
+    /// What does not come here unasked.
+    pub(crate) screen: Screen,
     /// What is known of paths by now that was not before; none where both sides agree in what is here.
     news: Vec<(Arc<str>, Option<Known>)>,
 }
@@ -77,6 +63,7 @@ impl Container {
             excluded: Vec::new(),
             holds: Holds::default(),
             waiting: BTreeSet::new(),
+            screen: Screen::default(),
             news: Vec::new(),
         };
         let mut there: BTreeMap<Arc<str>, State> = listing.into_iter().collect();
@@ -84,6 +71,7 @@ impl Container {
             there.entry(Arc::clone(path)).or_insert(None);
         }
         for (path, there) in there {
+            container.screen.note(&path);
             if same(&local.get(&path), &there) {
                 continue;
             }
@@ -97,6 +85,11 @@ impl Container {
     /// What is known to be in the container at `path`.
     pub fn there(&self, local: &Local, path: &str) -> State {
         self.except.get(path).map_or_else(|| local.get(path), |exception| exception.there.clone())
+    }
+
+    /// What stands at `path` here, and in the container.
+    pub(crate) fn stands(&self, local: &Local, path: &str) -> [State; 2] {
+        [local.get(path), self.there(local, path)]
     }
 
     /// The sum of all that is known to be in the container.
@@ -159,6 +152,12 @@ impl Container {
         }
     }
 
+    /// What the container has changed at a path is undone there, and not kept: a person has seen it.
+    pub fn undo_change(&mut self, local: &Local, path: &Arc<str>) {
+        let known = Known::Agreed { here: None, there: self.there(local, path) };
+        self.set_known(path, known);
+    }
+
     /// What is to be done and is not under way: where, and what stands there and is to stand there.
     pub fn wanted<'a>(&'a self, local: &'a Local) -> impl Iterator<Item = Wanted> + use<'a> {
         self.except.iter().filter(|(_, exception)| exception.flight.is_none()).filter_map(
@@ -183,15 +182,21 @@ impl Container {
             .map(|wanted| wanted.path)
             .collect();
         for path in paths {
-            if let Some(exception) = self.except.get_mut(&path) {
-                exception.known = match side {
-                    Side::Here => Known::Agreed { here: None, there: None },
-                    Side::There => Known::Never(Past::None),
-                };
-                self.news.push((Arc::clone(&path), Some(exception.known.clone())));
-            }
-            self.touch(&path);
+            let known = match side {
+                Side::Here => Known::Agreed { here: None, there: None },
+                Side::There => Known::Never(Past::None),
+            };
+            self.set_known(&path, known);
         }
+    }
+
+    /// A person has decided what is known of a path.
+    fn set_known(&mut self, path: &Arc<str>, known: Known) {
+        if let Some(exception) = self.except.get_mut(path) {
+            exception.known = known.clone();
+            self.news.push((Arc::clone(path), Some(known)));
+        }
+        self.touch(path);
     }
 
     /// Whether something at a path was once known to be on both sides.
@@ -249,21 +254,15 @@ impl Container {
     pub fn seen_there(&mut self, local: &Local, path: &str, there: State) {
         let here = local.get(path);
         match self.except.get_mut(path) {
-            Some(exception) if same(&exception.there, &there) => exception.there = there,
-            Some(exception) => {
-                exception.there = there;
-                exception.failed = false;
-                let path = Arc::from(path);
-                self.touch(&path);
-            }
-            None if same(&here, &there) => {}
+            Some(exception) if same(&exception.there, &there) => return exception.there = there,
+            Some(exception) => (exception.there, exception.failed) = (there, false),
+            None if same(&here, &there) => return,
             None => {
-                let path: Arc<str> = Arc::from(path);
                 let known = Known::Agreed { here: here.clone(), there: here };
-                self.except.insert(Arc::clone(&path), Exception::new(there, known));
-                self.touch(&path);
+                self.except.insert(Arc::from(path), Exception::new(there, known));
             }
         }
+        self.touch(&Arc::from(path));
     }
 
     /// Another container is the two-way one now, or this one is.
@@ -286,6 +285,7 @@ impl Container {
 
     /// A path is looked at again, and so are the directories above it, which may have waited for it.
     fn touch(&mut self, path: &Arc<str>) {
+        self.screen.note(path);
         self.dirty.insert(Arc::clone(path));
         self.removals.remove(path);
         let mut above: &str = path;
@@ -298,8 +298,7 @@ impl Container {
             above = parent;
         }
         // What is below it may have waited for it.
-        let waiting: Vec<Arc<str>> = below(&self.except, path).map(|(path, _)| Arc::clone(path)).collect();
-        self.dirty.extend(waiting);
+        self.dirty.extend(below(&self.except, path).map(|(path, _)| Arc::clone(path)));
     }
 
     /// What came of an operation. What it has put here is told to `local` first.
@@ -345,6 +344,7 @@ impl Container {
         if exception.flight.is_none() && same(&local.get(path), &exception.there) {
             if let Some((path, _)) = self.except.remove_entry(path) {
                 self.waiting.remove(&path);
+                self.screen.asked.remove(&path);
                 self.news.push((path, None));
             }
             self.dirty.remove(path);
@@ -356,6 +356,7 @@ impl Container {
     /// Operations to begin now, at most `most`. Each is under way until [`Container::over`].
     pub fn begin(&mut self, local: &Local, most: usize) -> Vec<Op> {
         let mut begun = Vec::new();
+        self.dirty.extend(self.screen.take_stale());
         // What waits for something else is looked at again at the latest when there is nothing else.
         if self.dirty.is_empty() && self.removals.is_empty() && self.flights.is_empty() {
             self.dirty = std::mem::take(&mut self.blocked);
@@ -413,6 +414,7 @@ impl Container {
     fn step(&mut self, local: &Local, path: &Arc<str>) -> Step {
         self.waiting.remove(path);
         self.blocked.remove(path);
+        self.screen.asked.remove(path);
         let Some(exception) = self.except.get(path) else { return Step::Rest };
         if exception.flight.is_some() {
             // Its end is news.
@@ -430,6 +432,14 @@ impl Container {
         let Some(action) = self.over_what_is_below(local, path, [&here, &there], decision, keep) else {
             return Step::Wait;
         };
+        let stands = |path: &str| self.stands(local, path);
+        if matches!(action, Action::Take(_))
+            && let Some(concern) = self.screen.concern(path, [&here, &there], stands)
+        {
+            self.screen.asked.insert(Arc::clone(path), concern);
+            self.waiting.insert(Arc::clone(path));
+            return Step::Rest;
+        }
         if is_held(self.holds, &here, &there, is_never, action) {
             self.waiting.insert(Arc::clone(path));
             return Step::Rest;
@@ -453,9 +463,15 @@ impl Container {
         if new.is_some() && !self.has_parent(local, path, side) {
             return Step::Wait;
         }
+        if side == Side::Here
+            && let Some(entry) = &new
+        {
+            self.screen.budget -= self.screen.growth(path, &old, entry).min(self.screen.budget);
+        }
         self.next_id += 1;
         let id = OpId(self.next_id);
-        let is_news = side == Side::There && self.is_news(path, &old, &new);
+        let is_news = side == Side::There
+            && is_news(self.except.get(path).map(|exception| &exception.known), &old, &new);
         let op = Op { id, side, path: Arc::clone(path), old: old.clone(), new: new.clone(), keep, is_news };
         self.flights.insert(id, Arc::clone(path));
         if let Some(exception) = self.except.get_mut(path) {
@@ -468,17 +484,6 @@ impl Container {
             exception.flight = Some((op.clone(), before));
         }
         Step::Begin(op)
-    }
-
-    /// Whether `new` in place of `old` is news in the container: a content that was not there, and not one that the container
-    /// had, and has changed on its own since.
-    fn is_news(&self, path: &str, old: &State, new: &State) -> bool {
-        let had =
-            |exception: &Exception| matches!(&exception.known, Known::Agreed { here, .. } if same(here, new));
-        let is_file = |state: &State| state.is_some() && !is_dir(state);
-        (is_file(old) || is_file(new))
-            && !same_content(old, new)
-            && (new.is_none() || !self.except.get(path).is_some_and(had))
     }
 
     /// The action for a path, where it would take a directory away, in the light of what is in that directory: it goes

@@ -106,6 +106,14 @@ fn both(here: &State, there: &State, known: &Known, policy: Policy) -> Action {
     }
 }
 
+/// Whether `new` in place of `old` is news in the container, of which this is `known`: a content that was not there, and not one
+/// that the container had, and has changed on its own since.
+pub(crate) fn is_news(known: Option<&Known>, old: &State, new: &State) -> bool {
+    let had = matches!(known, Some(Known::Agreed { here, .. }) if same(here, new));
+    let is_file = |state: &State| state.is_some() && !is_dir(state);
+    (is_file(old) || is_file(new)) && !same_content(old, new) && (new.is_none() || !had)
+}
+
 fn never(here: &State, there: &State, past: Past, known: &Known, policy: Policy) -> Action {
     match (here, there) {
         // What a fresh container brings along again was deleted here since it was in sync.

@@ -9,13 +9,17 @@
 mod container;
 mod decide;
 mod digest;
+mod exception;
 mod group;
 mod journal;
 mod local;
 mod op;
+mod repository;
+mod screen;
 #[cfg(test)]
 mod simulation;
 mod state;
+mod unasked;
 
 pub use container::Container;
 pub use decide::{Action, First, Policy, decide};
@@ -24,4 +28,6 @@ pub use group::{Group, Member};
 pub use journal::{BadRecord, Record};
 pub use local::{Change, Local, Unknown};
 pub use op::{Holds, Op, OpId, Outcome, Side, Wanted};
+pub use screen::{Cleared, Concern, Terms};
 pub use state::{Keep, Known, Past, State, same, same_content};
+pub use unasked::{asked, concern, set_budget, set_terms};

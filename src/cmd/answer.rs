@@ -38,7 +38,7 @@ pub(crate) async fn run(
     let cluster = ClusterConfig::load(cluster).await?;
     let name = args.name;
     let dir = home.context(&cluster.context, &cluster.hash());
-    let Some(mut client) = Client::connect(&dir.socket()).await else {
+    let Some(mut client) = Client::connect(&dir.socket()).await? else {
         super::known(&home, &name)?;
         let hint = "start one with `kubectl ksync watch --daemon`; what waits goes on waiting";
         return Err(UserError::new(format!("no watcher runs for context `{}`", cluster.context), hint).into());
@@ -49,7 +49,7 @@ pub(crate) async fn run(
     };
     let local = PathBuf::from(&spec.local_path);
     let reply = client.answer(&name, accept).await?;
-    if reply.deletions == 0 && reply.gone_here == 0 && reply.first_pull.is_none() {
+    if reply.deletions == 0 && reply.gone_here == 0 && reply.first_pull.is_none() && reply.unasked.is_none() {
         let hint = format!("`kubectl ksync get {name}` says how it stands");
         return Err(UserError::new(format!("spec `{name}` waits for no answer"), hint).into());
     }
@@ -59,12 +59,20 @@ pub(crate) async fn run(
     if reply.gone_here > 0 {
         printer.data(gone_here(&name, reply.gone_here, accept));
     }
-    if let Some(pull) = reply.first_pull {
-        let what = format!("{} ({})", count(pull.files), size(pull.bytes));
-        if accept {
-            printer.data(format!("spec `{name}`: {what} brought here"));
-        } else {
-            let patterns = leave(&home, &name, &local, &pull.tops, printer)?;
+    if !accept && reply.put_back > 0 {
+        printer.data(format!("spec `{name}`: {} put back into the container", count(reply.put_back)));
+    }
+    let pull = reply.first_pull.map(|pull| format!("{} ({})", count(pull.files), size(pull.bytes)));
+    let what = [pull, reply.unasked].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    match (accept, what.as_str()) {
+        (_, "") => {}
+        (true, what) => printer.data(format!("spec `{name}`: {what} brought here")),
+        // All of it was put back, or is not to be kept.
+        (false, what) if reply.tops.is_empty() => {
+            printer.data(format!("spec `{name}`: {what} not brought here"));
+        }
+        (false, what) => {
+            let patterns = leave(&home, &name, &local, &reply.tops, printer)?;
             printer.data(format!(
                 "spec `{name}`: {what} left in the container; ignored from now on, in ksync.yaml: {}",
                 patterns.join(" ")

@@ -15,7 +15,7 @@ use kube::{Api, Client as KubeClient, api::ListParams};
 use super::{ensure, stignore};
 use crate::{
     cluster::{self, ClusterArgs, ClusterConfig},
-    config::{Direction, Initial, Loaded, ReloadMode, SpecDetails, Store, fresh_name, validate},
+    config::{ByteSize, Direction, Initial, Loaded, ReloadMode, SpecDetails, Store, fresh_name, validate},
     home::Home,
     node::{self, LookReply},
     printer::{Printer, UserError},
@@ -26,6 +26,7 @@ use crate::{
 
 /// Flags of `create`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["selector", "pod"]))]
 pub(crate) struct Args {
     /// Local directory
@@ -60,6 +61,15 @@ pub(crate) struct Args {
     /// What wins at the first sync where both sides differ
     #[arg(long, value_enum)]
     initial: Option<Initial>,
+    /// Bring here whatever the containers make: repositories, links out of the directory, files of any size
+    #[arg(long, conflicts_with_all = ["max_file", "max_pull"])]
+    trust_container: bool,
+    /// The largest file that comes here without your word, for example 200M; else 50Mi
+    #[arg(long, value_name = "SIZE")]
+    max_file: Option<ByteSize>,
+    /// How much may come here within an hour without your word; else 1Gi
+    #[arg(long, value_name = "SIZE")]
+    max_pull: Option<ByteSize>,
     /// A further pattern that is not synced (may be repeated)
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
@@ -139,7 +149,7 @@ pub(crate) async fn run(
     }
     ensure::watcher(&home, cluster_args, &cluster, printer).await?;
     if args.take_over {
-        let mut client = Client::connect(&socket(&home, &cluster)).await.ok_or_else(ended)?;
+        let mut client = Client::connect(&socket(&home, &cluster)).await?.ok_or_else(ended)?;
         client.take_over(&spec.name).await?;
     }
     if args.wait {
@@ -194,6 +204,12 @@ fn details(args: &Args) -> anyhow::Result<SpecDetails> {
         )
         .into());
     }
+    let brings = args.trust_container || args.max_file.is_some() || args.max_pull.is_some();
+    if args.direction == Some(Direction::ToContainer) && brings {
+        let message =
+            "`--direction to-container` brings nothing here, so there is nothing to trust or to limit";
+        return Err(UserError::new(message, "leave one of them out").into());
+    }
     args.selector.as_deref().map_or(Ok(()), validate::selector).map_err(refused)?;
     let (reload, reload_mode) = reload(args.reload.as_deref())?;
     if !reload && (!args.reload_on.is_empty() || args.reload_max_unavailable.is_some()) {
@@ -212,6 +228,9 @@ fn details(args: &Args) -> anyhow::Result<SpecDetails> {
         ignore: args.ignore.clone(),
         initial: args.initial,
         direction: args.direction,
+        trust_container: args.trust_container,
+        max_file: args.max_file,
+        max_pull: args.max_pull,
         reload_mode,
         reload_on: args.reload_on.clone(),
         reload_max_unavailable: args.reload_max_unavailable,
@@ -356,7 +375,7 @@ async fn wait(
     let mut last = "the watcher does not know it yet".to_owned();
     let bar = printer.bar("");
     let watching = async {
-        let mut client = Client::connect(&socket).await.ok_or_else(ended)?;
+        let mut client = Client::connect(&socket).await?.ok_or_else(ended)?;
         let mut states = client.follow().await?;
         while let Some(state) = states.next().await {
             let Some(spec) = state.specs.into_iter().find(|spec| spec.name == name) else { continue };

@@ -103,7 +103,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     let gone: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     let mut free = true;
     for dir in contexts.iter().filter(|_| !gone.is_empty()) {
-        free &= match Client::connect(&dir.socket()).await {
+        free &= match Client::connect(&dir.socket()).await? {
             Some(client) => tokio::time::timeout(LIMIT, released(client, &gone, dir)).await.is_ok(),
             None => !lock::is_held(&dir.lock()),
         };
@@ -172,7 +172,7 @@ async fn released(client: Client, names: &BTreeSet<&str>, dir: &ContextDir) {
             return;
         }
         tokio::time::sleep(LOOK).await;
-        known = Client::connect(&dir.socket()).await;
+        known = Client::connect(&dir.socket()).await.ok().flatten();
     }
 }
 

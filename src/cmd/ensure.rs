@@ -51,7 +51,7 @@ pub(super) async fn watcher(
 
 /// The version of the watcher that runs; none when none does.
 async fn version_of(dir: &ContextDir) -> anyhow::Result<Option<String>> {
-    Ok(match Client::connect(&dir.socket()).await {
+    Ok(match Client::connect(&dir.socket()).await? {
         Some(mut client) => Some(client.version().await?.version),
         None => None,
     })
@@ -61,7 +61,7 @@ async fn version_of(dir: &ContextDir) -> anyhow::Result<Option<String>> {
 /// may be there.
 pub(super) async fn woken(home: &Home, cluster: &ClusterConfig) {
     let socket = home.context(&cluster.context, &cluster.hash()).socket();
-    if let Some(mut client) = Client::connect(&socket).await
+    if let Ok(Some(mut client)) = Client::connect(&socket).await
         && let Err(error) = client.wake().await
     {
         // One that is older than this call looks again by itself.
@@ -72,7 +72,7 @@ pub(super) async fn woken(home: &Home, cluster: &ClusterConfig) {
 /// Ends the watcher of a context, if one runs, and waits until its process has let go of everything. Returns
 /// whether one ran.
 pub(super) async fn stopped(dir: &ContextDir) -> anyhow::Result<bool> {
-    let client = Client::connect(&dir.socket()).await;
+    let client = Client::connect(&dir.socket()).await?;
     let ran = client.is_some();
     if let Some(mut client) = client {
         client.stop().await?;

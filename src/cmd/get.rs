@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     let cluster = ClusterConfig::load(cluster).await?;
     let dir = home.context(&cluster.context, &cluster.hash());
     let only = Only { names: args.names.clone(), namespace };
-    let Some(mut client) = Client::connect(&dir.socket()).await else {
+    let Some(mut client) = Client::connect(&dir.socket()).await? else {
         let rows = only.pick(count(from_file(&home, &cluster, &dir, printer)?, &dir, printer))?;
         print(&rows, &args, printer)?;
         if !rows.is_empty() && args.is_table() {
@@ -163,7 +163,7 @@ impl Only {
 fn print(rows: &[SpecRow], args: &Args, printer: Printer) -> anyhow::Result<()> {
     let list = || serde_json::json!({ "kind": "SpecList", "items": rows });
     match args.output {
-        Output::Json => printer.data(serde_json::to_string_pretty(&list())?),
+        Output::Json => printer.raw(serde_json::to_string_pretty(&list())? + "\n"),
         Output::Yaml => printer.raw(crate::config::to_yaml(&list())?),
         Output::Name => rows.iter().for_each(|row| printer.data(format!("spec/{}", row.name))),
         Output::Table | Output::Wide if rows.is_empty() => {

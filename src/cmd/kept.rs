@@ -14,7 +14,7 @@ use crate::{
     config::Store,
     home::{ContextDir, Home},
     kept::{self, Folder, Item, Kind, moment},
-    printer::{Printer, UserError, size},
+    printer::{self, Printer, UserError, size},
 };
 use ksync_common::chain;
 
@@ -91,7 +91,7 @@ pub(super) fn print(
     let rows: Vec<Row<'_>> = shelves.iter().flat_map(|shelf| rows(shelf, &wanted)).collect();
     let list = || serde_json::json!({ "kind": "KeptList", "items": rows });
     match output {
-        Output::Json => printer.data(serde_json::to_string_pretty(&list())?),
+        Output::Json => printer.raw(serde_json::to_string_pretty(&list())? + "\n"),
         Output::Yaml => printer.raw(crate::config::to_yaml(&list())?),
         Output::Name => {
             for row in &rows {
@@ -122,10 +122,11 @@ fn table(rows: &[Row<'_>]) -> std::io::Result<String> {
     let mut table = TabWriter::new(Vec::new()).padding(3).tab_indent(false);
     writeln!(table, "NAME\tPATH\tKEPT\tWHY\tSIZE\tLOCATION")?;
     for row in rows {
+        let (path, place) = (printer::shown(row.path), printer::shown(&row.location));
         // A spec that is no more is called by its local path.
         let name = if row.spec.is_empty() { &row.local_path } else { &row.spec };
         let at = shown(row.item.at);
-        writeln!(table, "{name}\t{}\t{at}\t{}\t{}\t{}", row.path, row.why, size(row.size), row.location)?;
+        writeln!(table, "{}\t{path}\t{at}\t{}\t{}\t{place}", printer::shown(name), row.why, size(row.size))?;
     }
     let bytes = table.into_inner().map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

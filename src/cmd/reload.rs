@@ -38,7 +38,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     }
     let (home, cluster) = (Home::from_env()?, ClusterConfig::load(cluster).await?);
     let socket = home.context(&cluster.context, &cluster.hash()).socket();
-    let Some(mut client) = Client::connect(&socket).await else {
+    let Some(mut client) = Client::connect(&socket).await? else {
         super::known(&home, &args.name)?;
         let hint = "start one with `kubectl ksync watch --daemon`";
         let context = &cluster.context;
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     let containers = client.reload(&args.name, &mode, args.grace).await.map_err(|error| match error {
         // The watcher's own sentence says it all.
         Error::Refused { message, .. } => UserError::new(message, "").into(),
-        error @ Error::Slow { .. } => anyhow::Error::from(error),
+        error @ (Error::Slow { .. } | Error::Foreign { .. }) => anyhow::Error::from(error),
     })?;
     if containers.is_empty() {
         let hint = format!("`kubectl ksync get {}` says how it stands", args.name);

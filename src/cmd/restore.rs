@@ -10,7 +10,7 @@ use crate::{
     cluster::{ClusterArgs, ClusterConfig},
     home::Home,
     kept::{self, Item, Restored, moment},
-    printer::{Printer, UserError},
+    printer::{Printer, UserError, shown},
 };
 use ksync_common::chain;
 
@@ -104,7 +104,10 @@ fn newest<'a>(items: impl Iterator<Item = &'a Item>) -> Vec<&'a Item> {
 /// What is meant by `PATH` or `PATH@TIME`: the file, or everything below it.
 fn pick<'a>(items: &'a [Item], asked: &str) -> Vec<&'a Item> {
     let asked = asked.trim_end_matches('/');
-    let is = |item: &Item, path: &str| ksync_tree::covers(path, &item.path);
+    // A name may also be given as it is listed.
+    let is = |item: &Item, path: &str| {
+        ksync_tree::covers(path, &item.path) || ksync_tree::covers(path, &shown(&item.path))
+    };
     let plain = newest(items.iter().filter(|item| is(item, asked)));
     if !plain.is_empty() {
         return plain;
@@ -122,7 +125,7 @@ mod tests {
 
     fn item(path: &str, second: i64) -> Item {
         let at = jiff::Timestamp::from_second(second).unwrap();
-        Item { path: path.into(), at, kind: Kind::Deleted, size: 0, place: "/".into() }
+        Item { path: path.into(), at, kind: Kind::Deleted, size: 0, room: 0, place: "/".into() }
     }
 
     #[test]
@@ -146,6 +149,9 @@ mod tests {
         assert_eq!(picked("a@b"), ["a@b 1"]);
         assert_eq!(picked("d/"), ["d/x 2", "d/y 1"]);
         assert_eq!(picked("d/x@19700101T000001000Z"), ["d/x 1"]);
+        let odd = [item("d/\u{1b}[2J\n", 1)];
+        let names = [r"d/\u{1b}[2J\n", r"d/\u{1b}[2J\n@19700101T000001000Z", "d/\u{1b}[2J\n", "d"];
+        assert!(names.iter().all(|asked| pick(&odd, asked).len() == 1));
         assert!(picked("none").is_empty() && picked("a@19700101T000003000Z").is_empty());
     }
 }

@@ -38,7 +38,7 @@ pub(crate) async fn run(cluster: &ClusterArgs, printer: Printer) -> anyhow::Resu
 async fn running(home: &Home) -> anyhow::Result<Vec<(String, ContextDir)>> {
     let mut found = Vec::new();
     for dir in home.contexts()? {
-        if let Some(mut client) = Client::connect(&dir.socket()).await {
+        if let Some(mut client) = Client::connect(&dir.socket()).await? {
             found.push((client.version().await?.context, dir));
         }
     }

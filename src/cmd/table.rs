@@ -10,6 +10,7 @@ use tabwriter::TabWriter;
 
 use crate::{
     config::{Config, Direction, SpecDetails},
+    printer::shown,
     status::{Edit, Status},
     watcher::{ServiceView, SpecView},
 };
@@ -232,14 +233,18 @@ pub(super) fn lines(rows: &[SpecRow], wide: bool) -> Vec<Line> {
     rows.iter().flat_map(|row| lines_of(row, wide)).collect()
 }
 
-/// Lines of equal numbers of cells as text, each column as wide as its widest cell.
+/// Lines of equal numbers of cells as text, each column as wide as its widest cell; the names in them are [`shown`].
 pub(super) fn align(lines: &[Vec<String>]) -> Vec<String> {
     let mut table = TabWriter::new(Vec::new()).padding(3).tab_indent(false);
-    let text: String = lines.iter().map(|cells| cells.join("\t") + "\n").collect();
+    let text: String = lines.iter().map(|cells| line_of(cells)).collect();
     // Writing to memory can't fail, and what went in was UTF-8.
     let written = table.write_all(text.as_bytes()).and_then(|()| table.flush());
     let bytes = written.ok().and_then(|()| table.into_inner().ok()).unwrap_or_default();
     String::from_utf8_lossy(&bytes).lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+fn line_of(cells: &[String]) -> String {
+    cells.iter().map(|cell| shown(cell)).collect::<Vec<_>>().join("\t") + "\n"
 }
 
 fn dash(cell: &str) -> String {

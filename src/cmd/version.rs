@@ -40,7 +40,7 @@ pub(crate) async fn run(args: Args, cluster: &ClusterArgs, printer: Printer) -> 
     };
     let home = Home::from_env()?;
     let socket = home.context(&cluster.context, &cluster.hash()).socket();
-    match Client::connect(&socket).await {
+    match Client::connect(&socket).await? {
         Some(mut client) => {
             let version = client.version().await?;
             printer.data(format!("watcher {} (process {})", version.version, version.pid));

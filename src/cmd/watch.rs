@@ -14,7 +14,7 @@ use crate::{
     cluster::{ClusterArgs, ClusterConfig},
     config::Store,
     home::Home,
-    printer::{Printer, UserError},
+    printer::{Printer, ShownEvents, UserError},
     watcher::{
         Watcher,
         daemon::{self, Report},
@@ -135,7 +135,7 @@ fn log_to_stderr(home: &Home) {
     // A second call in one process (tests) keeps the first one's.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| ShownEvents(std::io::stderr()))
         // They would be told on stderr again, and where that is a log on a full disk, telling them panics.
         .log_internal_errors(false)
         .with_ansi(false)

@@ -23,6 +23,9 @@ pub(super) fn item(spec: &SpecDetails, indent: usize) -> String {
     optional("ignore", (!spec.ignore.is_empty()).then(|| patterns(&spec.ignore)));
     optional("initial", spec.initial.map(|initial| initial.to_string()));
     optional("direction", spec.direction.map(|direction| direction.to_string()));
+    optional("trust-container", spec.trust_container.then(|| "true".to_owned()));
+    optional("max-file", spec.max_file.map(|size| size.to_string()));
+    optional("max-pull", spec.max_pull.map(|size| size.to_string()));
     optional("reload-mode", spec.reload_mode.as_ref().map(|mode| string(&mode.to_string())));
     optional("reload-on", (!spec.reload_on.is_empty()).then(|| patterns(&spec.reload_on)));
     optional("reload-max-unavailable", spec.reload_max_unavailable.map(|most| most.to_string()));
@@ -71,7 +74,7 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::{super::yaml, item};
-    use crate::config::{Direction, Initial, ReloadMode, SpecDetails};
+    use crate::config::{ByteSize, Direction, Initial, ReloadMode, SpecDetails};
 
     #[test]
     fn every_value_reads_back() {
@@ -107,6 +110,9 @@ mod tests {
                 ignore: vec![text.to_owned(), "*.o".to_owned()],
                 initial: Some(Initial::Newest),
                 direction: Some(Direction::ToContainer),
+                trust_container: true,
+                max_file: Some(ByteSize(200_000_000)),
+                max_pull: Some(ByteSize(7)),
                 reload_mode: Some(ReloadMode::Signal("HUP".to_owned())),
                 reload_on: vec![text.to_owned()],
                 reload_max_unavailable: NonZeroUsize::new(2),

@@ -2,14 +2,23 @@
 
 use std::{collections::BTreeSet, fmt, num::NonZeroUsize, path::Path};
 
+use ksync_merge::Terms;
 use serde::{
     Deserialize, Deserializer,
     de::{SeqAccess, Visitor},
 };
 
+use super::ByteSize;
+
+/// What is larger comes from a container only when a person has agreed.
+const MAX_FILE: ByteSize = ByteSize(50 << 20);
+/// The same of all that comes within an hour.
+const MAX_PULL: ByteSize = ByteSize(1 << 30);
+
 /// All configuration required to sync a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, expecting = "a mapping of a spec's keys")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(crate) struct SpecDetails {
     /// Unique in the file.
     #[serde(deserialize_with = "nullable")]
@@ -51,6 +60,15 @@ pub(crate) struct SpecDetails {
     /// The old ksync's way from the container only.
     #[serde(deserialize_with = "nullable")]
     pub remotereadonly: bool,
+    /// Whatever its containers make comes here unasked.
+    #[serde(rename = "trust-container", deserialize_with = "nullable")]
+    pub trust_container: bool,
+    /// The largest file that comes here unasked.
+    #[serde(rename = "max-file")]
+    pub max_file: Option<ByteSize>,
+    /// How much may come here unasked within an hour.
+    #[serde(rename = "max-pull")]
+    pub max_pull: Option<ByteSize>,
     /// How the app is given the new code, with `reload: true`.
     #[serde(rename = "reload-mode")]
     pub reload_mode: Option<ReloadMode>,
@@ -177,6 +195,16 @@ impl SpecDetails {
         self.direction.unwrap_or(old)
     }
 
+    /// What of its containers comes here unasked.
+    pub(crate) fn terms(&self) -> Terms {
+        let bytes = |size: Option<ByteSize>, usual: ByteSize| size.unwrap_or(usual).0;
+        Terms {
+            trusts: self.trust_container,
+            max_file: bytes(self.max_file, MAX_FILE),
+            max_pull: bytes(self.max_pull, MAX_PULL),
+        }
+    }
+
     /// Why the two can't stand beside each other: a directory here has one set of patterns. One phrase.
     pub(crate) fn patterns_differ_from(&self, other: &Self) -> Option<String> {
         let same_path = Path::new(&self.localpath) == Path::new(&other.localpath);
@@ -282,6 +310,16 @@ mod tests {
         let refused = |keys: &str| spec(&format!("pod: p\n{keys}")).check().unwrap_err();
         assert!(refused("remotereadonly: true\n").starts_with("`remotereadonly: true` is not supported"));
         assert!(refused("localreadonly: true\ndirection: both\n").contains("exclude each other"));
+    }
+
+    #[test]
+    fn what_comes_unasked_has_limits_unless_it_is_said() {
+        let terms = |keys: &str| spec(&format!("pod: p\n{keys}")).terms();
+        let usual = terms("");
+        assert_eq!((usual.trusts, usual.max_file, usual.max_pull), (false, 50 << 20, 1 << 30));
+        let own = terms("trust-container: true\nmax-file: 200M\nmax-pull: 4096\n");
+        assert_eq!((own.trusts, own.max_file, own.max_pull), (true, 200_000_000, 4096));
+        assert_eq!(terms("trust-container: ~\nmax-file: ~\n"), usual);
     }
 
     #[test]

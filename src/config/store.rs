@@ -1,13 +1,16 @@
 //! The file on disk: read as a whole, changed under its lock, replaced by rename. A symlink stays one; a mode stays.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{Draft, Error, Loaded};
-use crate::{home::write_whole, lock::Lock};
+use crate::{
+    home::{read_own, write_whole},
+    lock::Lock,
+};
 
 /// How long a command waits for another one that changes the file.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,7 +90,7 @@ impl Store {
     }
 
     fn text(&self) -> Result<String, Error> {
-        match fs::read_to_string(&self.path) {
+        match read_own(&self.path) {
             Ok(text) => Ok(text),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             Err(source) => Err(self.io("read", source)),

@@ -16,8 +16,9 @@ use jiff::Timestamp;
 use ksync_common::Backoff;
 use ksync_engine::{
     Attach, Command, Edits, Engine, Failure, FirstPull, Healings, LastEdit, MemberState, Much, Questions,
+    Unasked,
 };
-use ksync_merge::{First, Side};
+use ksync_merge::{First, Side, Terms};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -25,7 +26,7 @@ use tracing::info;
 use super::{attached::Attached, interruption::Interruption};
 use crate::{
     config::{Direction, Initial},
-    local::{INLINE, LocalFolder, Seat},
+    local::{INLINE, LocalFolder, Seat, phrase},
     node::NodeState,
     printer::size,
     reload::Automatic,
@@ -63,6 +64,7 @@ pub(super) struct Follower<'a> {
     pub(super) kind: &'a Arc<str>,
     pub(super) direction: Direction,
     pub(super) initial: Initial,
+    pub(super) terms: Terms,
     pub(super) local: &'a Arc<LocalFolder>,
     pub(super) automatic: &'a Automatic,
     pub(super) status: &'a ServiceTx,
@@ -186,6 +188,7 @@ impl Follower<'_> {
                 Initial::Remote => First::Remote,
                 Initial::Newest => First::Newest,
             },
+            terms: self.terms,
             excluded: attached.excluded.clone(),
             // The follower may be gone.
             brought: Edits::new(move |path, _| drop(brought.send(path.to_owned()))),
@@ -229,7 +232,7 @@ impl Follower<'_> {
             return (Status::Error, reason);
         }
         let (spec, pod) = (self.spec, &self.container.pod);
-        let Questions { removed, gone_here, first_pull } = &member.questions;
+        let Questions { removed, gone_here, first_pull, unasked } = &member.questions;
         if let Some(much) = gone_here {
             let reason = format!(
                 "{} of {} entries that were in sync are gone here; put them back (is a disk not mounted?), or say: `kubectl \
@@ -246,8 +249,8 @@ impl Follower<'_> {
                 member.failures.iter().map(|(path, failure)| sentence(path, failure)).collect();
             return (Status::Error, first_of(&sentences));
         }
-        if let Some(pull) = first_pull {
-            return (Status::Confirm, question(pull, spec, pod));
+        if first_pull.is_some() || unasked.is_some() {
+            return (Status::Confirm, question(first_pull.as_ref(), unasked.as_ref(), spec, pod));
         }
         if member.is_watching(Instant::now()) {
             return (Status::Watching, String::new());
@@ -285,13 +288,23 @@ fn mass_deletion(much: Much, spec: &str, pod: &str) -> String {
     )
 }
 
-/// How much only a container has, and both answers.
-fn question(pull: &FirstPull, spec: &str, pod: &str) -> String {
+/// How much only a container has, or what of it does not come unasked, and both answers.
+fn question(pull: Option<&FirstPull>, unasked: Option<&Unasked>, spec: &str, pod: &str) -> String {
+    let many =
+        pull.map(|pull| format!("{} files ({}) exist only in pod `{pod}`", pull.files, size(pull.bytes)));
+    let what = match (many, unasked.map(phrase)) {
+        (Some(many), Some(what)) => format!("{many}, and what does not come here unasked: {what}"),
+        (Some(many), None) => many,
+        (None, what) => {
+            format!("pod `{pod}` has what does not come here unasked: {}", what.unwrap_or_default())
+        }
+    };
+    // What stands here is not left there, but put back.
+    let back =
+        if unasked.is_some_and(|asked| asked.replaced > 0) { ", and puts back what is here" } else { "" };
+    let colon = if unasked.is_some() { "." } else { ":" };
     format!(
-        "{} files ({}) exist only in pod `{pod}`: `kubectl ksync accept {spec}` brings them here, `kubectl ksync decline {spec}` \
-         leaves them there",
-        pull.files,
-        size(pull.bytes)
+        "{what}{colon} `kubectl ksync accept {spec}` brings them here, `kubectl ksync decline {spec}` leaves them there{back}"
     )
 }
 
@@ -323,7 +336,7 @@ fn cause(chain: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ksync_engine::{Failure, FirstPull, Much};
+    use ksync_engine::{Failure, FirstPull, Much, Named, Unasked};
     use ksync_merge::Side;
 
     use super::{mass_deletion, question, sentence};
@@ -349,9 +362,33 @@ mod tests {
     fn a_first_pull_says_how_much_and_both_answers() {
         let pull = FirstPull { files: 1200, bytes: 3 << 20, tops: vec!["node_modules".into()] };
         assert_eq!(
-            question(&pull, "main", "app-1"),
+            question(Some(&pull), None, "main", "app-1"),
             "1200 files (3.1 MB) exist only in pod `app-1`: `kubectl ksync accept main` brings them here, `kubectl ksync \
              decline main` leaves them there"
+        );
+    }
+
+    #[test]
+    fn what_does_not_come_unasked_is_named_with_both_answers() {
+        let named = |count, first: &str| Named { count, first: first.to_owned() };
+        let asked = Unasked { entries: 1, links: named(1, "l -> /etc"), ..Unasked::default() };
+        let answers =
+            "`kubectl ksync accept main` brings them here, `kubectl ksync decline main` leaves them there";
+        assert_eq!(
+            question(None, Some(&asked), "main", "app-1"),
+            format!(
+                "pod `app-1` has what does not come here unasked: 1 symlink that leads out of the directory (`l -> /etc`). \
+                 {answers}"
+            )
+        );
+        let pull = FirstPull { files: 1200, bytes: 3 << 20, tops: Vec::new() };
+        let both = question(Some(&pull), Some(&Unasked { replaced: 1, ..asked }), "main", "app-1");
+        assert_eq!(
+            both,
+            format!(
+                "1200 files (3.1 MB) exist only in pod `app-1`, and what does not come here unasked: 1 symlink that leads out \
+                 of the directory (`l -> /etc`). {answers}, and puts back what is here"
+            )
         );
     }
 

@@ -1,38 +1,35 @@
 //! Files that are replaced as a whole: whoever reads one finds the old content or the new one.
 
 use std::{
-    fs, io,
-    io::Write as _,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    fs::File,
+    io::{self, Write as _},
+    path::Path,
 };
 
-/// Replaces a file's content: a temporary file in the target's directory, synced, renamed over it, and the directory
-/// synced. A new file is 0600.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let target = resolve(path)?;
-    let mode = match fs::metadata(&target) {
-        Ok(metadata) => metadata.permissions().mode() & 0o7777,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => 0o600,
-        Err(e) => return Err(e),
-    };
-    let dir = target.parent().unwrap_or(Path::new("/"));
-    let mut temp = tempfile::Builder::new().prefix(".ksync.").suffix(".tmp").tempfile_in(dir)?;
-    temp.write_all(content)?;
-    temp.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-    temp.as_file().sync_all()?;
-    temp.persist(&target).map_err(|e| e.error)?;
-    fs::File::open(dir)?.sync_all()
-}
+use rand::RngExt;
+use rustix::fs::{AtFlags, Mode, OFlags};
 
-/// Where a path leads through symlinks, also when what the last one names does not exist yet.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
-    let mut path = std::path::absolute(path)?;
-    for _ in 0..40 {
-        match fs::read_link(&path) {
-            Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
-            Err(_) => return Ok(path),
-        }
+use super::own::{replaced, walk};
+
+/// Replaces a file's content: a temporary file in the target's directory, synced, renamed over it, and the directory
+/// synced. A new file is 0600. Nothing is written by way of another user's symlink, nor over another's file.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let (dir, name) = walk(path)?;
+    let mode = replaced(&dir, &name, path)?.map_or(0o600, |stat| stat.st_mode & 0o7777);
+    let temp = format!(".ksync.{:016x}.tmp", rand::rng().random::<u64>());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(&dir, &temp, flags, Mode::RUSR | Mode::WUSR)?);
+    let written = file
+        .write_all(content)
+        .and_then(|()| Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| Ok(rustix::fs::renameat(&dir, &temp, &dir, &name)?));
+    if written.is_err() {
+        // What can't be written is the error; that a part of it is left is none.
+        let _ = rustix::fs::unlinkat(&dir, &temp, AtFlags::empty());
     }
-    Err(io::Error::other("too many symlinks"))
+    written?;
+    // What a directory is walked through with can't be synced.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    File::from(rustix::fs::openat(&dir, ".", flags, Mode::empty())?).sync_all()
 }

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, Metadata},
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Item {
     pub kind: Kind,
     /// In bytes.
     pub size: u64,
+    /// What it counts for where room is limited, in bytes.
+    pub room: u64,
     /// Where it lies.
     pub place: PathBuf,
 }
@@ -81,10 +84,15 @@ fn of_kind(folder: &Path, kind: Kind, items: &mut Vec<Item>) -> io::Result<()> {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(at) = moment_of(&name) else { continue };
         walk(&dir, "", &mut |path, place, meta| {
-            items.push(Item { path: path.to_owned(), at, kind, size: meta.len(), place });
+            items.push(Item { path: path.to_owned(), at, kind, size: meta.len(), room: room(meta), place });
         })?;
     }
     Ok(())
+}
+
+/// What a file counts for: what it takes, and no less than what it would take where holes are filled.
+pub(super) fn room(meta: &Metadata) -> u64 {
+    meta.len().max(meta.blocks().saturating_mul(512))
 }
 
 /// Every file and symlink below `dir`. What goes meanwhile (a sweep, a restore) is passed over.

@@ -9,14 +9,19 @@ use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use super::Kind;
+use super::{Kind, list::room, sweep};
 
 /// What is put away within this time shares a moment.
 const TOGETHER: Duration = Duration::from_secs(1);
+/// So many bytes more are kept before it is looked whether they are too many: a sweep may be minutes away.
+const UNLOOKED: u64 = 64 << 20;
 /// Copies older than this are a sweep's business.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
@@ -25,6 +30,8 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 pub(crate) struct Moments {
     folder: PathBuf,
     state: Mutex<State>,
+    /// Bytes that were kept since the last sweep that this has begun.
+    unlooked: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -74,7 +81,7 @@ impl Moment {
 impl Moments {
     pub(crate) fn new(folder: PathBuf) -> Self {
         let state = State { current: HashMap::new(), copies: HashMap::new(), since: Instant::now() };
-        Self { folder, state: Mutex::new(state) }
+        Self { folder, state: Mutex::new(state), unlooked: AtomicU64::new(0) }
     }
 
     /// Has `put` put what stood at `path` into a moment, under that path, and removes the oldest copies of it beyond those that
@@ -87,7 +94,8 @@ impl Moments {
     ) -> Result<(), String> {
         let place = self.place(kind, path).map_err(|error| format!("make a place below `kept`: {error}"))?;
         put(&place)?;
-        let size = place.join(path).symlink_metadata().map_or(0, |meta| meta.len());
+        let size = place.join(path).symlink_metadata().map_or(0, |meta| room(&meta));
+        self.limit(size);
         let surplus = self.state().one_more(kind, path, KeptCopy { place, size });
         for KeptCopy { place, .. } in surplus {
             if let Err(error) = self.remove(&place, kind, path) {
@@ -95,6 +103,17 @@ impl Moments {
             }
         }
         Ok(())
+    }
+
+    /// Counts what was kept, and keeps all that is kept, of all folders, within its limits.
+    fn limit(&self, size: u64) {
+        let before = self.unlooked.fetch_add(size, Ordering::Relaxed);
+        if before.saturating_add(size) > UNLOOKED
+            && let Some(kept) = self.folder.parent()
+        {
+            self.unlooked.store(0, Ordering::Relaxed);
+            sweep(kept);
+        }
     }
 
     fn place(&self, kind: Kind, path: &str) -> io::Result<Arc<PathBuf>> {
@@ -192,25 +211,25 @@ mod tests {
     #[test]
     fn what_goes_together_shares_a_moment_and_no_copy_replaces_another() {
         let dir = tempfile::tempdir().unwrap();
-        let moments = Moments::new(dir.path().to_owned());
+        let moments = Moments::new(dir.path().join("f"));
         let keep = |path: &str| moments.keep(Kind::Replaced, path, &mut put(path, path)).unwrap();
         ["a", "b/c", "b/d", "b-"].into_iter().for_each(keep);
-        assert_eq!(left(dir.path(), Kind::Replaced), [["a", "b-", "b/c", "b/d"]]);
+        assert_eq!(left(&dir.path().join("f"), Kind::Replaced), [["a", "b-", "b/c", "b/d"]]);
         // The same path, a file where the moment has a directory, and the other way round.
         ["a", "b", "a/x"].into_iter().for_each(keep);
-        assert_eq!(left(dir.path(), Kind::Replaced)[1..], [vec!["a", "b"], vec!["a/x"]]);
+        assert_eq!(left(&dir.path().join("f"), Kind::Replaced)[1..], [vec!["a", "b"], vec!["a/x"]]);
         moments.keep(Kind::Conflict, "a", &mut put("", "a")).unwrap();
-        assert_eq!(left(dir.path(), Kind::Replaced).len(), 3);
+        assert_eq!(left(&dir.path().join("f"), Kind::Replaced).len(), 3);
     }
 
     #[test]
     fn of_a_path_that_changes_all_the_time_the_newest_stay_and_no_empty_moments() {
         let dir = tempfile::tempdir().unwrap();
-        let moments = Moments::new(dir.path().to_owned());
+        let moments = Moments::new(dir.path().join("f"));
         let keep = |path: &str| moments.keep(Kind::Replaced, path, &mut put("", path)).unwrap();
         keep("other");
         (0..3 * COPIES).for_each(|_| keep("d/log"));
-        let left = left(dir.path(), Kind::Replaced);
+        let left = left(&dir.path().join("f"), Kind::Replaced);
         assert_eq!(left.len(), COPIES + 1, "{left:?}");
         assert_eq!(left[0], ["other"]);
         assert!(left[1..].iter().all(|paths| *paths == ["d/log"]), "{left:?}");
@@ -219,12 +238,12 @@ mod tests {
     #[test]
     fn of_what_both_sides_write_again_and_again_more_stay() {
         let dir = tempfile::tempdir().unwrap();
-        let moments = Moments::new(dir.path().to_owned());
+        let moments = Moments::new(dir.path().join("f"));
         let keep = |path: &str, text: &str| moments.keep(Kind::Conflict, path, &mut put(text, path)).unwrap();
-        let count = || left(dir.path(), Kind::Conflict).len();
+        let count = || left(&dir.path().join("f"), Kind::Conflict).len();
         (0..CONFLICTS + 5).for_each(|_| keep("small", "x"));
         assert_eq!(count(), CONFLICTS);
-        let large = "x".repeat(usize::try_from(CONFLICTS_SIZE / 10).unwrap());
+        let large = "x".repeat(usize::try_from(CONFLICTS_SIZE / 10 / 4096 * 4096).unwrap());
         (0..15).for_each(|_| keep("large", &large));
         assert_eq!(count(), CONFLICTS + 10);
         // However large they are, as many stay as of other kinds.
@@ -233,16 +252,38 @@ mod tests {
         assert_eq!(count(), CONFLICTS + 10 + COPIES);
     }
 
+    /// Not before the next sweep, but with what makes it too much.
+    #[test]
+    fn what_is_kept_is_limited_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("f");
+        let moments = Moments::new(folder.clone());
+        // A moment in the past, and more than all that may be kept.
+        let old = folder.join("conflicts/20260101T000000000Z-000001");
+        fs::create_dir_all(&old).unwrap();
+        fs::write(old.join("week"), "").unwrap();
+        moments.keep(Kind::Conflict, "small", &mut put("", "small")).unwrap();
+        assert!(old.join("week").exists());
+        let mut sparse = |place: &Path| {
+            fs::create_dir_all(place).unwrap();
+            let file = fs::File::create_new(place.join("sparse")).unwrap();
+            file.set_len(3 << 30).map_err(|error| error.to_string())
+        };
+        moments.keep(Kind::Conflict, "sparse", &mut sparse).unwrap();
+        assert!(!old.join("week").exists(), "a sweep has come");
+        assert!(left(&folder, Kind::Conflict).concat().contains(&"sparse".to_owned()), "the newest stays");
+    }
+
     #[test]
     fn what_could_not_be_put_away_counts_as_no_copy() {
         let dir = tempfile::tempdir().unwrap();
-        let moments = Moments::new(dir.path().to_owned());
+        let moments = Moments::new(dir.path().join("f"));
         moments.keep(Kind::Replaced, "a", &mut put("first", "a")).unwrap();
         for _ in 0..2 * COPIES {
             let failed = moments.keep(Kind::Replaced, "a", &mut |_| Err("full".to_owned()));
             assert_eq!(failed, Err("full".to_owned()));
         }
-        assert_eq!(left(dir.path(), Kind::Replaced).concat(), ["a"]);
+        assert_eq!(left(&dir.path().join("f"), Kind::Replaced).concat(), ["a"]);
     }
 
     #[test]

@@ -52,23 +52,23 @@ fn sweep_at(kept: &Path, now: Timestamp, limit: u64) -> io::Result<usize> {
 }
 
 /// The places of what must go: what is too old, what has enough newer ones of its path and kind, and of the rest the
-/// oldest, until it is no more than `limit` bytes.
+/// oldest, until it is no more than `limit` bytes. The newest of all stays: a person has had it kept, or had it.
 fn surplus(mut items: Vec<(&Path, &Item)>, now: Timestamp, limit: u64) -> Vec<PathBuf> {
     items.sort_by_key(|(_, item)| std::cmp::Reverse(item.at));
     let mut copies: BTreeMap<(&Path, &str, &str), (usize, u64)> = BTreeMap::new();
     let (mut total, mut gone) = (0_u64, Vec::new());
     for (folder, item) in items {
         let (newer, bytes) = copies.entry((folder, item.kind.word(), &item.path)).or_default();
-        let after = total.saturating_add(item.size);
-        if item.kind.is_surplus(*newer, bytes.saturating_add(item.size))
+        let after = total.saturating_add(item.room);
+        if item.kind.is_surplus(*newer, bytes.saturating_add(item.room))
             || older(item.at, now, AGE)
-            || after > limit
+            || after > limit && total > 0
         {
             gone.push(item.place.clone());
             continue;
         }
         *newer += 1;
-        *bytes += item.size;
+        *bytes += item.room;
         total = after;
     }
     gone
@@ -125,15 +125,28 @@ mod tests {
     fn the_old_and_the_too_much_go_and_the_newest_stays() {
         let dir = tempfile::tempdir().unwrap();
         put(dir.path(), "f/deleted/20260101T000000000Z-1/a/b", 1);
-        put(dir.path(), "f/conflicts/20260201T000000000Z-1/big", 80);
-        put(dir.path(), "g/deleted/20260202T000000000Z-1/c", 30);
+        put(dir.path(), "f/conflicts/20260201T000000000Z-1/big", 80_000);
+        put(dir.path(), "g/deleted/20260202T000000000Z-1/c", 30_000);
         let now = at("2026-02-02T01:00:00Z");
-        assert_eq!(sweep_at(dir.path(), now, 1000).unwrap(), 1);
+        assert_eq!(sweep_at(dir.path(), now, 1_000_000).unwrap(), 1);
         assert!(!dir.path().join("f/deleted/20260101T000000000Z-1").exists());
-        assert_eq!(sweep_at(dir.path(), now, 100).unwrap(), 1);
+        assert_eq!(sweep_at(dir.path(), now, 100_000).unwrap(), 1);
+        assert_eq!(sweep_at(dir.path(), now, 10).unwrap(), 0, "the newest stays, however large");
         assert!(!dir.path().join("f/conflicts/20260201T000000000Z-1").exists());
         assert!(dir.path().join("g/deleted/20260202T000000000Z-1/c").exists());
         assert_eq!(sweep_at(&dir.path().join("none"), now, 0).unwrap(), 0);
+    }
+
+    /// What is all holes takes no room here, and would take it elsewhere.
+    #[test]
+    fn a_sparse_file_counts_by_its_length() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "f/deleted/20260202T000000000Z-1/new", 1);
+        put(dir.path(), "f/conflicts/20260201T000000000Z-1/sparse", 0);
+        let sparse = dir.path().join("f/conflicts/20260201T000000000Z-1/sparse");
+        fs::File::options().write(true).open(&sparse).unwrap().set_len(3 << 30).unwrap();
+        assert_eq!(sweep_at(dir.path(), at("2026-02-02T01:00:00Z"), 1 << 30).unwrap(), 1);
+        assert!(!sparse.exists());
     }
 
     #[test]
@@ -143,7 +156,7 @@ mod tests {
             put(dir.path(), &format!("f/deleted/20260101T00{minute}00000Z-1/pid"), 3);
         }
         put(dir.path(), "f/deleted/20260101T000000000Z-1/precious", 3);
-        sweep_at(dir.path(), at("2026-01-01T01:00:00Z"), 1000).unwrap();
+        sweep_at(dir.path(), at("2026-01-01T01:00:00Z"), 1_000_000).unwrap();
         let left = list(dir.path()).unwrap().remove(0).items;
         let times: Vec<_> =
             left.iter().filter(|item| item.path == "pid").map(|item| item.at.to_string()).collect();

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use ksync_engine::{Command, Engine, FirstPull, Questions};
+use ksync_engine::{Command, Engine, FirstPull, Questions, Unasked, joined_tops};
 use ksync_tree::Ignore;
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -26,6 +26,7 @@ use super::{
     process::LocalSyncthing,
     root::{self, LocalRoot},
     state::{Closed, LocalState, taken_up},
+    unasked::phrase,
 };
 use crate::{blocking, config::same_patterns, kind::ContainerKind};
 
@@ -83,17 +84,26 @@ pub(crate) struct Answered {
     pub gone_here: usize,
     /// What only a container has: on its way here, or still asked about when the answer was no.
     pub first_pull: Option<FirstPull>,
+    /// What did not come here unasked, in words, and how much of it stands here, and is put back when the answer was no.
+    pub unasked: Option<(String, usize)>,
+    /// Paths of all that only containers have; each stands for all below it.
+    pub tops: Vec<String>,
 }
 
 impl Answered {
     fn to(asked: Vec<Questions>) -> Self {
-        let mut answered = Self::default();
-        for Questions { removed, gone_here, first_pull } in asked {
+        let (mut answered, mut tops) = (Self::default(), Vec::new());
+        for Questions { removed, gone_here, first_pull, unasked } in asked {
             answered.deletions += removed.map_or(0, |much| much.files);
             // Each replica has the same.
             answered.gone_here = answered.gone_here.max(gone_here.map_or(0, |much| much.files));
+            tops.extend(first_pull.as_ref().map(|pull| pull.tops.clone()));
+            tops.extend(unasked.as_ref().map(|asked| asked.tops.clone()));
             answered.first_pull = answered.first_pull.or(first_pull);
+            let told = |asked: Unasked| (phrase(&asked), asked.replaced);
+            answered.unasked = answered.unasked.or(unasked.map(told));
         }
+        answered.tops = joined_tops(tops);
         answered
     }
 }

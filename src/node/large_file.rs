@@ -2,6 +2,8 @@
 
 use std::{env::VarError, str::FromStr};
 
+use crate::config::ByteSize;
+
 /// The environment variable that sets it.
 const LARGE_FILE_ENV: &str = "KSYNC_LARGE_FILE";
 
@@ -38,13 +40,8 @@ impl FromStr for LargeFile {
 
     /// A number of bytes, or of `Ki`, `Mi` or `Gi`, as in a quantity of Kubernetes.
     fn from_str(text: &str) -> Result<Self, NotASize> {
-        let units = [("Ki", 10), ("Mi", 20), ("Gi", 30)];
-        let with_unit = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
-        let (digits, shift) = with_unit.unwrap_or((text, 0));
-        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-        let number: Option<u64> = digits.parse().ok().filter(|_| plain);
-        let bytes = number.and_then(|number| number.checked_mul(1 << shift)).filter(|bytes| *bytes > 0);
-        bytes.map(Self).ok_or_else(|| NotASize(text.to_owned()))
+        let bytes = text.parse().ok().filter(|ByteSize(bytes)| *bytes > 0);
+        bytes.map(|ByteSize(bytes)| Self(bytes)).ok_or_else(|| NotASize(text.to_owned()))
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::shown;
+
 /// A progress bar in bytes; dropped, it is gone from the screen.
 #[derive(Debug)]
 pub(crate) struct Bar(ProgressBar);
@@ -23,7 +25,7 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             self.0.set_style(style);
         }
-        self.0.set_message(what.to_owned());
+        self.0.set_message(shown(what).into_owned());
     }
 
     /// How far it is, and in total where that is known.

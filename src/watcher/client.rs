@@ -1,6 +1,11 @@
 //! Speaking to a watcher from a command.
 
-use std::{path::Path, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use hyper_util::rt::TokioIo;
 use ksync_proto::watch::{
@@ -12,6 +17,8 @@ use tonic::{
     Streaming,
     transport::{Channel, Endpoint},
 };
+
+use crate::home::is_trusted;
 
 use super::view::{AnswerView, BoardView, ReloadView, WatcherView};
 
@@ -35,6 +42,14 @@ pub(crate) enum Error {
         /// Its sentence.
         message: String,
     },
+    /// Another user listens in its place.
+    #[error("the socket `{path}` is another user's ({uid})")]
+    Foreign {
+        /// The socket.
+        path: PathBuf,
+        /// The user's number.
+        uid: u32,
+    },
     /// It did not answer.
     #[error("the watcher did not answer `{call}` within {limit:?}")]
     Slow {
@@ -50,21 +65,35 @@ pub(crate) struct Client(WatchClient<Channel>);
 
 impl Client {
     /// Connects to the watcher that listens at `socket`; none when nobody listens there. One that is being killed has
-    /// its socket for a moment longer than it answers.
-    pub(crate) async fn connect(socket: &Path) -> Option<Self> {
-        let path = socket.to_owned();
+    /// its socket for a moment longer than it answers. Where another user listens, nothing is told to him (SO_PEERCRED,
+    /// unix(7)).
+    pub(crate) async fn connect(socket: &Path) -> Result<Option<Self>, Error> {
+        let (path, foreign) = (socket.to_owned(), Arc::<OnceLock<u32>>::default());
+        let stranger = Arc::clone(&foreign);
         let connector = tower::service_fn(move |_| {
-            let path = path.clone();
-            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+            let (path, stranger) = (path.clone(), Arc::clone(&stranger));
+            async move {
+                let stream = UnixStream::connect(path).await?;
+                let uid = stream.peer_cred()?.uid();
+                if is_trusted(uid) {
+                    return Ok(TokioIo::new(stream));
+                }
+                stranger.get_or_init(|| uid);
+                Err(io::Error::from(io::ErrorKind::PermissionDenied))
+            }
         });
         let endpoint = Endpoint::from_static("http://watcher").connect_timeout(CALL_LIMIT);
         let channel = endpoint.connect_with_connector(connector).await;
-        let mut client = WatchClient::new(channel.ok()?).max_decoding_message_size(64 << 20);
-        match tokio::time::timeout(CALL_LIMIT, client.version(VersionRequest {})).await {
+        if let Some(uid) = foreign.get() {
+            return Err(Error::Foreign { path: socket.to_owned(), uid: *uid });
+        }
+        let Ok(channel) = channel else { return Ok(None) };
+        let mut client = WatchClient::new(channel).max_decoding_message_size(64 << 20);
+        Ok(match tokio::time::timeout(CALL_LIMIT, client.version(VersionRequest {})).await {
             // Every watcher knows this call, so a failure is the connection's.
             Ok(Err(_)) => None,
             _ => Some(Self(client)),
-        }
+        })
     }
 
     /// Which watcher answers.
@@ -153,18 +182,44 @@ mod tests {
 
     use super::Client;
 
+    /// Who listens is whoever has called listen(2), so a thread with another user's id will do.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn another_user_is_told_nothing() {
+        use rustix::thread::{Uid, set_thread_res_uid};
+        if rustix::process::geteuid().as_raw() != 0 {
+            return ksync_skip::skipped("only root can become another user");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let path = dir.path().join("s");
+        let at = path.clone();
+        let listening = std::thread::spawn(move || {
+            let other = Uid::from_raw(1234);
+            set_thread_res_uid(other, other, other).unwrap();
+            std::os::unix::net::UnixListener::bind(at).unwrap()
+        });
+        let listener = listening.join().unwrap();
+        let error = Client::connect(&path).await.err().unwrap();
+        assert_eq!(error.to_string(), format!("the socket `{}` is another user's (1234)", path.display()));
+        listener.set_nonblocking(true).unwrap();
+        let mut told = String::new();
+        std::io::Read::read_to_string(&mut listener.accept().unwrap().0, &mut told).unwrap();
+        assert_eq!(told, "");
+    }
+
     #[tokio::test]
     async fn a_watcher_that_ends_before_it_answers_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        assert!(Client::connect(&path).await.is_none());
+        assert!(Client::connect(&path).await.unwrap().is_none());
         let listener = UnixListener::bind(&path).unwrap();
         let dying = tokio::spawn(async move {
             let accepted = listener.accept().await.unwrap();
             drop(listener);
             drop(accepted);
         });
-        assert!(Client::connect(&path).await.is_none());
+        assert!(Client::connect(&path).await.unwrap().is_none());
         dying.await.unwrap();
     }
 }

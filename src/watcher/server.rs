@@ -17,17 +17,20 @@ use ksync_proto::watch::{
     watch_server::{Watch, WatchServer},
 };
 use tokio::{
-    net::UnixListener,
+    net::{UnixListener, UnixStream},
     sync::{mpsc, watch},
 };
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_stream::{
+    StreamExt as _,
+    wrappers::{ReceiverStream, UnixListenerStream},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::wire;
 use crate::{
-    cluster::Access, config::ReloadMode, folder::TakeOver, local::LocalFolders, reload::Reloads,
-    status::Board,
+    cluster::Access, config::ReloadMode, folder::TakeOver, home::is_trusted, local::LocalFolders,
+    reload::Reloads, status::Board,
 };
 
 /// How long a stop waits for everything to be let go of.
@@ -68,11 +71,30 @@ impl Socket {
     /// Serves until `end`.
     pub(super) async fn serve(mut self, endpoint: Endpoint, end: CancellationToken) {
         let Some(listener) = self.listener.take() else { return };
+        let incoming = UnixListenerStream::new(listener).filter(|stream| match stream {
+            Ok(stream) => is_ours(stream),
+            Err(_) => true,
+        });
         let server = tonic::transport::Server::builder()
             .add_service(WatchServer::new(endpoint))
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), end.cancelled_owned());
+            .serve_with_incoming_shutdown(incoming, end.cancelled_owned());
         if let Err(error) = server.await {
             tracing::error!(error = ksync_common::chain(&error), "the status endpoint ended");
+        }
+    }
+}
+
+/// Whether the other end is this user's or root's (SO_PEERCRED, unix(7)), whatever became of the socket's mode.
+fn is_ours(stream: &UnixStream) -> bool {
+    match stream.peer_cred() {
+        Ok(peer) if is_trusted(peer.uid()) => true,
+        Ok(peer) => {
+            tracing::warn!(uid = peer.uid(), "another user has connected to the watcher's socket: refused");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%error, "who has connected to the watcher's socket can't be told: refused");
+            false
         }
     }
 }

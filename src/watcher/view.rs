@@ -119,19 +119,23 @@ pub(crate) struct AnswerView {
     pub deletions: u64,
     /// Files that were in sync and were gone here: deleted in the containers now, or put back here.
     pub gone_here: u64,
-    /// What only a container has.
+    /// What only a container has: on its way here when the answer was yes.
     pub first_pull: Option<FirstPullView>,
+    /// What did not come here unasked, in words: on its way here when the answer was yes.
+    pub unasked: Option<String>,
+    /// Of that, how many entries something stands here for: put back into the container when the answer was no.
+    pub put_back: u64,
+    /// Paths that hold all that only a container has, and nothing that is here; each stands for all below it.
+    pub tops: Vec<String>,
 }
 
-/// Files that only a container has: on their way here when the answer was yes.
+/// Files that only a container has.
 #[derive(Debug)]
 pub(crate) struct FirstPullView {
     /// Files and symlinks, at least one.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Paths that hold all of these files and nothing that is here; each stands for all below it.
-    pub tops: Vec<String>,
 }
 
 impl From<VersionReply> for WatcherView {
@@ -223,11 +227,14 @@ impl From<ContainerReload> for ReloadView {
 
 impl From<AnswerReply> for AnswerView {
     fn from(reply: AnswerReply) -> Self {
-        let pull = FirstPullView { files: reply.pull_files, bytes: reply.pull_bytes, tops: reply.pull_tops };
+        let pull = FirstPullView { files: reply.pull_files, bytes: reply.pull_bytes };
         Self {
             deletions: reply.deletions,
             gone_here: reply.gone_here,
             first_pull: Some(pull).filter(|pull| pull.files > 0),
+            unasked: said(reply.unasked),
+            put_back: reply.put_back,
+            tops: reply.pull_tops,
         }
     }
 }

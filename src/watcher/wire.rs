@@ -31,14 +31,16 @@ pub(super) fn reload(container: &RemoteContainer, outcome: reload::Outcome) -> C
 
 /// What an answer was given to.
 pub(super) fn answered(answered: Answered) -> AnswerReply {
-    let (files, bytes, tops) =
-        answered.first_pull.map_or_else(Default::default, |pull| (pull.files, pull.bytes, pull.tops));
+    let (files, bytes) = answered.first_pull.map_or_else(Default::default, |pull| (pull.files, pull.bytes));
+    let (unasked, put_back) = answered.unasked.unwrap_or_default();
     AnswerReply {
         deletions: answered.deletions as u64,
         gone_here: answered.gone_here as u64,
         pull_files: files as u64,
         pull_bytes: bytes,
-        pull_tops: tops,
+        pull_tops: answered.tops,
+        unasked,
+        put_back: put_back as u64,
     }
 }
 

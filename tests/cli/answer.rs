@@ -81,6 +81,40 @@ fn a_large_first_pull() {
 }
 
 #[test]
+fn what_does_not_come_unasked() {
+    let reply = AnswerReply {
+        unasked: "1 symlink that leads out of the directory (`l\u{1b}[m -> /etc`)".to_owned(),
+        pull_tops: vec!["l\u{1b}[m".to_owned()],
+        put_back: 1,
+        ..AnswerReply::default()
+    };
+    let (bench, _watcher) = with_watcher(Ok(reply.clone()));
+    let what = r"1 symlink that leads out of the directory (`l\u{1b}[m -> /etc`)";
+    bench.says(&["accept", "main"], data(&format!("spec `main`: {what} brought here\n")));
+    let before = fs::read_to_string(bench.config()).unwrap();
+    bench.says(
+        &["decline", "main"],
+        data(&format!(
+            "spec `main`: 1 file put back into the container\n\
+             spec `main`: {what} left in the container; ignored from now on, in ksync.yaml: /l\\u{{1b}}\\[m\n"
+        )),
+    );
+    let after = fs::read_to_string(bench.config()).unwrap();
+    assert_eq!(after, format!("{before}  ignore: [\"/l\\u001b\\\\[m\"]\n"));
+    // With a first pull it is one answer.
+    let (bench, watcher) = with_watcher(Ok(AnswerReply { put_back: 0, ..reply }));
+    watcher.answers(Ok(AnswerReply { unasked: "1 file over `max-file` (`f`)".to_owned(), ..pull(&[]) }));
+    bench.says(
+        &["accept", "main"],
+        data("spec `main`: 1200 files (3.1 MB); 1 file over `max-file` (`f`) brought here\n"),
+    );
+    bench.says(
+        &["decline", "main"],
+        data("spec `main`: 1200 files (3.1 MB); 1 file over `max-file` (`f`) not brought here\n"),
+    );
+}
+
+#[test]
 fn what_can_not_be_ignored_goes_on_being_asked() {
     let tops: Vec<String> = (0..101).map(|number| format!("d/{number}")).collect();
     let (bench, _watcher) = with_watcher(Ok(pull(&tops.iter().map(String::as_str).collect::<Vec<_>>())));

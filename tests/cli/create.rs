@@ -161,3 +161,30 @@ fn what_reloads_nothing_is_refused() {
         "error: the pattern `[z-a]` can't be read: error parsing glob '[z-a]': invalid range; 'z' > 'a'\nhint: see --reload-on\n",
     );
 }
+
+#[test]
+fn what_may_come_unasked_goes_into_the_spec() {
+    let bench = Bench::new();
+    let there = json!({ "kind": "Namespace", "apiVersion": "v1", "metadata": { "name": "team" } });
+    FakeApi::of(&bench, &[(RADAR, 200, radar()), (PODS, 200, pods(&[])), (NAMESPACE, 200, there)]);
+    for (flags, keys) in [
+        (&["--max-file", "200M", "--max-pull", "8Gi"][..], &["max-file: 200M", "max-pull: 8Gi"][..]),
+        (&["--trust-container"], &["trust-container: true"]),
+    ] {
+        let output = bench.command(&create(&[&["-p", "p"], flags].concat())).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let config = std::fs::read_to_string(bench.config()).unwrap();
+        assert!(keys.iter().all(|key| config.lines().any(|line| line.trim() == *key)), "{config}");
+        bench.says(&["delete", "s"], super::bench::data("spec `s` deleted\n"));
+    }
+    let refused = "error: `--direction to-container` brings nothing here, so there is nothing to trust or to limit\n\
+                   hint: leave one of them out\n";
+    let one_way =
+        |flags: &'static [&str]| create(&[&["-p", "p", "--direction", "to-container"], flags].concat());
+    bench.refuses(&one_way(&["--trust-container"]), refused);
+    bench.refuses(&one_way(&["--max-file", "1G"]), refused);
+    let no_size = "error: invalid value '5 apples' for '--max-file <SIZE>': `5 apples` is no size: write a number of bytes, \
+                   or of `k`, `M`, `G`, `Ki`, `Mi`, `Gi`, such as 200M\n\
+                   hint: see `kubectl ksync create --help`\n";
+    bench.refuses(&create(&["-p", "p", "--max-file", "5 apples"]), no_size);
+}

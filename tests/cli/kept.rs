@@ -136,3 +136,32 @@ fn conflicts_are_listed_counted_and_dismissed() {
     assert_eq!(counted(), (0, hint.to_owned()));
     bench.says(&["restore", "main", "c.txt"], data("`c.txt` is back\n"));
 }
+
+/// Names that a container has given its files.
+#[test]
+fn names_do_nothing_to_a_terminal() {
+    let bench = scene();
+    let odd = "a\u{1b}[2J\u{202e}\tb\nc";
+    let moment = "kept/ksync-1/deleted/20260105T100000000Z-000005";
+    bench.put(&format!("{moment}/{odd}"), "x");
+    let shown = r"a\u{1b}[2J\u{202e}\tb\nc";
+    let output = bench.command(&["restore", "main"]).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    let place = bench.context_dir().join(moment).display().to_string();
+    let line = format!("main   {shown}   2026-01-05T10:00:00Z   deleted    1 byte    {place}/{shown}");
+    assert!(table.lines().any(|other| other == line) && table.lines().count() == 6, "{table}");
+    let output = bench.command(&["restore", "main", "-o", "name"]).output().unwrap();
+    let names = String::from_utf8(output.stdout).unwrap();
+    assert!(names.lines().any(|name| name == format!("{shown}@20260105T100000000Z")), "{names}");
+    // For programs they are what they are.
+    let output = bench.command(&["restore", "main", "-o", "json"]).output().unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(list["items"].as_array().unwrap().iter().any(|item| item["path"] == odd));
+    bench.refuses(
+        &["restore", "main", "no\u{1b}[31m"],
+        "error: nothing is kept of `no\\u{1b}[31m`\nhint: `kubectl ksync restore main` lists what is kept\n",
+    );
+    // As it is listed, it can be named.
+    bench.says(&["restore", "main", shown], data(&format!("`{shown}` is back\n")));
+    assert_eq!(fs::read_to_string(bench.path("local").join(odd)).unwrap(), "x");
+}

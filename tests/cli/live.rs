@@ -29,6 +29,21 @@ fn warnings_are_those_of_the_specs_that_are_shown() {
     bench.says(&["get", "uno", "-o", "name"], Says { stdout: "spec/uno\n", ..both });
 }
 
+/// A container's files are named in reasons and warnings.
+#[test]
+fn names_in_what_a_watcher_says_do_nothing_to_a_terminal() {
+    let bench = Bench::new();
+    let watcher = FakeWatcher::of(&bench, "dev");
+    let mut main = spec("main", "team");
+    main.warnings = vec!["not synced: a\u{1b}]0;title\u{7} (it is a pipe)".to_owned()];
+    (main.status, main.reason) = ("error".to_owned(), "`x\n\u{202e}y`: no space left here".to_owned());
+    watcher.says(vec![main]);
+    let table = "NAME   LOCAL   REMOTE   STATUS   POD   CONTAINER   REASON\n\
+                 main   /l      /r       error    -     -           `x\\n\\u{202e}y`: no space left here\n";
+    let warning = "warning: spec `main`: not synced: a\\u{1b}]0;title\\u{7} (it is a pipe)\n";
+    bench.says(&["get"], Says { status: 0, stdout: table, stderr: warning });
+}
+
 #[test]
 fn following_prints_a_line_when_it_says_something_else() {
     let bench = Bench::new();

@@ -3,6 +3,7 @@
 mod approvals;
 mod atomicity;
 mod attacks;
+mod attacks_on_the_laptop;
 mod churn;
 mod config;
 mod container_accidents;
@@ -75,6 +76,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("credentials", credentials::CASES),
         ("attacks", attacks::CASES),
         ("attacks_power", attacks::POWER),
+        ("attacks_on_the_laptop", attacks_on_the_laptop::CASES),
         ("proofs", proofs::CASES),
         ("network", network::CASES),
         ("reload", reload::CASES),

@@ -18,8 +18,8 @@ pub const STIGNORE_HEADER: &str = "// Written by kubectl-ksync; changes here are
 
 /// What has `(?d)` goes with its directory: it is made anew, or nobody misses it.
 const DEFAULTS: &[&str] = &[
-    // version control and syncthing's own
-    ".git",
+    // version control, as a disk that does not tell case apart has it, and syncthing's own
+    ".[gG][iI][tT]",
     ".stfolder",
     ".stignore",
     ".stversions",
@@ -322,6 +322,7 @@ mod tests {
         let ignore = Ignore::with_defaults(&["!.git".to_owned()]).unwrap();
         for path in [
             "a/.main.rs.swp",
+            "a/.GIT/config",
             "x~",
             "d/__pycache__/m.pyc",
             ".#lock",

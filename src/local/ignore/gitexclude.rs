@@ -61,11 +61,11 @@ fn git_dir(top: &Path) -> Option<PathBuf> {
     if git.is_dir() {
         return Some(git);
     }
-    let text = fs::read_to_string(&git).ok()?;
+    let text = String::from_utf8(read(&git).ok()?).ok()?;
     let own = top.join(text.strip_prefix("gitdir:")?.trim());
-    let shared = match fs::read_to_string(own.join("commondir")) {
-        Ok(text) => own.join(text.trim()),
-        Err(_) => own,
+    let shared = match read(&own.join("commondir")).map(String::from_utf8) {
+        Ok(Ok(text)) if !text.is_empty() => own.join(text.trim()),
+        _ => own,
     };
     // What is no repository is nobody's to write into. It is named by way of the worktree's own: `../..`.
     shared.join("HEAD").is_file().then(|| fs::canonicalize(&shared).ok()).flatten()
@@ -85,8 +85,9 @@ fn is_same(one: &Path, two: &Path) -> bool {
     one == two || matches!((fs::canonicalize(one), fs::canonicalize(two)), (Ok(one), Ok(two)) if one == two)
 }
 
+/// What is no file is not read: it need not end.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    match fs::read(path) {
+    match fs::metadata(path).and_then(|meta| if meta.is_file() { fs::read(path) } else { Ok(Vec::new()) }) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other,
     }
@@ -145,6 +146,31 @@ mod tests {
             remove(&root, ".stignore").unwrap();
             assert_eq!(text(), [before, b"after\n"].concat());
         }
+    }
+
+    /// In a shared directory anybody can be the first to make a `.git`.
+    #[test]
+    fn nothing_is_written_by_way_of_another_user() {
+        if rustix::process::geteuid().as_raw() != 0 {
+            return ksync_skip::skipped("only root can make another user's files");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let text = format!("mine\n{MARK}\n/.stignore\n");
+        fs::write(at("victim"), &text).unwrap();
+        fs::create_dir_all(at(".git/info")).unwrap();
+        std::os::unix::fs::symlink("../../victim", at(".git/info/exclude")).unwrap();
+        std::os::unix::fs::lchown(at(".git/info/exclude"), Some(1234), None).unwrap();
+        let (operation, _, error) = remove(dir.path(), ".stignore").unwrap_err();
+        assert!(
+            operation == "write" && error.to_string().contains("belongs to another user (1234)"),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(at("victim")).unwrap(), text);
+        // What does not end is not read.
+        fs::remove_file(at(".git/info/exclude")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at(".git/info/exclude")).unwrap();
+        remove(dir.path(), ".stignore").unwrap();
     }
 
     #[test]

@@ -15,6 +15,8 @@ const NAME: &str = ".stignore";
 
 /// What git keeps there names programs that it runs (hooks, `core.fsmonitor`), so it is synced only where a person says so.
 const GIT: &str = ".git";
+/// The same on a disk that does not tell case apart.
+const GIT_PATTERN: &str = ".[gG][iI][tT]";
 
 /// Why the patterns can't be put in place.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +61,7 @@ pub(in crate::local) fn in_force(root: &Path, patterns: &[String]) -> Result<Ign
         Err(source) => return Err(Error::Io { operation: "read", path, source }),
     }
     // Before what the specs take back in, which may be anywhere.
-    let git = (!is_meant(patterns)).then(|| GIT.to_owned());
+    let git = (!is_meant(patterns)).then(|| GIT_PATTERN.to_owned());
     let all: Vec<String> = git.into_iter().chain(patterns.iter().cloned()).collect();
     Ignore::with_defaults(&all).map_err(|source| Error::Pattern { path, source })
 }
@@ -121,6 +123,7 @@ mod tests {
             in_force(dir.path(), &patterns).unwrap().matches(path)
         };
         assert!(matches(&["*.log"], "a/x.log") && matches(&["*.log"], ".git"));
+        assert!(matches(&["!config"], "a/.Git/config"));
         assert!(!matches(&["!config"], "a/config") && matches(&["!config"], ".git/config"));
         assert!(!matches(&["!.git"], ".git/config"));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is written");
