@@ -23,7 +23,7 @@ use crate::{
     member::Attached,
     parked,
     stands::{is_file, size},
-    state::{Failure, Questions},
+    state::Questions,
     unkept::Unkept,
 };
 
