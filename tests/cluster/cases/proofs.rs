@@ -218,7 +218,8 @@ def call(name, *args):
     if done < 0: raise OSError(ctypes.get_errno(), name)
     return done
 def named(pid):
-    try: return open(f'/proc/{pid}/comm').read().strip() == 'prove'
+    # Asleep, it waits for radar or for its stdin, and has done what it does first.
+    try: return '(prove) S ' in open(f'/proc/{pid}/stat').read()
     except OSError: return False
 end, found = time.time() + 20, []
 while not found and time.time() < end:
