@@ -96,7 +96,7 @@ fn not_well(sandbox: &Sandbox) {
 /// With a role that Kubernetes has, in his own namespace, and what `init --users` gives his group.
 fn users(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let app = App::idle(sandbox).apply(sandbox);
+    let app = App::idle(sandbox).everywhere().apply(sandbox);
     let developer = Developer::editor(sandbox);
     let token = sandbox.kubectl().ok(&["create", "token", "-n", &sandbox.namespace, &developer.name]);
     let kubeconfig = developer.kubeconfig(&[&format!("--token={}", token.trim())]);
