@@ -1,13 +1,12 @@
 //! Attacks by somebody with the rights of the README and no others, who may port-forward to radar and reads its log.
 //!
-//! What a person has attached is out of reach for others. That attaching takes no more than the port-forward is known, and
-//! said (README, Limits).
+//! What a person has attached is out of reach for others. That attaching takes a `pods/exec` is what [`super::proofs`] shows.
 
 use std::path::PathBuf;
 
 use ksync_proto::radar::{
-    AttachRequest, BasePathRequest, Container as WireContainer, DetachRequest, Entry, EntryKind, LookRequest,
-    ReadRequest, ReloadMode, ReloadRequest, StageRequest, VersionRequest, radar_client::RadarClient,
+    AttachRequest, BasePathRequest, DetachRequest, Entry, EntryKind, LookRequest, ReadRequest, ReloadMode,
+    ReloadRequest, StageRequest, VersionRequest, radar_client::RadarClient,
 };
 use tonic::{Code, Status, transport::Channel};
 
@@ -17,7 +16,7 @@ use crate::suite::{
     developer::Developer,
     eventually::{LONG, SHORT},
     run::SYSTEM,
-    stranger::{Forward, open_session},
+    stranger::{Forward, open_session, runtime, wire},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -26,15 +25,10 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_flood_of_sessions_keeps_nobody_out", flood).on_each(),
 ];
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
-}
-
 /// Somebody with the README's rights, for as long as he lives, and his kubeconfig.
 fn stranger(sandbox: &Sandbox) -> (Developer<'_>, PathBuf) {
     let developer = Developer::without_exec(sandbox);
-    let token = sandbox.kubectl().ok(&["create", "token", "-n", &sandbox.namespace, &developer.name]);
-    let kubeconfig = developer.kubeconfig(&[&format!("--token={}", token.trim())]);
+    let kubeconfig = developer.with_token();
     (developer, kubeconfig)
 }
 
@@ -46,10 +40,6 @@ fn attachment(sandbox: &Sandbox, forward: &Forward, container: &str) -> String {
     let line = line.unwrap_or_else(|| panic!("no `attached` of {container} in radar's log"));
     let id = line.split("attachment=").nth(1).and_then(|rest| rest.split_whitespace().next());
     id.unwrap_or_else(|| panic!("no attachment in `{line}`")).trim_matches('"').to_owned()
-}
-
-fn wire(id: &str) -> WireContainer {
-    WireContainer { id: id.to_owned(), ..WireContainer::default() }
 }
 
 /// What becomes of calls that name somebody else's attachment.

@@ -98,9 +98,7 @@ fn users(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     let app = App::idle(sandbox).everywhere().apply(sandbox);
     let developer = Developer::editor(sandbox);
-    let token = sandbox.kubectl().ok(&["create", "token", "-n", &sandbox.namespace, &developer.name]);
-    let kubeconfig = developer.kubeconfig(&[&format!("--token={}", token.trim())]);
-    let ksync = Ksync { kubeconfig, ..sandbox.ksync.clone() };
+    let ksync = Ksync { kubeconfig: developer.with_token(), ..sandbox.ksync.clone() };
     let local = sandbox.local().display().to_string();
     let create = ["create", "--name", "main", "-l", "app=app", "--wait", &local, CODE];
     let said = ksync.refused(&create);
