@@ -18,6 +18,8 @@ pub(crate) mod yaml;
 
 pub(crate) use byte_size::ByteSize;
 pub(crate) use draft::Draft;
+#[cfg(fuzzing)]
+pub use draft::takes_out_one_spec as fuzz;
 pub(crate) use error::Error;
 pub(crate) use loaded::{Config, Loaded, SpecError};
 pub(crate) use name::fresh_name;
@@ -25,16 +27,6 @@ pub(crate) use position::Position;
 pub(crate) use spec::{Direction, Initial, ReloadMode, SpecDetails, same_patterns};
 pub(crate) use store::Store;
 pub(crate) use yaml::to_yaml;
-
-/// For `fuzz/`: reads a text, and takes its first spec out.
-#[cfg(fuzzing)]
-pub fn fuzz(text: &str) {
-    let Ok(mut draft) = Draft::parse("ksync.yaml".as_ref(), text) else { return };
-    let Some(name) = draft.config().spec.first().map(|spec| spec.name.clone()) else { return };
-    if draft.remove(&name).is_ok() {
-        assert!(Draft::parse("ksync.yaml".as_ref(), draft.text()).is_ok());
-    }
-}
 
 #[cfg(test)]
 mod tests {

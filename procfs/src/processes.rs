@@ -32,18 +32,22 @@ pub fn thread_state(process: i32, tid: i32) -> Option<State> {
 /// When a process was started, in the kernel's ticks since its boot: with the number it names the process for good. None when
 /// there is no such process.
 pub fn started(process: i32) -> Option<u64> {
-    Some(Stat::parse(&read::text(&format!("/proc/{process}/stat")).ok()?)?.started)
+    stat(process).map(|stat| stat.started)
 }
 
 /// The parent of a process; none when there is no such process.
 pub fn parent(process: i32) -> Option<i32> {
-    Some(Stat::parse(&read::text(&format!("/proc/{process}/stat")).ok()?)?.parent)
+    stat(process).map(|stat| stat.parent)
+}
+
+fn stat(process: i32) -> Option<Stat> {
+    Stat::parse(&read::text(&format!("/proc/{process}/stat")).ok()?)
 }
 
 /// The parent of each living process. Those that have ended are left out: what they started has other parents by now.
 pub fn parents() -> Result<BTreeMap<i32, i32>, Error> {
     let living = |pid: i32| {
-        let stat = Stat::parse(&read::text(&format!("/proc/{pid}/stat")).ok()?)?;
+        let stat = stat(pid)?;
         (!stat.state.has_ended()).then_some((pid, stat.parent))
     };
     Ok(processes()?.into_iter().filter_map(living).collect())

@@ -170,10 +170,10 @@ pub(crate) fn render(options: &Options) -> Result<Manifest, Error> {
 
 /// The rights to radar, for these groups. None are as in [`all_rights`].
 pub(crate) fn rights(groups: &[String]) -> Result<Manifest, Error> {
-    let all = all_rights(groups)?;
-    let (text, _) =
-        all.text.rsplit_once("\n---\n").ok_or_else(|| Error::Template("one document".to_owned()))?;
-    Manifest::of(format!("{text}\n"))
+    let Manifest { text, mut objects } = all_rights(groups)?;
+    let (text, _) = text.rsplit_once("---\n").ok_or_else(|| Error::Template("one document".to_owned()))?;
+    objects.pop();
+    Ok(Manifest { text: text.to_owned(), objects })
 }
 
 /// The same, and what a person needs beside them in his own namespaces. Without groups there is a placeholder.

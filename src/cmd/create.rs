@@ -343,8 +343,8 @@ fn ended() -> UserError {
     UserError::new("the watcher has ended", "run `kubectl ksync watch --daemon` to start it again")
 }
 
-/// Asks radar whether the path can be attached in one of the containers, which takes that we may exec into it. Where radar can't be asked just now, the
-/// watcher will find out, and `get` tells.
+/// Asks radar whether the path can be attached in one of the containers, which takes that we may exec into it. Where radar
+/// can't be asked just now, the watcher will find out, and `get` tells.
 async fn look(client: &KubeClient, container: &RemoteContainer, path: &str) -> anyhow::Result<()> {
     match node::look(client, container, path).await {
         Ok(LookReply::Attachable) => Ok(()),

@@ -285,6 +285,28 @@ fn within_item(message: &str) -> String {
     rest.trim_start_matches([':', '.', ' ']).to_owned()
 }
 
+/// For tests and `fuzz/`: of whatever text, the first spec can be taken out, and takes no other with it.
+///
+/// # Panics
+/// Where it does.
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "`fuzz/` calls it from outside")]
+pub fn takes_out_one_spec(text: &str) {
+    let Ok(mut draft) = Draft::parse("k".as_ref(), text) else { return };
+    let names =
+        |draft: &Draft| -> Vec<String> { draft.config().spec.iter().map(|spec| spec.name.clone()).collect() };
+    let before = names(&draft);
+    let Some((first, others)) = before.split_first() else { return };
+    if draft.remove(first).is_ok() {
+        let again = Draft::parse("k".as_ref(), draft.text());
+        let Ok(again) = again else { panic!("{again:?}: {}", draft.text()) };
+        // One that could not be used beside the first may be of use now.
+        let left = names(&again);
+        assert!(others.iter().all(|name| left.contains(name)), "{left:?}: {}", draft.text());
+        assert!(!left.contains(first), "{}", draft.text());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Draft;
@@ -416,20 +438,6 @@ mod tests {
     fn no_file_breaks_it_and_what_is_taken_out_takes_nothing_with_it() {
         let file = "# mine\napikey: k\ncontext: c\nspec:\n# the first\n- name: one\n  selector:\n  - app=a\n  localpath: /l\n  \
             remotepath: /r\n  ignore: ['*.log', a]\n- {name: two, pod: p, localpath: /m, remotepath: \"/s\"}\n";
-        ksync_mangle::each_text(&[OLD_FILE, file], |text| {
-            let Ok(mut draft) = Draft::parse("k".as_ref(), text) else { return };
-            let names = |draft: &Draft| -> Vec<String> {
-                draft.config().spec.iter().map(|spec| spec.name.clone()).collect()
-            };
-            let before = names(&draft);
-            let Some(first) = before.first() else { return };
-            if draft.remove(first).is_ok() {
-                let again = Draft::parse("k".as_ref(), draft.text()).unwrap();
-                // One that could not be used beside the first may be of use now.
-                let left = names(&again);
-                assert!(before[1..].iter().all(|name| left.contains(name)), "{left:?}: {}", draft.text());
-                assert!(!left.contains(first), "{}", draft.text());
-            }
-        });
+        ksync_mangle::each_text(&[OLD_FILE, file], super::takes_out_one_spec);
     }
 }

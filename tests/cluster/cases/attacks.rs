@@ -1,7 +1,6 @@
 //! Attacks by somebody with the rights of the README and no others, who may port-forward to radar and reads its log.
 //!
-//! What a person has attached is out of reach for others. That attaching takes no more than the port-forward is known, and
-//! said (README, Limits).
+//! What a person has attached is out of reach for others. That attaching takes a `pods/exec` is what [`super::proofs`] shows.
 
 mod power;
 mod rewriter;
@@ -10,9 +9,8 @@ use std::path::PathBuf;
 
 use ksync_keys::Identity;
 use ksync_proto::radar::{
-    AttachRequest, BasePathRequest, Container as WireContainer, DetachRequest, Entry, EntryKind, LookRequest,
-    ReadRequest, ReloadMode, ReloadRequest, SpoolRequest, StageRequest, VersionRequest,
-    radar_client::RadarClient,
+    AttachRequest, BasePathRequest, DetachRequest, Entry, EntryKind, LookRequest, ReadRequest, ReloadMode,
+    ReloadRequest, SpoolRequest, StageRequest, VersionRequest, radar_client::RadarClient,
 };
 use tonic::{Code, Status, transport::Channel};
 
@@ -23,7 +21,7 @@ use crate::suite::{
     eventually::{LONG, SHORT, eventually, holds},
     process,
     run::SYSTEM,
-    stranger::{Forward, open_session, open_session_of_a_device},
+    stranger::{Forward, open_session, open_session_of_a_device, runtime, wire},
 };
 
 pub(super) use power::CASES as POWER;
@@ -41,15 +39,10 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Processes]),
 ];
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
-}
-
 /// Somebody with the README's rights, for as long as he lives, and his kubeconfig.
 fn stranger(sandbox: &Sandbox) -> (Developer<'_>, PathBuf) {
     let developer = Developer::without_exec(sandbox);
-    let token = sandbox.kubectl().ok(&["create", "token", "-n", &sandbox.namespace, &developer.name]);
-    let kubeconfig = developer.kubeconfig(&[&format!("--token={}", token.trim())]);
+    let kubeconfig = developer.with_token();
     (developer, kubeconfig)
 }
 
@@ -61,10 +54,6 @@ fn attachment(sandbox: &Sandbox, forward: &Forward, container: &str) -> String {
     let line = line.unwrap_or_else(|| panic!("no `attached` of {container} in radar's log"));
     let id = line.split("attachment=").nth(1).and_then(|rest| rest.split_whitespace().next());
     id.unwrap_or_else(|| panic!("no attachment in `{line}`")).trim_matches('"').to_owned()
-}
-
-fn wire(id: &str) -> WireContainer {
-    WireContainer { id: id.to_owned(), ..WireContainer::default() }
 }
 
 /// What becomes of calls that name somebody else's attachment.

@@ -96,11 +96,9 @@ fn not_well(sandbox: &Sandbox) {
 /// With a role that Kubernetes has, in his own namespace, and what `init --users` gives his group.
 fn users(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
-    let app = App::idle(sandbox).apply(sandbox);
+    let app = App::idle(sandbox).everywhere().apply(sandbox);
     let developer = Developer::editor(sandbox);
-    let token = sandbox.kubectl().ok(&["create", "token", "-n", &sandbox.namespace, &developer.name]);
-    let kubeconfig = developer.kubeconfig(&[&format!("--token={}", token.trim())]);
-    let ksync = Ksync { kubeconfig, ..sandbox.ksync.clone() };
+    let ksync = Ksync { kubeconfig: developer.with_token(), ..sandbox.ksync.clone() };
     let local = sandbox.local().display().to_string();
     let create = ["create", "--name", "main", "-l", "app=app", "--wait", &local, CODE];
     let said = ksync.refused(&create);

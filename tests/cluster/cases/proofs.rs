@@ -7,8 +7,8 @@ use std::{
 };
 
 use ksync_proto::radar::{
-    AttachRequest, BasePathRequest, Container as WireContainer, LookRequest, ProveReply, ProveRequest,
-    prove_reply::Reply, radar_client::RadarClient,
+    AttachRequest, BasePathRequest, LookRequest, ProveReply, ProveRequest, prove_reply::Reply,
+    radar_client::RadarClient,
 };
 use serde_json::json;
 use tonic::{Code, Streaming, transport::Channel};
@@ -20,7 +20,7 @@ use crate::suite::{
     developer::Developer,
     eventually::LONG,
     ksync::Ksync,
-    stranger::{Forward, open_session},
+    stranger::{Forward, open_session, runtime, wire},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -35,24 +35,11 @@ pub(super) const CASES: &[Case] = &[
 const RUNS: &str =
     "mkdir -p /code; while :; do if [ -e /run.sh ]; then sh /run.sh; rm /run.sh; fi; sleep 0.1; done";
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
-}
-
-fn token(sandbox: &Sandbox, developer: &Developer<'_>) -> std::path::PathBuf {
-    let token = sandbox.kubectl().ok(&["create", "token", "-n", &sandbox.namespace, &developer.name]);
-    developer.kubeconfig(&[&format!("--token={}", token.trim())])
-}
-
-fn wire(id: &str) -> WireContainer {
-    WireContainer { id: id.to_owned(), ..WireContainer::default() }
-}
-
 fn without_the_right(sandbox: &Sandbox) {
     sandbox.write("a.txt", "a\n");
     App::idle(sandbox).apply(sandbox).only();
     let developer = Developer::without_exec(sandbox);
-    let ksync = Ksync { kubeconfig: token(sandbox, &developer), ..sandbox.ksync.clone() };
+    let ksync = Ksync { kubeconfig: developer.with_token(), ..sandbox.ksync.clone() };
     let local = sandbox.local().display().to_string();
     let said = ksync.refused(&["create", "--name", "main", "-l", "app=app", &local, CODE]);
     assert!(said.contains("pods/exec"), "{said}");
@@ -133,7 +120,7 @@ impl Exec {
 fn by_the_container(sandbox: &Sandbox) {
     let container = App::shell(sandbox, RUNS).container("stdin", json!(true)).apply(sandbox).only();
     let developer = Developer::without_exec(sandbox);
-    let forward = Forward::to_radar(sandbox, &token(sandbox, &developer), &container.node);
+    let forward = Forward::to_radar(sandbox, &developer.with_token(), &container.node);
     runtime().block_on(async {
         let mut radar = forward.with_a_new_key().await;
         let _session = open_session(&mut radar).await.expect("a session");
@@ -178,7 +165,7 @@ fn by_the_kubelet(sandbox: &Sandbox) {
     let app = app.pod("terminationGracePeriodSeconds", json!(30)).apply(sandbox);
     let container = app.only();
     let developer = Developer::without_exec(sandbox);
-    let forward = Forward::to_radar(sandbox, &token(sandbox, &developer), &container.node);
+    let forward = Forward::to_radar(sandbox, &developer.with_token(), &container.node);
     let lines: [fn(&str, &str) -> String; 5] = [
         |command, _| format!("exec {command}"),
         |command, challenge| format!("printf '{challenge}' >/c; exec {command} </c"),
@@ -218,7 +205,8 @@ def call(name, *args):
     if done < 0: raise OSError(ctypes.get_errno(), name)
     return done
 def named(pid):
-    try: return open(f'/proc/{pid}/comm').read().strip() == 'prove'
+    # Asleep, it waits for radar or for its stdin, and has done what it does first.
+    try: return '(prove) S ' in open(f'/proc/{pid}/stat').read()
     except OSError: return False
 end, found = time.time() + 20, []
 while not found and time.time() < end:
@@ -260,7 +248,7 @@ fn ones_own(sandbox: &Sandbox) {
     let app = App::shell(sandbox, RUNS).apply(sandbox);
     let container = app.only();
     let developer = Developer::without_exec(sandbox);
-    let forward = Forward::to_radar(sandbox, &token(sandbox, &developer), &container.node);
+    let forward = Forward::to_radar(sandbox, &developer.with_token(), &container.node);
     let attach = |id: &str| AttachRequest {
         folder_id: "f".to_owned(),
         container: Some(wire(id)),

@@ -98,6 +98,13 @@ impl<'a> Developer<'a> {
         Self { sandbox, name, role }
     }
 
+    /// A kubeconfig with a token of this service account.
+    pub(crate) fn with_token(&self) -> PathBuf {
+        let token =
+            self.sandbox.kubectl().ok(&["create", "token", "-n", &self.sandbox.namespace, &self.name]);
+        self.kubeconfig(&[&format!("--token={}", token.trim())])
+    }
+
     /// A kubeconfig whose user is what `kubectl config set-credentials` makes of `flags`.
     pub(crate) fn kubeconfig(&self, flags: &[&str]) -> PathBuf {
         self.sandbox.kubeconfig(&[

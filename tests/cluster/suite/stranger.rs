@@ -10,7 +10,7 @@ use std::{
 use hyper_util::rt::TokioIo;
 use ksync_keys::{Client, Identity};
 use ksync_proto::radar::{
-    SessionEvent, SessionRequest, VersionRequest, radar_client::RadarClient, session_event::Event,
+    Container, SessionEvent, SessionRequest, VersionRequest, radar_client::RadarClient, session_event::Event,
 };
 use tokio::net::TcpStream;
 use tonic::{
@@ -19,6 +19,16 @@ use tonic::{
 };
 
 use super::{Sandbox, run::SYSTEM};
+
+/// What its calls are awaited on.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+}
+
+/// A container as radar's calls have it, by its id alone.
+pub(crate) fn wire(id: &str) -> Container {
+    Container { id: id.to_owned(), ..Container::default() }
+}
 
 /// radar's port on a node, forwarded by kubectl with somebody's credentials until it is dropped.
 pub(crate) struct Forward {

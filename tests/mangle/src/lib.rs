@@ -61,6 +61,7 @@ const WORDS: &[&[u8]] = &[
 ///
 /// # Panics
 /// Where `check` does, with the input printed.
+#[allow(clippy::print_stderr, reason = "the harness shows it where the test fails")]
 pub fn each(samples: &[&[u8]], check: impl Fn(&[u8])) {
     let given = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
     let mut rng = StdRng::seed_from_u64(given(SEED).unwrap_or(1));
