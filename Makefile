@@ -99,7 +99,7 @@ cluster-test: build cluster
 # Spools between two real syncthings, on the loopback, and what ours answers to an attacker.
 syncthing-test: cluster
 	@KSYNC_TEST_SYNCTHING=$$($(CLUSTER) product syncthing) $(STAGE) 'real syncthings' \
-		cargo test --locked --package ksync-spool --package kubectl-ksync --package syncthing \
+		cargo test --locked --package ksync-spool --package kubectl-ksync --package syncthing --package radar \
 		--lib --test syncthings --test requests -- --ignored
 
 # The first faults that a seed draws.
