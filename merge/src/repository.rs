@@ -144,7 +144,9 @@ mod tests {
     fn repository(standing: &[&str], path: &str) -> Option<String> {
         let entries: Vec<Arc<Entry>> = standing.iter().map(|path| entry(path)).collect();
         let mut parts = Parts::default();
-        entries.iter().for_each(|entry| parts.note(&Arc::from(entry.path.as_str())));
+        for entry in &entries {
+            parts.note(&Arc::from(entry.path.as_str()));
+        }
         let stands = |path: &str| [entries.iter().find(|entry| entry.path == path).cloned(), None];
         parts.repository(path, stands).map(str::to_owned)
     }

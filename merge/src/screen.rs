@@ -190,6 +190,7 @@ fn resolve(dir: &str, target: &[u8], stands: &impl Fn(&str) -> [State; 2], left:
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "what stands somewhere, as the screen takes it")]
     fn entry(kind: Kind, size: u64, target: &str) -> State {
         let target = (kind == Kind::Symlink).then(|| target.as_bytes().to_vec());
         let hash = (kind == Kind::File).then(|| [u8::try_from(size % 251).unwrap(); 32]);
