@@ -17,7 +17,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_sparse_file_over_a_small_one", sparse).on_each(),
     Case::new("links_that_lead_out", links).on_each(),
     Case::new("names_that_do_things_to_a_terminal", names).on_each(),
-    Case::new("who_trusts_a_container_is_asked_nothing", trusted),
+    Case::new("who_trusts_a_container_is_asked_nothing", trusted).on_each(),
 ];
 
 /// In sync with one container, with a file of 6 bytes.
