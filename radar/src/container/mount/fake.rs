@@ -31,6 +31,13 @@ impl Namespace {
         i32::try_from(self.0.id()).unwrap()
     }
 
+    /// What a line of a shell in it says.
+    pub(crate) fn says(&self, line: &str) -> String {
+        let target = format!("--target={}", self.pid());
+        let said = Command::new("nsenter").args([&target, "--mount", "--", "sh", "-c", line]).output();
+        String::from_utf8(said.unwrap().stdout).unwrap().trim_end().to_owned()
+    }
+
     pub(crate) fn sees(&self, path: &Path) -> PathBuf {
         format!("/proc/{}/root{}", self.pid(), path.display()).into()
     }

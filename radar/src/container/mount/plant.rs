@@ -210,56 +210,15 @@ impl Drop for Planted {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{BufRead, BufReader},
-        process::{Child, Command, Stdio},
-        time::{Duration, Instant},
-    };
+    use std::time::{Duration, Instant};
 
-    use super::*;
-
-    /// Something that waits in a mount namespace of its own, after a shell's `line`.
-    struct Container(Child);
-
-    impl Container {
-        /// None where there are no namespaces to be had.
-        fn start(line: &str) -> Option<Self> {
-            let mut child = Command::new("unshare")
-                .args(["--mount", "sh", "-c", &format!("{line}; echo ready; exec sleep 1000")])
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .ok()?;
-            let mut said = String::new();
-            BufReader::new(child.stdout.take()?).read_line(&mut said).ok()?;
-            let container = Self(child);
-            (said == "ready\n").then_some(container)
-        }
-
-        fn pid(&self) -> i32 {
-            i32::try_from(self.0.id()).unwrap()
-        }
-
-        /// What a line of a shell in it says.
-        fn says(&self, line: &str) -> String {
-            let target = format!("--target={}", self.pid());
-            let said = Command::new("nsenter").args([&target, "--mount", "--", "sh", "-c", line]).output();
-            String::from_utf8(said.unwrap().stdout).unwrap().trim_end().to_owned()
-        }
-    }
-
-    impl Drop for Container {
-        fn drop(&mut self) {
-            drop(self.0.kill());
-            self.0.wait().unwrap();
-        }
-    }
+    use super::{super::fake::Namespace, *};
 
     const OWN_DEV: &str = "mount -t tmpfs dev /dev";
 
     #[tokio::test]
     async fn what_is_planted_can_be_run_and_not_be_read_or_changed_and_goes() {
-        let Some(container) = Container::start(OWN_DEV) else {
+        let Some(container) = Namespace::with(OWN_DEV) else {
             return ksync_skip::skipped("no mount namespaces here");
         };
         // Of a radar that was killed.
@@ -298,7 +257,7 @@ mod tests {
             ("mount -o ro -t tmpfs d /dev", "is read-only"),
         ];
         for (line, what) in cases {
-            let Some(container) = Container::start(line) else {
+            let Some(container) = Namespace::with(line) else {
                 return ksync_skip::skipped("no mount namespaces here");
             };
             let refused = plant(container.pid(), "/bin/true".into()).await.unwrap_err();
