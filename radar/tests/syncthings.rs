@@ -128,7 +128,9 @@ impl Supervisor {
 
 fn memory(pid: i64) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let lines = status.lines().filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"));
+    let lines = status
+        .lines()
+        .filter(|line| ["VmHWM", "VmRSS", "VmPeak", "VmData"].iter().any(|field| line.starts_with(field)));
     lines.collect::<Vec<_>>().join(" ").replace('\t', " ")
 }
 
@@ -304,6 +306,7 @@ async fn what_floods_it_ends_it_and_no_other() {
     let mut flood = vec![0x2E, 0xA7, 0xD9, 0x0B, 0, 0, 0, 0];
     flood.extend((400_u32 << 20).to_be_bytes());
     stream.write_all(&flood).await.unwrap();
+    stream.flush().await.unwrap();
     mine.lifeline.set_read_timeout(Some(LIMIT)).unwrap();
     assert_eq!(mine.lifeline.read(&mut [0]).unwrap(), 0, "it ends");
     assert!(lives(other.pid));

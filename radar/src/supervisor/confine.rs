@@ -40,7 +40,12 @@ use rustix::{
 /// How much the Go runtime tries to get along with, and how often it looks: 57 MB become 36.
 const MEMORY: [(&str, &str); 2] = [("GOMEMLIMIT", "24MiB"), ("GOGC", "25")];
 /// Bytes of memory of its own, touched or not: twice what it has while it moves files. Beyond it Go ends it, and it starts anew.
+///
+/// The kernel looks when more is mapped, and not where a mapping replaces a reservation, as Go's do (`may_expand_vm`,
+/// `mm/mmap.c`): one allocation may go beyond, and the next ends it. How large that one may be is the other limit's matter.
 const MOST_MEMORY: u64 = 192 << 20;
+/// Bytes of addresses. Go reserves 1.22 GiB when it starts, and 64 MiB at a time for what it allocates.
+const MOST_ADDRESSES: u64 = 1536 << 20;
 /// Where the kernel looks first when memory is short: proc_pid_oom_score_adj(5).
 const FIRST_TO_GO: &str = "1000";
 /// The directory of the empty file system that becomes the root.
@@ -82,7 +87,9 @@ fn become_or_fail(binary: &Path, home: &Path, spools: &Path) -> Result<Infallibl
         return Err(Error::Orphan);
     }
     fs::write("/proc/self/oom_score_adj", FIRST_TO_GO).map_err(kernel("be the first to go"))?;
-    for (resource, most) in [(Resource::Core, 0), (Resource::Data, MOST_MEMORY)] {
+    for (resource, most) in
+        [(Resource::Core, 0), (Resource::Data, MOST_MEMORY), (Resource::As, MOST_ADDRESSES)]
+    {
         let limit = Rlimit { current: Some(most), maximum: Some(most) };
         setrlimit(resource, limit).map_err(kernel("limit what it may have"))?;
     }
