@@ -144,7 +144,7 @@ fn broken(sandbox: &Sandbox) {
         );
     }
     let said = sandbox.ksync.refused(&["reload", "main", "--mode", "process"]);
-    let sentence = "was not reloaded: `/bin/tini` in the container needs `/bin/sh\r`, which is not there";
+    let sentence = "was not reloaded: `/bin/tini` in the container needs `/bin/sh\\r`, which is not there";
     assert_eq!(said.matches(sentence).count(), containers.len(), "{said}");
     assert_eq!(inits(sandbox, &containers), before);
     for container in &containers {
