@@ -8,6 +8,7 @@ mod feed;
 mod folder;
 mod fs_watch;
 mod ignore;
+mod marks;
 mod process;
 mod root;
 mod state;

@@ -3,7 +3,11 @@
 //! The board is the one place that `get` reads. Whoever runs a spec or a service owns its own entry there
 //! and no other.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use ksync_engine::Healings;
@@ -107,7 +111,7 @@ pub(crate) struct ServiceState {
     /// When radar was last heard of for it.
     pub last_contact: Option<Timestamp>,
     /// As of when both sides were last found to hold the same.
-    pub as_of: Option<Timestamp>,
+    pub as_of: Option<Instant>,
     /// What of it was found to be other than it was known, and was mended.
     pub healings: Healings,
     /// Which way changes go now; both while what the container writes comes back.
@@ -126,7 +130,20 @@ pub(crate) struct ServiceState {
     pub reload: Reloading,
 }
 
+/// Name of the spec, id of the container.
+pub(crate) type ServiceKey<'b> = (&'b str, &'b str);
+
 impl ServiceState {
+    /// Whether both sides are said to hold the same.
+    pub(crate) fn claims(&self) -> bool {
+        self.standing.status == Status::Watching
+    }
+
+    /// Whether both sides were found to hold the same by a comparison that began at `asked` or later.
+    pub(crate) fn is_compared_since(&self, asked: Instant) -> bool {
+        self.as_of.is_some_and(|as_of| as_of >= asked)
+    }
+
     /// What it is doing as a person is told: what is in sync may be reloading, or could not be.
     pub(crate) fn shown(&self) -> Standing {
         match (&self.standing, &self.reload) {
@@ -195,6 +212,28 @@ pub(crate) struct Board {
     pub config_error: Option<String>,
     /// Why the cluster can't be reached.
     pub cluster_error: Option<String>,
+}
+
+/// Why a container that is in sync, as far as is known, is not called so.
+const NOT_COMPARED: &str = "what changed last is not compared yet";
+
+impl Board {
+    /// All containers.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (ServiceKey<'_>, &ServiceState)> {
+        self.specs.iter().flat_map(|(name, spec)| {
+            spec.services.iter().map(move |(id, service)| ((name.as_str(), id.as_str()), service))
+        })
+    }
+
+    /// The board as it may be told to whoever asked at `asked`: what was not compared since is not called `watching`.
+    pub(crate) fn as_told(mut self, asked: Instant) -> Self {
+        for service in self.specs.values_mut().flat_map(|spec| spec.services.values_mut()) {
+            if service.claims() && !service.is_compared_since(asked) {
+                service.standing.replace(Status::Syncing, NOT_COMPARED.to_owned());
+            }
+        }
+        self
+    }
 }
 
 /// The board's writing end. Clones share one board.
@@ -361,6 +400,8 @@ impl Drop for ServiceTx {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use ksync_engine::Healings;
     use proptest::prelude::*;
 
@@ -483,6 +524,30 @@ mod tests {
         assert_eq!((reload.count, reload.note.as_str(), reload.last.is_some()), (1, "", true));
         drop(of);
         note.reloaded();
+    }
+
+    #[test]
+    fn what_was_not_compared_since_it_was_asked_about_is_not_called_watching() {
+        let board = BoardTx::default();
+        let asked = Instant::now();
+        let ages = [Some(asked), asked.checked_sub(Duration::from_millis(1)), None];
+        let mut all = Vec::new();
+        for (number, as_of) in ages.into_iter().enumerate() {
+            let name = number.to_string();
+            board.add_spec(SpecDetails { name: name.clone(), ..SpecDetails::default() });
+            board.spec(&name, Status::Watching, "");
+            all.push(board.service(&name, ServiceState { as_of, ..service("c", Status::Watching) }));
+        }
+        let told = || board.subscribe().borrow().clone().as_told(asked);
+        let words = |told: &super::Board| -> Vec<Status> {
+            told.specs.values().map(|spec| spec.overall().status).collect()
+        };
+        assert_eq!(words(&told()), [Status::Watching, Status::Syncing, Status::Syncing]);
+        assert_eq!(told().specs["1"].overall().reason, super::NOT_COMPARED);
+        // What is worse stays so, and the app's new code is not spoken of before.
+        all[1].set(Status::Error, "why");
+        all[2].reload_note().due(true, "");
+        assert_eq!(words(&told()), [Status::Watching, Status::Error, Status::Syncing]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! when all of them stand, and when it ends, everything is let go of in order, with a limit.
 
 pub(crate) mod client;
+mod compared;
 pub(crate) mod daemon;
 mod server;
 mod view;

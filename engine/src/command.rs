@@ -28,6 +28,9 @@ pub struct Config {
     pub check: Check,
     /// Hears of each file and symlink that somebody has changed here, with the number of the edit.
     pub edits: Edits,
+    /// Whoever hints, where somebody does: has all hinted that has changed here by now, and calls
+    /// [`Engine::mark`](crate::Engine::mark) with the number after that. engine --marks--> who hints
+    pub marks_tx: Option<mpsc::UnboundedSender<u64>>,
 }
 
 type Hear = dyn Fn(&str, u64) + Send + Sync;
@@ -140,4 +143,6 @@ pub enum Command {
     },
     /// The local directory was made anew: this is it now.
     Root(Root),
+    /// Both sides are compared as of now or later, which [`MemberState::as_of`](crate::MemberState::as_of) tells.
+    Compare,
 }

@@ -23,6 +23,7 @@ use crate::{
     journal::{Journal, JournalError},
     kinds::Kinds,
     ledger::Ledger,
+    marks::SideMarks,
     state::State,
     turn::Running,
     unkept::Unkept,
@@ -63,7 +64,7 @@ pub struct Engine {
 impl Engine {
     /// Starts it. Everything here is looked at first.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let Config { root, options, journal, keeper, check, edits } = config;
+        let Config { root, options, journal, keeper, check, edits, marks_tx } = config;
         let (journal, recovered) = Journal::open(&journal)?;
         if let Some(reason) = &recovered.damaged {
             tracing::warn!(reason, "what was known is damaged: what is not known any more is compared anew");
@@ -92,6 +93,7 @@ impl Engine {
             dispatcher,
             check,
             edits,
+            marks_tx,
             members: HashMap::new(),
             kinds: Kinds::default(),
             unkept: Unkept::default(),
@@ -100,7 +102,7 @@ impl Engine {
             cleared: Cleared::default(),
             ledger: Ledger::default(),
             here_listing: Some(BTreeMap::new()),
-            here_marked: None,
+            here_marks: SideMarks::default(),
             state,
             state_tx,
         };
@@ -117,6 +119,11 @@ impl Engine {
     /// Anything may have changed here.
     pub fn hint_all(&self) {
         self.here.send(Input::Everything);
+    }
+
+    /// All is hinted that had changed here when the mark of this number came.
+    pub fn mark(&self, number: u64) {
+        self.here.send(Input::Mark(number));
     }
 
     /// Tells it something. One that has ended does not hear it.

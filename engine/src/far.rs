@@ -26,7 +26,8 @@ pub enum ToFar {
         /// Whether what stands there is held until it is released.
         keep: bool,
     },
-    /// [`FromFar::Marked`] comes back with the number, after all that was told before this.
+    /// [`FromFar::Marked`] comes back with the number, after all that was told before this, and the news of all that had
+    /// happened there by then.
     Mark(u64),
     /// The displaced file of this number is in safety.
     Release(u64),

@@ -14,6 +14,7 @@ mod keep;
 mod kinds;
 mod ledger;
 mod listing;
+mod marks;
 mod member;
 mod parked;
 mod progress;

@@ -7,14 +7,15 @@ use std::{
 };
 
 use ksync_endpoint::HeldFile;
-use ksync_merge::{Container, Holds, Op, Outcome, Policy, Side, State, Terms};
+use ksync_merge::{Container, Digest, Holds, Op, Outcome, Policy, Side, State, Terms};
 use ksync_tree::{Kind, covers, is_below};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     command::{Attach, Edits},
-    far::{Far, FromFar},
+    far::{Far, FromFar, ToFar},
     gate::{self, Gate},
+    marks::SideMarks,
     progress::Progress,
     rests::Rests,
     safekeeping::Safekeeping,
@@ -46,8 +47,8 @@ pub(crate) struct Attached {
     pub(crate) held: Safekeeping,
     /// Those of them that are too large to be kept unasked, by number: they stay in the container.
     pub(crate) parked: BTreeMap<u64, HeldFile>,
-    /// When a mark was sent that has not come back.
-    pub(crate) marked: Option<(u64, Instant)>,
+    /// Marks that were sent there.
+    pub(crate) marks: SideMarks,
     pub(crate) gate: Gate,
     /// Its deletions that were applied here.
     pub(crate) deleted: gate::Applied,
@@ -79,7 +80,7 @@ impl Attached {
             listing: Some(BTreeMap::new()),
             held: Safekeeping::default(),
             parked: BTreeMap::new(),
-            marked: None,
+            marks: SideMarks::default(),
             gate: Gate::Idle,
             deleted: gate::Applied::default(),
             failures: BTreeMap::new(),
@@ -94,7 +95,36 @@ impl Attached {
 
     /// Nothing is told from there any more.
     pub(crate) fn end(&mut self) {
-        (self.ended, self.marked, self.state.as_of) = (true, None, None);
+        (self.ended, self.marks, self.state.as_of) = (true, SideMarks::default(), None);
+    }
+
+    /// Asks for its sum with the mark of this number, which began then; of what is not listed or has ended there is none.
+    pub(crate) fn mark(&mut self, number: u64, begun: Instant) {
+        if self.listing.is_none() && !self.ended && self.marks.ask(number, begun) {
+            self.far.send(ToFar::Mark(number));
+        }
+    }
+
+    /// Its sum, as of the mark of this number; beside it the sum as it is `known`, and whether nothing is to be done.
+    pub(crate) fn marked(&mut self, number: u64, sum: Digest, known: Option<(Digest, bool)>) {
+        let Some((begun, next)) = self.marks.answered(number) else { return };
+        if let Some(next) = next {
+            self.far.send(ToFar::Mark(next));
+        }
+        if self.in_flight > 0 || self.listing.is_some() {
+            return;
+        }
+        let Some((known, is_settled)) = known else { return };
+        if known != sum {
+            tracing::warn!(
+                attachment = self.state.number,
+                "what is known there is not what there is: it is told anew"
+            );
+            (self.listing, self.state.as_of) = (Some(BTreeMap::new()), None);
+            self.far.send(ToFar::List);
+        } else if is_settled {
+            self.state.as_of = Some(begun);
+        }
     }
 
     /// What is not done now.

@@ -14,6 +14,7 @@ use ksync_endpoint::Options;
 use ksync_merge::{First, Keep, Terms};
 use ksync_tree::{Ignore, ListOptions, Owner, Root, list};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use tokio::sync::mpsc;
 
 use crate::{Attach, Check, Command, Config, Edits, Engine, Keeper, Much};
 use deeds::{Books, Writer};
@@ -67,11 +68,16 @@ impl World {
     }
 
     async fn with(containers: usize, terms: Terms) -> Self {
+        Self::hinted(containers, terms, None).await
+    }
+
+    /// One whose engine's marks go to whoever hints.
+    async fn hinted(containers: usize, terms: Terms, marks_tx: Option<mpsc::UnboundedSender<u64>>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("here")).unwrap();
         std::fs::create_dir(dir.path().join("private")).unwrap();
         let keeper = Arc::new(KeptBelow(dir.path().join("kept"), 0.into()));
-        let engine = start(dir.path(), &keeper);
+        let engine = start_with(dir.path(), &keeper, marks_tx);
         let mut world = Self { terms, dir, keeper, engine, containers: Vec::new() };
         for index in 0..containers {
             std::fs::create_dir(world.dir.path().join(format!("there{index}"))).unwrap();
@@ -148,6 +154,10 @@ impl World {
 }
 
 fn start(dir: &Path, keeper: &Arc<KeptBelow>) -> Engine {
+    start_with(dir, keeper, None)
+}
+
+fn start_with(dir: &Path, keeper: &Arc<KeptBelow>, marks_tx: Option<mpsc::UnboundedSender<u64>>) -> Engine {
     Engine::start(Config {
         root: Root::open(&dir.join("here")).unwrap(),
         options: options(),
@@ -155,6 +165,7 @@ fn start(dir: &Path, keeper: &Arc<KeptBelow>) -> Engine {
         keeper: Arc::clone(keeper) as Arc<dyn Keeper>,
         check: Check::new(|| Ok(())),
         edits: Edits::new(|_, _| {}),
+        marks_tx,
     })
     .unwrap()
 }
@@ -190,6 +201,47 @@ async fn edits_of_both_sides_are_everywhere() {
     assert_eq!(world.tree("here"), world.tree("there1"));
     // What the container's edit has replaced here is kept.
     assert!(everything(world.dir.path()).contains(&"small".to_owned()));
+}
+
+/// What was written before a question is in its answer, though nobody has hinted it yet when it is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_comparison_is_as_of_the_question_and_waits_for_the_hints_before_its_mark() {
+    let (marks_tx, mut marks_rx) = mpsc::unbounded_channel();
+    let world = World::hinted(1, ALL, Some(marks_tx)).await;
+    let at = |path: &str| world.dir.path().join(path);
+    world.attach(0).await;
+    let (engine, member) = (&world.engine, Arc::clone(&world.containers[0].name));
+    let mut state = engine.state();
+    for round in 0..20 {
+        let (asked, content) = (Instant::now(), format!("round {round}"));
+        write(&at("here/f"), &content);
+        engine.send(Command::Compare).await;
+        engine.send(Command::Compare).await;
+        // What is under way when it is asked is answered first.
+        let compared = |state: &crate::State| {
+            let as_of = state.members.get(&member).and_then(|member| member.as_of);
+            as_of.is_some_and(|as_of| as_of >= asked)
+        };
+        let mut hinted = false;
+        loop {
+            let known = state.borrow_and_update().clone();
+            if compared(&known) && known.members[&member].settled {
+                break;
+            }
+            tokio::select! {
+                changed = state.changed() => changed.unwrap(),
+                number = marks_rx.recv() => {
+                    assert!(hinted || !compared(&state.borrow()), "nobody has hinted in round {round}");
+                    engine.hint("f", ksync_endpoint::Depth::Tree);
+                    hinted = true;
+                    engine.mark(number.unwrap());
+                }
+                () = tokio::time::sleep(Duration::from_secs(20)) => panic!("round {round}: {known:#?}"),
+            }
+        }
+        assert!(hinted);
+        assert_eq!(std::fs::read_to_string(at("there0/f")).unwrap(), content, "round {round}");
+    }
 }
 
 /// Many deletions, some of which were applied before it was seen that they are many.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use ksync_endpoint::{Applied, Content, Depth, HeldFile, Input, News, Output};
-use ksync_merge::{Cleared, Group, Keep, Outcome, Policy, Side, State, Unknown, set_budget};
-use tokio::sync::watch;
+use ksync_merge::{Cleared, Digest, Group, Keep, Outcome, Policy, Side, State, Unknown, set_budget};
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     admit, ask,
@@ -20,6 +20,7 @@ use crate::{
     kinds::{self, Kinds},
     ledger::Ledger,
     listing::differing,
+    marks::SideMarks,
     member::Attached,
     parked,
     stands::{is_file, size},
@@ -37,6 +38,7 @@ pub(crate) struct Running {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) check: Check,
     pub(crate) edits: Edits,
+    pub(crate) marks_tx: Option<mpsc::UnboundedSender<u64>>,
     pub(crate) members: HashMap<Arc<str>, Attached>,
     pub(crate) kinds: Kinds,
     /// Displaced files that could not be brought to safety, each with its container and attachment.
@@ -50,8 +52,8 @@ pub(crate) struct Running {
     pub(crate) ledger: Ledger,
     /// What was told so far of the local listing, while it is not complete.
     pub(crate) here_listing: Option<BTreeMap<Arc<str>, State>>,
-    /// The mark that the local side has not answered.
-    pub(crate) here_marked: Option<(u64, Instant)>,
+    /// Marks of the local side.
+    pub(crate) here_marks: SideMarks,
     pub(crate) state: crate::State,
     pub(crate) state_tx: watch::Sender<crate::State>,
 }
@@ -88,6 +90,7 @@ impl Running {
                 let _ = reply.send(self.answer(agree));
             }
             Command::Root(root) => self.dispatcher.replace_root(root),
+            Command::Compare => self.mark(),
         }
     }
 
@@ -452,9 +455,9 @@ impl Running {
             }
             Err(reason) => {
                 // Nothing is known of what is here now.
-                self.here_marked = None;
+                self.here_marks = SideMarks::default();
                 for member in self.members.values_mut() {
-                    (member.marked, member.state.as_of) = (None, None);
+                    (member.marks, member.state.as_of) = (SideMarks::default(), None);
                 }
                 self.state.halted = Some(reason);
             }
@@ -526,42 +529,40 @@ impl Running {
     /// Asks both sides for their sums.
     pub(crate) fn mark(&mut self) {
         let number = self.dispatcher.number();
-        self.here_marked = Some((number, Instant::now()));
-        self.dispatcher.here.send(Input::Mark(number));
+        if self.here_marks.ask(number, Instant::now()) {
+            self.mark_here(number);
+        }
     }
 
-    fn marked_here(&mut self, number: u64, digest: ksync_merge::Digest) {
-        let Some((_, since)) = self.here_marked.take_if(|(marked, _)| *marked == number) else { return };
+    fn mark_here(&self, number: u64) {
+        match &self.marks_tx {
+            // Where whoever hints has ended, nothing is claimed any more.
+            Some(marks_tx) => drop(marks_tx.send(number)),
+            None => self.dispatcher.here.send(Input::Mark(number)),
+        }
+    }
+
+    fn marked_here(&mut self, number: u64, sum: Digest) {
+        let Some((begun, next)) = self.here_marks.answered(number) else { return };
+        if let Some(next) = next {
+            self.mark_here(next);
+        }
         if self.here_listing.is_some() || !self.dispatcher.rests_here() {
             return;
         }
-        if digest != self.group.local().digest() {
+        if sum != self.group.local().digest() {
             tracing::warn!("what is known here is not what there is: it is told anew");
             self.here_listing = Some(BTreeMap::new());
             return self.dispatcher.here.send(Input::List);
         }
-        let members = self.members.values_mut().filter(|member| member.listing.is_none() && !member.ended);
-        for member in members {
-            member.marked = Some((number, since));
-            member.far.send(ToFar::Mark(number));
-        }
+        self.members.values_mut().for_each(|member| member.mark(number, begun));
     }
 
-    fn marked_there(&mut self, name: &Arc<str>, number: u64, digest: ksync_merge::Digest) {
+    fn marked_there(&mut self, name: &Arc<str>, number: u64, sum: Digest) {
         let Some(member) = self.members.get_mut(name) else { return };
-        let Some((_, since)) = member.marked.take_if(|(marked, _)| *marked == number) else { return };
-        if member.in_flight > 0 || member.listing.is_some() {
-            return;
-        }
-        let Some((local, container)) = self.group.container(name) else { return };
-        if container.digest(local) != digest {
-            tracing::warn!(container = &**name, "what is known there is not what there is: it is told anew");
-            member.listing = Some(BTreeMap::new());
-            return member.far.send(ToFar::List);
-        }
-        if container.is_settled() {
-            member.state.as_of = Some(since);
-        }
+        let known =
+            self.group.container(name).map(|(local, known)| (known.digest(local), known.is_settled()));
+        member.marked(number, sum, known);
     }
 
     fn tell(&mut self) {
@@ -581,7 +582,7 @@ impl Running {
             self.state.two_way = self.group.two_way().cloned();
         }
         // Who is through is compared at once.
-        if fresh && self.here_marked.is_none() {
+        if fresh && !self.here_marks.is_under_way() {
             self.mark();
         }
         let state = &self.state;

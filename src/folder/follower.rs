@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use futures::FutureExt;
@@ -212,7 +212,7 @@ impl Follower<'_> {
         self.status.modify(|service| {
             service.last_contact = contact;
             service.last_edit = member.last_edit.and_then(edit);
-            service.as_of = member.as_of.and_then(at);
+            service.as_of = member.as_of;
             service.healings = before + member.healings;
             if back {
                 service.direction = Direction::Both;
@@ -263,11 +263,6 @@ impl Follower<'_> {
         };
         (Status::Syncing, reason)
     }
-}
-
-/// None of a time that no clock shows.
-fn at(moment: Instant) -> Option<Timestamp> {
-    Timestamp::try_from(SystemTime::now().checked_sub(moment.elapsed())?).ok()
 }
 
 fn edit(edit: LastEdit) -> Option<Edit> {

@@ -16,7 +16,7 @@ use ksync_engine::{Check, Command as EngineCommand, Config, Edits, Engine, Keepe
 use ksync_merge::Keep;
 use ksync_tree::{Ignore, Owner};
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use tracing::{info, warn};
 use super::{
     edits::LocalEdits,
     fs_watch::{Debounce, FsEvent, FsWatch},
+    marks::Marks,
     root::LocalRoot,
     state::LocalState,
 };
@@ -110,6 +111,8 @@ pub(super) struct Start<'a> {
     pub(super) kept: &'a Path,
     pub(super) journal: PathBuf,
     pub(super) untold: &'a UntoldEdits,
+    /// Marks that are to go through the watch. engine --marks--> folder's task
+    pub(super) marks_tx: mpsc::UnboundedSender<u64>,
 }
 
 /// Starts the engine of a folder.
@@ -128,6 +131,7 @@ pub(super) fn start(start: &Start<'_>) -> Result<Engine, StartError> {
         keeper: Arc::new(Kept::of(start.kept)),
         check: Check::new(move || root.check()),
         edits: Edits::new(move |path, number| untold.add(path, number)),
+        marks_tx: Some(start.marks_tx.clone()),
     })
 }
 
@@ -140,31 +144,35 @@ pub(super) struct Feed {
     pub(super) state_tx: watch::Sender<LocalState>,
     pub(super) edits: Arc<LocalEdits>,
     pub(super) untold: UntoldEdits,
+    pub(super) marks_rx: mpsc::UnboundedReceiver<u64>,
 }
 
 impl Feed {
     /// Feeds the engine until `end`.
-    pub(super) async fn run(self, mut fs_watch: FsWatch, end: CancellationToken) {
-        let mut debounce = Debounce::default();
+    pub(super) async fn run(mut self, mut fs_watch: FsWatch, end: CancellationToken) {
+        let (mut debounce, mut marks) = (Debounce::default(), Marks::default());
         let mut state = self.engine.state();
         let (mut root_check, mut gone) = (Instant::now(), false);
         let mut rescan = Instant::now() + UNWATCHED;
         loop {
-            let due = debounce.next();
+            let due = debounce.next().into_iter().chain(marks.next()).min();
             let unwatched = self.state_tx.borrow().unwatched;
             tokio::select! {
                 () = end.cancelled() => break,
                 Some((at, event)) = fs_watch.rx.recv() => {
-                    self.take(&mut debounce, at, event);
+                    self.take(&mut debounce, &mut marks, at, event);
                     for _ in 0..AT_ONCE {
                         let Some((at, event)) = fs_watch.rx.try_recv() else { break };
-                        self.take(&mut debounce, at, event);
+                        self.take(&mut debounce, &mut marks, at, event);
                     }
+                    self.hint_due(&mut debounce, &mut marks);
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    for path in debounce.due(Instant::now()) {
-                        self.engine.hint(&path, Depth::Tree);
-                    }
+                    self.hint_due(&mut debounce, &mut marks);
+                }
+                Some(number) = self.marks_rx.recv() => {
+                    marks.ask(number);
+                    fs_watch.mark(number);
                 }
                 () = sleep_until(rescan), if unwatched => {
                     rescan = Instant::now() + UNWATCHED;
@@ -173,11 +181,11 @@ impl Feed {
                 () = sleep_until(root_check) => {
                     let here = self.root.check().is_ok();
                     if here && gone {
-                        self.watch_anew(&mut fs_watch).await;
+                        self.watch_anew(&mut fs_watch, &marks).await;
                         // What came before the watch.
                         self.engine.hint_all();
                     }
-                    gone = !here && !self.adopt_successor(&mut fs_watch).await;
+                    gone = !here && !self.adopt_successor(&mut fs_watch, &marks).await;
                     root_check = Instant::now() + if gone { ROOT_LOOK } else { ROOT_CHECK };
                 }
                 changed = state.changed() => if changed.is_err() { break },
@@ -211,8 +219,20 @@ impl Feed {
         }
     }
 
-    fn take(&self, debounce: &mut Debounce, at: Instant, event: FsEvent) {
+    /// Hints what has waited long enough, and passes on the marks that have waited for that.
+    fn hint_due(&self, debounce: &mut Debounce, marks: &mut Marks) {
+        let now = Instant::now();
+        let hint = |path: String| self.engine.hint(&path, Depth::Tree);
+        debounce.due(now).into_iter().for_each(hint);
+        while let Some(mark) = marks.take_due(now) {
+            debounce.waiting_since(mark.at).into_iter().for_each(hint);
+            self.engine.mark(mark.number);
+        }
+    }
+
+    fn take(&self, debounce: &mut Debounce, marks: &mut Marks, at: Instant, event: FsEvent) {
         match event {
+            FsEvent::Marked(number) => marks.came(number, at, debounce.last()),
             FsEvent::Rescan => self.engine.hint_all(),
             FsEvent::WatchLimit => {
                 let news = |state: &mut LocalState| !std::mem::replace(&mut state.unwatched, true);
@@ -234,7 +254,7 @@ impl Feed {
     }
 
     /// Goes on with a directory that was made anew at the local path; returns whether there is one.
-    async fn adopt_successor(&self, fs_watch: &mut FsWatch) -> bool {
+    async fn adopt_successor(&self, fs_watch: &mut FsWatch, marks: &Marks) -> bool {
         let adopted = match self.root.adopt_successor() {
             Ok(adopted) => adopted,
             Err(error) => {
@@ -246,7 +266,7 @@ impl Feed {
             return false;
         }
         info!("the local path was made anew: going on with the new directory");
-        self.watch_anew(fs_watch).await;
+        self.watch_anew(fs_watch, marks).await;
         match self.root.root().try_clone() {
             Ok(root) => self.engine.send(EngineCommand::Root(root)).await,
             Err(error) => warn!(error = ksync_common::chain(&error), "open the local path once more"),
@@ -255,10 +275,13 @@ impl Feed {
     }
 
     /// Watches what is at the local path now: nothing is told any more of what was unmounted.
-    async fn watch_anew(&self, fs_watch: &mut FsWatch) {
+    async fn watch_anew(&self, fs_watch: &mut FsWatch, marks: &Marks) {
         let (path, ignore) = (self.path.clone(), self.ignore.clone());
         match blocking::run(move || FsWatch::start(&path, ignore)).await {
-            Ok(anew) => *fs_watch = anew,
+            Ok(anew) => {
+                *fs_watch = anew;
+                marks.in_watch().iter().for_each(|number| fs_watch.mark(*number));
+            }
             Err(error) => warn!(%error, "watch the local path again"),
         }
         self.state_tx.send_modify(|state| state.unwatched = false);

@@ -8,12 +8,13 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{Arc, PoisonError, Weak},
 };
 
+use futures::future::join_all;
 use ksync_engine::{Command, Engine, FirstPull, Questions, Unasked, joined_tops};
 use ksync_tree::Ignore;
-use tokio::sync::{Mutex, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info_span, warn};
 
@@ -174,18 +175,37 @@ pub(crate) struct LocalFolders {
     session_id: String,
     waiting: PathBuf,
     live: Mutex<HashMap<PathBuf, Entry>>,
+    /// All that were opened: whoever asks about them does not wait for one that is being opened.
+    opened: std::sync::Mutex<Vec<Weak<LocalFolder>>>,
 }
 
 impl LocalFolders {
     /// None in use yet. `session_id` keeps the ids of two machines apart on one node; what is known of containers is
     /// written down in `waiting`.
     pub(crate) fn new(syncthing: Arc<LocalSyncthing>, session_id: &str, waiting: PathBuf) -> Arc<Self> {
-        Arc::new(Self { syncthing, session_id: session_id.to_owned(), waiting, live: Mutex::default() })
+        Arc::new(Self {
+            syncthing,
+            session_id: session_id.to_owned(),
+            waiting,
+            live: Mutex::default(),
+            opened: std::sync::Mutex::default(),
+        })
     }
 
     /// The folder over `path`, if it is in use.
     pub(crate) async fn find(&self, path: &Path) -> Option<Arc<LocalFolder>> {
         self.live.lock().await.get(path)?.folder.upgrade()
+    }
+
+    /// Has both sides of all folders compared as of now or later; each container's
+    /// [`as_of`](ksync_engine::MemberState::as_of) tells when they were.
+    pub(crate) async fn compare(&self) {
+        let folders: Vec<Arc<LocalFolder>> = {
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            opened.retain(|folder| folder.strong_count() > 0);
+            opened.iter().filter_map(Weak::upgrade).collect()
+        };
+        join_all(folders.iter().map(|folder| folder.engine.send(Command::Compare))).await;
     }
 
     /// The folder over `path`, opening it when nobody has yet. `path` is absolute. One that leaves out something else, most
@@ -213,6 +233,7 @@ impl LocalFolders {
             this.open(&at, &patterns, done).map(Arc::new)
         });
         let folder = opened.await?;
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&folder));
         live.insert(path.to_owned(), Entry { folder: Arc::downgrade(&folder), closed });
         Ok(folder)
     }
@@ -247,6 +268,7 @@ impl LocalFolders {
             warn!(%error, kept = %kept.display(), "note whose kept files these are; they can't be listed without");
         }
         let untold = UntoldEdits::default();
+        let (marks_tx, marks_rx) = mpsc::unbounded_channel();
         let journal = self.journal(path, &id)?;
         let engine = feed::start(&feed::Start {
             root: &root_dir,
@@ -254,6 +276,7 @@ impl LocalFolders {
             kept: &kept,
             journal,
             untold: &untold,
+            marks_tx,
         })
         .map_err(|source| Error::Engine { source })?;
         let two_way = Election::default();
@@ -270,6 +293,7 @@ impl LocalFolders {
             state_tx,
             edits: Arc::clone(&edits),
             untold,
+            marks_rx,
         };
         let span = info_span!(parent: None, "local", path = %path.display());
         let work = feed.run(fs_watch, end.clone());

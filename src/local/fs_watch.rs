@@ -4,6 +4,7 @@
 //! Invariant: whatever changes below the local path and is not ignored is looked at after its last event.
 
 mod channel;
+mod cookie;
 mod debounce;
 mod events;
 mod recursive;

@@ -31,7 +31,7 @@ impl LocalSyncthing {
 
     /// One that never runs.
     #[cfg(test)]
-    pub(super) fn none(kept: PathBuf) -> Arc<Self> {
+    pub(crate) fn none(kept: PathBuf) -> Arc<Self> {
         Self::fake(watch::channel(State::Down(None)).1, kept)
     }
 

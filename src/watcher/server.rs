@@ -1,6 +1,6 @@
 //! The status endpoint: gRPC on a Unix socket that only its user can open.
 //!
-//! Handlers read the board or send a request; they own nothing.
+//! Handlers read the board, as it is told (`compared`), or send a request; they own nothing.
 
 use std::{
     io,
@@ -27,7 +27,10 @@ use tokio_stream::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::wire;
+use super::{
+    compared::{claims_more, compared},
+    wire,
+};
 use crate::{
     cluster::Access, config::ReloadMode, folder::TakeOver, home::is_trusted, local::LocalFolders,
     reload::Reloads, status::Board,
@@ -122,17 +125,21 @@ impl Watch for Endpoint {
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        let reply = wire::reply(&self.board.borrow(), &self.context);
-        Ok(Response::new(reply))
+        let board = compared(&mut self.board.clone(), &self.locals).await;
+        Ok(Response::new(wire::reply(&board, &self.context)))
     }
 
     async fn follow(&self, _: Request<StatusRequest>) -> Result<Response<Self::FollowStream>, Status> {
         let (tx, rx) = mpsc::channel(1);
         let (mut board, context) = (self.board.clone(), self.context.clone());
+        let locals = Arc::clone(&self.locals);
         tokio::spawn(async move {
+            let mut told = Board::default();
             loop {
-                let reply = wire::reply(&board.borrow_and_update(), &context);
-                if tx.send(Ok(reply)).await.is_err() || board.changed().await.is_err() {
+                let now = board.borrow_and_update().clone();
+                told = if claims_more(&now, &told) { compared(&mut board, &locals).await } else { now };
+                if tx.send(Ok(wire::reply(&told, &context))).await.is_err() || board.changed().await.is_err()
+                {
                     return;
                 }
             }

@@ -1,5 +1,8 @@
 //! The board as the status endpoint sends it; `view` reads it at the other end.
 
+use std::time::{Instant, SystemTime};
+
+use jiff::Timestamp;
 use ksync_common::micros;
 use ksync_engine::Healings;
 use ksync_proto::watch::{
@@ -85,16 +88,16 @@ fn service(state: &ServiceState) -> ServiceStatus {
         status: standing.status.to_string(),
         reason: standing.reason,
         since_ms: standing.since.as_millisecond(),
-        last_contact_ms: state.last_contact.map_or(0, jiff::Timestamp::as_millisecond),
+        last_contact_ms: state.last_contact.map_or(0, Timestamp::as_millisecond),
         healings: Some(healings(state.healings)),
-        as_of_ms: state.as_of.map_or(0, jiff::Timestamp::as_millisecond),
+        as_of_ms: state.as_of.and_then(at).map_or(0, Timestamp::as_millisecond),
         direction: direction(state.direction).into(),
         excluded: state.excluded.clone(),
         created: state.created,
         overrides: state.overrides,
         percent: state.percent,
         reloads: state.reload.count,
-        last_reload_ms: state.reload.last.map_or(0, jiff::Timestamp::as_millisecond),
+        last_reload_ms: state.reload.last.map_or(0, Timestamp::as_millisecond),
         reload_note: state.reload.note.clone(),
         last_edit: state.last_edit.as_ref().map(edit),
     }
@@ -103,6 +106,11 @@ fn service(state: &ServiceState) -> ServiceStatus {
 fn healings(healings: Healings) -> WireHealings {
     let Healings { missed, recounted } = healings;
     WireHealings { missed, recounted }
+}
+
+/// None of a time that no clock shows.
+fn at(moment: Instant) -> Option<Timestamp> {
+    Timestamp::try_from(SystemTime::now().checked_sub(moment.elapsed())?).ok()
 }
 
 fn direction(direction: Direction) -> WireDirection {

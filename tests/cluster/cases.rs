@@ -5,6 +5,7 @@ mod atomicity;
 mod attacks;
 mod attacks_on_the_laptop;
 mod churn;
+mod claims;
 mod config;
 mod container_accidents;
 mod container_to_local;
@@ -61,6 +62,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("offline_edits", offline_edits::CASES),
         ("approvals", approvals::CASES),
         ("churn", churn::CASES),
+        ("claims", claims::CASES),
         ("kept", kept::CASES),
         ("targets", targets::CASES),
         ("volumes", volumes::CASES),

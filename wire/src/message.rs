@@ -32,7 +32,7 @@ pub enum Request {
         /// Whether what stands there is held until it is released.
         keep: bool,
     },
-    /// [`Reply::Marked`] comes back.
+    /// [`Reply::Marked`] comes back, after the news of all that had happened in the directory by then.
     Mark(u64),
     /// A held file is in safety.
     Release(u64),
@@ -88,7 +88,7 @@ pub enum Reply {
     },
     /// A displaced file is to be brought to safety.
     Held(HeldFile),
-    /// All that was asked for before the mark has been told.
+    /// All that was asked for, and had happened, before the mark has been told.
     Marked {
         /// Its number.
         number: u64,

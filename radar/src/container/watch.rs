@@ -1,12 +1,13 @@
 //! Changes below an attached directory as the kernel reports them, by inotify(7).
 //!
 //! Invariant: every change after [`Watch::start`] returned leads to a [`Change`] that covers it. A directory is
-//! watched before its names are read, an overflow of the queue becomes [`Change::All`]. What syncthing itself
-//! finishes is not reported at once where it is the one that writes there, so that its own writing starts no scan.
+//! watched before its names are read, an overflow of the queue becomes [`Change::All`]. [`Change::Drained`] comes after the
+//! changes that cover all that had happened when it was asked for.
 
 use std::{
     mem::MaybeUninit,
     os::fd::OwnedFd,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -21,6 +22,7 @@ use rustix::{
 use tokio::sync::mpsc::Sender;
 
 mod change;
+mod drain;
 mod error;
 mod tree;
 
@@ -28,6 +30,7 @@ pub(crate) use change::{Change, Idle};
 pub(crate) use error::Error;
 
 use change::InotifyEvent;
+use drain::{AT_ONCE, Drain};
 use error::kernel;
 use tree::Tree;
 
@@ -40,8 +43,8 @@ const UNWATCHED_EVERY: Duration = Duration::from_secs(10);
 /// A running watch; ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// Closing it ends the thread.
-    _stop: OwnedFd,
+    /// Closing it ends the thread; a byte asks for [`Change::Drained`].
+    control: OwnedFd,
 }
 
 impl Watch {
@@ -59,40 +62,74 @@ impl Watch {
             Ok(inotify) => {
                 let mut tree = Tree::new(inotify, root, excluded, idle, most);
                 tree.add("")?;
-                Self::spawn(move |stop| run(tree, stop, &changes_tx))
+                Self::spawn(move |control| run(tree, control, &changes_tx))
             }
             // `fs.inotify.max_user_instances`: on a node, root's share is others' too. As with directories beyond the limit.
             Err(Errno::MFILE) => {
                 tracing::warn!(
                     "no more inotify queues than fs.inotify.max_user_instances: nothing is watched"
                 );
-                Self::spawn(move |stop| unwatched(stop, UNWATCHED_EVERY, &changes_tx))
+                Self::spawn(move |control| unwatched(control, UNWATCHED_EVERY, &changes_tx))
             }
             Err(errno) => Err(kernel("make a queue", "")(errno)),
         }
     }
 
     fn spawn(work: impl FnOnce(&OwnedFd) + Send + 'static) -> Result<Self, Error> {
-        let (stop_rx, stop) = pipe_with(PipeFlags::CLOEXEC).map_err(kernel("make a pipe", ""))?;
+        let (control_rx, control) = pipe_with(PipeFlags::CLOEXEC).map_err(kernel("make a pipe", ""))?;
         std::thread::Builder::new()
             .name("ksync-inotify".to_owned())
-            .spawn(move || work(&stop_rx))
+            .spawn(move || work(&control_rx))
             .map_err(|source| Error::Kernel { operation: "start a thread", path: ".".to_owned(), source })?;
-        Ok(Self { _stop: stop })
+        Ok(Self { control })
+    }
+
+    /// Has [`Change::Drained`] told, once, after the changes that cover all that has happened by now: the kernel's queue has
+    /// an event before the call that it tells of returns. A file that is being written, or was removed, is waited for as
+    /// usual. Not to be asked again before that was told. Where the kernel watches only some directories, what happened in
+    /// the others is not covered.
+    ///
+    /// # Errors
+    /// The thread has ended.
+    pub(crate) fn drain(&self) -> Result<(), Error> {
+        rustix::io::write(&self.control, &[0]).map(drop).map_err(kernel("ask the thread", ""))
     }
 }
 
 /// In place of a watch: everything is scanned now and then.
-fn unwatched(stop: &OwnedFd, every: Duration, changes_tx: &Sender<Change>) {
-    let mut change = Change::Limited;
+fn unwatched(control: &OwnedFd, every: Duration, changes_tx: &Sender<Change>) {
+    let (mut change, mut next_whole) = (Change::Limited, Instant::now() + every);
     while changes_tx.blocking_send(change).is_ok() {
-        match wait(&[stop], Some(Instant::now() + every)) {
-            Ok(woken) if woken.is_empty() => change = Change::All,
-            Ok(_) => return,
+        change = match wait(&[control], Some(next_whole)) {
+            Ok(woken) if woken.is_empty() => {
+                next_whole = Instant::now() + every;
+                Change::All
+            }
+            Ok(_) => match asked(control) {
+                Ok(true) => Change::Drained,
+                Ok(false) => return,
+                Err(errno) => return broken(changes_tx, "asked for", errno),
+            },
             Err(errno) => return broken(changes_tx, "waited for", errno),
         }
     }
 }
+
+/// What came through the pipe: whether the queue is to be drained, or false where the watch has ended.
+fn asked(control: &OwnedFd) -> Result<bool, Errno> {
+    match rustix::io::read(control, &mut [0; 1]) {
+        Ok(bytes) => Ok(bytes > 0),
+        Err(Errno::INTR) => asked(control),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// How many events the kernel's queue holds at most.
+static QUEUE: LazyLock<usize> = LazyLock::new(|| {
+    let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events");
+    // The kernel's own, where it does not say.
+    most.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(16_384)
+});
 
 /// How the kernel itself names the directories below `root` in proc_pid_fdinfo(5), up to `most` of them: what stat(2)
 /// gives for an inode on an overlay or a btrfs need not be that. Watches them for a moment to learn it.
@@ -110,34 +147,43 @@ pub(crate) fn marks(
     marks.map_err(|error| Error::Kernel { operation: "read", path: error.path, source: error.source })
 }
 
-fn run(mut tree: Tree, stop: &OwnedFd, changes_tx: &Sender<Change>) {
-    let mut limited = false;
+fn run(mut tree: Tree, control: &OwnedFd, changes_tx: &Sender<Change>) {
+    let (mut limited, mut drain) = (false, Drain::default());
     let mut next_whole = Instant::now() + UNWATCHED_EVERY;
     loop {
-        let mut changes = tree.due(Instant::now());
+        let now = Instant::now();
+        let mut changes = tree.due(now);
         if tree.limited() {
             if !std::mem::replace(&mut limited, true) {
                 changes.push(Change::Limited);
             }
-            if Instant::now() >= next_whole {
-                next_whole = Instant::now() + UNWATCHED_EVERY;
+            if now >= next_whole {
+                next_whole = now + UNWATCHED_EVERY;
                 changes.push(Change::All);
             }
         }
-        let until = limited.then_some(next_whole).into_iter().chain(tree.next_due()).min();
+        if drain.is_over(now) {
+            changes.push(Change::Drained);
+        }
+        let until = limited.then_some(next_whole).into_iter().chain(tree.next_due()).chain(drain.due()).min();
         for change in changes {
             if changes_tx.blocking_send(change).is_err() {
                 return;
             }
         }
-        match wait(&[tree.queue(), stop], until).as_deref() {
+        match wait(&[tree.queue(), control], until).as_deref() {
             Ok([]) => continue,
-            Ok([.., 1]) => return,
+            Ok([.., 1]) => match asked(control) {
+                Ok(true) => drain = Drain::Reads(*QUEUE),
+                Ok(false) => return,
+                Err(errno) => return broken(changes_tx, "asked for", errno),
+            },
             Ok(_) => {}
             Err(errno) => return broken(changes_tx, "waited for", *errno),
         }
         match read(&mut tree) {
-            Ok(changes) => {
+            Ok((changes, events)) => {
+                drain.read(events, tree.last_due());
                 for change in changes {
                     if changes_tx.blocking_send(change).is_err() {
                         return;
@@ -187,8 +233,8 @@ fn wait(fds: &[&OwnedFd], until: Option<Instant>) -> Result<Vec<usize>, Errno> {
     }
 }
 
-/// All that is in the queue now.
-fn read(tree: &mut Tree) -> Result<Vec<Change>, Errno> {
+/// What is in the queue now, up to [`AT_ONCE`] events; with how many they were. Fewer were all.
+fn read(tree: &mut Tree) -> Result<(Vec<Change>, usize), Errno> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
     let mut seen = Vec::new();
     let queue = rustix::io::dup(tree.queue())?;
@@ -205,11 +251,11 @@ fn read(tree: &mut Tree) -> Result<Vec<Change>, Errno> {
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
-        if seen.len() >= 4096 {
+        if seen.len() >= AT_ONCE {
             break;
         }
     }
-    let now = Instant::now();
+    let (now, events) = (Instant::now(), seen.len());
     let mut changes = Vec::new();
     for event in seen {
         for change in tree.take(&event, now) {
@@ -218,7 +264,7 @@ fn read(tree: &mut Tree) -> Result<Vec<Change>, Errno> {
             }
         }
     }
-    Ok(changes)
+    Ok((changes, events))
 }
 
 #[cfg(test)]
@@ -252,6 +298,39 @@ mod tests {
         }
     }
 
+    /// Collects until the watch is drained, and returns what came before that.
+    async fn drained(watch: &Watch, rx: &mut Receiver<Change>) -> Vec<Change> {
+        watch.drain().unwrap();
+        let mut seen = Vec::new();
+        loop {
+            match tokio::time::timeout(Duration::from_secs(5), rx.recv()).await.unwrap().unwrap() {
+                Change::Drained => return seen,
+                change => seen.push(change),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_happened_before_it_was_drained_is_told_before_that() {
+        use std::io::Write;
+        let dir = tempfile::tempdir().unwrap();
+        let (watch, mut rx) = watch(dir.path(), &[]);
+        assert_eq!(drained(&watch, &mut rx).await, []);
+        for number in 0..100 {
+            let name = format!("f{number}");
+            fs::write(dir.path().join(&name), "x").unwrap();
+            assert!(drained(&watch, &mut rx).await.contains(&Change::Path(name)), "{number}");
+        }
+        // What waits for the file that comes in its place, or for its writer.
+        let mut log = fs::File::create(dir.path().join("log")).unwrap();
+        for path in ["f1", "log"] {
+            drop(fs::remove_file(dir.path().join("f1")));
+            log.write_all(b"line").unwrap();
+            let told = drained(&watch, &mut rx).await;
+            assert!(told.contains(&Change::Path(path.into())), "{path}: {told:?}");
+        }
+    }
+
     #[tokio::test]
     async fn without_a_queue_everything_is_scanned_now_and_then_until_it_ends() {
         let (tx, mut rx) = channel(BACKLOG);
@@ -260,7 +339,10 @@ mod tests {
         for change in [Change::Limited, Change::All, Change::All] {
             assert_eq!(rx.recv().await, Some(change));
         }
-        drop(stop);
+        let watch = Watch { control: stop };
+        watch.drain().unwrap();
+        while rx.recv().await.unwrap() != Change::Drained {}
+        drop(watch);
         watching.join().unwrap();
     }
 

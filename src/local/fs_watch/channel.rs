@@ -1,7 +1,8 @@
 //! A bounded channel whose sender never waits: who sends is the system's own thread, which must go on reading.
 //!
 //! Invariant: what does not fit is lost, and the receiver is told so after that, in place of what was lost. An event that nothing
-//! can stand for is put aside instead.
+//! can stand for is put aside instead, and comes after that: it may come before what was sent before it, for which the other
+//! stands then.
 
 use std::{
     collections::VecDeque,
@@ -84,9 +85,8 @@ impl<T: Clone + PartialEq> Tx<T> {
 
     fn spill(&self, event: (Instant, T)) {
         let mut spilt = self.overflow.spilt();
-        if (self.overflow.stands_for)(&event.1) {
-            spilt.lost = true;
-        } else if !spilt.aside.iter().any(|(_, other)| *other == event.1) {
+        spilt.lost = true;
+        if !(self.overflow.stands_for)(&event.1) && !spilt.aside.iter().any(|(_, other)| *other == event.1) {
             spilt.aside.push_back(event);
         }
     }
@@ -131,6 +131,11 @@ mod tests {
         assert_eq!(told, ["lost", "kept", "a", "b"]);
         tx.send("e");
         assert_eq!(rx.recv().await.unwrap().1, "e", "there is room again");
+        for event in ["f", "g", "kept"] {
+            tx.send(event);
+        }
+        let told: Vec<&str> = std::iter::from_fn(|| rx.try_recv().map(|(_, event)| event)).collect();
+        assert_eq!(told, ["lost", "kept", "f", "g"], "it does not pass what it came after");
         assert!(rx.recv().now_or_never().is_none());
         drop(tx);
         assert!(rx.recv().await.is_none());

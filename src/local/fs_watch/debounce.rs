@@ -40,6 +40,8 @@ enum Phase {
 #[derive(Debug, Clone, Copy)]
 struct Wait {
     phase: Phase,
+    /// When the first event came that nobody has looked after.
+    since: Instant,
     until: Instant,
 }
 
@@ -78,7 +80,7 @@ impl Debounce {
             FsEvent::Removed(path) => self.wait(path, Phase::Gone, now, REPLACED),
             FsEvent::Appeared(path) => return self.settled(path),
             FsEvent::Renamed { from, to } => return [self.settled(from), self.settled(to)].concat(),
-            FsEvent::Rescan | FsEvent::WatchLimit | FsEvent::Failed(_) => {}
+            FsEvent::Rescan | FsEvent::WatchLimit | FsEvent::Failed(_) | FsEvent::Marked(_) => {}
         }
         Vec::new()
     }
@@ -103,12 +105,23 @@ impl Debounce {
         self.order.first().map(|(until, _)| *until)
     }
 
+    /// When all that waits now has waited long enough, unless more happens to it.
+    pub(in crate::local) fn last(&self) -> Option<Instant> {
+        self.order.last().map(|(until, _)| *until)
+    }
+
+    /// Paths with an event that came at `then` or before, which wait still because more happens to them.
+    pub(in crate::local) fn waiting_since(&self, then: Instant) -> Vec<String> {
+        self.waiting.iter().filter(|(_, wait)| wait.since <= then).map(|(path, _)| path.clone()).collect()
+    }
+
     fn phase(&self, path: &str) -> Option<Phase> {
         self.waiting.get(path).map(|wait| wait.phase)
     }
 
     fn wait(&mut self, path: String, phase: Phase, now: Instant, time: Duration) {
-        self.put(path, Wait { phase, until: now + time });
+        let since = self.waiting.get(&path).map_or(now, |wait| wait.since);
+        self.put(path, Wait { phase, since, until: now + time });
     }
 
     fn put(&mut self, path: String, wait: Wait) {
@@ -217,6 +230,22 @@ mod tests {
             }
         }
         panic!("never");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_on_and_on_is_known_by_its_first_event() {
+        let (mut debounce, begun) = (Debounce::default(), Instant::now());
+        debounce.take(begun, gone("again"));
+        debounce.take(begun, gone("once"));
+        let last = debounce.last().unwrap();
+        while Instant::now() < last {
+            advance(Duration::from_millis(5)).await;
+            debounce.take(Instant::now(), gone("again"));
+            debounce.take(Instant::now(), gone("late"));
+        }
+        assert_eq!(debounce.due(last), ["once"]);
+        assert_eq!(debounce.waiting_since(begun), ["again"]);
+        assert_eq!(debounce.waiting_since(begun - Duration::from_millis(1)), [""; 0]);
     }
 
     #[tokio::test(start_paused = true)]

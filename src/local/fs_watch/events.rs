@@ -12,7 +12,8 @@ use std::{
 
 use super::{
     channel,
-    recursive::{Arrival, Coverage, ONE_BY_ONE, RecursiveWatch, relative},
+    cookie::{Cookies, InWatch},
+    recursive::{Arrival, Coverage, ONE_BY_ONE, RecursiveWatch, Told, relative},
 };
 use ksync_tree::Ignore;
 use notify::{
@@ -44,12 +45,14 @@ pub(in crate::local) enum FsEvent {
     WatchLimit,
     /// Watching failed, with a sentence.
     Failed(String),
+    /// All that had changed when the mark of this number was asked for has been told.
+    Marked(u64),
 }
 
 impl FsEvent {
     /// Whether a look at everything finds the change.
     fn is_found_by_a_look(&self) -> bool {
-        !matches!(self, Self::WatchLimit)
+        !matches!(self, Self::WatchLimit | Self::Marked(_))
     }
 }
 
@@ -63,8 +66,10 @@ type Tx = channel::Tx<FsEvent>;
 pub(in crate::local) struct FsWatch {
     /// None where the system allows no more of them.
     _watcher: Option<Arc<Mutex<RecommendedWatcher>>>,
+    /// Marks go with the directories that came, as these are told of later than others.
+    arrivals: Option<std_mpsc::Sender<Arrival>>,
     /// As long as this is there, more may come.
-    _tx: Tx,
+    tx: Tx,
     /// Each with when it came.
     pub(in crate::local) rx: channel::Rx<FsEvent>,
 }
@@ -78,6 +83,15 @@ impl FsWatch {
         })
     }
 
+    /// Has [`FsEvent::Marked`] told after all that has changed by now: the system's queue has an event before the call that it
+    /// tells of returns. Where the system watches only some directories, changes in the others are not among it.
+    pub(in crate::local) fn mark(&self, number: u64) {
+        let sent = self.arrivals.as_ref().map(|arrivals| arrivals.send(Arrival::Mark(number)));
+        if !matches!(sent, Some(Ok(()))) {
+            self.tx.send(FsEvent::Marked(number));
+        }
+    }
+
     fn start_with(
         root: &Path,
         ignore: Ignore,
@@ -87,11 +101,13 @@ impl FsWatch {
         // Without a bound: the system's thread must not wait for whoever reads these, because he asks that thread to watch
         // each of them. There is one for a directory that came, and he waits for nothing else.
         let (arrivals_tx, arrivals) = std_mpsc::channel();
+        let in_watch = InWatch::default();
         let sink = Sink {
             base: root.to_owned(),
             ignore: ignore.clone(),
             tx: tx.clone(),
-            arrivals: arrivals_tx,
+            arrivals: arrivals_tx.clone(),
+            cookie: in_watch.clone(),
             leaving: None,
         };
         let watcher = match watcher(sink) {
@@ -99,10 +115,12 @@ impl FsWatch {
             // As with directories beyond the limit: none is watched.
             Err(error) if is_exhausted(&error) => {
                 tx.send(FsEvent::WatchLimit);
-                return Ok(Self { _watcher: None, _tx: tx, rx });
+                return Ok(Self { _watcher: None, arrivals: None, tx, rx });
             }
             Err(error) => return Err(error),
         };
+        // Before the directories, which may be more than the system lets watch.
+        let cookies = Cookies::start(&watcher, in_watch);
         let recursive = RecursiveWatch {
             root: root.to_owned(),
             ignore,
@@ -113,9 +131,12 @@ impl FsWatch {
             tx.send(FsEvent::WatchLimit);
         }
         let (base, told_tx) = (root.to_owned(), tx.clone());
-        let told = recursive.follow(arrivals, move |dir, coverage| arrived(&told_tx, &base, dir, coverage));
+        let told = recursive.follow(arrivals, cookies, move |told| match told {
+            Told::Watched(dir, coverage) => arrived(&told_tx, &base, dir, coverage),
+            Told::Marked(number) => told_tx.send(FsEvent::Marked(number)),
+        });
         told.map_err(notify::Error::io)?;
-        Ok(Self { _watcher: Some(watcher), _tx: tx, rx })
+        Ok(Self { _watcher: Some(watcher), arrivals: Some(arrivals_tx), tx, rx })
     }
 }
 
@@ -148,6 +169,7 @@ struct Sink {
     tx: Tx,
     /// Directories that came, or changed.
     arrivals: std_mpsc::Sender<Arrival>,
+    cookie: InWatch,
     /// The first end of a rename, by the system's number for it.
     leaving: Option<(usize, String)>,
 }
@@ -185,9 +207,18 @@ impl Sink {
         }
     }
 
+    /// Outside of the tree only the cookie is watched.
+    fn elsewhere(&self, event: &Event, path: &Path) {
+        if let (EventKind::Modify(ModifyKind::Data(_)), Some(number)) = (event.kind, self.cookie.number(path))
+        {
+            // Nobody listens only at the end.
+            let _ = self.arrivals.send(Arrival::Cookie(number));
+        }
+    }
+
     fn tell(&mut self, event: &Event, path: &Path, meaning: fn(String) -> FsEvent) {
         // An event may tell of both ends of a rename, one of them elsewhere.
-        let Ok(below) = path.strip_prefix(&self.base) else { return };
+        let Ok(below) = path.strip_prefix(&self.base) else { return self.elsewhere(event, path) };
         // What is not UTF-8 can't be synced.
         let Some(rel) = relative(below) else { return };
         if !rel.is_empty() && (ksync_tree::is_temp(name(&rel)) || self.ignore.matches(&rel)) {
@@ -262,7 +293,7 @@ mod tests {
         event::{Flag, ModifyKind, RenameMode},
     };
 
-    use super::{super::channel::channel, FsEvent, FsWatch, Sink};
+    use super::{super::channel::channel, FsEvent, FsWatch, InWatch, Sink};
 
     fn watched(dir: &Path, patterns: &[&str]) -> FsWatch {
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
@@ -442,6 +473,24 @@ mod tests {
 
     #[tokio::test]
     #[cfg(target_os = "linux")]
+    async fn a_mark_comes_after_all_that_changed_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = watched(dir.path(), &[]);
+        for number in 0..200 {
+            let (old, new) = (format!("d{number}/e/f"), format!("g{number}"));
+            fs::create_dir_all(dir.path().join(&old).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(&old), "").unwrap();
+            fs::write(dir.path().join(&new), "").unwrap();
+            watch.mark(number);
+            let told = until(&mut watch, &FsEvent::Marked(number)).await;
+            for last in [FsEvent::Appeared(format!("d{number}")), FsEvent::Closed(new)] {
+                assert!(told.contains(&last), "{last:?} is not among {told:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
     async fn what_is_left_out_is_not_watched() {
         let dir = tempfile::tempdir().unwrap();
         // More than any other test of this process has.
@@ -450,17 +499,17 @@ mod tests {
             fs::create_dir_all(dir.path().join(format!("src/{number}"))).unwrap();
         }
         let mut watch = watched(dir.path(), &["/node_modules", "/late"]);
-        assert_eq!(watches(), 702, "the root, src and what is in it");
+        assert_eq!(watches(), 703, "the root, src and what is in it, and the cookie");
         fs::create_dir_all(dir.path().join("late/a/b")).unwrap();
         fs::write(dir.path().join("node_modules/1/deep/f"), "").unwrap();
         fs::create_dir_all(dir.path().join("src/new/__pycache__/deep")).unwrap();
         until(&mut watch, &FsEvent::Appeared("src/new".into())).await;
         assert_eq!(so_far(dir.path(), &mut watch).await, []);
-        assert_eq!(watches(), 703);
+        assert_eq!(watches(), 704);
         // Something in it is wanted: then it is watched, because its directory has to be.
         drop(watch);
         let mut watch = watched(dir.path(), &["!/node_modules/7", "/node_modules"]);
-        assert_eq!(watches(), 2109, "all of them");
+        assert_eq!(watches(), 2110, "all of them");
         fs::write(dir.path().join("node_modules/7/f"), "").unwrap();
         fs::write(dir.path().join("node_modules/8/f"), "").unwrap();
         until(&mut watch, &FsEvent::Closed("node_modules/7/f".into())).await;
@@ -472,8 +521,14 @@ mod tests {
         let (tx, mut rx) = channel(8, FsEvent::Rescan, FsEvent::is_found_by_a_look);
         let (arrivals, arrived) = std::sync::mpsc::channel();
         let base = Path::new("/w").to_owned();
-        let mut sink =
-            Sink { base: base.clone(), ignore: Ignore::none(), tx: tx.clone(), arrivals, leaving: None };
+        let mut sink = Sink {
+            base: base.clone(),
+            ignore: Ignore::none(),
+            tx: tx.clone(),
+            arrivals,
+            cookie: InWatch::default(),
+            leaving: None,
+        };
         sink.take(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
         assert!(rx.try_recv().is_none());
         assert_eq!(arrived.try_recv(), Ok(super::Arrival::Came(base.clone())));

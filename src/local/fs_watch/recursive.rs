@@ -16,6 +16,8 @@ use ksync_tree::Ignore;
 use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tracing::debug;
 
+use super::cookie::Cookies;
+
 /// Whether the system watches directories one by one.
 pub(super) const ONE_BY_ONE: bool = cfg!(target_os = "linux");
 
@@ -29,13 +31,26 @@ pub(super) struct RecursiveWatch {
     pub(super) barred: RefCell<BTreeSet<PathBuf>>,
 }
 
-/// What is told of a directory that may have to be watched.
+/// What whoever watches directories that come is told.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// It came.
     Came(PathBuf),
     /// Its attributes changed.
     Changed(PathBuf),
+    /// A mark comes that is to go through the system's queue.
+    Mark(u64),
+    /// The cookie of this number was told of.
+    Cookie(u64),
+}
+
+/// What is told by whoever watches directories that come.
+#[derive(Debug)]
+pub(super) enum Told<'d> {
+    /// What came of watching this one.
+    Watched(&'d Path, Result<Coverage, notify::Error>),
+    /// This mark is through, and all that came before it was told.
+    Marked(u64),
 }
 
 /// What came of setting watches.
@@ -107,23 +122,34 @@ impl RecursiveWatch {
     }
 
     /// Watches the directories that come, and those that may be read from now on, until nobody sends any more; tells what came
-    /// of each.
+    /// of each, and which marks are through.
     pub(super) fn follow(
         self,
         arrivals: mpsc::Receiver<Arrival>,
-        tell: impl Fn(&Path, Result<Coverage, notify::Error>) + Send + 'static,
+        mut cookies: Cookies,
+        tell: impl Fn(Told<'_>) + Send + 'static,
     ) -> io::Result<()> {
         let follow = move || {
             for arrival in arrivals {
-                let dirs = match arrival {
-                    Arrival::Came(dir) => vec![dir],
-                    Arrival::Changed(dir) => self.barred_below(&dir),
-                };
+                let (mut dirs, mut through) = (Vec::new(), Vec::new());
+                match arrival {
+                    Arrival::Came(dir) => dirs.push(dir),
+                    Arrival::Changed(dir) => dirs = self.barred_below(&dir),
+                    Arrival::Mark(number) => through = cookies.ask(number),
+                    Arrival::Cookie(number) => through = cookies.seen(number),
+                }
                 for dir in dirs {
                     if dir == self.root || self.is_wanted(&dir) {
-                        tell(&dir, self.add(&dir));
+                        tell(Told::Watched(&dir, self.add(&dir)));
+                    }
+                    // Events were lost.
+                    if dir == self.root
+                        && let Some(watcher) = self.watcher.upgrade()
+                    {
+                        through.extend(cookies.lost(&watcher));
                     }
                 }
+                through.into_iter().for_each(|number| tell(Told::Marked(number)));
             }
         };
         thread::Builder::new().name("ksync-recursive-watch".to_owned()).spawn(follow).map(drop)

@@ -15,6 +15,8 @@ pub(crate) enum Change {
     Broken(String),
     /// More directories than the kernel's limit lets watch: everything is reported as changed now and then.
     Limited,
+    /// The changes that cover all that had happened when this was asked for have been told.
+    Drained,
 }
 
 /// Tells of a path that neither it nor anything below it is of interest.

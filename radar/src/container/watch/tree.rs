@@ -154,6 +154,11 @@ impl Tree {
         self.late.values().min().copied()
     }
 
+    /// When all that waits now has been told.
+    pub(super) fn last_due(&self) -> Option<Instant> {
+        self.late.values().max().copied()
+    }
+
     /// What an event means.
     pub(super) fn take(&mut self, event: &InotifyEvent, now: Instant) -> Vec<Change> {
         let what = event.what;

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use ksync_common::{Drained, Marks};
 use ksync_endpoint::{Content as JobContent, Depth, Driver, Endpoint, Input, Job, Options};
 use ksync_tree::{Ignore, Owner, sweep_unfinished};
 use ksync_wire::{Content, End, Ended, LARGEST, Open, Reply, Request};
@@ -31,6 +32,8 @@ const LAST_LOOK: Duration = Duration::from_secs(3);
 const LINGER: Duration = Duration::from_secs(10);
 /// Requests that may wait for the endpoint.
 const WAITING: usize = 256;
+/// Marks that may wait for the watch.
+const MARKS: usize = 64;
 /// Hints that go in together.
 const TOGETHER: usize = 4096;
 
@@ -107,7 +110,7 @@ struct Started {
     lost_rx: oneshot::Receiver<RootLost>,
     hinted: Arc<Notify>,
     looked: Arc<Notify>,
-    _watch: Watch,
+    watch: Watch,
 }
 
 /// On a thread of its own: as many as are to be opened may hang, and keep nobody else's from being opened.
@@ -180,7 +183,7 @@ fn start_blocking(
     let driver = Driver::start_with(endpoint, "ksync-endpoint", telling);
     let driver = driver.map_err(thread)?;
     opened.runs(driver);
-    Ok(Started { opened, changes_rx, lost_rx, hinted, looked, _watch: watch })
+    Ok(Started { opened, changes_rx, lost_rx, hinted, looked, watch })
 }
 
 impl Started {
@@ -188,7 +191,7 @@ impl Started {
         let opened = Arc::clone(&self.opened);
         let exited = opened.checks.exited();
         let mut look = tokio::time::interval(LOOK_EVERY);
-        let mut hinting = false;
+        let (mut hinting, mut marks) = (false, Marks::default());
         loop {
             tokio::select! {
                 biased;
@@ -208,7 +211,12 @@ impl Started {
                 () = opened.stop.cancelled() => return ended(End::Closed, "it was opened anew"),
                 () = opened.gone.cancelled() => return ended(End::Closed, "its endpoint has ended"),
                 () = replies.replies_tx.closed() => return ended(End::Closed, "its stream has ended"),
-                request = requests_rx.recv(), if opened.room.is_free() => match request {
+                request = requests_rx.recv(), if opened.room.is_free() && marks.waiting() < MARKS => match request {
+                    Some(Request::Mark(number)) if number < LAST => {
+                        if marks.ask(number) && let Err(error) = self.watch.drain() {
+                            return ended(End::RootChanged, ksync_common::chain(&error));
+                        }
+                    }
                     Some(request) => obey(&opened, request),
                     None => return ended(End::Closed, "it was closed"),
                 },
@@ -219,10 +227,15 @@ impl Started {
                         return ended(End::RootChanged, "file system events have ended");
                     };
                     let more = std::iter::from_fn(|| self.changes_rx.try_recv().ok()).take(TOGETHER);
-                    if let Err(reason) = hint(&opened, std::iter::once(change).chain(more)) {
-                        return ended(End::RootChanged, reason);
+                    match hint(&opened, std::iter::once(change).chain(more)) {
+                        Ok(Hinted { any, drained }) => {
+                            hinting = any;
+                            if drained && let Err(error) = self.mark(&opened, &mut marks) {
+                                return ended(End::RootChanged, ksync_common::chain(&error));
+                            }
+                        }
+                        Err(reason) => return ended(End::RootChanged, reason),
                     }
-                    hinting = true;
                 }
                 _ = look.tick() => opened.send(Input::Mark(LOOK)),
             }
@@ -231,6 +244,15 @@ impl Started {
 }
 
 impl Started {
+    /// The watch was drained: the marks that waited for that are set, and those that came since wait for the next time.
+    fn mark(&self, opened: &Opened, marks: &mut Marks) -> Result<(), watch::Error> {
+        let Drained { through, again } = marks.drained();
+        for number in through {
+            opened.send(Input::Mark(number));
+        }
+        if again { self.watch.drain() } else { Ok(()) }
+    }
+
     /// What the container wrote just before it ended is told.
     async fn look_last(&self, opened: &Arc<Opened>) {
         opened.set_exited();
@@ -276,18 +298,26 @@ fn obey(opened: &Opened, request: Request) {
             }
             opened.send(Input::Job(number, Job { path, old, new, content, keep }));
         }
-        Request::Mark(HINTED | LOOK | LAST) | Request::Open(_) | Request::Close => {}
-        Request::Mark(number) => opened.send(Input::Mark(number)),
+        // Marks go through the watch, but for the numbers that are this side's own.
+        Request::Mark(_) | Request::Open(_) | Request::Close => {}
         Request::Release(number) => opened.send(Input::Release(number)),
         Request::JudgeAgain(number) => opened.send(Input::JudgeAgain(number)),
         Request::List => opened.send(Input::List),
     }
 }
 
+/// What came of changes.
+struct Hinted {
+    /// The endpoint has something to look at, and says when it has.
+    any: bool,
+    /// The watch is drained.
+    drained: bool,
+}
+
 /// Has the endpoint look where something changed, and say when it has. What changes meanwhile is looked at after that, once,
 /// however often it changes.
-fn hint(opened: &Opened, changes: impl Iterator<Item = Change>) -> Result<(), String> {
-    let (mut hints, mut everything) = (BTreeMap::new(), false);
+fn hint(opened: &Opened, changes: impl Iterator<Item = Change>) -> Result<Hinted, String> {
+    let (mut hints, mut everything, mut drained) = (BTreeMap::new(), false, false);
     for change in changes {
         let (path, depth) = match change {
             Change::Path(path) => (path, Depth::Tree),
@@ -304,11 +334,16 @@ fn hint(opened: &Opened, changes: impl Iterator<Item = Change>) -> Result<(), St
                 everything = true;
                 continue;
             }
+            Change::Drained => {
+                drained = true;
+                continue;
+            }
             Change::Broken(reason) => return Err(reason),
         };
         let deepest = hints.entry(path).or_insert(depth);
         *deepest = depth.max(*deepest);
     }
+    let any = everything || !hints.is_empty();
     if everything {
         opened.send(Input::Everything);
     } else {
@@ -316,8 +351,10 @@ fn hint(opened: &Opened, changes: impl Iterator<Item = Change>) -> Result<(), St
             opened.send(Input::Hint(path, depth));
         }
     }
-    opened.send(Input::Mark(HINTED));
-    Ok(())
+    if any {
+        opened.send(Input::Mark(HINTED));
+    }
+    Ok(Hinted { any, drained })
 }
 
 fn ended(end: End, reason: impl Into<String>) -> Ended {

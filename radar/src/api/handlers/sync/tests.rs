@@ -93,6 +93,44 @@ async fn what_is_there_comes_here_and_what_is_sent_lands_there() {
     }
 }
 
+/// Whoever writes and then asks is told of the write first, whatever lies unread in the kernel's queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_comes_after_all_that_was_written_before_it_was_asked_for() {
+    let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
+    let mut stream = scene.me.stream().await.unwrap();
+    stream.list(1).await;
+    for number in 0..200 {
+        let (made, moved) = (format!("d{number}/e"), format!("d{number}/f"));
+        fs::create_dir(scene.at(&format!("d{number}"))).unwrap();
+        fs::write(scene.at(&made), number.to_string()).unwrap();
+        fs::rename(scene.at(&made), scene.at(&moved)).unwrap();
+        stream.send(1, Request::Mark(number)).await;
+        let mut told = Vec::new();
+        loop {
+            match stream.next().await.1 {
+                Reply::Marked { number: marked, .. } if marked == number => break,
+                Reply::News(news) => told.extend(news.into_iter().map(|news| news.path.to_string())),
+                Reply::Missed(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(told.contains(&moved), "`{moved}` is not among {told:?}");
+    }
+    // Many at once are answered all, in order.
+    for number in 1000..1300 {
+        stream.send(1, Request::Mark(number)).await;
+    }
+    for number in 1000..1300 {
+        loop {
+            match stream.next().await.1 {
+                Reply::Marked { number: marked, .. } => break assert_eq!(marked, number),
+                Reply::News(_) | Reply::Missed(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_file_is_staged_and_read_back_and_one_that_breaks_off_leaves_nothing() {
     let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
