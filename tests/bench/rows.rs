@@ -71,6 +71,7 @@ pub(crate) const ALL: &[Group] = &[
     Group::alone("commands", commands::measure),
     Group::alone("idle", idle::measure),
     Group::alone("slow", slow::measure),
+    Group::alone("attach-many", attach::many).long(),
     Group::alone("pods", pods::measure).long(),
     Group::alone("many", large::many).long(),
     Group::alone("huge", large::huge).long(),

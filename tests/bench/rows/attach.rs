@@ -1,6 +1,9 @@
-//! A pod is replaced: from when it is ready until it has the first file.
+//! A pod is replaced: from when it is ready until it has the first file. And many containers at once.
 
-use std::{fs, time::SystemTime};
+use std::{
+    fs,
+    time::{Duration, Instant, SystemTime},
+};
 
 use ksync_measure::{Goal, Row, Unit};
 
@@ -13,6 +16,33 @@ use crate::{
 };
 
 const FILES: usize = 5;
+/// As many containers of one spec, over all nodes: of each, a proof and an attach.
+const MANY: usize = 50;
+/// So many pods start slowly on a small machine.
+const START: Duration = Duration::from_secs(600);
+
+/// Containers that run already, from `create` until it says that each has the files.
+pub(super) fn many(bench: &Bench, add: &mut dyn FnMut(Row)) {
+    let sandbox = bench.on_all("attach-many");
+    let write = |trial: usize| {
+        (0..FILES).for_each(|number| sandbox.write(&format!("{number}.txt"), format!("{trial} {number}\n")));
+    };
+    write(0);
+    App::idle(&sandbox).apply(&sandbox).scale_within(MANY, START);
+    // The watcher's start is another row's.
+    sync(&sandbox);
+    let mut one = |trial: usize| {
+        sandbox.ksync.ok(&["delete", "main"]);
+        write(trial + 1);
+        pause();
+        let begun = Instant::now();
+        sync(&sandbox);
+        begun.elapsed().as_secs_f64()
+    };
+    let times: Vec<f64> = (0..bench.options.trials(6)).map(&mut one).collect();
+    let row = Row::new(format!("attach: {MANY} containers at once, `create --wait`"), Unit::Seconds, &times);
+    add(row.goal(Goal::p50(4.0)).note("over all nodes"));
+}
 
 pub(super) fn measure(bench: &Bench, add: &mut dyn FnMut(Row)) {
     for node in &bench.run.nodes {
