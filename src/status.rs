@@ -226,7 +226,7 @@ impl Board {
     }
 
     /// The board as it may be told to whoever asked at `asked`: what was not compared since is not called `watching`.
-    pub(crate) fn as_told(mut self, asked: Instant) -> Self {
+    pub(crate) fn told_to(mut self, asked: Instant) -> Self {
         for service in self.specs.values_mut().flat_map(|spec| spec.services.values_mut()) {
             if service.claims() && !service.is_compared_since(asked) {
                 service.standing.replace(Status::Syncing, NOT_COMPARED.to_owned());
@@ -538,7 +538,7 @@ mod tests {
             board.spec(&name, Status::Watching, "");
             all.push(board.service(&name, ServiceState { as_of, ..service("c", Status::Watching) }));
         }
-        let told = || board.subscribe().borrow().clone().as_told(asked);
+        let told = || board.subscribe().borrow().clone().told_to(asked);
         let words = |told: &super::Board| -> Vec<Status> {
             told.specs.values().map(|spec| spec.overall().status).collect()
         };

@@ -280,7 +280,9 @@ impl Feed {
         match blocking::run(move || FsWatch::start(&path, ignore)).await {
             Ok(anew) => {
                 *fs_watch = anew;
-                marks.in_watch().iter().for_each(|number| fs_watch.mark(*number));
+                for number in marks.in_watch() {
+                    fs_watch.mark(*number);
+                }
             }
             Err(error) => warn!(%error, "watch the local path again"),
         }

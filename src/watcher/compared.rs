@@ -71,7 +71,7 @@ pub(super) async fn compared(board: &mut watch::Receiver<Board>, locals: &LocalF
             answered(&claims, board, asked, limit).await;
         }
     }
-    board.borrow_and_update().clone().as_told(asked)
+    board.borrow_and_update().clone().told_to(asked)
 }
 
 /// Waits until the board answers, or `limit`.

@@ -149,7 +149,9 @@ impl RecursiveWatch {
                         through.extend(cookies.lost(&watcher));
                     }
                 }
-                through.into_iter().for_each(|number| tell(Told::Marked(number)));
+                for number in through {
+                    tell(Told::Marked(number));
+                }
             }
         };
         thread::Builder::new().name("ksync-recursive-watch".to_owned()).spawn(follow).map(drop)

@@ -29,7 +29,8 @@ const LINES: &[&str] = &[
     "mkdir -p a/b && echo deep >a/b/file && mv a moved",
     "echo three, and more than that >small",
     "i=0; while [ $i -lt 300 ]; do echo $i once more >f$i; i=$((i+1)); done",
-    "head -c 1000 /dev/urandom >>large.bin",
+    "head -c 20000000 /dev/urandom >middle.bin",
+    "head -c 1000 /dev/urandom >>middle.bin",
     "echo four >small.new && mv small.new small",
 ];
 
@@ -73,6 +74,7 @@ fn written(sandbox: &Sandbox, write: impl Fn(&Container, &str)) {
     sandbox.write("a.txt", "a\n");
     let container = App::idle(sandbox).replicas(1).apply(sandbox).only();
     sandbox.sync(&[NO_RELOAD, &["--trust-container"]].concat(), CODE);
+    at_rest(sandbox, &container);
     let remote = place(sandbox, &container);
     let mut untrue = Vec::new();
     for line in LINES {
@@ -93,7 +95,6 @@ fn written(sandbox: &Sandbox, write: impl Fn(&Container, &str)) {
     }
     assert!(untrue.is_empty(), "{} of {} claims were false: {untrue:#?}", untrue.len(), LINES.len());
     sandbox.equal(&container, CODE).expect("equal trees");
-    at_rest(sandbox, &container);
 }
 
 /// With nothing under way, each question is answered, and soon.
