@@ -67,7 +67,7 @@ pub struct Found {
 }
 
 /// What is in the directory at `path`, where empty means the root; none when it is not there or no directory. Entries that
-/// `passes_over` says so of are left out, and so is what belongs to syncthing or to us.
+/// `passes_over` says so of are left out before anything of them is kept, and so is what belongs to syncthing or to us.
 pub fn look_into(
     root: &Root,
     path: &str,
@@ -87,6 +87,7 @@ pub fn look_into(
         let item = item.map_err(failed)?;
         match item.file_name().to_str() {
             Ok("." | "..") => {}
+            Ok(name) if is_temp(name) || is_internal(name) || passes_over(&join(path, name)) => {}
             Ok(name) => names.push(name.to_owned()),
             Err(_) => found.skipped.push(Skipped {
                 path: join(path, &item.file_name().to_string_lossy()),
@@ -97,9 +98,6 @@ pub fn look_into(
     names.sort_unstable();
     for name in names {
         let path = join(path, &name);
-        if is_temp(&name) || is_internal(&name) || passes_over(&path) {
-            continue;
-        }
         let odd = if !is_composed(&name) {
             Some("its name is not in Unicode's composed form (NFC)")
         } else if path.len() > MAX_PATH {

@@ -107,19 +107,19 @@ async fn a_message_is_no_larger_than_its_call_needs() {
     let refused = radar.stage(stream::iter([stage.clone()])).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     let refused = scene.me.radar.clone().stage(stream::iter([stage])).await.unwrap_err();
-    assert!(refused.message().ends_with("the limit is: 1114112 bytes"), "{refused}");
+    assert!(refused.message().ends_with("the limit is: 327680 bytes"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_and_streams_of_one_key_are_counted_together() {
     let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
     let mut streams = Vec::new();
-    for _ in 0..16 {
+    for _ in 0..8 {
         streams.push(scene.me.stream().await.unwrap());
     }
     let again = scene.me_again().await;
     let Err(refused) = again.stream().await else { panic!("one more stream") };
-    assert_eq!(refused.message(), "more than 16 streams of syncs of one key at once");
+    assert_eq!(refused.message(), "more than 8 streams of syncs of one key at once");
     streams.pop();
     let mut connections = vec![again];
     while connections.len() < 15 {
