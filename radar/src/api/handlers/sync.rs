@@ -147,8 +147,8 @@ impl Sending {
         let reading = self.reading.as_mut()?;
         let first = tokio::select! {
             biased;
-            // The reader has a sender of its own.
-            reply = self.replies_rx.recv() => reply?,
+            // Without a sender, that of the reader among them, what remains is how the reading has ended.
+            Some(reply) = self.replies_rx.recv() => reply,
             read = reading => {
                 self.reading = None;
                 let read = read.map_err(|error| Status::internal(format!("read the stream: {error}")));
