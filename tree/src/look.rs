@@ -2,7 +2,7 @@
 
 use crate::entry::{Entry, Kind, Skipped};
 use crate::error::Error;
-use crate::list::{is_composed, reason};
+use crate::list::{NOT_COMPOSED, is_composed, reason};
 use crate::path::{MAX_PATH, join};
 use crate::root::Root;
 use crate::stat::{CHUNK, Exact, entry_at, lstat, open_regular};
@@ -42,6 +42,10 @@ pub fn look(root: &Root, path: &str) -> Result<Option<Looked>, Error> {
         // A file where its directory was is the end of all that was below.
         Err(Error::NotADirectory { .. }) => Ok(None),
         Err(error) if error.is_not_found() => Ok(None),
+        // As where its directory is looked into.
+        Ok(Some(_)) if !is_composed(path) => {
+            Err(Error::BadPath { path: path.to_owned(), reason: NOT_COMPOSED })
+        }
         other => other,
     }
 }
@@ -99,7 +103,7 @@ pub fn look_into(
     for name in names {
         let path = join(path, &name);
         let odd = if !is_composed(&name) {
-            Some("its name is not in Unicode's composed form (NFC)")
+            Some(NOT_COMPOSED)
         } else if path.len() > MAX_PATH {
             Some("its path is too long")
         } else {
