@@ -24,7 +24,7 @@ unexport RUSTFLAGS CARGO_TARGET_DIR
 .NOTPARALLEL:
 
 .PHONY: help deps build radar-image cluster cluster-down demo demo-down \
-	guards unit layers-test cli-test syncthing-test cluster-test cluster-selftest model soak soak-short test test-new lint fuzz bench bench-build bench-long bench-reload \
+	guards attacks unit layers-test cli-test syncthing-test cluster-test cluster-selftest model soak soak-short test test-new lint fuzz bench bench-build bench-long bench-reload \
 	bench-docs clean
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo 'make build         kubectl-ksync, in target/debug'
 	@echo 'make radar-image   $(ARCHIVE)'
 	@echo 'make cluster       the test cluster, with radar'"'"'s image loaded; cluster-down ends it'
+	@echo 'make attacks       every attack that SECURITY.md names (part of make test)'
 	@echo 'make guards        what happens without each of the guards of this side (not part of make test)'
 	@echo 'make unit, layers-test, cli-test, cluster-test, cluster-selftest, deps, clean'
 	@echo
@@ -108,6 +109,19 @@ soak-short: build cluster
 cluster-selftest: deps
 	@$(STAGE) 'cluster self-test' tests/cluster/selftest
 endif
+
+# Every test that SECURITY.md names: on the cluster, with two real syncthings, and of single rooms.
+ATTACKS := attacks,proofs::,reload_filtered::a_
+ifdef KSYNC_TEST_KUBECONFIG
+attacks: build
+else
+attacks: build cluster syncthing-test
+endif
+attacks:
+	@$(STAGE) 'attacks on single rooms' $(CARGO_TEST) --package radar --package ksync-wire --package ksync-engine \
+		--package ksync-reexec --package ksync-proof --lib --bins
+	@$(STAGE) 'attacks on the command line' $(CARGO_TEST) --test cli -- home::
+	@$(STAGE) 'attacks on the cluster' $(CARGO_TEST) --test cluster -- $(ATTACKS)
 
 cluster-test:
 	@$(STAGE) 'cluster tests' $(CARGO_TEST) --test cluster

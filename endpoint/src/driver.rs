@@ -74,6 +74,8 @@ pub enum Output {
     },
     /// What can't be looked at is this now, with the reasons.
     Skipped(BTreeMap<String, String>),
+    /// There is more in it than there is memory for: the endpoint ends with this.
+    Full,
 }
 
 /// Whom an endpoint works for, on its thread. False ends the endpoint.
@@ -270,6 +272,11 @@ impl<H: Host> Running<H> {
     }
 
     fn news(&mut self, news: Vec<News>) -> Result<(), Gone> {
+        if self.endpoint.is_full() {
+            // Not all of it was looked at: none of it is told.
+            self.tell(Output::Full)?;
+            return Err(Gone);
+        }
         let mut news = news.into_iter();
         loop {
             let some: Vec<News> = news.by_ref().take(TOGETHER).collect();

@@ -9,6 +9,8 @@ use std::{
 use ksync_merge::{Digest, State};
 use ksync_tree::{Entry, Exact, Kind};
 
+use crate::meter::{self, Share};
+
 /// For each file with a name elsewhere, so many are considered whose names may all be here.
 const CONSIDERED: usize = 8;
 
@@ -28,6 +30,8 @@ pub(crate) struct Index {
     /// Inodes of files that have more than one name, here or elsewhere.
     linked: BTreeSet<u64>,
     digest: Digest,
+    /// What all this takes of memory.
+    pub(crate) share: Share,
 }
 
 impl Index {
@@ -43,7 +47,14 @@ impl Index {
         self.get(path).is_some_and(|seen| seen.entry.kind == Kind::Dir)
     }
 
+    /// Whoever has no more memory for it is full from then on.
     pub(crate) fn put(&mut self, path: &str, entry: Arc<Entry>, exact: Exact) {
+        let was = self.get(path).map_or(0, |seen| meter::size(path, &seen.entry));
+        let is = meter::size(path, &entry);
+        if is > was && !self.share.take(is - was) {
+            return;
+        }
+        self.share.give_back(was.saturating_sub(is));
         self.digest.add(path, &entry);
         let known = self.seen.get_key_value(path).map(|(path, _)| Arc::clone(path));
         let path = known.unwrap_or_else(|| Arc::from(path));
@@ -67,6 +78,7 @@ impl Index {
     pub(crate) fn remove(&mut self, path: &str) -> bool {
         let Some((path, seen)) = self.seen.remove_entry(path) else { return false };
         self.digest.remove(&path, &seen.entry);
+        self.share.give_back(meter::size(&path, &seen.entry));
         self.forget_name(seen.exact.ino, path);
         true
     }

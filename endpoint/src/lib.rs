@@ -11,6 +11,7 @@ mod held;
 mod index;
 mod linked;
 mod look;
+mod meter;
 mod options;
 mod suspects;
 #[cfg(test)]
@@ -21,4 +22,5 @@ pub use audit::audit;
 pub use driver::{Driver, Host, Input, Output};
 pub use held::HeldFile;
 pub use look::{Depth, Endpoint, News};
+pub use meter::Meter;
 pub use options::Options;

@@ -16,6 +16,7 @@ use ksync_tree::{
 use crate::{
     held::{Held, HeldFile},
     index::{Index, Seen},
+    meter::{Meter, Share, name_size},
     options::Options,
 };
 
@@ -84,6 +85,18 @@ impl Endpoint {
             linked: 0,
             spare: 0,
         }
+    }
+
+    /// What is known to be in it takes memory of this `meter`.
+    #[must_use]
+    pub fn metered(mut self, meter: Arc<dyn Meter>) -> Self {
+        self.index.share = Share::of(meter);
+        self
+    }
+
+    /// Whether there is more in it than there is memory for: what is known is not all.
+    pub(crate) fn is_full(&self) -> bool {
+        self.index.share.is_full(self.skipped.len())
     }
 
     /// Looks at everything for the first time, and hands no content out: most of it is known to whoever hears the news.
@@ -331,7 +344,9 @@ impl Endpoint {
 
     fn look_below(&mut self, path: &str, news: &mut Vec<News>) {
         let mut todo = vec![path.to_owned()];
-        while let Some(dir) = todo.pop() {
+        while !self.is_full()
+            && let Some(dir) = todo.pop()
+        {
             todo.extend(self.look_into(&dir, Depth::Tree, news));
         }
     }
@@ -339,7 +354,12 @@ impl Endpoint {
     /// Looks at all that is in one directory; returns the directories that are to be looked into.
     pub(crate) fn look_into(&mut self, dir: &str, depth: Depth, news: &mut Vec<News>) -> Vec<String> {
         let (options, displaced) = (&self.options, RefCell::new(Vec::new()));
+        // All that is in one directory is in memory at once.
+        let at_once = RefCell::new(self.index.share.another());
         let leaves_out = |path: &str| {
+            if !at_once.borrow_mut().take(name_size(path)) {
+                return true;
+            }
             if path.rsplit('/').next().is_some_and(is_displaced) {
                 displaced.borrow_mut().push(path.to_owned());
             }
@@ -358,6 +378,10 @@ impl Endpoint {
                 return Vec::new();
             }
         };
+        if at_once.into_inner().is_full(found.skipped.len()) {
+            self.index.share.refuse();
+            return Vec::new();
+        }
         let mut there: BTreeSet<&str> =
             found.entries.iter().map(|looked| looked.entry.path.as_str()).collect();
         there.extend(found.skipped.iter().map(|skipped| skipped.path.as_str()));

@@ -472,3 +472,22 @@ fn a_write_through_one_name_is_told_of_for_all_names_of_the_file() {
     told.sort();
     assert_eq!(told, ["d/h", "g"]);
 }
+
+/// A hint leads to the same as a look into the directory.
+#[test]
+fn a_name_that_is_not_composed_is_skipped_however_it_is_found() {
+    let mut here = Here::new(&[]);
+    here.look("");
+    let (name, below) = ("gro\u{308}ße", "d/gro\u{308}ße/f");
+    here.write(name, "x");
+    here.write(below, "x");
+    assert_eq!(here.look(name), Vec::<String>::new());
+    let skipped = &here.endpoint.skipped()[name];
+    assert!(skipped.ends_with("its name is not in Unicode's composed form (NFC)"), "{skipped}");
+    assert_eq!(here.look(below).len(), 1, "`d`, and nothing below it");
+    assert_eq!(here.look(below), Vec::<String>::new());
+    fs::remove_file(here.at(name)).unwrap();
+    here.look("");
+    assert_eq!(here.paths(), ["d"]);
+    assert_eq!(here.endpoint.skipped().keys().collect::<Vec<_>>(), ["d/gro\u{308}ße"]);
+}

@@ -15,6 +15,7 @@ use crate::{
     command::{Attach, Edits},
     far::{Far, FromFar, ToFar},
     gate::{self, Gate},
+    listing::{Listing, Told, TooMuch},
     marks::SideMarks,
     progress::Progress,
     rests::Rests,
@@ -42,7 +43,9 @@ pub(crate) struct Attached {
     /// It was in sync since it was attached.
     pub(crate) was_settled: bool,
     /// What was told so far of a listing that is not complete.
-    pub(crate) listing: Option<BTreeMap<Arc<str>, State>>,
+    pub(crate) listing: Option<Listing>,
+    /// How much is remembered of it since it was listed.
+    pub(crate) told: Told,
     /// Its displaced files.
     pub(crate) held: Safekeeping,
     /// Those of them that are too large to be kept unasked, by number: they stay in the container.
@@ -77,7 +80,8 @@ impl Attached {
             brought,
             edits: VecDeque::new(),
             was_settled: false,
-            listing: Some(BTreeMap::new()),
+            listing: Some(Listing::default()),
+            told: Told::default(),
             held: Safekeeping::default(),
             parked: BTreeMap::new(),
             marks: SideMarks::default(),
@@ -120,11 +124,24 @@ impl Attached {
                 attachment = self.state.number,
                 "what is known there is not what there is: it is told anew"
             );
-            (self.listing, self.state.as_of) = (Some(BTreeMap::new()), None);
+            (self.listing, self.state.as_of) = (Some(Listing::default()), None);
             self.far.send(ToFar::List);
         } else if is_settled {
             self.state.as_of = Some(begun);
         }
+    }
+
+    /// At a path stands `is` now, and `was` stood there by what is known since it was listed. Nothing more of it is believed
+    /// where that is too much.
+    pub(crate) fn hear(&mut self, path: &Arc<str>, was: Option<State>, is: &State) -> Result<(), TooMuch> {
+        let heard = match &mut self.listing {
+            Some(listing) => listing.hear(path, is),
+            None => self.told.changes(path, &was.flatten(), is),
+        };
+        heard.inspect_err(|why| {
+            self.state.refused = Some(why.to_string());
+            self.end();
+        })
     }
 
     /// What is not done now.

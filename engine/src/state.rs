@@ -36,6 +36,8 @@ pub struct State {
 pub struct MemberState {
     /// It was listed once.
     pub listed: bool,
+    /// Why nothing more of it is believed, if so.
+    pub refused: Option<String>,
     /// Both sides hold the same, as far as is known.
     pub settled: bool,
     /// When both sides were last found to hold the same, by their own sums of all that is there.

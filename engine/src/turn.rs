@@ -218,6 +218,7 @@ impl Running {
                 self.group.unknown_here(Unknown::new(skipped.keys().cloned()));
                 self.state.skipped = Arc::new(skipped);
             }
+            Output::Full => tracing::error!("the local endpoint has no meter, and is full"),
         }
     }
 
@@ -275,16 +276,17 @@ impl Running {
             return;
         }
         let Some(listing) = member.listing.take() else { return };
+        member.told = listing.told;
         if self.group.container(name).is_some() {
             // Told once more: what differs was not told in its time.
-            let differing = differing(&mut self.group, name, &listing);
+            let differing = differing(&mut self.group, name, &listing.entries);
             member.state.healings.recounted += differing.len() as u64;
             for (path, state) in differing {
                 self.group.there(name, &path, state);
             }
             return;
         }
-        self.group.attach(name, listing, member.policy);
+        self.group.attach(name, listing.entries, member.policy);
         let Some((local, container)) = self.group.container(name) else { return };
         container.set_unknown(Unknown::new(member.skipped.keys().cloned()));
         container.exclude(member.excluded.clone());
@@ -344,11 +346,9 @@ impl Running {
             if let (Some(hash), Some(content)) = (state.as_ref().and_then(|entry| entry.hash), content) {
                 self.dispatcher.contents.put(hash, content);
             }
-            if let Some(listing) = &mut member.listing {
-                match &state {
-                    Some(_) => drop(listing.insert(Arc::clone(&path), state.clone())),
-                    None => drop(listing.remove(&path)),
-                }
+            let known = self.group.container(name).map(|(local, container)| container.there(local, &path));
+            if member.state.refused.is_some() || member.hear(&path, known, &state).is_err() {
+                return;
             }
             member.heard(&state);
             let gone = state.is_none();

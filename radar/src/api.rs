@@ -5,6 +5,7 @@
 mod allowance;
 mod door;
 pub(crate) mod handlers;
+mod places;
 pub(crate) mod probe;
 pub(crate) mod serve;
 mod sizes;

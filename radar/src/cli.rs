@@ -1,6 +1,6 @@
 //! The command line: which of radar's parts this process is.
 //!
-//! Invariant: a process that is to become syncthing has one thread.
+//! Invariant: a process that is to become syncthing has one thread. Whichever it is, it can gain no power by what it executes.
 
 use std::{
     io::Write,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -66,6 +67,11 @@ pub(crate) fn run() -> ExitCode {
     let part = Cli::parse().part;
     let filter = EnvFilter::try_from_env("KSYNC_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    if let Err(error) = less_power(&part) {
+        // Without stderr there is nobody to tell.
+        drop(writeln!(std::io::stderr(), "error: {error}"));
+        return ExitCode::FAILURE;
+    }
     let result = match part {
         Part::Serve { paths, listen, host } => {
             on_worker_threads(async move { serve::run(paths, listen, &host).await.map_err(|e| chain(&e)) })
@@ -90,10 +96,24 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
+/// What no part needs, and no part gets back: prctl(2), `PR_SET_NO_NEW_PRIVS`; capset(2). While there is one thread: both are of
+/// the calling thread, and of those that it starts.
+fn less_power(part: &Part) -> Result<(), String> {
+    set_no_new_privs(true).map_err(|errno| format!("take no new privileges: {errno}"))?;
+    if matches!(part, Part::Probe { .. }) {
+        // It asks by the loopback, in the container that has all of radar's.
+        let none = CapabilitySet::empty();
+        let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
+        set_capabilities(None, none).map_err(|errno| format!("drop all capabilities: {errno}"))?;
+    }
+    Ok(())
+}
+
 fn on_worker_threads(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     provide_tls()?;
     ksync_tree::share_memory();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().worker_threads(2).max_blocking_threads(serve::THREADS).build();
     let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
     let result = runtime.block_on(work);
     // A thread that waits for a file system that hangs must not keep the process.

@@ -14,11 +14,34 @@ pub(crate) const VERSION_LABEL: &str = "app.kubernetes.io/version";
 const TEMPLATE: &str = include_str!("../../manifests/radar.yaml");
 const RIGHTS: &str = include_str!("../../manifests/rights.yaml");
 
-/// Where radar's image is unless the user says otherwise; set when this program is built.
+/// The digest of radar's image, where a release has built that before this program: `sha256:` and 64 hex digits.
+const DIGEST: Option<&str> = option_env!("KSYNC_RADAR_DIGEST");
+const _: () = assert!(is_digest(DIGEST), "KSYNC_RADAR_DIGEST is no digest");
+
+const fn is_digest(digest: Option<&str>) -> bool {
+    let Some(digest) = digest else { return true };
+    let Some((algorithm, mut hex)) = digest.as_bytes().split_at_checked(7) else { return digest.is_empty() };
+    let mut right = matches!(algorithm, b"sha256:") && hex.len() == 64;
+    while let [digit, rest @ ..] = hex {
+        right = right && matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        hex = rest;
+    }
+    right
+}
+
+/// Where radar's image is unless the user says otherwise; set when this program is built. With its digest nobody can put another
+/// one in its place, whatever becomes of the tag.
 pub(crate) fn default_image() -> String {
-    option_env!("KSYNC_RADAR_IMAGE")
-        .filter(|image| !image.is_empty())
-        .map_or_else(|| format!("ghcr.io/kubectl-ksync/radar:v{VERSION}"), str::to_owned)
+    let image = option_env!("KSYNC_RADAR_IMAGE").filter(|image| !image.is_empty());
+    let image = image.map_or_else(|| format!("ghcr.io/kubectl-ksync/radar:v{VERSION}"), str::to_owned);
+    pinned(image, DIGEST)
+}
+
+fn pinned(image: String, digest: Option<&str>) -> String {
+    match digest {
+        Some(digest) if !digest.is_empty() => format!("{image}@{digest}"),
+        _ => image,
+    }
 }
 
 /// When kubelet pulls the image; the names are Kubernetes' own.
@@ -207,7 +230,27 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, Installed, Options, PullPolicy, VERSION, Wanted, default_image, render};
+    use super::{
+        Error, Installed, Options, PullPolicy, VERSION, Wanted, default_image, is_digest, pinned, render,
+    };
+
+    #[test]
+    fn a_release_that_knows_the_images_digest_pins_it() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let image = pinned("registry.example.com/radar:v1".into(), Some(&digest));
+        assert_eq!(image, format!("registry.example.com/radar:v1@{digest}"));
+        assert!(render(&Options { image, ..Options::default() }).is_ok());
+        for none in [None, Some("")] {
+            assert_eq!(pinned("radar:v1".into(), none), "radar:v1");
+            assert!(is_digest(none));
+        }
+        assert!(is_digest(Some(&digest)));
+        for bad in
+            ["sha256:", &digest[1..], &digest[..70], &format!("{digest}0"), &digest.replace('a', "A"), "x"]
+        {
+            assert!(!is_digest(Some(bad)), "{bad}");
+        }
+    }
 
     #[test]
     fn the_rendered_manifest() {

@@ -5,7 +5,7 @@
 use std::{
     convert::Infallible,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -48,6 +48,8 @@ struct Joined {
     engine: Engine,
     name: Arc<str>,
     number: u64,
+    /// Why radar refuses to go on, if so.
+    why: Arc<OnceLock<String>>,
 }
 
 impl Drop for Joined {
@@ -109,6 +111,9 @@ impl Follower<'_> {
                 (member.cloned(), state.halted.clone().or_else(unkept))
             };
             let Some(member) = member else {
+                if let Some(why) = joined.why.get() {
+                    return Err(Interruption::Refused(why.clone()));
+                }
                 if seen {
                     return Err(Interruption::Ended("radar ended the attachment".to_owned()));
                 }
@@ -122,6 +127,9 @@ impl Follower<'_> {
                 continue;
             };
             seen = true;
+            if let Some(why) = &member.refused {
+                return Err(Interruption::Refused(why.clone()));
+            }
             let elected = !candidate || seat.is_some() || election.is_taken();
             self.report(&member, before, halted, elected, attached);
             let paths: Vec<String> = std::iter::from_fn(|| brought.try_recv().ok()).collect();
@@ -174,6 +182,7 @@ impl Follower<'_> {
     ) -> Result<Joined, Interruption> {
         let (local, engine) = (self.local, &self.local.engine);
         let (far, from) = attached.attachment.open(&local.ignore, INLINE).await?;
+        let why = far.why();
         let name = ksync_engine::name(&self.container.id, self.kind);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let attach = Attach {
@@ -194,7 +203,7 @@ impl Follower<'_> {
             brought: Edits::new(move |path, _| drop(brought.send(path.to_owned()))),
         };
         engine.send(Command::Attach(Box::new(attach))).await;
-        Ok(Joined { engine: engine.clone(), name, number })
+        Ok(Joined { engine: engine.clone(), name, number, why })
     }
 
     fn report(

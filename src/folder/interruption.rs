@@ -11,6 +11,9 @@ pub(crate) enum Interruption {
     /// radar said that the attachment ended.
     #[error("{0}")]
     Ended(String),
+    /// More than there is room for, on the node or here.
+    #[error("{0}")]
+    Refused(String),
     /// Its pod is on its way out, and nothing that it writes comes here.
     #[error("its pod is on its way out")]
     Left,

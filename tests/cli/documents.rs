@@ -19,9 +19,10 @@ fn root() -> PathBuf {
 
 /// All documents, with their text.
 fn documents() -> BTreeMap<PathBuf, String> {
-    let mut paths: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-        .map(|name| root().join(name))
-        .into();
+    let mut paths: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
+            .map(|name| root().join(name))
+            .into();
     for dir in ["docs", "docs/decisions"] {
         let entries = fs::read_dir(root().join(dir)).unwrap();
         paths.extend(
@@ -209,25 +210,27 @@ fn the_readme_is_short_and_has_every_command() {
 }
 
 /// The text of a `.rs` file as the compiler reads its strings: a backslash at a line's end joins it with the next.
-fn sources() -> String {
-    fn read(dir: &Path, all: &mut String) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                read(&path, all);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                let mut lines = text.split("\\\n");
-                all.push_str(lines.next().unwrap_or_default());
-                lines.for_each(|line| all.push_str(line.trim_start()));
-            }
+fn read_sources(dir: &Path, all: &mut String) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_sources(&path, all);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let mut lines = text.split("\\\n");
+            all.push_str(lines.next().unwrap_or_default());
+            lines.for_each(|line| all.push_str(line.trim_start()));
         }
     }
+}
+
+/// Those of all crates.
+fn sources() -> String {
     let mut all = String::new();
     let members = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
     members.map(|path| path.join("src")).chain([root().join("src")]).filter(|dir| dir.is_dir()).for_each(
         |dir| {
-            read(&dir, &mut all);
+            read_sources(&dir, &mut all);
         },
     );
     all
@@ -287,6 +290,46 @@ fn first_column(text: &str, heading: &str) -> Vec<String> {
     let section = below.split("\n#").next().unwrap_or_default();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.flat_map(|row| parts(&format!("`{}", row.split(" | ").next().unwrap_or_default())).code).collect()
+}
+
+/// A claim without its test is none, and a test that `make attacks` does not run is none of these.
+#[test]
+fn each_claim_of_security_has_a_test_that_make_attacks_runs() {
+    let text = document("SECURITY.md");
+    let claims = text.split_once("\n## What they can't do\n").unwrap().1.split("\n## ").next().unwrap();
+    let makefile = document("Makefile");
+    let filters = makefile.lines().find_map(|line| line.strip_prefix("ATTACKS := ")).unwrap();
+    let runs = |name: &str| filters.split(',').any(|filter| name.contains(filter));
+    let rooms = sources_below("tests/cluster/cases") + &document("tests/cluster/cases.rs");
+    let (mut wrong, mut found) = (Vec::new(), 0);
+    for row in claims.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| somebody")) {
+        let tests = parts(row.trim_end_matches(" |").rsplit(" | ").next().unwrap()).code;
+        if tests.is_empty() {
+            wrong.push(format!("no test: {row}"));
+        }
+        for test in tests {
+            found += 1;
+            let (place, name) = test.rsplit_once("::").unwrap_or_else(|| panic!("`{test}` is no test"));
+            let known = if Path::new(place).extension().is_some_and(|e| e == "rs") {
+                root().join(place).is_file() && document(place).contains(&format!("fn {name}("))
+            } else {
+                let room = rooms.contains(&format!("(\"{place}\", "));
+                room && rooms.contains(&format!("Case::new(\"{name}\", ")) && runs(&test)
+            };
+            if !known {
+                wrong.push(format!("`{test}` is not there, or `make attacks` does not run it"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(found > 30, "{found} tests");
+}
+
+/// The text of all sources below a directory.
+fn sources_below(dir: &str) -> String {
+    let mut all = String::new();
+    read_sources(&root().join(dir), &mut all);
+    all
 }
 
 fn document(name: &str) -> String {

@@ -78,6 +78,7 @@ pub(crate) fn all() -> Vec<(&'static str, &'static [Case])> {
         ("credentials", credentials::CASES),
         ("attacks", attacks::CASES),
         ("attacks_power", attacks::POWER),
+        ("attacks_limits", attacks::LIMITS),
         ("attacks_on_the_laptop", attacks_on_the_laptop::CASES),
         ("proofs", proofs::CASES),
         ("network", network::CASES),

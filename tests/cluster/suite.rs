@@ -17,6 +17,7 @@ pub(crate) mod model;
 pub(crate) mod nodes;
 pub(crate) mod process;
 pub(crate) mod program;
+pub(crate) mod proving;
 pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod runner;

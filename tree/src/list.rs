@@ -39,6 +39,9 @@ pub fn list(root: &Root, options: &ListOptions<'_>) -> Result<Listing, Error> {
     Ok(walk.listing)
 }
 
+/// Why a name is not synced that is in no composed form.
+pub(crate) const NOT_COMPOSED: &str = "its name is not in Unicode's composed form (NFC)";
+
 /// Whether a name or path is in Unicode's composed form (NFC), as syncthing wants it.
 pub(crate) fn is_composed(name: &str) -> bool {
     unicode_normalization::is_nfc(name)
@@ -81,7 +84,7 @@ impl Walk<'_> {
         }
         if !is_composed(name) {
             // syncthing passes such names over, so they must not count as synced.
-            self.skip(path, "its name is not in Unicode's composed form (NFC)".to_owned());
+            self.skip(path, NOT_COMPOSED.to_owned());
             return;
         }
         if path.len() > MAX_PATH {

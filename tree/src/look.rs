@@ -2,7 +2,7 @@
 
 use crate::entry::{Entry, Kind, Skipped};
 use crate::error::Error;
-use crate::list::{is_composed, reason};
+use crate::list::{NOT_COMPOSED, is_composed, reason};
 use crate::path::{MAX_PATH, join};
 use crate::root::Root;
 use crate::stat::{CHUNK, Exact, entry_at, lstat, open_regular};
@@ -42,6 +42,10 @@ pub fn look(root: &Root, path: &str) -> Result<Option<Looked>, Error> {
         // A file where its directory was is the end of all that was below.
         Err(Error::NotADirectory { .. }) => Ok(None),
         Err(error) if error.is_not_found() => Ok(None),
+        // As where its directory is looked into.
+        Ok(Some(_)) if !is_composed(path) => {
+            Err(Error::BadPath { path: path.to_owned(), reason: NOT_COMPOSED })
+        }
         other => other,
     }
 }
@@ -67,7 +71,7 @@ pub struct Found {
 }
 
 /// What is in the directory at `path`, where empty means the root; none when it is not there or no directory. Entries that
-/// `passes_over` says so of are left out, and so is what belongs to syncthing or to us.
+/// `passes_over` says so of are left out before anything of them is kept, and so is what belongs to syncthing or to us.
 pub fn look_into(
     root: &Root,
     path: &str,
@@ -87,6 +91,7 @@ pub fn look_into(
         let item = item.map_err(failed)?;
         match item.file_name().to_str() {
             Ok("." | "..") => {}
+            Ok(name) if is_temp(name) || is_internal(name) || passes_over(&join(path, name)) => {}
             Ok(name) => names.push(name.to_owned()),
             Err(_) => found.skipped.push(Skipped {
                 path: join(path, &item.file_name().to_string_lossy()),
@@ -97,11 +102,8 @@ pub fn look_into(
     names.sort_unstable();
     for name in names {
         let path = join(path, &name);
-        if is_temp(&name) || is_internal(&name) || passes_over(&path) {
-            continue;
-        }
         let odd = if !is_composed(&name) {
-            Some("its name is not in Unicode's composed form (NFC)")
+            Some(NOT_COMPOSED)
         } else if path.len() > MAX_PATH {
             Some("its path is too long")
         } else {

@@ -123,6 +123,8 @@ pub enum End {
     RootChanged,
     /// The attachment was let go of.
     Detached,
+    /// There is more in the directory than radar has memory for.
+    TooMuch,
 }
 
 impl Request {
@@ -150,5 +152,6 @@ impl Reply {
 
 /// About how many bytes it takes to tell of a path.
 pub fn size_of(news: &News) -> usize {
-    100 + news.path.len() + news.content.as_ref().map_or(0, |content| content.len())
+    let target = news.state.as_ref().and_then(|entry| entry.target.as_ref()).map_or(0, Vec::len);
+    100 + news.path.len() + target + news.content.as_ref().map_or(0, |content| content.len())
 }

@@ -18,8 +18,12 @@ use crate::{
     state::{bare, entry, entry_from, hash_from, state, state_from},
 };
 
-/// Most that a message has in it.
-const MOST: usize = 64 << 20;
+/// Most that a message has in it: radar tells in pieces of some hundred kilobytes, except of what can't be looked at.
+const MOST: usize = 16 << 20;
+/// Most that is told of paths in one of them: they wait for an engine in great number.
+const PIECE: usize = 2 << 20;
+/// Longest path, and target of a symlink, in bytes: a kernel's PATH_MAX (path_resolution(7)).
+const LONGEST: usize = 4096;
 
 /// radar's end.
 #[derive(Debug, Default)]
@@ -75,6 +79,7 @@ impl ReplyEncoder {
                     End::ContainerExited => AttachmentEnd::ContainerExited,
                     End::RootChanged => AttachmentEnd::RootChanged,
                     End::Detached => AttachmentEnd::TakenOver,
+                    End::TooMuch => AttachmentEnd::TooMuch,
                 };
                 Told::Ended(SyncEnded { why: why.into(), reason })
             }
@@ -107,6 +112,9 @@ impl ReplyDecoder {
 
     fn reply(&mut self, told: Told) -> Result<Reply, Error> {
         Ok(match told {
+            Told::News(news) if news.encoded_len() > PIECE => {
+                return Err(Error::Malformed("more news in one piece than radar tells"));
+            }
             Told::News(news) => {
                 Reply::News(news.items.into_iter().map(|item| self.news(item)).collect::<Result<_, _>>()?)
             }
@@ -133,6 +141,7 @@ impl ReplyDecoder {
                     AttachmentEnd::ContainerExited => End::ContainerExited,
                     AttachmentEnd::RootChanged => End::RootChanged,
                     AttachmentEnd::TakenOver | AttachmentEnd::Unproved => End::Detached,
+                    AttachmentEnd::TooMuch => End::TooMuch,
                     AttachmentEnd::Unspecified => End::Closed,
                 };
                 Reply::Ended(Ended { end, reason: ended.reason })
@@ -142,6 +151,9 @@ impl ReplyDecoder {
 
     fn news(&mut self, item: SyncNewsItem) -> Result<News, Error> {
         let SyncNewsItem { path, state, content } = item;
+        if path.len() > LONGEST || state.as_ref().is_some_and(|entry| entry.target.len() > LONGEST) {
+            return Err(Error::Malformed("a path that is longer than any"));
+        }
         let state = state_from(state, &path)?;
         let content = match content {
             None => None,
@@ -226,6 +238,24 @@ mod tests {
         // Once more, with all contents known by now.
         let got = decoder.decode(encoder.encode(told())).unwrap();
         assert_eq!(format!("{got:?}"), format!("{:?}", told()));
+    }
+
+    /// The attack: a radar that was taken over fills the watcher's memory.
+    #[test]
+    fn no_message_takes_more_than_radar_ever_tells() {
+        let news = |path: String, content: usize| {
+            let state = Some(Arc::new(file(&path, b"")));
+            News { path: path.into(), state, content: (content > 0).then(|| vec![b'x'; content].into()) }
+        };
+        let decoded = |news: Vec<News>| {
+            let message = ReplyEncoder::default().encode([(1, Reply::News(news))]);
+            ReplyDecoder::default().decode(message).map(drop).map_err(|error| error.to_string())
+        };
+        assert!(decoded(vec![news("a/".repeat(2048), 1 << 20)]).is_ok());
+        let said = |what: &str| Err(format!("a message of the sync stream has {what}"));
+        assert_eq!(decoded(vec![news("a".repeat(4097), 0)]), said("a path that is longer than any"));
+        let many = (0..40_000).map(|number| news(format!("{number:0100}"), 0)).collect();
+        assert_eq!(decoded(many), said("more news in one piece than radar tells"));
     }
 
     #[test]

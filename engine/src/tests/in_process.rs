@@ -39,6 +39,7 @@ impl InProcess {
                 Output::Held(file) => FromFar::Held(file),
                 Output::Marked { number, digest, rounds } => FromFar::Marked { number, digest, rounds },
                 Output::Skipped(skipped) => FromFar::Skipped(skipped),
+                Output::Full => return false,
             };
             from_tx.blocking_send(message).is_ok()
         };

@@ -17,6 +17,23 @@ use tonic::Status;
 /// Longest wait for a turn. A watcher gives up on a call before that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How many may come to the socket of one proof at once; each takes a thread.
+pub(crate) const PEERS: usize = 8;
+
+/// Threads for what blocks (tokio's `max_blocking_threads`), of which one person has less than half.
+pub(crate) const THREADS: usize = 768;
+const _: () = assert!(threads() < THREADS / 2, "one person takes half of all threads that block");
+
+/// Threads that one person can take.
+const fn threads() -> usize {
+    let (mut number, mut all) = (0, 0);
+    while number < KINDS.len() {
+        all += KINDS[number].most() * KINDS[number].threads();
+        number += 1;
+    }
+    all
+}
+
 /// What there is a limit to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -66,12 +83,31 @@ impl Kind {
     pub(crate) const fn most(self) -> usize {
         match self {
             // Those of tunnels that broke without a word count for as long as a keepalive takes to notice.
-            Self::Connection | Self::Told | Self::Session | Self::Sync | Self::Bep | Self::Proof => 16,
+            Self::Connection | Self::Told | Self::Session | Self::Bep | Self::Proof => 16,
+            // Each remembers 16 MiB of contents.
+            Self::Sync => 8,
             Self::Configuration => 1,
             Self::Question | Self::Read => 32,
             Self::Write => 64,
             Self::Reload => 128,
             Self::Stage => 400,
+        }
+    }
+
+    /// Threads that block which one of them takes at most. The file system of a container is the business of threads of its own.
+    const fn threads(self) -> usize {
+        match self {
+            Self::Connection
+            | Self::Told
+            | Self::Session
+            | Self::Bep
+            | Self::Sync
+            | Self::Stage
+            | Self::Write => 0,
+            Self::Question | Self::Read | Self::Reload => 1,
+            // That of the spool, and of the one before it.
+            Self::Configuration => 2,
+            Self::Proof => PEERS,
         }
     }
 
@@ -191,7 +227,7 @@ mod tests {
         let refused = Status::from(again.take(Kind::Sync).unwrap_err());
         assert_eq!(
             (refused.code(), refused.message()),
-            (tonic::Code::ResourceExhausted, "more than 16 streams of syncs of one key at once")
+            (tonic::Code::ResourceExhausted, "more than 8 streams of syncs of one key at once")
         );
         assert!(again.turn(Kind::Sync).await.is_err(), "not within a minute");
         assert!(theirs.take(Kind::Sync).is_ok() && mine.take(Kind::Bep).is_ok());

@@ -4,7 +4,6 @@
 
 mod connection;
 mod peer;
-mod places;
 mod quickack;
 
 use std::{collections::HashSet, io, sync::Arc, time::Duration};
@@ -17,13 +16,14 @@ use ksync_keys::{Fingerprint, Server, ServerStream};
 use tokio::net::TcpStream;
 
 pub(crate) use peer::{Peer, peer};
-pub(crate) use places::Places;
 
 use connection::Connection;
-use places::Place;
 use quickack::QuickAck;
 
-use crate::api::allowance::{Allowance, Allowances, Kind};
+use crate::api::{
+    allowance::{Allowance, Allowances, Kind},
+    places::{Place, Places},
+};
 
 /// Connections that there may be, of all people together: each costs a socket and some kilobytes.
 pub(crate) const CONNECTIONS: usize = 1024;

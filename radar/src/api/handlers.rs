@@ -18,7 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    api::{allowance::Kind, door, status},
+    api::{
+        allowance::Kind,
+        door,
+        places::{Place, Places},
+        status,
+    },
     container::{
         attachment::{Attachment, Claim, is_folder_id},
         init_process::InitProcess,
@@ -53,6 +58,10 @@ use replies::{Replies, Reply};
 const CAPABILITIES: &[&str] =
     &["prove", "look", "take-over", "bep", "base-path", "reload", "reload-grace", "sync", "spool"];
 
+/// Proofs under way on a node, of all people together: each has a file system of its own in some container, with the program in
+/// it, which is radar's memory. A proof takes a fraction of a second, and may take half a minute.
+pub(crate) const PROOFS: usize = 128;
+
 /// The calls' handlers, and what they need.
 pub(crate) struct Handlers {
     /// Who owns sessions and attachments.
@@ -69,6 +78,8 @@ pub(crate) struct Handlers {
     pub(crate) supervisor_rx: SupervisorRx,
     /// Where the program is that proves an exec.
     pub(crate) paths: Paths,
+    /// Places of proofs.
+    pub(crate) proofs: Places,
     /// Cancelled when radar stops.
     pub(crate) stop: CancellationToken,
 }
@@ -103,7 +114,8 @@ impl Radar for Handlers {
         let ProveRequest { container, renew } = request.into_inner();
         let container = container_id(container)?;
         let init = self.hold(&container).await?;
-        let wanted = prove::Wanted { registry: self.registry.clone(), person, container, init, renew };
+        let place = self.place(person).await?;
+        let wanted = prove::Wanted { registry: self.registry.clone(), person, container, init, renew, place };
         Ok(Response::new(replies::holding(turn, prove::open(wanted, &self.paths).await?)))
     }
 
@@ -271,6 +283,19 @@ impl Handlers {
     /// What a person's session calls itself; an error without a session.
     async fn holder(&self, person: Fingerprint) -> Result<String, Status> {
         Ok(self.registry.ask(|reply| Command::Holder(person, reply)).await?)
+    }
+
+    /// A place for a proof of a person.
+    async fn place(&self, person: Fingerprint) -> Result<Place, Status> {
+        let place = match self.proofs.take_free() {
+            Some(place) => Some(place),
+            None => self.proofs.take(&self.registry.holding().await),
+        };
+        let place = place.ok_or_else(|| {
+            Status::resource_exhausted(format!("more than {PROOFS} proofs of an exec on this node at once"))
+        })?;
+        place.is_of(person);
+        Ok(place)
     }
 
     /// A container's init, unless it is one of radar's own pod.

@@ -16,13 +16,20 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{
-    api::{door, handlers::Handlers, sizes::Calls as Sizes},
+    api::{
+        door,
+        handlers::{Handlers, PROOFS},
+        places::Places,
+        sizes::Calls as Sizes,
+    },
     container::runtime::Runtimes,
     paths::Paths,
     reload::Reloader,
     supervisor::presence,
     sync::{endpoints::Endpoints, registry::Registry, spools::Spools},
 };
+
+pub(crate) use crate::api::allowance::THREADS;
 
 /// How long the good order may take.
 const STOP: Duration = Duration::from_secs(10);
@@ -95,7 +102,7 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
         }
     };
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let places = door::Places::new(door::CONNECTIONS);
+    let places = Places::new(door::CONNECTIONS);
     let incoming = door::through(incoming, keys, places, Box::new(at_work));
     let runtimes = Runtimes::below(host);
     let handlers = Handlers {
@@ -106,6 +113,7 @@ pub(crate) async fn run(paths: Paths, address: SocketAddr, host: &Path) -> Resul
         runtimes,
         supervisor_rx,
         paths,
+        proofs: Places::new(PROOFS),
         stop: stop.clone(),
     };
     let server = settings()

@@ -18,8 +18,8 @@ use tonic::{
 
 /// A question: some paths, each of which is 4 KiB at most.
 const QUESTION: usize = 16 * 1024;
-/// A piece of a file or of a syncthing's stream, with what is said about it.
-const PIECE: usize = (1024 + 64) * 1024;
+/// A piece of a file or of a syncthing's stream, with what is said about it: 400 of them may be gathered for one person.
+const PIECE: usize = (256 + 64) * 1024;
 /// What goes together in a message of a sync, and a content: far above the largest that a watcher makes.
 const SYNC: usize = 1024 * 1024;
 

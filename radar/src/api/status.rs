@@ -138,6 +138,12 @@ impl From<endpoints::Error> for Status {
     }
 }
 
+impl From<endpoints::TooMuch> for Status {
+    fn from(error: endpoints::TooMuch) -> Self {
+        status(Code::ResourceExhausted, &error)
+    }
+}
+
 /// Of an attachment without a thread to work on.
 pub(crate) fn no_worker(error: &std::io::Error) -> Status {
     Status::internal(format!("have a worker of the attachment: {error}"))

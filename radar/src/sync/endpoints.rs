@@ -8,6 +8,7 @@ mod checks;
 mod error;
 mod host;
 mod last_files;
+mod memory;
 mod opened;
 mod replies;
 mod room;
@@ -17,8 +18,9 @@ mod table;
 mod tests;
 mod upload;
 
-pub(crate) use channel::open;
+pub(crate) use channel::{Ask, open};
 pub(crate) use error::Error;
+pub(crate) use memory::{Purse, TooMuch};
 pub(crate) use opened::Opened;
 pub(crate) use replies::Replies;
 pub(crate) use table::Endpoints;

@@ -1,6 +1,6 @@
 //! A container's endpoint as the engine speaks to it, over the sync stream of its node.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use ksync_engine::{Far, FarContent, FromFar, Pieces, ToFar};
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::{
     content::Place,
     spooled::{read, stage},
-    stream::SyncStream,
+    stream::{SyncStream, Why},
 };
 use crate::node::spool::Spool;
 
@@ -22,6 +22,7 @@ pub(crate) struct RemoteFar {
     spool: Arc<Spool>,
     channel: u32,
     attachment: String,
+    why: Why,
 }
 
 /// Opens an attachment on a stream.
@@ -32,12 +33,17 @@ pub(in crate::node) fn open(
     ignore: &Ignore,
     inline: u64,
 ) -> (RemoteFar, mpsc::Receiver<FromFar>) {
-    let (channel, news_rx) = stream.open(attachment, ignore, inline);
+    let (channel, why, news_rx) = stream.open(attachment, ignore, inline);
     let (stream, spool, attachment) = (Arc::clone(stream), Arc::clone(spool), attachment.to_owned());
-    (RemoteFar { stream, spool, channel, attachment }, news_rx)
+    (RemoteFar { stream, spool, channel, attachment, why }, news_rx)
 }
 
 impl RemoteFar {
+    /// Why radar refuses to go on with it, once it does.
+    pub(crate) fn why(&self) -> Arc<OnceLock<String>> {
+        Arc::clone(&self.why)
+    }
+
     fn place(&self, path: &str) -> Place {
         Place { attachment: self.attachment.clone(), path: path.to_owned() }
     }

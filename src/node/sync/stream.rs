@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -11,7 +11,7 @@ use std::{
 use ksync_engine::FromFar;
 use ksync_proto::radar::{SyncReply, SyncRequest, radar_client::RadarClient};
 use ksync_tree::Ignore;
-use ksync_wire::{Ended, Open, Reply, ReplyDecoder, Request, RequestEncoder, TOGETHER};
+use ksync_wire::{End, Ended, Open, Reply, ReplyDecoder, Request, RequestEncoder, TOGETHER};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Streaming, transport::Channel};
@@ -33,16 +33,26 @@ pub(in crate::node) struct SyncStream {
     _reading: AbortOnDropHandle<()>,
 }
 
+/// Why radar refuses to go on with a channel, once it does.
+pub(super) type Why = Arc<OnceLock<String>>;
+
 /// The engines by their channels; none any more once the stream has ended.
 #[derive(Debug)]
-struct Channels(Mutex<Option<HashMap<u32, mpsc::Sender<FromFar>>>>);
+struct Channels(Mutex<Option<HashMap<u32, Listener>>>);
+
+/// Who hears of a channel.
+#[derive(Debug, Clone)]
+struct Listener {
+    news_tx: mpsc::Sender<FromFar>,
+    why: Why,
+}
 
 impl Channels {
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u32, mpsc::Sender<FromFar>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u32, Listener>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, channel: u32) -> Option<mpsc::Sender<FromFar>> {
+    fn get(&self, channel: u32) -> Option<Listener> {
         self.lock().as_ref()?.get(&channel).cloned()
     }
 
@@ -78,11 +88,12 @@ impl SyncStream {
         attachment: &str,
         ignore: &Ignore,
         inline: u64,
-    ) -> (u32, mpsc::Receiver<FromFar>) {
+    ) -> (u32, Why, mpsc::Receiver<FromFar>) {
         let channel = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (news_tx, news_rx) = mpsc::channel(WAITING);
+        let why = Why::default();
         if let Some(channels) = &mut *self.channels.lock() {
-            channels.insert(channel, news_tx);
+            channels.insert(channel, Listener { news_tx, why: Arc::clone(&why) });
         }
         self.ask(
             channel,
@@ -92,7 +103,7 @@ impl SyncStream {
                 inline,
             }),
         );
-        (channel, news_rx)
+        (channel, why, news_rx)
     }
 
     /// Asks for something in a channel.
@@ -161,7 +172,7 @@ async fn read(mut replies: Streaming<SyncReply>, channels: Arc<Channels>) {
 
 async fn pass_on(channels: &Channels, channel: u32, reply: Reply) {
     // What comes for one that was closed is of no interest.
-    let Some(news_tx) = channels.get(channel) else { return };
+    let Some(Listener { news_tx, why }) = channels.get(channel) else { return };
     let message = match reply {
         Reply::News(news) => FromFar::News(news),
         Reply::Missed(count) => FromFar::Missed(count),
@@ -174,6 +185,9 @@ async fn pass_on(channels: &Channels, channel: u32, reply: Reply) {
         Reply::Skipped(skipped) => FromFar::Skipped(skipped),
         Reply::Ended(Ended { end, reason }) => {
             tracing::info!(channel, ?end, reason, "radar has ended the sync of an attachment");
+            if end == End::TooMuch {
+                why.get_or_init(|| reason);
+            }
             return channels.remove(channel);
         }
     };

@@ -2,6 +2,7 @@
 //!
 //! What a person has attached is out of reach for others. That attaching takes a `pods/exec` is what [`super::proofs`] shows.
 
+mod limits;
 mod power;
 mod rewriter;
 
@@ -24,6 +25,7 @@ use crate::suite::{
     stranger::{Forward, open_session, open_session_of_a_device, runtime, wire},
 };
 
+pub(super) use limits::CASES as LIMITS;
 pub(super) use power::CASES as POWER;
 
 pub(super) const CASES: &[Case] = &[
@@ -112,14 +114,17 @@ fn names_from_the_log(sandbox: &Sandbox) {
         }
         let detach = DetachRequest { attachment_id: attachment.clone() };
         radar.detach(detach).await.expect("to detach what is not attached is no error");
-        let attach = AttachRequest {
-            folder_id: "stolen".to_owned(),
-            container: Some(wire(&container.id)),
-            path: CODE.to_owned(),
-            take_over: false,
-        };
-        let refused = radar.attach(attach).await.expect_err("a directory that somebody has, without a proof");
-        assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+        for take_over in [false, true] {
+            let attach = AttachRequest {
+                folder_id: "stolen".to_owned(),
+                container: Some(wire(&container.id)),
+                path: CODE.to_owned(),
+                take_over,
+            };
+            let refused =
+                radar.attach(attach).await.expect_err("a directory that somebody has, without a proof");
+            assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+        }
     });
     // The watcher has not been disturbed, by the highest epoch least of all.
     sandbox.ksync.watching("main", 1, SHORT);

@@ -17,6 +17,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("a_sparse_file_over_a_small_one", sparse).on_each(),
     Case::new("links_that_lead_out", links).on_each(),
     Case::new("names_that_do_things_to_a_terminal", names).on_each(),
+    Case::new("names_and_trees_that_no_tool_expects", trees).on_each(),
     Case::new("who_trusts_a_container_is_asked_nothing", trusted).on_each(),
 ];
 
@@ -178,6 +179,54 @@ fn names(sandbox: &Sandbox) {
     assert_eq!(sandbox.text(odd).as_deref(), Ok("x"));
     let log = sandbox.ksync.log();
     assert!(!log.contains('\u{1b}') && !log.contains('\u{202e}'), "the watcher's log");
+}
+
+/// All that a container's root can make in its own directory.
+const TREES: &str = r#"
+cd /code
+mkdir -p .GIT/hooks .git 'dir/..x' .stfolder && echo '#!/bin/sh' >.GIT/hooks/post-checkout
+printf 1 >"$(printf 'new\nline')"; printf 2 >"$(printf 'not-utf8-\377')"; printf 3 >"$(printf 'nfd-e\314\201')"
+printf 4 >'-rf'; printf 5 >' '; printf 6 >'back\slash'; printf 7 >'CON'; printf 8 >'a:b'; printf 9 >'%s%n$(id)`id`'
+printf x >.ksync.0001.tmp; printf x >.syncthing.a.tmp; printf x >.stignore
+name=$(printf '%0255d' 0); printf long >"$name"
+mkfifo pipe; mknod device c 1 3; ln -s loop loop; ln -s . here; ln -s .. up; ln ./-rf hard
+deep=dir; n=0; while [ $n -lt 60 ]; do deep="$deep/$(printf '%060d' $n)"; n=$((n+1)); done; mkdir -p "$deep"
+(cd "$deep" && mkdir -p "$(printf '%0200d' 1)/$(printf '%0200d' 2)/$(printf '%0200d' 3)" && echo deep >"$(printf '%0200d' 1)/f")
+echo last >last
+"#;
+
+/// Whatever it is called and however it is nested: it stays below the directory, and everything else goes on.
+fn trees(sandbox: &Sandbox) {
+    let container = scene(sandbox);
+    let beside = sandbox.scratch("beside");
+    fs::write(&beside, "untouched").expect("write");
+    container.sh(sandbox.cluster(), TREES);
+    eventually("what comes last", LONG, || sandbox.text("last"));
+    eventually("what may come", SHORT, || {
+        let names = ["new\nline", "-rf", " ", "back\\slash", "CON", "a:b", "%s%n$(id)`id`", "hard"];
+        let missing: Vec<&str> = names.into_iter().filter(|name| !sandbox.path(name).exists()).collect();
+        holds(missing.is_empty(), format!("{missing:?}"))
+    });
+    // Nothing of what does things to git, syncthing or ksync itself, and nothing that is no file.
+    let here: Vec<String> = fs::read_dir(sandbox.local())
+        .expect("the local directory")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    let never =
+        [".git", ".GIT", ".stfolder", ".ksync.0001.tmp", ".syncthing.a.tmp", ".stignore", "pipe", "device"];
+    let came: Vec<&&str> = never.iter().filter(|name| here.iter().any(|is| is == *name)).collect();
+    assert!(came.is_empty(), "{came:?} of {here:?}");
+    assert!(!here.iter().any(|name| name.starts_with("not-utf8") || name.starts_with("nfd-")), "{here:?}");
+    assert_eq!(fs::read_to_string(&beside).expect("read"), "untouched");
+    let said = sandbox.ksync.run(&["get", "-o", "wide"]);
+    let said = format!("{}{}", said.stdout, said.stderr);
+    assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
+    // Edits here go on.
+    sandbox.write("data", "edited\n");
+    eventually("a local edit", SHORT, || {
+        let there = container.read(sandbox.cluster(), "/code/data")?;
+        holds(there == "edited\n", there)
+    });
 }
 
 fn trusted(sandbox: &Sandbox) {

@@ -1,25 +1,17 @@
 //! Proofs of `pods/exec` (docs/decisions/0014): only the cluster's word opens a container, to whom it was given and to nobody
 //! else, and no process of the container can give it.
 
-use std::{
-    io::Write,
-    process::{Child, ChildStdin, Command, Stdio},
-};
-
-use ksync_proto::radar::{
-    AttachRequest, BasePathRequest, LookRequest, ProveReply, ProveRequest, prove_reply::Reply,
-    radar_client::RadarClient,
-};
+use ksync_proto::radar::{AttachRequest, BasePathRequest, LookRequest, ReloadMode, ReloadRequest};
 use serde_json::json;
-use tonic::{Code, Streaming, transport::Channel};
+use tonic::Code;
 
 use super::{CODE, NO_RELOAD};
 use crate::suite::{
     App, Case, Sandbox,
-    container::Container,
     developer::Developer,
     eventually::LONG,
     ksync::Ksync,
+    proving::{Exec, Proving, prove},
     stranger::{Forward, open_session, runtime, wire},
 };
 
@@ -29,6 +21,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("what_the_kubelet_runs_proves_nothing", by_the_kubelet).on_each(),
     Case::new("nobody_inside_gets_at_a_proof_under_way", under_way).on_each(),
     Case::new("a_proof_is_ones_own_and_of_one_container", ones_own).on_each(),
+    Case::new("a_proof_is_not_played_again", played_again).on_each(),
+    Case::new("a_pod_of_the_same_name_is_another_one", same_name).on_each(),
+    Case::new("an_exec_elsewhere_proves_nothing_here", elsewhere).on_each(),
 ];
 
 /// Runs what is put into `/run.sh`: the app's own process is its parent.
@@ -45,76 +40,6 @@ fn without_the_right(sandbox: &Sandbox) {
     assert!(said.contains("pods/exec"), "{said}");
     assert_eq!(ksync.specs().expect("no specs").len(), 0, "something was written");
     drop(developer);
-}
-
-/// What radar wants to have run, and its word on what came of it.
-struct Proving {
-    command: String,
-    challenge: Vec<u8>,
-    replies: Streaming<ProveReply>,
-}
-
-impl Proving {
-    async fn begin(radar: &mut RadarClient<Channel>, id: &str) -> Self {
-        let request = ProveRequest { container: Some(wire(id)), renew: true };
-        let mut replies = radar.prove(request).await.expect("Prove").into_inner();
-        match replies.message().await.expect("a reply").and_then(|reply| reply.reply) {
-            Some(Reply::Wanted(wanted)) => {
-                Self { command: wanted.command.join(" "), challenge: wanted.challenge, replies }
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The challenge as printf(1) takes it.
-    fn escaped(&self) -> String {
-        let byte = |byte: &u8| format!("\\{byte:03o}");
-        self.challenge.iter().map(byte).collect::<Vec<_>>().concat()
-    }
-
-    /// What has run was no proof. Returns why.
-    async fn refused(&mut self, line: &str) -> String {
-        match self.replies.message().await.expect(line).and_then(|reply| reply.reply) {
-            Some(Reply::Refused(why)) => why,
-            other => panic!("{line}: {other:?}"),
-        }
-    }
-
-    /// What has run was one.
-    async fn proved(&mut self) {
-        match self.replies.message().await.expect("a proof").and_then(|reply| reply.reply) {
-            Some(Reply::Proved(proved)) => assert!(proved.good_for_ms > 0),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-/// A `kubectl exec --stdin` of a line, whose stdin stays open to the line's end.
-struct Exec {
-    kubectl: Child,
-    stdin: ChildStdin,
-}
-
-impl Exec {
-    fn begin(sandbox: &Sandbox, container: &Container, line: &[&str]) -> Self {
-        let kubectl = sandbox.kubectl();
-        let mut child = Command::new(&kubectl.program)
-            .env("KUBECONFIG", &kubectl.kubeconfig)
-            .args(["exec", "-i", "-n", &container.namespace, &container.pod, "-c", &container.name, "--"])
-            .args(line)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("start kubectl");
-        let stdin = child.stdin.take().expect("its stdin");
-        Self { kubectl: child, stdin }
-    }
-
-    /// Gives it the challenge. What came of it is radar's to say.
-    fn end(mut self, challenge: &[u8]) {
-        self.stdin.write_all(challenge).expect("write");
-        self.kubectl.wait().expect("the end of kubectl");
-    }
 }
 
 fn by_the_container(sandbox: &Sandbox) {
@@ -289,5 +214,136 @@ fn ones_own(sandbox: &Sandbox) {
         }
     });
     sandbox.sync(NO_RELOAD, CODE);
+    drop(developer);
+}
+
+fn attach(id: &str) -> AttachRequest {
+    AttachRequest {
+        folder_id: "f".to_owned(),
+        container: Some(wire(id)),
+        path: CODE.to_owned(),
+        take_over: true,
+    }
+}
+
+/// What was run and written for one proof is of no use for the next.
+fn played_again(sandbox: &Sandbox) {
+    let container = App::shell(sandbox, RUNS).apply(sandbox).only();
+    let forward = Forward::to_radar(sandbox, &sandbox.kubectl().kubeconfig, &container.node);
+    runtime().block_on(async {
+        let mut radar = forward.with_a_new_key().await;
+        let _session = open_session(&mut radar).await.expect("a session");
+        let mut first = Proving::begin(&mut radar, &container.id).await;
+        let command = first.command.clone();
+        let command: Vec<&str> = command.split(' ').collect();
+        Exec::begin(sandbox, &container, &command).end(&first.challenge);
+        first.proved().await;
+        // It went with its call.
+        let said = sandbox.kubectl().try_ok(
+            &[&["exec", "-n", &container.namespace, &container.pod, "--"], command.as_slice()].concat(),
+        );
+        assert!(said.is_err(), "what was planted is there still: {said:?}");
+        let mut second = Proving::begin(&mut radar, &container.id).await;
+        assert_ne!((&second.command, &second.challenge), (&first.command, &first.challenge));
+        let command: Vec<&str> = second.command.split(' ').collect();
+        Exec::begin(sandbox, &container, &command).end(&first.challenge);
+        let why = second.refused("the challenge of the first").await;
+        assert_eq!(why, "the program has not answered with the challenge");
+    });
+}
+
+/// As a StatefulSet's pod comes again: the same name, on the same node.
+fn same_name(sandbox: &Sandbox) {
+    let make = || App::shell(sandbox, RUNS).alone(sandbox, "member-0");
+    let container = make();
+    let forward = Forward::to_radar(sandbox, &sandbox.kubectl().kubeconfig, &container.node);
+    runtime().block_on(async {
+        let mut radar = forward.with_a_new_key().await;
+        let _session = open_session(&mut radar).await.expect("a session");
+        prove(sandbox, &mut radar, &container).await;
+        let held = radar.attach(attach(&container.id)).await.expect("what was proved").into_inner();
+        let namespace = &container.namespace;
+        sandbox.kubectl().ok(&[
+            "delete",
+            "pod",
+            "-n",
+            namespace,
+            &container.pod,
+            "--force",
+            "--grace-period=0",
+        ]);
+        let next = make();
+        assert_eq!((&next.pod, &next.node), (&container.pod, &container.node));
+        assert_ne!(next.id, container.id);
+        let refused = radar.attach(attach(&next.id)).await.expect_err("the pod that came in its place");
+        assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+        // It may end a little later than the API server has forgotten it.
+        let ended = tokio::time::timeout(LONG, async {
+            loop {
+                match radar.attach(attach(&container.id)).await {
+                    Err(refused) if refused.code() == Code::AlreadyExists => {}
+                    other => return other.expect_err("the pod that is gone"),
+                }
+            }
+        });
+        let refused = ended.await.expect("its end");
+        assert!(matches!(refused.code(), Code::NotFound | Code::FailedPrecondition), "{refused}");
+        let reload = ReloadRequest {
+            attachment_id: held.attachment_id,
+            mode: ReloadMode::Process.into(),
+            ..ReloadRequest::default()
+        };
+        let refused = radar.reload(reload).await.expect_err("an attachment whose pod is gone");
+        assert_eq!(refused.code(), Code::NotFound, "{refused}");
+    });
+}
+
+/// Somebody with `pods/exec` in his own namespace, and with the program that was planted there.
+fn elsewhere(sandbox: &Sandbox) {
+    let mine = App::shell(sandbox, RUNS).apply(sandbox).only();
+    let other = format!("{}-other", sandbox.namespace);
+    sandbox.run.make_namespace(&other);
+    let theirs = App::shell(sandbox, RUNS).apply_in(sandbox, &other).only();
+    let developer = Developer::account(sandbox);
+    let kubeconfig = developer.with_token();
+    let ksync = Ksync { kubeconfig: kubeconfig.clone(), namespace: other.clone(), ..sandbox.ksync.clone() };
+    let local = sandbox.local().display().to_string();
+    ksync.refused(&["create", "--name", "main", "-l", "app=app", &local, CODE]);
+    let forward = Forward::to_radar(sandbox, &kubeconfig, &theirs.node);
+    runtime().block_on(async {
+        let mut radar = forward.with_a_new_key().await;
+        let _session = open_session(&mut radar).await.expect("a session");
+        let wanted = Proving::begin(&mut radar, &theirs.id).await;
+        let mut own = Proving::begin(&mut radar, &mine.id).await;
+        // What is planted there is not here.
+        let said = sandbox.kubectl().try_ok(&[
+            "exec",
+            "-n",
+            &mine.namespace,
+            &mine.pod,
+            "--",
+            "ls",
+            wanted.command.split(' ').next().expect("a program"),
+        ]);
+        assert!(said.is_err(), "{said:?}");
+        let command = own.command.clone();
+        let command: Vec<&str> = command.split(' ').collect();
+        Exec::begin(sandbox, &mine, &command).end(&wanted.challenge);
+        let why = own.refused("the challenge of another container").await;
+        assert_eq!(why, "the program has not answered with the challenge");
+        Exec::begin(sandbox, &mine, &command).end(&own.challenge);
+        own.proved().await;
+        radar.attach(attach(&mine.id)).await.expect("his own");
+        for refused in [
+            radar.attach(attach(&theirs.id)).await.map(drop),
+            radar
+                .look(LookRequest { container: Some(wire(&theirs.id)), path: CODE.to_owned() })
+                .await
+                .map(drop),
+        ] {
+            assert_eq!(refused.expect_err("somebody else's").code(), Code::Unauthenticated);
+        }
+    });
+    sandbox.kubectl().ok(&["delete", "namespace", &other, "--wait=false"]);
     drop(developer);
 }

@@ -185,6 +185,27 @@ impl App {
         })
     }
 
+    /// Makes one pod of it with this name, by itself, and waits until it runs.
+    #[track_caller]
+    pub(crate) fn alone(self, sandbox: &Sandbox, pod: &str) -> Container {
+        let template = self.object(&sandbox.namespace)["spec"]["template"].clone();
+        let mut spec = template["spec"].clone();
+        // Those of other pods are no matter.
+        spec["topologySpreadConstraints"] = json!([]);
+        sandbox.kubectl().apply(&[json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": pod, "namespace": sandbox.namespace, "labels": template["metadata"]["labels"] },
+            "spec": spec,
+        })]);
+        eventually(&format!("pod `{pod}` to run"), LONG, || {
+            let pod = sandbox.kubectl().json(&["get", "pod", "-n", &sandbox.namespace, pod])?;
+            let mut containers = Container::of_pod(&pod);
+            let container = containers.pop().ok_or_else(|| pod["status"].to_string())?;
+            sandbox.seen.note(&container.id);
+            Ok(container)
+        })
+    }
+
     /// Applies it in the sandbox's namespace and waits until it runs.
     #[track_caller]
     pub(crate) fn apply(self, sandbox: &Sandbox) -> Deployed<'_> {

@@ -88,7 +88,12 @@ impl Forward {
 
     /// Calls with a key that nobody has seen before.
     pub(crate) async fn with_a_new_key(&self) -> RadarClient<Channel> {
-        let keys = Client::new(Identity::for_now().expect("a key")).expect("a key of use");
+        self.with_key(&new_key()).await
+    }
+
+    /// Calls with a key, over a connection more.
+    pub(crate) async fn with_key(&self, keys: &Client) -> RadarClient<Channel> {
+        let keys = keys.clone();
         let address = self.address;
         let connect = tower::service_fn(move |_: Uri| {
             let keys = keys.clone();
@@ -105,6 +110,11 @@ impl Drop for Forward {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// A key that nobody has seen before.
+pub(crate) fn new_key() -> Client {
+    Client::new(Identity::for_now().expect("a key")).expect("a key of use")
 }
 
 /// Opens a session, of the highest epoch there is.

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
-use super::{peer::Peer, places::Place, quickack::QuickAck};
-use crate::api::allowance::Share;
+use super::{peer::Peer, quickack::QuickAck};
+use crate::api::{allowance::Share, places::Place};
 
 /// A connection whose key was proved.
 pub(crate) struct Connection {

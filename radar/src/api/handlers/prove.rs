@@ -23,7 +23,7 @@ use tonic::{Code, Status};
 
 use super::replies::Replies;
 use crate::{
-    api::status,
+    api::{allowance::PEERS, places::Place, status},
     container::{
         init_process::InitProcess,
         mount::{
@@ -40,8 +40,6 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(30);
 /// How long one of those who come to the socket may take.
 const PEER_LIMIT: Duration = Duration::from_secs(10);
-/// How many of them there may be at once.
-const PEERS: usize = 8;
 /// Of how many the caller is told why they are none.
 const TOLD: usize = 16;
 /// Length of the challenge and of the nonce, as the planted program has it.
@@ -65,6 +63,9 @@ enum Unproved {
     /// The socket failed, or whoever came said nothing.
     #[error("hear of the program")]
     Socket(#[from] io::Error),
+    /// Others needed its place.
+    #[error("too many prove an exec on this node at once, and this key has nothing attached: try again")]
+    Displaced,
     /// Nobody came.
     #[error("the program was not run within {} s", LIMIT.as_secs())]
     NotRun,
@@ -72,7 +73,11 @@ enum Unproved {
 
 impl From<Unproved> for Status {
     fn from(unproved: Unproved) -> Self {
-        Self::new(Code::PermissionDenied, ksync_common::chain(&unproved))
+        let code = match unproved {
+            Unproved::Displaced => Code::ResourceExhausted,
+            _ => Code::PermissionDenied,
+        };
+        Self::new(code, ksync_common::chain(&unproved))
     }
 }
 
@@ -84,11 +89,13 @@ pub(super) struct Wanted {
     pub(super) init: InitProcess,
     /// Whether a proof that is good does not do.
     pub(super) renew: bool,
+    /// Where it is counted.
+    pub(super) place: Place,
 }
 
 /// Says what is to be run in the container, and then that it was.
 pub(super) async fn open(wanted: Wanted, paths: &Paths) -> Result<Replies<ProveReply>, Status> {
-    let Wanted { registry, person, container, init, renew } = wanted;
+    let Wanted { registry, person, container, init, renew, place } = wanted;
     let life = Life { container, started: init.started };
     if !renew {
         let asked = life.clone();
@@ -104,8 +111,8 @@ pub(super) async fn open(wanted: Wanted, paths: &Paths) -> Result<Replies<ProveR
     let first = ProofWanted { command: planted.command.to_vec(), challenge: challenge.to_vec() };
     let first = ProveReply { reply: Some(Reply::Wanted(first)) };
     let (listener, peers) = (listener(&planted)?, JoinSet::new());
-    let waiting =
-        Waiting { planted, init, challenge, listener, peers, told: 0, until: Instant::now() + LIMIT };
+    let until = Instant::now() + LIMIT;
+    let waiting = Waiting { planted, init, challenge, listener, peers, told: 0, until, place };
     let proving = Proving { waiting, registry, person, life };
     // What is planted goes with the reply's stream, so with the call.
     Ok(Box::pin(stream::iter([Ok(first)]).chain(stream::unfold(Some(proving), Proving::reply))))
@@ -131,6 +138,7 @@ impl Proving {
         Some(match proving.waiting.next().await {
             Ok(Some((peer, exec))) => (proving.end(peer, exec).await, None),
             Ok(None) => (Err(Unproved::NotRun.into()), None),
+            Err(why @ Unproved::Displaced) => (Err(why.into()), None),
             Err(why) => {
                 let refused = Reply::Refused(ksync_common::chain(&why));
                 (Ok(ProveReply { reply: Some(refused) }), Some(proving))
@@ -160,6 +168,7 @@ struct Waiting {
     peers: JoinSet<Result<(Peer, Credential), Unproved>>,
     told: usize,
     until: Instant,
+    place: Place,
 }
 
 impl Waiting {
@@ -179,6 +188,7 @@ impl Waiting {
                 }
                 Some(met) = self.peers.join_next() => met.map_err(io::Error::other)?,
                 () = tokio::time::sleep_until(self.until) => return Ok(None),
+                () = self.place.lost.cancelled() => return Err(Unproved::Displaced),
             };
             match met {
                 Ok(proof) => return Ok(Some(proof)),

@@ -8,7 +8,7 @@ pub(super) mod spooled;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ksync_keys::Fingerprint;
 use ksync_proto::radar::{SyncReply, SyncRequest};
@@ -21,7 +21,7 @@ use super::replies::Replies;
 use crate::{
     api::status,
     sync::{
-        endpoints::{self, Endpoints},
+        endpoints::{self, Ask, Endpoints, Purse},
         registry::{Command, Registry},
     },
 };
@@ -40,8 +40,10 @@ pub(super) fn open(
     requests: Streaming<SyncRequest>,
 ) -> Replies<SyncReply> {
     let (replies_tx, replies_rx) = mpsc::channel(WAITING);
+    let purse = endpoints.purse(person);
     let reader = Reader {
         person,
+        purse,
         registry,
         endpoints,
         replies_tx,
@@ -56,11 +58,13 @@ pub(super) fn open(
 
 struct Reader {
     person: Fingerprint,
+    /// What requests take of radar's memory while they wait.
+    purse: Arc<Purse>,
     registry: Registry,
     endpoints: Endpoints,
     replies_tx: mpsc::Sender<(u32, Told)>,
     decoder: RequestDecoder,
-    channels: HashMap<u32, mpsc::Sender<Request>>,
+    channels: HashMap<u32, mpsc::Sender<Ask>>,
 }
 
 impl Reader {
@@ -116,9 +120,12 @@ impl Reader {
             }
             request => {
                 // One that has ended has told so.
-                if let Some(requests_tx) = self.channels.get(&channel)
-                    && requests_tx.send_timeout(request, SLOW).await.is_err()
-                {
+                let Some(requests_tx) = self.channels.get(&channel) else { return Ok(()) };
+                let held = match &request {
+                    Request::Job { .. } => Some(self.purse.hold(request.size()).await?),
+                    _ => None,
+                };
+                if requests_tx.send_timeout(Ask { request, held }, SLOW).await.is_err() {
                     self.channels.remove(&channel);
                 }
                 Ok(())
@@ -140,8 +147,8 @@ impl Sending {
         let reading = self.reading.as_mut()?;
         let first = tokio::select! {
             biased;
-            // The reader has a sender of its own.
-            reply = self.replies_rx.recv() => reply?,
+            // Without a sender, that of the reader among them, what remains is how the reading has ended.
+            Some(reply) = self.replies_rx.recv() => reply,
             read = reading => {
                 self.reading = None;
                 let read = read.map_err(|error| Status::internal(format!("read the stream: {error}")));

@@ -14,7 +14,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::{
     checks::RootLost,
     error::Error,
-    host::{HINTED, LAST, LOOK, Telling},
+    host::{HINTED, LAST, LOOK, Lost, Telling},
+    memory::Held,
     opened::Opened,
     replies::Replies,
     table::{Endpoints, PATIENCE, Seat},
@@ -37,13 +38,26 @@ const MARKS: usize = 64;
 /// Hints that go in together.
 const TOGETHER: usize = 4096;
 
+/// A request, and the memory that it takes until it is obeyed.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) request: Request,
+    pub(crate) held: Option<Held>,
+}
+
+impl From<Request> for Ask {
+    fn from(request: Request) -> Self {
+        Self { request, held: None }
+    }
+}
+
 /// Opens an attachment. Its requests go in; the channel ends when what is returned is dropped.
 pub(crate) fn open(
     endpoints: Endpoints,
     attachment: Arc<Attachment>,
     open: Open,
     replies: Replies,
-) -> mpsc::Sender<Request> {
+) -> mpsc::Sender<Ask> {
     let (requests_tx, requests_rx) = mpsc::channel(WAITING);
     tokio::spawn(live(endpoints, attachment, open, requests_rx, replies));
     requests_tx
@@ -54,7 +68,7 @@ async fn live(
     endpoints: Endpoints,
     attachment: Arc<Attachment>,
     open: Open,
-    mut requests_rx: mpsc::Receiver<Request>,
+    mut requests_rx: mpsc::Receiver<Ask>,
     replies: Replies,
 ) {
     let _in_use = Arc::clone(&attachment.in_use).read_owned().await;
@@ -89,7 +103,7 @@ async fn tell(attachment: &Attachment, ended: Ended, replies: &Replies) {
 }
 
 /// The container has ended, and what it wrote last was told. Its files can be read until the client closes the channel.
-async fn linger(opened: &Opened, ended: Ended, mut requests_rx: mpsc::Receiver<Request>, replies: Replies) {
+async fn linger(opened: &Opened, ended: Ended, mut requests_rx: mpsc::Receiver<Ask>, replies: Replies) {
     tell(&opened.attachment, ended, &replies).await;
     let closed = async { while requests_rx.recv().await.is_some() {} };
     tokio::select! {
@@ -107,7 +121,7 @@ async fn linger(opened: &Opened, ended: Ended, mut requests_rx: mpsc::Receiver<R
 struct Started {
     opened: Arc<Opened>,
     changes_rx: mpsc::Receiver<Change>,
-    lost_rx: oneshot::Receiver<RootLost>,
+    lost_rx: oneshot::Receiver<Lost>,
     hinted: Arc<Notify>,
     looked: Arc<Notify>,
     watch: Watch,
@@ -162,7 +176,8 @@ fn start_blocking(
         owner: Owner::FromParent,
         inline: open.inline.min(LARGEST as u64),
     };
-    let mut endpoint = Endpoint::new(attachment.root.try_clone()?, options);
+    let purse = Arc::clone(&opened.purse);
+    let mut endpoint = Endpoint::new(attachment.root.try_clone()?, options).metered(purse);
     if alone {
         let left = endpoint.adopt_displaced()?;
         if left > 0 {
@@ -187,7 +202,7 @@ fn start_blocking(
 }
 
 impl Started {
-    async fn run(mut self, requests_rx: &mut mpsc::Receiver<Request>, replies: &Replies) -> Ended {
+    async fn run(mut self, requests_rx: &mut mpsc::Receiver<Ask>, replies: &Replies) -> Ended {
         let opened = Arc::clone(&self.opened);
         let exited = opened.checks.exited();
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -200,10 +215,16 @@ impl Started {
                     return lost(RootLost::Exited);
                 }
                 lost_now = &mut self.lost_rx => {
-                    if lost_now == Ok(RootLost::Exited) {
-                        self.look_last(&opened).await;
-                    }
-                    return lost_now.map_or_else(|_| ended(End::Closed, "its endpoint has ended"), lost);
+                    return match lost_now {
+                        Ok(Lost::Full) => ended(End::TooMuch, opened.purse.refusal().to_string()),
+                        Ok(Lost::Root(why)) => {
+                            if why == RootLost::Exited {
+                                self.look_last(&opened).await;
+                            }
+                            lost(why)
+                        }
+                        Err(_) => ended(End::Closed, "its endpoint has ended"),
+                    };
                 }
                 () = opened.attachment.let_go.cancelled() => {
                     return ended(End::Detached, "the attachment was let go of");
@@ -212,12 +233,12 @@ impl Started {
                 () = opened.gone.cancelled() => return ended(End::Closed, "its endpoint has ended"),
                 () = replies.replies_tx.closed() => return ended(End::Closed, "its stream has ended"),
                 request = requests_rx.recv(), if opened.room.is_free() && marks.waiting() < MARKS => match request {
-                    Some(Request::Mark(number)) if number < LAST => {
+                    Some(Ask { request: Request::Mark(number), .. }) if number < LAST => {
                         if marks.ask(number) && let Err(error) = self.watch.drain() {
                             return ended(End::RootChanged, ksync_common::chain(&error));
                         }
                     }
-                    Some(request) => obey(&opened, request),
+                    Some(ask) => obey(&opened, ask),
                     None => return ended(End::Closed, "it was closed"),
                 },
                 () = opened.room.freed(), if !opened.room.is_free() => {}
@@ -274,9 +295,11 @@ impl Started {
     }
 }
 
-fn obey(opened: &Opened, request: Request) {
+fn obey(opened: &Opened, Ask { request, held }: Ask) {
     match request {
         Request::Job { number, path, old, new, content, keep } => {
+            let size = if let Content::Whole(content, _) = &content { content.len() } else { 0 };
+            opened.room.take(number, size, held);
             let content = match content {
                 Content::None => JobContent::None,
                 Content::Staged => opened
@@ -284,7 +307,6 @@ fn obey(opened: &Opened, request: Request) {
                     .take(number, &path, new.as_deref())
                     .map_or(JobContent::None, JobContent::Staged),
                 Content::Whole(content, hash) => {
-                    opened.room.take(number, content.len());
                     // The job of another content fails as one without.
                     if hash.is_some() && new.as_ref().is_none_or(|new| new.hash != hash) {
                         JobContent::None
@@ -293,9 +315,6 @@ fn obey(opened: &Opened, request: Request) {
                     }
                 }
             };
-            if !matches!(content, JobContent::Whole(_)) {
-                opened.room.take(number, 0);
-            }
             opened.send(Input::Job(number, Job { path, old, new, content, keep }));
         }
         // Marks go through the watch, but for the numbers that are this side's own.

@@ -24,12 +24,21 @@ pub(super) const LAST: u64 = u64::MAX - 2;
 /// News go out in pieces of about this size, so that few of them wait for a slow client.
 const PIECE: usize = 64 << 10;
 
+/// Why an endpoint has ended by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// The container or its directory is gone.
+    Root(RootLost),
+    /// There is more in the directory than there is memory for.
+    Full,
+}
+
 /// What the endpoint of an attachment works for.
 pub(super) struct Telling {
     pub(super) opened: Arc<Opened>,
     pub(super) replies: Replies,
     /// What ended it. thread --lost--> channel
-    pub(super) lost_tx: Option<oneshot::Sender<RootLost>>,
+    pub(super) lost_tx: Option<oneshot::Sender<Lost>>,
     /// Told when the hints so far were looked at.
     pub(super) hinted: Arc<Notify>,
     /// Told after the last look.
@@ -75,6 +84,10 @@ impl Host for Telling {
                 self.stands() && self.send(Reply::Marked { number, digest, rounds })
             }
             Output::Skipped(skipped) => self.send(Reply::Skipped(skipped)),
+            Output::Full => {
+                self.lose(Lost::Full);
+                false
+            }
         }
     }
 
@@ -108,11 +121,15 @@ impl Telling {
         if lost == RootLost::Exited {
             self.opened.set_exited();
         }
+        self.lose(Lost::Root(lost));
+        false
+    }
+
+    fn lose(&mut self, lost: Lost) {
         if let Some(lost_tx) = self.lost_tx.take() {
             // The channel may be ending for another reason already.
             drop(lost_tx.send(lost));
         }
-        false
     }
 
     fn applied(&mut self, number: u64, applied: Applied) -> bool {

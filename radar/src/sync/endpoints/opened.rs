@@ -14,7 +14,7 @@ use ksync_endpoint::{Driver, Input, News};
 use ksync_tree::{Entry, Exact, Kind, content_of, is_displaced, look, pieces_of};
 use tokio_util::sync::CancellationToken;
 
-use super::{checks::Checks, error::Error, last_files::LastFiles, room::Room, staged::Staged};
+use super::{checks::Checks, error::Error, last_files::LastFiles, memory::Purse, room::Room, staged::Staged};
 use crate::container::{attachment::Attachment, power::Workers};
 
 /// How long an endpoint may take to say what stands at a path: it may be in the middle of a large tree.
@@ -32,6 +32,7 @@ pub(crate) struct Opened {
     /// The container has ended: what is there is told once more, and what is not there is not.
     exited: AtomicBool,
     pub(super) room: Room,
+    pub(super) purse: Arc<Purse>,
     pub(super) staged: Staged,
     last_files: Mutex<LastFiles>,
     /// None before the endpoint runs, and when it is to end.
@@ -39,7 +40,7 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    pub(super) fn new(attachment: Arc<Attachment>) -> Self {
+    pub(super) fn new(attachment: Arc<Attachment>, purse: Arc<Purse>) -> Self {
         Self {
             checks: Checks::of(&attachment),
             staged: Staged::new(attachment.workers.clone()),
@@ -48,6 +49,7 @@ impl Opened {
             gone: CancellationToken::new(),
             exited: AtomicBool::new(false),
             room: Room::default(),
+            purse,
             last_files: Mutex::default(),
             driver: Mutex::default(),
         }

@@ -7,6 +7,8 @@ use std::{
 
 use tokio::sync::Notify;
 
+use super::memory::Held;
+
 /// Jobs that may wait. An endpoint does about ten thousand in a second.
 const JOBS: usize = 4096;
 /// Bytes of content that may wait with them.
@@ -14,8 +16,8 @@ const BYTES: usize = 32 << 20;
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Bytes of content by the job's number.
-    jobs: HashMap<u64, usize>,
+    /// Bytes of content by the job's number, and the memory that was taken for it.
+    jobs: HashMap<u64, (usize, Option<Held>)>,
     bytes: usize,
 }
 
@@ -42,11 +44,11 @@ impl Room {
         self.freed.notified().await;
     }
 
-    /// A job goes in.
-    pub(super) fn take(&self, number: u64, bytes: usize) {
+    /// A job goes in, which holds this memory.
+    pub(super) fn take(&self, number: u64, bytes: usize, held: Option<Held>) {
         let mut waiting = self.lock();
         waiting.bytes += bytes;
-        if let Some(before) = waiting.jobs.insert(number, bytes) {
+        if let Some((before, _)) = waiting.jobs.insert(number, (bytes, held)) {
             waiting.bytes -= before;
         }
     }
@@ -54,7 +56,7 @@ impl Room {
     /// A job is over.
     pub(super) fn give_back(&self, number: u64) {
         let mut waiting = self.lock();
-        if let Some(bytes) = waiting.jobs.remove(&number) {
+        if let Some((bytes, _)) = waiting.jobs.remove(&number) {
             waiting.bytes -= bytes;
         }
         self.freed.notify_one();
@@ -68,14 +70,14 @@ mod tests {
     #[tokio::test]
     async fn it_is_full_by_number_or_by_size_and_is_free_again() {
         let room = Room::default();
-        (0..JOBS as u64).for_each(|number| room.take(number, 0));
+        (0..JOBS as u64).for_each(|number| room.take(number, 0, None));
         assert!(!room.is_free());
         room.give_back(0);
         room.freed().await;
         assert!(room.is_free());
-        room.take(7, BYTES);
+        room.take(7, BYTES, None);
         assert!(!room.is_free());
-        room.take(7, 1);
+        room.take(7, 1, None);
         assert!(room.is_free(), "a number that is used twice counts once");
     }
 }

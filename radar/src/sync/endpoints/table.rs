@@ -9,16 +9,36 @@ use std::{
     time::Duration,
 };
 
-use super::{error::Error, opened::Opened};
+use ksync_keys::Fingerprint;
+
+use super::{
+    error::Error,
+    memory::{Memory, Purse},
+    opened::Opened,
+};
 use crate::container::attachment::Attachment;
 
 /// How long an earlier endpoint may take to end: a file system that hangs holds it up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// All endpoints of this node.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Endpoints(Arc<Mutex<HashMap<String, Arc<Opened>>>>);
+pub(crate) struct Endpoints {
+    all: Arc<Mutex<HashMap<String, Arc<Opened>>>>,
+    memory: Memory,
+}
 
 impl Endpoints {
+    /// With so much memory.
+    #[cfg(test)]
+    pub(super) fn within(memory: Memory) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
+    /// What a person's endpoints may have of radar's memory.
+    pub(crate) fn purse(&self, person: Fingerprint) -> Arc<Purse> {
+        self.memory.of(person)
+    }
+
     /// The endpoint of an attachment.
     pub(crate) fn find(&self, attachment: &str) -> Result<Arc<Opened>, Error> {
         let found = self.lock().get(attachment).filter(|opened| !opened.stop.is_cancelled()).cloned();
@@ -32,7 +52,8 @@ impl Endpoints {
             let before = {
                 let mut all = self.lock();
                 let Some(before) = all.values().find(|other| other.precedes(attachment)).cloned() else {
-                    let opened = Arc::new(Opened::new(Arc::clone(attachment)));
+                    let purse = self.purse(attachment.claim.person);
+                    let opened = Arc::new(Opened::new(Arc::clone(attachment), purse));
                     all.insert(attachment.id.clone(), Arc::clone(&opened));
                     return Ok(Seat { endpoints: self.clone(), opened });
                 };
@@ -54,7 +75,7 @@ impl Endpoints {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Opened>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

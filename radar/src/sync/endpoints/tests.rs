@@ -5,17 +5,17 @@ mod guards;
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
-use ksync_wire::{Open, Reply, Request};
+use ksync_wire::{End, Open, Reply};
 use tokio::sync::mpsc;
 
-use super::{Endpoints, Replies, open};
+use super::{Ask, Endpoints, Replies, memory::Memory, open};
 use crate::container::attachment::fake::attached;
 
 /// An endpoint whose client reads one reply at a time; none where mounts can't be cloned.
 async fn opened(
     endpoints: &Endpoints,
     dir: &Path,
-) -> Option<(mpsc::Sender<Request>, mpsc::Receiver<(u32, Reply)>)> {
+) -> Option<(mpsc::Sender<Ask>, mpsc::Receiver<(u32, Reply)>)> {
     let attachment = attached("a", dir).await?;
     let (replies_tx, replies_rx) = mpsc::channel(1);
     let asked = Open { attachment: "a".into(), ignore: Vec::new(), inline: 1 << 20 };
@@ -72,4 +72,46 @@ async fn a_client_that_is_slow_to_read_misses_nothing_and_holds_up_no_later_open
     waiting(&replies_rx).await;
     let (_requests_tx, mut later_rx) = opened(&endpoints, dir.path()).await.unwrap();
     assert!(until(&mut later_rx, "last").await.len() > 200);
+}
+
+/// The attack: files without an end, so that radar is killed for its memory, with everybody's work.
+#[tokio::test]
+async fn a_directory_with_more_in_it_than_there_is_memory_for_ends_alone() {
+    let endpoints = Endpoints::within(Memory::of_entries(100_000, 1_000_000));
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("one"), "1").unwrap();
+    let Some((_requests_tx, mut replies_rx)) = opened(&endpoints, dir.path()).await else {
+        return ksync_skip::skipped("mounts can't be cloned here");
+    };
+    until(&mut replies_rx, "one").await;
+    // Each in a directory of its own, and all in one.
+    for number in 0..50 {
+        fs::create_dir_all(dir.path().join(format!("d{number}/d"))).unwrap();
+    }
+    until(&mut replies_rx, "d49/d").await;
+    for number in 0..500 {
+        fs::write(dir.path().join(format!("d0/{number}")), "").unwrap();
+    }
+    let ended = async {
+        loop {
+            match replies_rx.recv().await.unwrap() {
+                (_, Reply::Ended(ended)) => return ended,
+                (_, Reply::News(_) | Reply::Listed | Reply::Missed(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+    assert_eq!(ended.end, End::TooMuch);
+    assert!(
+        ended.reason.starts_with("what is in all directories of one key on this node takes"),
+        "{ended:?}"
+    );
+    // It is refused from the beginning, and told nothing, and is taken again when there is less.
+    let (_again_tx, mut again_rx) = opened(&endpoints, dir.path()).await.unwrap();
+    let first = tokio::time::timeout(Duration::from_secs(20), again_rx.recv()).await.unwrap().unwrap().1;
+    assert!(matches!(&first, Reply::Ended(ended) if ended.end == End::TooMuch), "{first:?}");
+    fs::remove_dir_all(dir.path().join("d0")).unwrap();
+    let (_last_tx, mut last_rx) = opened(&endpoints, dir.path()).await.unwrap();
+    until(&mut last_rx, "one").await;
 }

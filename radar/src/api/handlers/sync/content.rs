@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Most that one message's piece may be.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 256 << 10;
 /// Most that one file may be, in bytes.
 const LARGEST: u64 = 64 << 30;
 /// Messages that may wait for the disk or the network.

@@ -105,7 +105,7 @@ async fn an_endpoint_reads_and_writes_in_its_directory_alone() {
     let secret = *blake3::hash(SECRET).as_bytes();
     let asking = tokio::spawn(async move {
         for number in 1..=ROUNDS {
-            requests_tx.send(job(number, &format!("d/{number}"))).await.unwrap();
+            requests_tx.send(job(number, &format!("d/{number}")).into()).await.unwrap();
         }
         requests_tx
     });

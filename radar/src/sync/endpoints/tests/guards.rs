@@ -16,7 +16,7 @@ use ksync_wire::{Content, End, Open, Reply, Request};
 use tokio::sync::mpsc;
 
 use super::super::{
-    Endpoints, Replies,
+    Ask, Endpoints, Replies,
     checks::{Checks, RootLost},
     open as open_attachment,
 };
@@ -34,7 +34,7 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 struct Scene {
     dir: tempfile::TempDir,
     init: Child,
-    requests_tx: mpsc::Sender<Request>,
+    requests_tx: mpsc::Sender<Ask>,
     replies_rx: mpsc::Receiver<(u32, Reply)>,
 }
 
@@ -225,7 +225,7 @@ async fn nothing_is_written_after_the_end_of_a_container_by_each_guard_alone() {
         drop(
             scene
                 .requests_tx
-                .send(Request::Job { number: 1, path, old: None, new, content, keep: false })
+                .send(Request::Job { number: 1, path, old: None, new, content, keep: false }.into())
                 .await,
         );
         let came = scene.comes().await;

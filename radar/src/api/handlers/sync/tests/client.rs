@@ -33,7 +33,12 @@ use tonic::{
 use tower::service_fn;
 
 use crate::{
-    api::{door, handlers::Handlers, sizes::Calls},
+    api::{
+        door,
+        handlers::{Handlers, PROOFS},
+        places::Places,
+        sizes::Calls,
+    },
     container::{attachment::fake::attachment, power::Credential, runtime::Runtimes},
     paths::Paths,
     reload::Reloader,
@@ -106,13 +111,14 @@ impl Scene {
             runtimes,
             supervisor_rx,
             paths,
+            proofs: Places::new(PROOFS),
             stop: stop.clone(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let keys = Keys::new(Identity::for_now().unwrap()).unwrap();
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let places = door::Places::new(door::CONNECTIONS);
+        let places = Places::new(door::CONNECTIONS);
         let at_work = Box::new(|| futures::future::ready(HashSet::new()).boxed());
         let incoming = door::through(incoming, keys, places, at_work);
         let server = Server::builder().add_service(Calls::new(handlers));

@@ -4,7 +4,10 @@
 use std::{fs, time::Duration};
 
 use futures::{StreamExt as _, stream};
-use ksync_proto::radar::{AttachRequest, LookRequest, ReloadRequest, SessionRequest, StageRequest};
+use ksync_proto::radar::{
+    AttachRequest, LookRequest, ReloadRequest, SessionRequest, StageRequest, SyncRequest,
+};
+use ksync_wire::{Content, Request, RequestEncoder};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
@@ -107,19 +110,47 @@ async fn a_message_is_no_larger_than_its_call_needs() {
     let refused = radar.stage(stream::iter([stage.clone()])).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     let refused = scene.me.radar.clone().stage(stream::iter([stage])).await.unwrap_err();
-    assert!(refused.message().ends_with("the limit is: 1114112 bytes"), "{refused}");
+    assert!(refused.message().ends_with("the limit is: 327680 bytes"), "{refused}");
+}
+
+/// The attack: 60 MB of paths, to be removed, in one message, as they are or packed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_paths_without_an_end_is_refused() {
+    let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
+    let removal = |number: u64| Request::Job {
+        number,
+        path: "d/".repeat(450).into(),
+        old: None,
+        new: None,
+        content: Content::None,
+        keep: false,
+    };
+    let packed = RequestEncoder::default().encode((0..60_000).map(|number| (1, removal(number))));
+    assert!(packed.asks.is_empty() && packed.packed.len() < 1 << 20, "{}", packed.packed.len());
+    let mut plain = SyncRequest::default();
+    for number in 0..60_000 {
+        plain.asks.extend(RequestEncoder::default().encode([(1, removal(number))]).asks);
+    }
+    for (message, why) in
+        [(packed, "more in it than a message may have"), (plain, "the limit is: 1048576 bytes")]
+    {
+        let requests = stream::iter([message]).chain(stream::pending());
+        let mut replies = scene.me.radar.clone().sync(requests).await.unwrap().into_inner();
+        let refused = tokio::time::timeout(SOON, replies.message()).await.expect("an answer").unwrap_err();
+        assert!(refused.message().ends_with(why), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_and_streams_of_one_key_are_counted_together() {
     let Some(scene) = Scene::new().await else { return ksync_skip::skipped("mounts can't be cloned here") };
     let mut streams = Vec::new();
-    for _ in 0..16 {
+    for _ in 0..8 {
         streams.push(scene.me.stream().await.unwrap());
     }
     let again = scene.me_again().await;
     let Err(refused) = again.stream().await else { panic!("one more stream") };
-    assert_eq!(refused.message(), "more than 16 streams of syncs of one key at once");
+    assert_eq!(refused.message(), "more than 8 streams of syncs of one key at once");
     streams.pop();
     let mut connections = vec![again];
     while connections.len() < 15 {

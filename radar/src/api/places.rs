@@ -1,7 +1,7 @@
-//! The places of all connections, of all people together.
+//! Places of something that a node has so many of, of all people together: connections, proofs that are under way.
 //!
 //! Invariant: who has nothing attached keeps nobody out, however many connections and keys that takes, and whether these are
-//! proved or not: where all places are taken, the oldest such connection goes.
+//! proved or not: where all places are taken, the oldest such one goes.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -43,14 +43,13 @@ impl Places {
     }
 
     /// A place that nobody has.
-    pub(super) fn take_free(&self) -> Option<Place> {
+    pub(crate) fn take_free(&self) -> Option<Place> {
         let mut all = self.lock();
         (all.taken.len() < self.limit).then(|| self.give(&mut all))
     }
 
-    /// A place; where all are taken, that of the oldest connection that is of none of the people `at_work`. None where there
-    /// is no such connection.
-    pub(super) fn take(&self, at_work: &HashSet<Fingerprint>) -> Option<Place> {
+    /// A place; where all are taken, the oldest that is of none of the people `at_work`. None where there is no such place.
+    pub(crate) fn take(&self, at_work: &HashSet<Fingerprint>) -> Option<Place> {
         let mut all = self.lock();
         if all.taken.len() >= self.limit {
             let is_idle = |taken: &Taken| taken.person.is_none_or(|person| !at_work.contains(&person));
@@ -68,18 +67,18 @@ impl Places {
     }
 }
 
-/// A connection's place, which is free when it is dropped.
+/// A place, which is free when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     places: Places,
     number: u64,
-    /// Cancelled when another connection has it.
-    pub(super) lost: CancellationToken,
+    /// Cancelled when somebody else has it.
+    pub(crate) lost: CancellationToken,
 }
 
 impl Place {
-    /// The connection has proved whose it is.
-    pub(super) fn is_of(&self, person: Fingerprint) {
+    /// Whose it is is known.
+    pub(crate) fn is_of(&self, person: Fingerprint) {
         if let Some(taken) = self.places.lock().taken.get_mut(&self.number) {
             taken.person = Some(person);
         }
