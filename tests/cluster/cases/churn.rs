@@ -212,7 +212,8 @@ fn deep(sandbox: &Sandbox) {
     sandbox.write("b.txt", "b\n");
     eventually("what is not deep", SHORT, || container.read(sandbox.cluster(), "/code/b.txt"));
     fs::remove_dir_all(sandbox.path("d")).expect("remove");
-    sandbox.watching(all, LONG);
+    // It is told as `syncing` meanwhile, and takes 5 to 60 s where some of it had arrived.
+    sandbox.watching(all, LONG * 2);
     sandbox.arrives(all, CODE);
 }
 
