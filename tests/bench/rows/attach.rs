@@ -21,7 +21,7 @@ const MANY: usize = 50;
 /// So many pods start slowly on a small machine.
 const START: Duration = Duration::from_secs(600);
 
-/// Containers that run already, from `create` until it says that each has the files.
+/// Containers that run already, each with a proof to come, from `create` until it says that each has the files.
 pub(super) fn many(bench: &Bench, add: &mut dyn FnMut(Row)) {
     let sandbox = bench.on_all("attach-many");
     let write = |trial: usize| {
@@ -29,10 +29,12 @@ pub(super) fn many(bench: &Bench, add: &mut dyn FnMut(Row)) {
     };
     write(0);
     App::idle(&sandbox).apply(&sandbox).scale_within(MANY, START);
-    // The watcher's start is another row's.
     sync(&sandbox);
     let mut one = |trial: usize| {
         sandbox.ksync.ok(&["delete", "main"]);
+        // A proof is good for ten minutes of one session.
+        sandbox.ksync.ok(&["stop"]);
+        sandbox.ksync.ok(&["watch", "--daemon"]);
         write(trial + 1);
         pause();
         let begun = Instant::now();
