@@ -22,5 +22,5 @@ pub use audit::audit;
 pub use driver::{Driver, Host, Input, Output};
 pub use held::HeldFile;
 pub use look::{Depth, Endpoint, News};
-pub use meter::Meter;
+pub use meter::{Meter, size as remembered_size};
 pub use options::Options;

@@ -21,8 +21,8 @@ pub trait Meter: fmt::Debug + Send + Sync {
     fn give_back(&self, bytes: usize);
 }
 
-/// About how many bytes are taken for what stands at a path.
-pub(crate) fn size(path: &str, entry: &Entry) -> usize {
+/// About how many bytes are taken to remember what stands at a path.
+pub fn size(path: &str, entry: &Entry) -> usize {
     name_size(path) + entry.target.as_ref().map_or(0, Vec::len)
 }
 

@@ -7,12 +7,11 @@ use std::{
     sync::Arc,
 };
 
+use ksync_endpoint::remembered_size;
 use ksync_merge::{Group, State};
 
 /// Bytes that are remembered of what one container holds: as many as radar has for all directories of one person.
 const MOST: usize = 384 << 20;
-/// Bytes that an entry takes beside its names, about.
-const ENTRY: usize = 384;
 
 /// A container tells of more than is remembered of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +34,7 @@ impl Told {
 }
 
 fn size(path: &str, state: &State) -> usize {
-    state.as_ref().map_or(0, |entry| ENTRY + 2 * path.len() + entry.target.as_ref().map_or(0, Vec::len))
+    state.as_ref().map_or(0, |entry| remembered_size(path, entry))
 }
 
 /// What was told so far of a listing that is not complete.

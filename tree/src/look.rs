@@ -85,24 +85,24 @@ pub fn look_into(
     };
     let part = root.part(path);
     let mut found = Found::default();
-    let mut names = Vec::new();
+    let mut paths = Vec::new();
     let failed = |e| Error::io("read the directory", if path.is_empty() { "." } else { path }, e);
     for item in rustix::fs::Dir::read_from(&dir).map_err(failed)? {
         let item = item.map_err(failed)?;
         match item.file_name().to_str() {
             Ok("." | "..") => {}
-            Ok(name) if is_temp(name) || is_internal(name) || passes_over(&join(path, name)) => {}
-            Ok(name) => names.push(name.to_owned()),
+            Ok(name) if is_temp(name) || is_internal(name) => {}
+            Ok(name) => paths.extend(Some(join(path, name)).filter(|path| !passes_over(path))),
             Err(_) => found.skipped.push(Skipped {
                 path: join(path, &item.file_name().to_string_lossy()),
                 reason: "its name is not UTF-8".to_owned(),
             }),
         }
     }
-    names.sort_unstable();
-    for name in names {
-        let path = join(path, &name);
-        let odd = if !is_composed(&name) {
+    paths.sort_unstable();
+    for path in paths {
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        let odd = if !is_composed(name) {
             Some(NOT_COMPOSED)
         } else if path.len() > MAX_PATH {
             Some("its path is too long")
@@ -113,7 +113,7 @@ pub fn look_into(
             found.skipped.push(Skipped { path, reason: odd.to_owned() });
             continue;
         }
-        let looked = if root.part(&path) == part { look_at(&dir, &name, &path) } else { look(root, &path) };
+        let looked = if root.part(&path) == part { look_at(&dir, name, &path) } else { look(root, &path) };
         match looked {
             Ok(Some(looked)) => found.entries.push(looked),
             Ok(None) => {}

@@ -51,11 +51,7 @@ pub(crate) fn through(
                 Ok(stream) => stream,
                 Err(error) => return Some(Err(error)),
             };
-            let place = match places.take_free() {
-                Some(place) => Some(place),
-                None => places.take(&at_work().await),
-            };
-            let Some(place) = place else {
+            let Some(place) = places.find(async { at_work().await }).await else {
                 tracing::warn!(limit = CONNECTIONS, "a connection too many: it is closed");
                 return None;
             };

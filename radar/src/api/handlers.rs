@@ -287,11 +287,7 @@ impl Handlers {
 
     /// A place for a proof of a person.
     async fn place(&self, person: Fingerprint) -> Result<Place, Status> {
-        let place = match self.proofs.take_free() {
-            Some(place) => Some(place),
-            None => self.proofs.take(&self.registry.holding().await),
-        };
-        let place = place.ok_or_else(|| {
+        let place = self.proofs.find(self.registry.holding()).await.ok_or_else(|| {
             Status::resource_exhausted(format!("more than {PROOFS} proofs of an exec on this node at once"))
         })?;
         place.is_of(person);

@@ -42,14 +42,22 @@ impl Places {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A place: one that nobody has, or where all are taken, one as [`Self::take`] has it; `at_work` is asked only then.
+    pub(crate) async fn find(&self, at_work: impl Future<Output = HashSet<Fingerprint>>) -> Option<Place> {
+        match self.take_free() {
+            Some(place) => Some(place),
+            None => self.take(&at_work.await),
+        }
+    }
+
     /// A place that nobody has.
-    pub(crate) fn take_free(&self) -> Option<Place> {
+    fn take_free(&self) -> Option<Place> {
         let mut all = self.lock();
         (all.taken.len() < self.limit).then(|| self.give(&mut all))
     }
 
     /// A place; where all are taken, the oldest that is of none of the people `at_work`. None where there is no such place.
-    pub(crate) fn take(&self, at_work: &HashSet<Fingerprint>) -> Option<Place> {
+    fn take(&self, at_work: &HashSet<Fingerprint>) -> Option<Place> {
         let mut all = self.lock();
         if all.taken.len() >= self.limit {
             let is_idle = |taken: &Taken| taken.person.is_none_or(|person| !at_work.contains(&person));
