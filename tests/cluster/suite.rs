@@ -25,6 +25,7 @@ mod runtime;
 pub(crate) mod sandbox;
 pub(crate) mod shell;
 pub(crate) mod steps;
+pub(crate) mod stopwatch;
 pub(crate) mod stranger;
 pub(crate) mod table;
 pub(crate) mod tree;

@@ -2,11 +2,12 @@
 
 use std::{
     fs,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use ksync_measure::{Goal, Row, Unit};
 
+use super::pods::START;
 use crate::{
     bed::{CODE, pause, runtime, sync},
     bench::Bench,
@@ -18,8 +19,6 @@ use crate::{
 const FILES: usize = 5;
 /// As many containers of one spec, over all nodes: of each, a proof and an attach.
 const MANY: usize = 50;
-/// So many pods start slowly on a small machine.
-const START: Duration = Duration::from_secs(600);
 
 /// Containers that run already, each with a proof to come, from `create` until it says that each has the files.
 pub(super) fn many(bench: &Bench, add: &mut dyn FnMut(Row)) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{CODE, NO_RELOAD};
-use crate::suite::{App, Case, Need, Sandbox, container::Container};
+use crate::suite::{App, Case, Need, Sandbox, container::Container, stopwatch::median_and_longest};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("what_a_container_has_written_is_compared_before_get_claims_it", there).on_each().needs(NEEDS),
@@ -106,12 +106,8 @@ fn at_rest(sandbox: &Sandbox, container: &Container) {
         times.push(begun.elapsed());
         assert_eq!(spec.status, "watching", "{spec:?}");
     }
-    times.sort_unstable();
-    println!(
-        "{container}: `get` at rest: median {:?}, max {:?}",
-        times[times.len() / 2],
-        times[times.len() - 1]
-    );
+    let [median, longest] = median_and_longest(times);
+    println!("{container}: `get` at rest: median {median:?}, max {longest:?}");
 }
 
 fn there(sandbox: &Sandbox) {

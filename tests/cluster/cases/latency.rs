@@ -1,12 +1,13 @@
 //! From the write here to the read there, on each node.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use super::{APP, CODE};
-use crate::suite::{App, Case, Need, Sandbox, eventually::SHORT};
+use crate::suite::{
+    App, Case, Need, Sandbox,
+    eventually::SHORT,
+    stopwatch::{edit, median_and_longest},
+};
 
 pub(super) const CASES: &[Case] =
     &[Case::new("an_edit_is_there_at_once", edits).alone().needs(&[Need::Processes])];
@@ -27,20 +28,13 @@ fn edits(sandbox: &Sandbox) {
         let mut times: Vec<Duration> = Vec::new();
         for round in 0..ROUNDS {
             let content = format!("edit {round} for {container}\n");
-            let begun = Instant::now();
-            sandbox.write("index.html", &content);
-            while fs::read_to_string(&there).ok().as_deref() != Some(&content) {
-                assert!(begun.elapsed() < SHORT, "an edit did not arrive in {container}");
-                std::thread::sleep(Duration::from_micros(500));
-            }
-            times.push(begun.elapsed());
+            times.push(edit(sandbox, "index.html", &there, &content));
             // The next edit finds everything at rest, as a person's would.
             sandbox.watching(&containers, SHORT);
             std::thread::sleep(REST);
         }
-        times.sort_unstable();
-        let median = times[times.len() / 2];
-        println!("{container}: median {median:?}, max {:?}", times[times.len() - 1]);
+        let [median, longest] = median_and_longest(times.clone());
+        println!("{container}: median {median:?}, max {longest:?}");
         assert!(median < MEDIAN, "{container}: median {median:?} of {times:?}");
     }
 }

@@ -156,9 +156,7 @@ fn under_way(sandbox: &Sandbox) {
         let mut radar = forward.with_a_new_key().await;
         let _session = open_session(&mut radar).await.expect("a session");
         let mut proving = Proving::begin(&mut radar, &container.id).await;
-        let command = proving.command.clone();
-        let command: Vec<&str> = command.split(' ').collect();
-        let exec = Exec::begin(sandbox, &container, &command);
+        let exec = proving.exec(sandbox, &container);
         let line = format!("/usr/bin/python3 - <<'X'\n{GETS_AT}X");
         let said = container.sh(sandbox.cluster(), &line);
         let expected = "stdin EACCES\nmemory EACCES\nprogram EACCES\ntrace EPERM\ndescriptor EPERM\n";
@@ -174,12 +172,6 @@ fn ones_own(sandbox: &Sandbox) {
     let container = app.only();
     let developer = Developer::without_exec(sandbox);
     let forward = Forward::to_radar(sandbox, &developer.with_token(), &container.node);
-    let attach = |id: &str| AttachRequest {
-        folder_id: "f".to_owned(),
-        container: Some(wire(id)),
-        path: CODE.to_owned(),
-        take_over: false,
-    };
     runtime().block_on(async {
         let (mut mine, mut theirs) = (forward.with_a_new_key().await, forward.with_a_new_key().await);
         let _mine = open_session(&mut mine).await.expect("a session");
@@ -188,17 +180,15 @@ fn ones_own(sandbox: &Sandbox) {
             Proving::begin(&mut mine, &container.id).await,
             Proving::begin(&mut theirs, &container.id).await,
         );
-        let command = proving.command.clone();
-        let command: Vec<&str> = command.split(' ').collect();
         // With the challenge that somebody else was given, it is a proof of nobody.
-        Exec::begin(sandbox, &container, &command).end(&others.challenge);
+        proving.exec(sandbox, &container).end(&others.challenge);
         let why = proving.refused("somebody else's challenge").await;
         assert_eq!(why, "the program has not answered with the challenge");
-        Exec::begin(sandbox, &container, &command).end(&proving.challenge);
+        proving.exec(sandbox, &container).end(&proving.challenge);
         proving.proved().await;
         drop(others);
-        mine.attach(attach(&container.id)).await.expect("what was proved");
-        let refused = theirs.attach(attach(&container.id)).await.expect_err("somebody else's proof");
+        mine.attach(attach(&container.id, false)).await.expect("what was proved");
+        let refused = theirs.attach(attach(&container.id, false)).await.expect_err("somebody else's proof");
         assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
         let base = theirs.base_path(BasePathRequest { container: Some(wire(&container.id)) }).await;
         assert_eq!(base.expect_err("BasePath").code(), Code::Unauthenticated);
@@ -209,7 +199,7 @@ fn ones_own(sandbox: &Sandbox) {
             now.into_iter().find(|new| new.id != container.id).ok_or("the same".to_owned())
         });
         if next.node == container.node {
-            let refused = mine.attach(attach(&next.id)).await.expect_err("another container");
+            let refused = mine.attach(attach(&next.id, false)).await.expect_err("another container");
             assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
         }
     });
@@ -217,13 +207,8 @@ fn ones_own(sandbox: &Sandbox) {
     drop(developer);
 }
 
-fn attach(id: &str) -> AttachRequest {
-    AttachRequest {
-        folder_id: "f".to_owned(),
-        container: Some(wire(id)),
-        path: CODE.to_owned(),
-        take_over: true,
-    }
+fn attach(id: &str, take_over: bool) -> AttachRequest {
+    AttachRequest { folder_id: "f".to_owned(), container: Some(wire(id)), path: CODE.to_owned(), take_over }
 }
 
 /// What was run and written for one proof is of no use for the next.
@@ -234,19 +219,17 @@ fn played_again(sandbox: &Sandbox) {
         let mut radar = forward.with_a_new_key().await;
         let _session = open_session(&mut radar).await.expect("a session");
         let mut first = Proving::begin(&mut radar, &container.id).await;
-        let command = first.command.clone();
-        let command: Vec<&str> = command.split(' ').collect();
-        Exec::begin(sandbox, &container, &command).end(&first.challenge);
+        first.exec(sandbox, &container).end(&first.challenge);
         first.proved().await;
         // It went with its call.
+        let command: Vec<&str> = first.command.split(' ').collect();
         let said = sandbox.kubectl().try_ok(
             &[&["exec", "-n", &container.namespace, &container.pod, "--"], command.as_slice()].concat(),
         );
         assert!(said.is_err(), "what was planted is there still: {said:?}");
         let mut second = Proving::begin(&mut radar, &container.id).await;
         assert_ne!((&second.command, &second.challenge), (&first.command, &first.challenge));
-        let command: Vec<&str> = second.command.split(' ').collect();
-        Exec::begin(sandbox, &container, &command).end(&first.challenge);
+        second.exec(sandbox, &container).end(&first.challenge);
         let why = second.refused("the challenge of the first").await;
         assert_eq!(why, "the program has not answered with the challenge");
     });
@@ -261,7 +244,7 @@ fn same_name(sandbox: &Sandbox) {
         let mut radar = forward.with_a_new_key().await;
         let _session = open_session(&mut radar).await.expect("a session");
         prove(sandbox, &mut radar, &container).await;
-        let held = radar.attach(attach(&container.id)).await.expect("what was proved").into_inner();
+        let held = radar.attach(attach(&container.id, true)).await.expect("what was proved").into_inner();
         let namespace = &container.namespace;
         sandbox.kubectl().ok(&[
             "delete",
@@ -275,12 +258,12 @@ fn same_name(sandbox: &Sandbox) {
         let next = make();
         assert_eq!((&next.pod, &next.node), (&container.pod, &container.node));
         assert_ne!(next.id, container.id);
-        let refused = radar.attach(attach(&next.id)).await.expect_err("the pod that came in its place");
+        let refused = radar.attach(attach(&next.id, true)).await.expect_err("the pod that came in its place");
         assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
         // It may end a little later than the API server has forgotten it.
         let ended = tokio::time::timeout(LONG, async {
             loop {
-                match radar.attach(attach(&container.id)).await {
+                match radar.attach(attach(&container.id, true)).await {
                     Err(refused) if refused.code() == Code::AlreadyExists => {}
                     other => return other.expect_err("the pod that is gone"),
                 }
@@ -326,16 +309,14 @@ fn elsewhere(sandbox: &Sandbox) {
             wanted.command.split(' ').next().expect("a program"),
         ]);
         assert!(said.is_err(), "{said:?}");
-        let command = own.command.clone();
-        let command: Vec<&str> = command.split(' ').collect();
-        Exec::begin(sandbox, &mine, &command).end(&wanted.challenge);
+        own.exec(sandbox, &mine).end(&wanted.challenge);
         let why = own.refused("the challenge of another container").await;
         assert_eq!(why, "the program has not answered with the challenge");
-        Exec::begin(sandbox, &mine, &command).end(&own.challenge);
+        own.exec(sandbox, &mine).end(&own.challenge);
         own.proved().await;
-        radar.attach(attach(&mine.id)).await.expect("his own");
+        radar.attach(attach(&mine.id, true)).await.expect("his own");
         for refused in [
-            radar.attach(attach(&theirs.id)).await.map(drop),
+            radar.attach(attach(&theirs.id, true)).await.map(drop),
             radar
                 .look(LookRequest { container: Some(wire(&theirs.id)), path: CODE.to_owned() })
                 .await

@@ -29,6 +29,12 @@ impl Proving {
         }
     }
 
+    /// Runs what radar wants by the suite's own user.
+    pub(crate) fn exec(&self, sandbox: &Sandbox, container: &Container) -> Exec {
+        let command: Vec<&str> = self.command.split(' ').collect();
+        Exec::begin(sandbox, container, &command)
+    }
+
     /// The challenge as printf(1) takes it.
     pub(crate) fn escaped(&self) -> String {
         let byte = |byte: &u8| format!("\\{byte:03o}");
@@ -83,8 +89,6 @@ impl Exec {
 /// Proves that the suite's own user may exec into a container.
 pub(crate) async fn prove(sandbox: &Sandbox, radar: &mut RadarClient<Channel>, container: &Container) {
     let mut proving = Proving::begin(radar, &container.id).await;
-    let command = proving.command.clone();
-    let command: Vec<&str> = command.split(' ').collect();
-    Exec::begin(sandbox, container, &command).end(&proving.challenge);
+    proving.exec(sandbox, container).end(&proving.challenge);
     proving.proved().await;
 }

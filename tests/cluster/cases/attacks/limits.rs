@@ -20,9 +20,10 @@ use super::{super::CODE, NO_RELOAD};
 use crate::suite::{
     App, Case, Need, Sandbox,
     container::Container,
-    eventually::SHORT,
+    eventually::{SHORT, holds, now_and_then},
     proving::prove,
     run::SYSTEM,
+    stopwatch::{edit, median_and_longest},
     stranger::{Forward, new_key, open_session, runtime, wire},
 };
 
@@ -128,23 +129,6 @@ fn reload(attachment: &str, grace: Duration) -> ReloadRequest {
     }
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-/// From a write here to a read there.
-fn edit(sandbox: &Sandbox, there: &str, round: usize) -> Duration {
-    let content = format!("edit {round}\n");
-    let begun = Instant::now();
-    sandbox.write("a.txt", &content);
-    while fs::read_to_string(there).ok().as_deref() != Some(&content) {
-        assert!(begun.elapsed() < SHORT, "an edit did not arrive");
-        std::thread::sleep(Duration::from_micros(500));
-    }
-    begun.elapsed()
-}
-
 const FILES: usize = 300;
 const ROUNDS: usize = 11;
 /// What a busy machine of two cores adds to any of them.
@@ -155,7 +139,8 @@ async fn usual(sandbox: &Sandbox, other: &mut Insider<'_>, there: &str, round: u
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
     let reloaded = other.attach("/reloaded").await;
     for number in 0..ROUNDS {
-        times[0].push(edit(sandbox, there, round + number));
+        let content = format!("edit {}\n", round + number);
+        times[0].push(edit(sandbox, "a.txt", there, &content));
         times[1].push(other.attaches("/listed", FILES).await);
         let begun = Instant::now();
         let request = reload(&reloaded, Duration::ZERO);
@@ -163,7 +148,7 @@ async fn usual(sandbox: &Sandbox, other: &mut Insider<'_>, there: &str, round: u
         times[2].push(begun.elapsed());
     }
     other.radar.detach(DetachRequest { attachment_id: reloaded }).await.expect("Detach");
-    times.map(median)
+    times.map(|times| median_and_longest(times)[0])
 }
 
 /// Opens all that one key may, and more, and waits for nothing of it.
@@ -316,14 +301,12 @@ fn memory(sandbox: &Sandbox) {
             }
         }
         let mut most = 0;
-        let until = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < until {
-            most = most.max(status(radar, "VmRSS"));
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
         let limit = limit(sandbox);
+        now_and_then("radar's memory", Duration::from_secs(10), Duration::from_millis(50), || {
+            most = most.max(status(radar, "VmRSS"));
+            holds(most < limit / 2, format!("{most} bytes, and the limit is {limit}"))
+        });
         println!("{container}: {} MB at most, of {} MB", most >> 20, limit >> 20);
-        assert!(most < limit / 2, "{most} bytes, and the limit is {limit}");
         drop((syncs, under_way));
     });
 }
